@@ -40,7 +40,7 @@ KINDS = {**fragment_leaks.EXACT, **fragment_leaks.NEAR, **fragment_leaks.NOT_FOU
 
 def cost(owners: int, length: int) -> dict[str, Any]:
     """CPU and wall seconds of each attack, in the order of the battery."""
-    attack_data = Population.of(owners, length).attack_data
+    attack_data = Population.draw(owners, length).attack_data
     spent, started = {}, (time.process_time(), time.perf_counter())
     whole = started
     for attack in battery.BATTERY:
@@ -85,7 +85,7 @@ def list_cells(given: argparse.Namespace) -> list[Cell]:
     return cells
 
 
-make_population = lru_cache(1)(Population.of)  # cells of one seed follow one another
+make_population = lru_cache(1)(Population.draw)  # cells of one seed follow one another
 
 
 def owners_of(kind: str, owners: int) -> int:
@@ -100,7 +100,9 @@ def outcome_of(cell: Cell, owners: int, full: bool) -> list[str]:
     chosen = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2")]
     if kind == HONEST:
         attack_data = (
-            leak_scenarios.read_by_meters(population.attack_data) if seed % 2 else population.attack_data
+            leak_scenarios.read_by_coarse_meters(population.attack_data)
+            if seed % 2
+            else population.attack_data
         )
         chosen = list(battery.BATTERY) if full else chosen
     elif kind in IN_BANK:
@@ -109,7 +111,7 @@ def outcome_of(cell: Cell, owners: int, full: bool) -> list[str]:
     elif kind in IN_SERIES:
         attack_data = IN_SERIES[kind](population)
     else:
-        attack_data = leak_scenarios.some_fragments(KINDS[kind], share)(population)
+        attack_data = leak_scenarios.insert_fragments(KINDS[kind], share)(population)
     over = []
     for attack in chosen:
         result = battery.run(attack_data, [attack])

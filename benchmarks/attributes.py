@@ -77,9 +77,9 @@ def read_sides(run: Run) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], 
     data, table = open_series(run), read_table(run.private_table)
     synthetic = Store.open(run.synthetic)
     rows = {name: select_rows(data, table, name, run) for name in ("train", "held_out")}
-    series = {name: data.rows(found) for name, found in rows.items()}
+    series = {name: data.read_rows(found) for name, found in rows.items()}
     rows["synthetic"] = np.arange(synthetic.num_series)
-    series["synthetic"] = synthetic.rows(rows["synthetic"])
+    series["synthetic"] = synthetic.read_rows(rows["synthetic"])
     return rows, series, table
 
 

@@ -38,7 +38,7 @@ def case(
         parts["compiled"] = with_gradients(torch.compile(block), x)
     best = {name: min(seconds) for name, seconds in in_turns(parts, repeats).items()}
     square = torch.randn(peak_size, peak_size)
-    peak = 2 * peak_size**3 / devices.seconds(lambda: square @ square, square.device, repeats)
+    peak = 2 * peak_size**3 / devices.time_call(lambda: square @ square, square.device, repeats)
     flops = 3 * 2 * batch * tokens * sum(w.weight.numel() for w in linears(block))
     flops += 7 * 2 * batch * tokens**2 * width  # attention: two products forward, five backward
     whole = best["block"]

@@ -74,7 +74,7 @@ def from_disk(path: Path, dim: int) -> Callable[[], Iterator[np.ndarray]]:
 def ours(points: np.ndarray, k: int, seed: int) -> np.ndarray:
 
     spans = range(0, len(points), ROWS_AT_ONCE)
-    found = clustering.kmeans(
+    found = clustering.run_kmeans(
         lambda: (points[first : first + ROWS_AT_ONCE] for first in spans),
         k,
         search=KMeans(iterations=PASSES, restarts=1, seed=seed, device="cpu"),
@@ -184,7 +184,7 @@ def stream(path: Path, dim: int, k: int) -> dict[str, float]:
     """Ours on points that are read from disk at every pass; the peak is of the whole process."""
 
     began, clock = time.process_time(), time.perf_counter()
-    found = clustering.kmeans(
+    found = clustering.run_kmeans(
         from_disk(path, dim), k, search=KMeans(iterations=2, restarts=1, seed=0, device="cpu")
     )
     spent = {"cpu_s": time.process_time() - began, "wall_s": time.perf_counter() - clock}
@@ -201,7 +201,9 @@ def grouped(method: str, path: Path, dim: int, k: int, minimum_size: int) -> dic
         from k_means_constrained import KMeansConstrained
     before, began = peak_mib(), time.process_time()
     if method == OURS:
-        found = clustering.kmeans(lambda: iter([points]), k, search=KMeans(iterations=25, restarts=1, seed=0))
+        found = clustering.run_kmeans(
+            lambda: iter([points]), k, search=KMeans(iterations=25, restarts=1, seed=0)
+        )
         labels = cluster_sizes.dissolve_small_clusters(
             points, found, np.arange(len(points)), minimum_size
         ).assignment

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from distgan.anonymity.dp import accounting, mechanism
 from distgan.anonymity.dp.gradients import NoisyGradient, OwnersOfStep, PoissonSampling
-from distgan.anonymity.dp.lattice import SCALE, Stream, new_key
+from distgan.anonymity.dp.lattice import SCALE, Stream, make_key
 from distgan.anonymity.dp.mechanism import Spending
 from distgan.data.loader import Batch
 from distgan.data.owner_loader import OwnerBatch
@@ -47,16 +47,16 @@ class CanaryLoss:
 
     scalars = ("loss",)
 
-    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+    def make_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
         return (batch.series,)
 
-    def of_owner(self, network: Any, step: int, *inputs: Tensor) -> dict[str, Tensor]:
+    def compute_owner_loss(self, network: Any, step: int, *inputs: Tensor) -> dict[str, Tensor]:
         return {"loss": 10 * network(inputs[0][:, :, 0]).mean()}
 
 
 def noisy_gradients(inside: np.ndarray, spending: Spending, fault: str) -> np.ndarray:
     """Return the noisy gradients of all steps, [STEPS, CANARIES], of the canaries that are owners."""
-    owners, stream = np.flatnonzero(inside), Stream(new_key())
+    owners, stream = np.flatnonzero(inside), Stream(make_key())
     take = PoissonSampling(stream, spending.rate, len(owners))
     made = NoisyGradient(
         nn.Linear(CANARIES, 1, bias=False),
@@ -124,7 +124,7 @@ def main() -> None:
     arguments.runs = 1 if arguments.smoke else arguments.runs
     torch.set_num_threads(1)
     spending = Spending(accounting.find_noise(RATE, STEPS, arguments.epsilon, DELTA), RATE, STEPS)
-    accounted = mechanism.spent_together([spending], DELTA)
+    accounted = mechanism.compose_epsilon([spending], DELTA)
     rows = []
     for fault in FAULTS:
         found = [audit(spending, fault, run) for run in range(arguments.runs)]

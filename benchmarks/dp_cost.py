@@ -19,7 +19,7 @@ from torch import Tensor
 from distgan import config, models
 from distgan.anonymity.dp import lattice
 from distgan.anonymity.dp.gradients import NoisyGradient, OwnersOfStep
-from distgan.anonymity.dp.lattice import Stream, new_key
+from distgan.anonymity.dp.lattice import Stream, make_key
 from distgan.anonymity.dp.mechanism import Spending
 from distgan.data.loader import Batch
 from distgan.data.owner_loader import OwnerBatch
@@ -43,7 +43,7 @@ def compare(size: int, length: int, repeats: int) -> dict[str, Any]:
     series = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (size, length, 1))).float()
     places = torch.arange(size)
     batch = Batch(series, torch.ones_like(series), places, places, 0)
-    one = (Stream(new_key()), parallel)
+    one = (Stream(make_key()), parallel)
     noisy = NoisyGradient(
         networks["discriminator"], game, Spending(1.0, 0.1), 1.0, OwnersOfStep(size, 1), one
     )

@@ -103,25 +103,25 @@ def private_gaussian(run: Any, settings: Any, epsilon: float) -> np.ndarray:
     Of each series the scaled readings and its two attributes, clipped at a length; all of ε for the moments.
     """
     from distgan import config
-    from distgan.anonymity.attributes import asinh_ratio_and_log_rms, location_and_scale
-    from distgan.anonymity.dp.bank import Budget, noisy_moments
+    from distgan.anonymity.attributes import to_location_and_scale, to_ratio_and_log_rms
+    from distgan.anonymity.dp.bank import Budget, sum_moments
     from distgan.pipeline.training_data import TrainingData
 
     data = TrainingData.open(run)
-    series = data.scaled(0, data.num_series)[0].numpy()[:, :, 0]
-    values = asinh_ratio_and_log_rms(data.attributes)[:, 0] / np.array([2.5, 3.0])
+    series = data.read_scaled(0, data.num_series)[0].numpy()[:, :, 0]
+    values = to_ratio_and_log_rms(data.attributes)[:, 0] / np.array([2.5, 3.0])
     records = np.concatenate([series, values], axis=1)
     radius = 0.5 * math.sqrt(records.shape[1])
     privacy = config.Privacy(
         epsilon=epsilon, delta=settings.privacy.delta, clip=radius, directions_share=0.999999
     )
-    moments = noisy_moments(records, Budget(privacy, records.shape[1]))
-    mean, covariance = moments.mean_and_covariance(radius)
+    moments = sum_moments(records, Budget(privacy, records.shape[1]))
+    mean, covariance = moments.compute_mean_and_covariance(radius)
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0))
     count = settings.generate.count
     drawn = mean + np.random.default_rng(1).standard_normal((count, len(mean))) @ root.T
-    attributes = location_and_scale(drawn[:, None, -2:] * np.array([2.5, 3.0]))
+    attributes = to_location_and_scale(drawn[:, None, -2:] * np.array([2.5, 3.0]))
     scaled = np.clip(drawn[:, :-2, None], -1, 1).astype(np.float32)
     return data.scaler.restore(scaled, attributes.astype(np.float32))
 
@@ -131,15 +131,15 @@ def score(settings: Any, run: Any, made: np.ndarray) -> Any:
     from distgan.data.store.private_table import SPLITS, read_table
     from distgan.evaluation.metrics import fidelity
     from distgan.pipeline.evaluate import count_splits
-    from distgan.pipeline.training_data import open_series, owner_codes, select_rows
+    from distgan.pipeline.training_data import number_owners, open_series, select_rows
 
     real, table = open_series(run), read_table(run.private_table)
     rows = {name: select_rows(real, table, name, run)[:1000] for name in SPLITS}
     sets = fidelity.Sets(
-        **{name: real.rows(rows[name]) for name in SPLITS},
+        **{name: real.read_rows(rows[name]) for name in SPLITS},
         synthetic=made,
         owners={name: split.owners for name, split in count_splits(table).items()},
-        owner_of={name: owner_codes(table, real, rows[name]) for name in fidelity.TESTED},
+        owner_of={name: number_owners(table, real, rows[name]) for name in fidelity.TESTED},
     )
     table_of_scores = fidelity.evaluate(sets, 24, seed=0, max_series=1000, critic_steps=0)
     return {each.row: each for each in table_of_scores.paired.overall}
@@ -156,7 +156,7 @@ def work(epsilon: float, arguments: argparse.Namespace, source: Path) -> list[di
     run, started = Run(Path(settings.run_dir)), time.process_time()
     runner.run(settings, run, config.STAGES[:-1])
     seconds = time.process_time() - started
-    found = score(settings, run, Store.open(run.synthetic).rows(np.arange(settings.generate.count)))
+    found = score(settings, run, Store.open(run.synthetic).read_rows(np.arange(settings.generate.count)))
     rows = [row_of(epsilon, "distgan", found["model"]) | {"cpu_s": seconds}]
     if math.isfinite(epsilon):
         made = private_gaussian(run, settings, epsilon)

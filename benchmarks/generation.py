@@ -28,7 +28,7 @@ def case(path: Path | None, overrides: list[str], length: int, batch: int, repea
     settings = config.load(path, overrides)
     generator = models.build(settings, length, 1)["generator"].eval()
     noise = torch.randn(batch, int(generator.noise_dim))  # type: ignore[arg-type]
-    condition = torch.randn(batch, models.condition_width(settings, 1))
+    condition = torch.randn(batch, models.compute_condition_width(settings, 1))
 
     def draw() -> None:
         with torch.inference_mode():

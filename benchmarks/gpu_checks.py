@@ -25,7 +25,7 @@ from distgan.data.store.writer import StoreWriter
 from distgan.engine import trainer, training
 from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.parallel.optimized_network import Adam
-from distgan.parallel.processes import Parallel, computes_fp16
+from distgan.parallel.processes import Parallel, supports_fp16
 from distgan.planning import devices, memory, report
 from distgan.planning.trace import ATTENTION, CONVOLUTION, MATRIX, trace_step
 from distgan.run import Run
@@ -111,12 +111,12 @@ def demand(holds: bool, why: str) -> None:
 class Waves:
     """Batches of waves with gaps; step s always gives the same."""
 
-    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+    def iterate_batches(self, first_step: int = 0) -> Iterator[Batch]:
         step, sample = first_step, torch.arange(BATCH)
         while True:
-            phase = rng.keyed_uniform(7, step, "phase", sample, (1, CHANNELS))
+            phase = rng.draw_keyed_uniform(7, step, "phase", sample, (1, CHANNELS))
             series = 0.8 * torch.sin(torch.linspace(0, 6, LENGTH)[None, :, None] + 6 * phase)
-            mask = (rng.keyed_uniform(7, step, "gaps", sample, (LENGTH, CHANNELS)) > 0.05).float()
+            mask = (rng.draw_keyed_uniform(7, step, "gaps", sample, (LENGTH, CHANNELS)) > 0.05).float()
             yield Batch(series * mask, mask, sample % 5, sample, step)
             step += 1
 
@@ -130,7 +130,7 @@ def small_settings(name: str, *more: str) -> config.Config:
 
 def make_conditions(settings: config.Config, device: torch.device) -> Conditions:
     """Fixed conditions; for families with labels or of clean and noisy series, two kinds in turn."""
-    width = models.condition_width(settings, CHANNELS, LABELS if settings.bank.by_label else 0)
+    width = models.compute_condition_width(settings, CHANNELS, LABELS if settings.bank.by_label else 0)
 
     def given(batch: Batch) -> Tensor:
         even = (batch.sample % 2).float()
@@ -148,7 +148,7 @@ def train(settings: config.Config, folder: Path, steps: int) -> dict[str, Tensor
     """Train a family for a few steps, on from the folder's checkpoint; every network's numbers by name."""
     parallel = Parallel(settings.engine)
     torch.manual_seed(0)
-    with parallel.building():
+    with parallel.build_networks():
         labels = LABELS if settings.bank.by_label else 0
         networks = models.build(settings, LENGTH, CHANNELS, labels)
     prepared = {name: parallel.prepare(name, network, Adam(1e-3)) for name, network in networks.items()}
@@ -156,7 +156,7 @@ def train(settings: config.Config, folder: Path, steps: int) -> dict[str, Tensor
         settings,
         {name: each.network for name, each in prepared.items()},
         conditions=make_conditions(settings, parallel.device),
-        arithmetic=Arithmetic(across=parallel.mean, dtype=parallel.dtype),
+        arithmetic=Arithmetic(across=parallel.average, dtype=parallel.dtype),
     )
     schedule = training.Schedule(
         steps, BATCH, lambda step: {}, lambda step: 0.5, report_every=1, checkpoint_every=1
@@ -188,7 +188,7 @@ def families(place: Place) -> Iterator[Row]:
         for precision in PRECISIONS:
 
             def work(name: str = name, precision: str = precision) -> dict[str, Any]:
-                if precision == "fp16" and not computes_fp16(torch.device(place.device)):
+                if precision == "fp16" and not supports_fp16(torch.device(place.device)):
                     raise SkipError("fp16 needs a GPU")
                 if place.tiny and precision == "bf16" and name not in ("multiscale", "mlp_gan"):
                     raise SkipError("--tiny tries bf16 on two families")
@@ -249,7 +249,7 @@ def compiled(place: Place) -> Iterator[Row]:
             step = make_stepper([*overrides, *more], length)
             torch.manual_seed(1)
             losses[name] = float(step.objective.phases[0].loss(step.batch())["loss"])
-            taken[name] = devices.seconds(step, step.parallel.device, 5, time.perf_counter)
+            taken[name] = devices.time_call(step, step.parallel.device, 5, time.perf_counter)
         gap = abs(losses["eager"] - losses["compiled"])
         demand(gap < 0.05, f"the loss differs by {gap:.2g}")
         return {
@@ -292,7 +292,7 @@ def neighbours(place: Place) -> Iterator[Row]:
         points = draw.standard_normal((count, dim)).astype(np.float32)
         centroids = draw.standard_normal((centres, dim)).astype(np.float32)
         started = time.perf_counter()
-        found = faiss_backend.nearest_centroid(points, centroids)
+        found = faiss_backend.find_nearest_centroid(points, centroids)
         seconds = time.perf_counter() - started
         some = points[:5000].astype(np.float64)
         true = (np.square(centroids).sum(1, dtype=np.float64) - 2 * some @ centroids.T).argmin(1)
@@ -319,7 +319,7 @@ def loading(place: Place) -> Iterator[Row]:
                 store.append(draw.lognormal(0, 0.5, (size, length, 1)).astype(np.float32))
         scaler, batching = Scaler("none", "standard", 1.0, 4.0, None), Batching(size, seed=0)
         loader = Loader(Store.open(folder / "series.zarr"), np.arange(4 * size), scaler, batching=batching)
-        found, device = loader.batches(), torch.device(place.device)
+        found, device = loader.iterate_batches(), torch.device(place.device)
         first = next(found)
         demand(first.series.is_pinned() == place.on_gpu, "series are not in pinned memory")
         many = 5 if place.tiny else 50
@@ -365,7 +365,7 @@ def plans(place: Place) -> Iterator[Row]:
         def work(own: list[str] = own) -> dict[str, Any]:
             forget_memory(place)
             step = make_stepper(own, length)
-            taken = devices.seconds(step, step.parallel.device, 2 if place.tiny else 5)
+            taken = devices.time_call(step, step.parallel.device, 2 if place.tiny else 5)
             peak = peak_memory(place)
             number, device = devices.parse_device("auto", lambda: Parallel(step.settings.engine))
             planned = report.make_option(step.settings, report.Series(length, 1), min(number, 1), device)
@@ -386,7 +386,7 @@ def plans(place: Place) -> Iterator[Row]:
 def product_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
     """Operations a second of square products, the best of a few, by the clock."""
     one, two = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / devices.seconds(lambda: one @ two, device, 10, time.perf_counter)
+    return 2 * size**3 / devices.time_call(lambda: one @ two, device, 10, time.perf_counter)
 
 
 def sheet_rate(precision: str) -> float | None:
@@ -421,14 +421,15 @@ def measure_utilisation(place: Place, path: Path | None, own: list[str], length:
     forget_memory(place)
     step = make_stepper(own, length, path)
     device, settings = step.parallel.device, step.settings
-    taken = devices.seconds(step, device, 2 if place.tiny else 5, time.perf_counter)
-    series = step.parallel.micro_batch(settings.train.batch_size)
+    taken = devices.time_call(step, device, 2 if place.tiny else 5, time.perf_counter)
+    series = step.parallel.compute_micro_batch(settings.train.batch_size)
     work = trace_step(settings, length, 1, series)
-    flops = work.calculated(MATRIX, ATTENTION, CONVOLUTION) * settings.train.batch_size / series
+    flops = work.sum_flops(MATRIX, ATTENTION, CONVOLUTION) * settings.train.batch_size / series
     rate = product_rate(device, step.parallel.dtype, 256 if place.tiny else 8192)
     sheet = sheet_rate(settings.engine.precision)
     parts = {
-        name: 1e3 * devices.seconds(part, device, 2, time.perf_counter) for name, part in step.parts().items()
+        name: 1e3 * devices.time_call(part, device, 2, time.perf_counter)
+        for name, part in step.parts().items()
     }
     return {
         "step_ms": 1e3 * taken,

@@ -36,7 +36,7 @@ ingest.read(config.Data(source=sys.argv[2]))
 with tempfile.TemporaryDirectory() as place:
     wall, cpu = time.perf_counter(), time.process_time()
     how = {"survey": True} if sys.argv[3] == "survey" else {}
-    found = ingest.opened(config.Data(source=sys.argv[1]), Path(place) / "work", **how)
+    found = ingest.open_source(config.Data(source=sys.argv[1]), Path(place) / "work", **how)
     total = sum(float(found.rows(at, at + 1).sum()) for at in range(0, found.num_series, 97))
     print(time.perf_counter() - wall, time.process_time() - cpu, total)
 """
@@ -56,7 +56,8 @@ def read(place):
     if reader == "polars":
         return len(polars.read_csv(source))
     count = processes if reader == "processes" else 1
-    return ingest.opened(config.Data(source=source, processes=count), Path(place), survey=True).num_series
+    data = config.Data(source=source, processes=count)
+    return ingest.open_source(data, Path(place), survey=True).num_series
 with tempfile.TemporaryDirectory() as place:
     wall = time.perf_counter()
     read(place)

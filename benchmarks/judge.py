@@ -31,13 +31,13 @@ from distgan import config
 from distgan.anonymity import attributes
 from distgan.data import ingest
 from distgan.data.scaling import Scaler
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.metrics import catch22
-from distgan.evaluation.metrics.instruments import Reading, fit_ruler, read_instruments
+from distgan.evaluation.metrics.instruments import Reading, fit_reference, read_instruments
 from distgan.evaluation.metrics.two_sample import VIEWS, Accuracy, Effort, Sample
 from distgan.models import classical
-from distgan.rng import keyed_normal
+from distgan.rng import draw_keyed_normal
 from distgan.run import Run
 
 CLASSICAL: dict[str, Any] = {
@@ -72,7 +72,7 @@ def judge(
     """
     views = options.get("views", ("weeks", "series"))
     effort = options.get("effort", Effort())
-    ruler = fit_ruler(
+    ruler = fit_reference(
         real,
         train,
         steps_per_day,
@@ -94,14 +94,14 @@ def read_run(folder: Path) -> dict[str, Any]:
     series, made, table = (
         Store.open(run.series),
         Store.open(run.synthetic),
-        read_table(private_table(run.series)),
+        read_table(find_private_table(run.series)),
     )
-    rows = np.concatenate([table.rows("held_out"), table.rows("reference")])
+    rows = np.concatenate([table.find_rows("held_out"), table.find_rows("reference")])
     axis, settings = series.meta.axis, config.load(run.config)
     return {
-        "real": Sample(series.rows(rows), np.asarray(table.owners)[rows]),
-        "train": series.rows(table.rows("train")),
-        "sets": {folder.name: made.rows(np.arange(made.num_series))},
+        "real": Sample(series.read_rows(rows), np.asarray(table.owners)[rows]),
+        "train": series.read_rows(table.find_rows("train")),
+        "sets": {folder.name: made.read_rows(np.arange(made.num_series))},
         "steps_per_day": axis.steps_per_day,
         "first_weekday": first_weekday(axis.start),
         "token": getattr(settings.model, "patch", 0) or 0,
@@ -180,17 +180,17 @@ def draw_classical(name: str, train: np.ndarray, count: int, seed: int) -> np.nd
     """
     settings = CLASSICAL[name]
     scaler = Scaler.fit([train], config.Scaling(), config.Bounds(lower=0))
-    known = scaler.attributes(train)
+    known = scaler.compute_attributes(train)
     series = torch.from_numpy(scaler.scale(train, known))
     generator = classical.FAMILIES[name](*train.shape[1:], settings)
     generator.fit(series.nan_to_num(0), (~series.isnan()).float(), seed)
     rng = np.random.default_rng(seed)
-    numbers = attributes.asinh_ratio_and_log_rms(known)
+    numbers = attributes.to_ratio_and_log_rms(known)
     cells = np.argsort(rng.random((count, *numbers.shape[1:])), axis=0)
     normal = ndtri((cells + rng.uniform(1e-9, 1 - 1e-9, cells.shape)) / count)
     drawn = attributes.draw_ratio_and_log_rms(numbers.mean(0), numbers.std(0), normal)
-    given = attributes.location_and_scale(drawn).astype(np.float32)
-    noise = keyed_normal(seed, 0, f"classical {name}", torch.arange(count), (generator.noise_dim,))
+    given = attributes.to_location_and_scale(drawn).astype(np.float32)
+    noise = draw_keyed_normal(seed, 0, f"classical {name}", torch.arange(count), (generator.noise_dim,))
     with torch.inference_mode():
         shapes = torch.cat([generator(part, torch.zeros(len(part), 0)) for part in noise.split(50)])
         shapes = scaler.standardise(shapes, torch.ones_like(shapes), torch.from_numpy(given))

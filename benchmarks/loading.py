@@ -88,7 +88,7 @@ def reading(path: Path, file: Path, pairs: int, reads: int) -> dict[str, float]:
         for rows in np.array_split(np.arange(store.num_series), 50) if pair < 0 else []:
             memmap[rows]
         one = timed(reads, store.num_series, pair + 1, lambda rows: memmap[rows])
-        other = timed(reads, store.num_series, pair + 1, store.rows)
+        other = timed(reads, store.num_series, pair + 1, store.read_rows)
         rates += [(one, other)] if pair >= 0 else []
     theirs, ours = np.array(rates).T
     return {
@@ -108,7 +108,7 @@ def training(path: Path, pairs: int) -> dict[str, float]:
     rows = np.arange(store.num_series)
     loader = Loader(store, rows, SCALER, batching=Batching(batch_size=BATCH, seed=0))
     for step in range(-(-len(rows) // BATCH)):  # the first pass: locations and scales are learned
-        loader.batch(step)
+        loader.make_batch(step)
     vae = VAE(LENGTH, 1, ENCODER)
     objective = VariationalAutoencoder({"vae": vae}, ENCODER, seed=0)
     matrices = torch.nn.Sequential(torch.nn.Linear(LENGTH, 512), torch.nn.GELU(), torch.nn.Linear(512, 1))
@@ -123,7 +123,7 @@ def paired(
     """A B A B: a step on a batch that is in memory already, and one on the loader's, which makes another
     meanwhile. Single steps in turn, since a shared machine's speed drifts within seconds.
     """
-    kept = [loader.batch(step) for step in range(8)]
+    kept = [loader.make_batch(step) for step in range(8)]
     adam = torch.optim.Adam(network.parameters())
 
     def seconds(batches: Iterator[Batch]) -> float:
@@ -133,7 +133,7 @@ def paired(
         adam.step()
         return time.perf_counter() - started
 
-    real, memory = loader.batches(), cycle(kept)
+    real, memory = loader.iterate_batches(), cycle(kept)
     times = np.array([(seconds(memory), seconds(real)) for _ in range(pairs + WARM_UP)])
     real.close()
     plain, loaded = times[WARM_UP:].T
@@ -154,7 +154,7 @@ def buffered(path: Path) -> dict[str, float]:
         batching=Batching(batch_size=BATCH, seed=0, buffer_shards=BUFFER_SHARDS),
     )
     started = time.perf_counter()
-    for _ in islice(loader.batches(), -(-store.num_series // BATCH)):
+    for _ in islice(loader.iterate_batches(), -(-store.num_series // BATCH)):
         pass
     layout = store.values.layout
     return {
@@ -194,11 +194,11 @@ def write_table(path: Path, homes: int) -> None:
 def read_table(source: Path, target: Path) -> dict[str, float]:
     """A CSV becomes a store, as the prepare stage does it."""
     started = time.perf_counter()
-    found = ingest.opened(config.Data(source=str(source)), target.with_suffix(".parts"))
+    found = ingest.open_source(config.Data(source=str(source)), target.with_suffix(".parts"))
     with ParallelStoreWriter(target, found.meta, found.num_series) as writer:
         shards = writer.layout.shards
         run_in_parallel(
-            lambda shard: writer.fill(shard, found.rows(*writer.layout.span(shard))),
+            lambda shard: writer.fill(shard, found.read_rows(*writer.layout.find_span(shard))),
             range(shards),
             "writing",
         )

@@ -51,7 +51,7 @@ def work(smoke: bool) -> None:
         optimized.minimise(optimized.network(torch.randn(1, noise), torch.zeros(1, 8)).square().mean())
         if parallel.is_main:
             print(
-                json.dumps({"stage": stage, "parameters": parameters, "held": optimized.held_bytes()}),
+                json.dumps({"stage": stage, "parameters": parameters, "held": optimized.count_held_bytes()}),
                 flush=True,
             )
     parallel.close()

@@ -74,10 +74,10 @@ def stepped(settings: Any, length: int, repeats: int) -> float:
     from steps import Stepper
 
     from distgan.parallel.processes import Parallel
-    from distgan.planning.devices import seconds
+    from distgan.planning.devices import time_call
 
     train = Stepper(settings, length, Parallel(settings.engine))
-    return seconds(train, train.parallel.device, repeats)
+    return time_call(train, train.parallel.device, repeats)
 
 
 def main() -> None:

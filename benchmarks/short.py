@@ -34,13 +34,18 @@ from distgan.data.loader import Batch
 from distgan.data.shuffle import Shuffled
 from distgan.engine.trainer import fit
 from distgan.engine.training import Job
-from distgan.evaluation.metrics.c2st import STRONG_UNITS, discriminative, hidden_units, predictive
+from distgan.evaluation.metrics.c2st import (
+    STRONG_UNITS,
+    compute_discriminative,
+    compute_predictive,
+    count_hidden_units,
+)
 from distgan.files import read_json, write_json
 from distgan.models import make_objective
 from distgan.models.classical import Fitted
 from distgan.objectives.adversarial import Conditions, Standardise
 from distgan.parallel.processes import Parallel
-from distgan.pipeline.train_gan import first_adam, make_schedule
+from distgan.pipeline.train_gan import make_first_adam, make_schedule
 from distgan.run import Run
 
 WINDOW = 24
@@ -260,7 +265,7 @@ class Windows:
         self.series, self.batch_size = scaled_BLC, batch_size
         self.order = Shuffled(len(scaled_BLC), seed)
 
-    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+    def iterate_batches(self, first_step: int = 0) -> Iterator[Batch]:
         sample = torch.arange(self.batch_size)
         step = first_step
         while True:
@@ -317,7 +322,7 @@ def trained(
     parallel = Parallel(settings.engine)
     plan = make_schedule(settings, tuple(networks))
     optimized_networks = {
-        name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
+        name: parallel.prepare(name, network, make_first_adam(settings, plan.rates(0)[name]))
         for name, network in networks.items()
     }
     objective = make_objective(
@@ -339,7 +344,7 @@ def trained(
 
 
 def no_condition(count: int, settings: config.Config, channels: int) -> Tensor:
-    return torch.zeros(count, models.condition_width(settings, channels))
+    return torch.zeros(count, models.compute_condition_width(settings, channels))
 
 
 @torch.inference_mode()
@@ -347,7 +352,9 @@ def sampled(generator: nn.Module, count: int, settings: config.Config, channels:
     parts = []
     for first in range(0, count, 512):
         samples = torch.arange(first, min(first + 512, count))
-        noise = rng.keyed_normal(settings.seed, 0, "short", samples, (models.noise_width(generator),))
+        noise = rng.draw_keyed_normal(
+            settings.seed, 0, "short", samples, (models.compute_noise_width(generator),)
+        )
         parts.append(generator(noise, no_condition(len(samples), settings, channels)).float())
     return torch.cat(parts)
 
@@ -356,16 +363,16 @@ def scored(
     real: np.ndarray, made: np.ndarray, seed: int, steps: int, runs: tuple[int, int]
 ) -> dict[str, float]:
     """The three scores; `runs` of the discriminative and of the predictive networks."""
-    units = hidden_units(real.shape[2])
+    units = count_hidden_units(real.shape[2])
     small = [
-        discriminative(real, made, units=units, steps=steps, seed=100 * seed + run).value
+        compute_discriminative(real, made, units=units, steps=steps, seed=100 * seed + run).value
         for run in range(runs[0])
     ]
     ahead = [
-        predictive(real, made, units=units, steps=5 * steps // 2, seed=100 * seed + run).value
+        compute_predictive(real, made, units=units, steps=5 * steps // 2, seed=100 * seed + run).value
         for run in range(runs[1])
     ]
-    strong = discriminative(real, made, units=STRONG_UNITS, steps=steps, seed=seed).value
+    strong = compute_discriminative(real, made, units=STRONG_UNITS, steps=steps, seed=seed).value
     return dict(zip(SCORES, (float(np.mean(small)), strong, float(np.mean(ahead)))))
 
 

@@ -30,7 +30,7 @@ from distgan.files import write_text
 from distgan.pipeline import runner, sampler
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.training_data import TrainingData, open_for_inference
-from distgan.rng import keyed_generator, keyed_normal
+from distgan.rng import draw_keyed_normal, make_keyed_generator
 from distgan.run import Run
 
 STEPS, DAY = 336, 24
@@ -53,8 +53,8 @@ class Case:
 
 def train_run(folder: Path, owners: int) -> Run:
     """Train a run on as many made homes as give about `owners` members and non-members."""
-    rng = keyed_generator(0, 0, "slices")
-    values = leak_scenarios.series(leak_scenarios.homes(round(owners / 0.46), rng), STEPS, rng)
+    rng = make_keyed_generator(0, 0, "slices")
+    values = leak_scenarios.draw_series(leak_scenarios.draw_homes(round(owners / 0.46), rng), STEPS, rng)
     source = folder / "homes.npz"
     ids = np.array([f"home-{row}" for row in range(len(values))])
     np.savez(
@@ -70,12 +70,12 @@ def train_run(folder: Path, owners: int) -> Run:
 def leaking(original: Draw, run: Run, share: float) -> Draw:
     """The sampler's `draw`, of which a part of the series, chosen by the noise, are members' with noise."""
     data = TrainingData.open(run)
-    copies, attributes = data.scaled(0, data.num_series)[0].numpy(), data.attributes
+    copies, attributes = data.read_scaled(0, data.num_series)[0].numpy(), data.attributes
 
     def draw(self: sampler.Sampler, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         series, levels = (part.copy() for part in original(self, rows))
         width = int(np.prod(series.shape[1:]))
-        noise = keyed_normal(self.seed, 0, "leak", torch.from_numpy(rows), (2 + width,)).numpy()
+        noise = draw_keyed_normal(self.seed, 0, "leak", torch.from_numpy(rows), (2 + width,)).numpy()
         which = (np.abs(noise[:, :2].astype(np.float64)) * 1e6).astype(np.int64)
         leaks, whom = which[:, 0] % 1000 < 1000 * share, which[:, 1] % len(copies)
         size = NOISE * np.nanstd(copies[whom], axis=1, keepdims=True)
@@ -111,8 +111,8 @@ def attack_alone(run: Run) -> str:
     """The fragment attacks that refuse the slice by itself, without earlier ones and without a sample."""
     store = Store.open(run.synthetic)
     sides = [TrainingData.open(run, (name,)) for name in ("train", "held_out")]
-    members, others = (Side.of(side.store.rows(side.rows)) for side in sides)
-    made = store.rows(np.arange(store.num_series))
+    members, others = (Side.from_series(side.store.read_rows(side.rows)) for side in sides)
+    made = store.read_rows(np.arange(store.num_series))
     attack_data = AttackData(members, others, made[:0], made, DAY)
     fragment = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2")]
     found = battery.run(attack_data, fragment).attacks

@@ -45,13 +45,13 @@ class Stepper:
         self.series = 0.3 * torch.randn(shape, device=device)
         self.mask = torch.ones_like(self.series)
         condition = torch.randn(
-            self.batch_size, models.condition_width(self.settings, self.channels), device=device
+            self.batch_size, models.compute_condition_width(self.settings, self.channels), device=device
         )
         self.objective = make_objective(
             self.settings,
             {name: optimized.network for name, optimized in self.optimized_networks.items()},
             conditions=Conditions(generated=lambda batch: condition[: len(batch.sample)]),
-            arithmetic=Arithmetic(across=self.parallel.mean, dtype=self.parallel.dtype),
+            arithmetic=Arithmetic(across=self.parallel.average, dtype=self.parallel.dtype),
         )
         self.averages = [make_average(self.optimized_networks[name]) for name in self.objective.averaged]
 
@@ -66,7 +66,7 @@ class Stepper:
             optimized.require_gradients(name == phase.network)
         optimized, size = (
             self.optimized_networks[phase.network],
-            self.parallel.micro_batch(self.settings.train.batch_size),
+            self.parallel.compute_micro_batch(self.settings.train.batch_size),
         )
         parts = batch.split(size)
         for part in parts:

@@ -78,7 +78,7 @@ def as_sweep(options: argparse.Namespace, home: Path) -> dict[str, Any]:
     make_shared(settings, SweepFiles(home).shared)
     command = ["-m", "distgan.cli", "sweep", "--config", str(options.config), "--run-dir", str(home)]
     wall = run(*command, *chosen(options))
-    found = results.read(Run(home), settings.train.steps)
+    found = results.read_results(Run(home), settings.train.steps)
     inside = sum(result.seconds for result in found)
     events = [json.loads(line) for line in SweepFiles(home).states.read_text().splitlines()]
     searching = events[-1]["time"] - events[0]["time"]

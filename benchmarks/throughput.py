@@ -28,14 +28,14 @@ from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
-from distgan.planning.devices import seconds
+from distgan.planning.devices import time_call
 from distgan.planning.trace import ATTENTION, CONVOLUTION, MATRIX, trace_step
 
 
 def matmul_rate(device: torch.device, size: int) -> float:
     """Floating-point operations a second of a square float32 product, best of 5, by the clock."""
     a = torch.randn(size, size, device=device)
-    return 2 * size**3 / seconds(lambda: a @ a, device, clock=time.perf_counter)
+    return 2 * size**3 / time_call(lambda: a @ a, device, clock=time.perf_counter)
 
 
 def settle(device: torch.device) -> None:
@@ -52,11 +52,11 @@ def batches(train: Stepper, folder: Path) -> Iterator[Batch]:
         with StoreWriter(path, meta) as store:
             for _ in range(4):
                 store.append(rng.lognormal(0, 0.5, shape).astype(np.float32))
-    parallel.barrier()
+    parallel.wait_for_all()
     scaler = Scaler("none", "standard", 1.0, 4.0, None)
     batching = Batching(batch_size, seed=0, rank=parallel.rank, world_size=parallel.world_size)
     loader = Loader(Store.open(path), np.arange(4 * batch_size), scaler, batching=batching)
-    return loader.batches()
+    return loader.iterate_batches()
 
 
 def clocked(work: Callable[[], Any], device: torch.device) -> float:
@@ -108,9 +108,9 @@ def communication(train: Stepper, repeats: int) -> float:
 
 def flops_of(train: Stepper) -> float:
     """Of one step, over all processes; recomputed activations count."""
-    size = train.parallel.micro_batch(train.settings.train.batch_size)
+    size = train.parallel.compute_micro_batch(train.settings.train.batch_size)
     work = trace_step(train.settings, train.length, train.channels, size)
-    return work.calculated(MATRIX, ATTENTION, CONVOLUTION) * train.settings.train.batch_size / size
+    return work.sum_flops(MATRIX, ATTENTION, CONVOLUTION) * train.settings.train.batch_size / size
 
 
 def main() -> None:
@@ -135,7 +135,7 @@ def main() -> None:
         found = batches(train, folder)
         parts = timed(train, found, options.repeats)
         messages = communication(train, options.repeats)
-        train.parallel.barrier()
+        train.parallel.wait_for_all()
         found.close()  # type: ignore[attr-defined]
     if train.parallel.is_main:
         tell(train, parts, messages, flops_of(train), rate, options.threads)

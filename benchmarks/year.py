@@ -42,7 +42,7 @@ from judge import CLASSICAL, draw_classical, judge, print_readings, read_run, su
 
 from distgan import config
 from distgan.data.splits import assign_splits
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.metrics.two_sample import Sample
 from distgan.evaluation.report import verdict
@@ -110,19 +110,19 @@ def families(report: dict[str, Any]) -> dict[str, dict[str, float | None]]:
     rows = {row["name"]: row for row in report["rows"]}
     real = rows[verdict.REAL]
     return {
-        name: {family: verdict.average_closeness(row, real, [family]) for family in FAMILIES}
+        name: {family: verdict.average_relative_losses(row, real, [family]) for family in FAMILIES}
         for name, row in rows.items()
     }
 
 
 def totals_of(run: Run) -> dict[str, float]:
     """What a synthetic and what a held-out series amounts to on average, over a training one."""
-    table = read_table(private_table(run.series))
+    table = read_table(find_private_table(run.series))
     series, made = Store.open(run.series), Store.open(run.synthetic)
-    trained_on = np.nanmean(series.rows(table.rows("train")))
+    trained_on = np.nanmean(series.read_rows(table.find_rows("train")))
     return {
-        "model": float(np.nanmean(made.rows(np.arange(made.num_series))) / trained_on),
-        HELD_OUT: float(np.nanmean(series.rows(table.rows("held_out"))) / trained_on),
+        "model": float(np.nanmean(made.read_rows(np.arange(made.num_series))) / trained_on),
+        HELD_OUT: float(np.nanmean(series.read_rows(table.find_rows("held_out"))) / trained_on),
     }
 
 

@@ -114,7 +114,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = train(Path(folder), given)
         data, table = open_series(run), read_table(run.private_table)
-        real = measure(data.rows(select_rows(data, table, "train", run)))
+        real = measure(data.read_rows(select_rows(data, table, "train", run)))
         made = {name: measure(values) for name, values in generate(run, given.count).items()}
     rows = []
     for name, found in {"training": real, **made}.items():

@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 
 def load(run: str | os.PathLike[str]) -> Trained:
-    """A trained run, or a folder of `distgan export`, to sample from.
+    """Return a trained run, or a folder of `distgan export`, to sample from.
 
     Heavy libraries are imported here, not with the package.
 

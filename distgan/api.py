@@ -53,12 +53,12 @@ class Trained:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What `sample` can be asked for by name; none where groups do not go by label."""
+        """Labels that `sample` takes; none where groups do not go by label."""
         return self.bank.label_names
 
     @property
     def attributes(self) -> dict[str, list[str] | tuple[float | None, float | None]]:
-        """What `sample` can be asked for: the categories of each attribute, or the range of a number."""
+        """Attributes that `sample` takes: the categories of each, or the range of a number."""
         columns = () if self.bank.statics is None else self.bank.statics.columns
         return {
             each.name: (each.low, each.high) if each.is_number else list(each.categories) for each in columns
@@ -73,7 +73,8 @@ class Trained:
         start: str | None = None,
         **attributes: AttributeValue,
     ) -> np.ndarray:
-        """`count` new series in original units: float32 [count, L, C]. The same seed gives the same series.
+        """Return `count` new series in original units: float32 [count, L, C]. The same seed gives the same
+        series.
 
         Series come from the bank's groups in proportion to their sizes, as from `distgan generate`; with a
         `condition` from the groups of that label, or from the group of that number alone. `length` asks for
@@ -85,11 +86,11 @@ class Trained:
             UserError: there is no such label, group, attribute or combination of attributes, a number is too
                 small, the model makes its own length alone, or the series are not of a year.
         """
-        among = None if condition is None else self._groups(condition)
+        among = None if condition is None else self._select_groups(condition)
         if length is not None and operator.index(length) < 1:
             raise UserError(f"length is {length}; it must be 1 or more, or be left out")
         year = self._year(start, length)
-        settings = self._ask(count, seed, attributes)
+        settings = self._make_settings(count, seed, attributes)
         parallel = open_for_inference(settings)
         made = sample_series(PipelineContext(settings, self.run, parallel), self.bank, among, length)
         return made if year is None else year.move(made)
@@ -97,20 +98,22 @@ class Trained:
     def sample_attributes(
         self, count: int = 100, seed: int = 0, **attributes: AttributeValue
     ) -> pd.DataFrame:
-        """The attributes of the series that `sample` returns for the same arguments: a row each.
+        """Return the attributes of the series that `sample` returns for the same arguments: a row each.
 
         Raises:
             UserError: there is no such attribute or combination.
         """
-        settings = self._ask(count, seed, attributes)
+        settings = self._make_settings(count, seed, attributes)
         if self.bank.statics is None:
             return pd.DataFrame(index=range(settings.generate.count))
         plan = plan_series(settings.generate, self.bank)
         header, rows = tabulate_attributes(plan, self.bank.statics, settings.generate)
         return pd.DataFrame(rows, columns=header)
 
-    def _ask(self, count: int, seed: int, attributes: Mapping[str, AttributeValue]) -> config.Config:
-        """The settings of a sample; attributes that the run's config asks for do not count here."""
+    def _make_settings(
+        self, count: int, seed: int, attributes: Mapping[str, AttributeValue]
+    ) -> config.Config:
+        """Return the settings of a sample; attributes that the run's config asks for do not count here."""
         asked: dict[str, Any] = {
             "generate.count": operator.index(count),
             "generate.seed": operator.index(seed),
@@ -118,8 +121,8 @@ class Trained:
         asked |= {"generate.attributes": dict(attributes), "generate.shares": {}, "generate.table": None}
         return self.settings.with_values(asked, "sample")
 
-    def _groups(self, condition: str | int) -> np.ndarray:
-        """Which groups a condition names: [G] bool."""
+    def _select_groups(self, condition: str | int) -> np.ndarray:
+        """Return which groups a condition names: [G] bool."""
         among = np.arange(self.bank.num_groups) == condition
         if isinstance(condition, str) and self.bank.labels:
             among = np.asarray(self.bank.labels) == condition
@@ -145,8 +148,8 @@ class Trained:
         return find_year(self.meta, chosen.start, self.settings.data)
 
     def times(self, length: int | None = None, start: str | None = None) -> np.ndarray:
-        """The time stamp of each step: datetime64 [L]. Arguments as of `sample`."""
+        """Return the time stamp of each step: datetime64 [L]. Arguments as of `sample`."""
         if (year := self._year(start, length)) is not None:
-            return pd.DatetimeIndex(year.axis.times()).to_numpy()
+            return pd.DatetimeIndex(year.axis.list_times()).to_numpy()
         axis = replace(self.meta.axis, length=self.meta.axis.length if length is None else length)
-        return pd.DatetimeIndex(axis.times()).to_numpy()
+        return pd.DatetimeIndex(axis.list_times()).to_numpy()

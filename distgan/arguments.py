@@ -14,7 +14,7 @@ from distgan.csvtext import parse_csv
 from distgan.errors import UserError, reading
 from distgan.files import check_path, read_text, refuse_standing, refuse_unwritable
 from distgan.preflight import check_free, check_order, open_run, refuse_absent
-from distgan.run import Run, attributes_beside, is_store, labels_beside, readme_beside
+from distgan.run import Run, is_store, locate_attributes, locate_labels, locate_readme
 
 EXPORTS = (".csv", ".parquet", ".zarr")
 TASKS = ("classification",)
@@ -47,13 +47,13 @@ class FilePair:
 
     @property
     def is_unseen(self) -> bool:
-        """Whether it is stated that no series of `real` was trained on."""
+        """True where it is stated that no series of `real` was trained on."""
         return self.all_held_out or self.training is not None
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `distgan inspect` describes, and options that belong to one kind of it only."""
+    """Subject of `distgan inspect`, and options that belong to one kind of it only."""
 
     positional: tuple[str, ...]
     config: str | None = None
@@ -67,7 +67,7 @@ class Inspection:
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What `distgan plan` works out. Without `length`, the shape of the series comes from the data."""
+    """Subject of `distgan plan`. Without `length`, the shape of the series comes from the data."""
 
     settings: config.Config
     devices: str = "auto"
@@ -129,13 +129,13 @@ def open_generate(
     Raises:
         UserError: as `open_of_run`, `check_export` and `check_stage`.
     """
-    given = with_rows_of_table(open_of_run("generate", run, overrides), overrides)
+    given = set_count_from_table(open_of_run("generate", run, overrides), overrides)
     place = check_export(out, given.run, force)
     check_stage("generate", given)
     return given, place
 
 
-def with_rows_of_table(given: OfRun, overrides: Sequence[str]) -> OfRun:
+def set_count_from_table(given: OfRun, overrides: Sequence[str]) -> OfRun:
     """Return the settings with a series for each row of `generate.table`, unless generate.count is given.
 
     Raises:
@@ -190,9 +190,9 @@ def _check_place(place: Path, run: Run, force: bool) -> None:
     refuse_unwritable(place)
     for each in (
         place,
-        readme_beside(place),
-        labels_beside(place),
-        attributes_beside(place),
+        locate_readme(place),
+        locate_labels(place),
+        locate_attributes(place),
     ):
         with reading(each):
             if not os.path.lexists(each):
@@ -336,7 +336,7 @@ def open_export(run: str, out: str | None, private: bool, networks: bool) -> tup
     refuse_standing(place or folder.exported)
     if networks and not folder.checkpoints("gan").is_dir():
         raise UserError(
-            f"{folder.checkpoints('gan')} holds no checkpoint; run {folder.command()}, or wait "
+            f"{folder.checkpoints('gan')} holds no checkpoint; run {folder.format_command()}, or wait "
             "for its first checkpoint"
         )
     return folder, place

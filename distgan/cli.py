@@ -345,7 +345,7 @@ def reference() -> Result:
     """Print every setting with its type, default and meaning as a Markdown table, or as JSON Schema."""
     from distgan import config
 
-    return Result(config.reference_markdown(), config.Config.model_json_schema())
+    return Result(config.format_reference(), config.Config.model_json_schema())
 
 
 @distgan.command(
@@ -358,10 +358,10 @@ def reference() -> Result:
 @argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="bash|zsh|fish", help="Your shell.")
 def completion(shell: Literal["bash", "zsh", "fish"]) -> Result:
     """Print the script that completes commands, options, settings and paths in a shell."""
-    return Result(command_line.completion_script(distgan, shell))
+    return Result(command_line.make_completion_script(distgan, shell))
 
 
-def command(arguments: Sequence[str]) -> None:
+def run_command(arguments: Sequence[str]) -> None:
     """Run `distgan` with these arguments.
 
     Raises:
@@ -375,7 +375,7 @@ def main() -> int:
     if command_line.is_completing():
         return command_line.complete(distgan)
     with private_files():
-        return errors.answer(lambda: command(sys.argv[1:]))
+        return errors.answer(lambda: run_command(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ CONTEXT = {
 
 @dataclass(frozen=True)
 class Result:
-    """What a command found: as text for people, as a tree for programs, and the error that it ends with."""
+    """Result of a command: text for people, a tree for programs, and the error that it ends with."""
 
     text: str
     tree: Any = None
@@ -164,7 +164,7 @@ def _suggest(given: str, known: Sequence[str]) -> str:
 ASKED = "_DISTGAN_COMPLETE"  # a variable that the scripts set
 
 
-def completion_script(command: click.RichCommand, shell: str) -> str:
+def make_completion_script(command: click.RichCommand, shell: str) -> str:
     """Return the script that makes bash, zsh or fish complete `distgan`."""
     made = get_completion_class(shell)
     assert made is not None, shell
@@ -172,7 +172,7 @@ def completion_script(command: click.RichCommand, shell: str) -> str:
 
 
 def is_completing() -> bool:
-    """Whether a shell asks for completions."""
+    """Return whether a shell asks for completions."""
     return ASKED in os.environ
 
 
@@ -203,11 +203,11 @@ class Setting(click.ParamType):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from distgan.config.reference import reference
+        from distgan.config.reference import iterate_reference
 
         if "=" in incomplete:
             return []
-        names = [name for name, *_ in reference() if "[]" not in name and name.startswith(incomplete)]
+        names = [name for name, *_ in iterate_reference() if "[]" not in name and name.startswith(incomplete)]
         return [CompletionItem(f"{name}=") for name in names]
 
 
@@ -232,7 +232,7 @@ FILE, FOLDER, SETTING, STAGES = AnyPath("file"), AnyPath("dir"), Setting(), Stag
 
 
 def argument(name: str, **settings: Any) -> Callable[[Function], Function]:
-    """As `click.argument`, shown among the arguments, which stand before the options."""
+    """Return `click.argument`, shown among the arguments, which stand before the options."""
     return click.argument(name, panel="Arguments", **settings)
 
 

@@ -43,7 +43,7 @@ class UserError(ValueError):
 
 
 class OverLimit(UserError):
-    """What was to be released is over a limit, or of a kind that never may be."""
+    """The release is over a limit, or of a kind that is never allowed."""
 
     exit_code = 3
 
@@ -129,7 +129,7 @@ def parsing(path: Path | str, remedy: str = "restore it from a copy") -> Iterato
 
 
 def _shorten(path: Path | str) -> str:
-    """A path as it fits into a line."""
+    """Return a path as it fits into a line."""
     text = ascii(str(path))[1:-1] if "\0" in str(path) else str(path)
     return text if len(text) <= 200 else f"{text[:80]}…{text[-40:]}"
 
@@ -178,20 +178,20 @@ def answer(main: Callable[[], None]) -> int:
     """
     _print_any_text()
     try:
-        with _stoppable():
+        with _raise_on_signals():
             main()
             sys.stdout.flush()
     except UserError as error:
         log.debug("where the error was raised", exc_info=error)  # shown under --verbose
-        _say(str(error))
+        _print_line(str(error))
         if isinstance(error, Deserted):
             leave(error.exit_code)  # threads of the broken process group would abort an orderly end
         return error.exit_code
     except Interrupted as error:
-        _say(f"stopped by {error.name}; run the same command again to continue from what is saved")
+        _print_line(f"stopped by {error.name}; run the same command again to continue from what is saved")
         return Stopped.exit_code
     except KeyboardInterrupt:
-        _say("interrupted; run the same command again to continue from what is saved")
+        _print_line("interrupted; run the same command again to continue from what is saved")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: Python flushes at exit
@@ -199,12 +199,12 @@ def answer(main: Callable[[], None]) -> int:
     except OSError as error:
         if error.errno not in (*UNUSABLE, *FULL) or error.filename is None:
             raise
-        _say(f"cannot use {_shorten(os.fsdecode(error.filename))}: {error.strerror}")
+        _print_line(f"cannot use {_shorten(os.fsdecode(error.filename))}: {error.strerror}")
         return DiskFull.exit_code if error.errno in FULL else UserError.exit_code
     return 0
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     rank, line = os.environ.get("RANK", "0"), " ".join(text.split())
     print(f"distgan: {line}" if rank == "0" else f"distgan (process {rank}): {line}", file=sys.stderr)
 
@@ -219,9 +219,9 @@ def _print_any_text() -> None:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Inside, the signals raise `Interrupted`, once: the clean-up is not interrupted again. A signal that is
-    ignored (SIGHUP under nohup) stays ignored.
+def _raise_on_signals() -> Iterator[None]:
+    """Raise `Interrupted` at a signal in the block, once: the clean-up is not interrupted again. A signal
+    that is ignored (SIGHUP under nohup) stays ignored.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:

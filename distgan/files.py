@@ -24,7 +24,7 @@ _user_umask: int | None = None  # while `private_files` has another
 
 @contextlib.contextmanager
 def private_files() -> Iterator[None]:
-    """Inside, files are created with mode 0600 and folders with 0700, by whichever library."""
+    """Create files of the block with mode 0600 and folders with 0700, by whichever library."""
     global _user_umask
     before, outermost = os.umask(0o077), _user_umask is None
     if outermost:
@@ -101,7 +101,7 @@ def whole_file(path: Path, *, private: bool = False) -> Iterator[Path]:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{_stem(path)}.{uuid.uuid4().hex[:8]}.tmp")
+        temporary = path.with_name(f".{_shorten_name(path)}.{uuid.uuid4().hex[:8]}.tmp")
         try:
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666))
             yield temporary
@@ -112,8 +112,8 @@ def whole_file(path: Path, *, private: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _stem(path: Path) -> str:
-    """As much of a name as leaves room for what a temporary name adds."""
+def _shorten_name(path: Path) -> str:
+    """Return as much of a name as leaves room for what a temporary name adds."""
     return os.fsdecode(os.fsencode(path.name)[: LONGEST_NAME - 20])
 
 
@@ -138,7 +138,7 @@ def append_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any, *, private: bool = False) -> None:
-    """JSON with sorted keys, so that equal content gives equal bytes; NaN is refused (not JSON)."""
+    """Write JSON with sorted keys, so that equal content gives equal bytes; NaN is refused (not JSON)."""
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
     write_text(path, text, private=private)
 
@@ -315,7 +315,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         for litter in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             shutil.rmtree(litter, ignore_errors=True)
         _restore_aside(path)
-        temporary = _litter(path)
+        temporary = _make_litter_path(path)
         temporary.mkdir()
         try:
             yield temporary
@@ -324,7 +324,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
                     sync(Path(folder) / name)
                 sync(Path(folder))
             if path.exists():  # no portable call exchanges two folders
-                os.rename(path, _aside_path(path))
+                os.rename(path, _make_aside_path(path))
             os.rename(temporary, path)
             sync(path.parent)
         finally:
@@ -333,20 +333,20 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def _restore_aside(path: Path) -> None:
-    """A folder that stepped aside comes back where nothing took its place, and is removed where something
+    """Put a folder that stepped aside back where nothing took its place, and remove it where something
     did.
     """
-    aside = _aside_path(path)
+    aside = _make_aside_path(path)
     if aside.exists() and path.exists():
-        litter = aside.rename(_litter(path))  # of what is half removed nothing comes back
+        litter = aside.rename(_make_litter_path(path))  # of what is half removed nothing comes back
         shutil.rmtree(litter, ignore_errors=True)
     elif aside.exists():
         aside.rename(path)
 
 
-def _aside_path(path: Path) -> Path:
+def _make_aside_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.aside")
 
 
-def _litter(path: Path) -> Path:
+def _make_litter_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")

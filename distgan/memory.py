@@ -16,7 +16,7 @@ def set_host_memory(mib: int) -> None:
     _host_mib = mib
 
 
-def host_memory() -> int:
+def measure_host_memory() -> int:
     """Return the bytes that the buffers of a stage may take in this process."""
     return _host_mib << 20
 

@@ -25,12 +25,12 @@ PATTERN = re.compile(r"[*?\[]")  # of a source that is a pattern of files
 
 
 def is_pattern(source: str) -> bool:
-    """Whether a source names no path that is there, but a pattern of files."""
+    """Return whether a source names no path that is there, but a pattern of files."""
     return PATTERN.search(source) is not None and not Path(source).expanduser().exists()
 
 
 def match_files(pattern: str) -> list[Path]:
-    """The files whose names a pattern matches, in order."""
+    """Return the files whose names a pattern matches, in order."""
     return [Path(name) for name in sorted(glob.iglob(str(Path(pattern).expanduser()), recursive=True))]
 
 
@@ -83,14 +83,16 @@ def refuse_no_run(run: Run, remedy: str = TRAIN) -> None:
         raise UserError(f"{run.folder} is no run folder (it has no config.yaml); {remedy}")
 
 
-def current(name: str, settings: config.Config, run: Run) -> dict[str, Any] | None:
-    """A stage's record, or None where it is not done with these settings."""
-    record = run.done(name)
-    return record if record is not None and record.get("token") == tokens(settings)[name] else None
+def find_current(name: str, settings: config.Config, run: Run) -> dict[str, Any] | None:
+    """Return a stage's record, or None where it is not done with these settings."""
+    record = run.read_record(name)
+    return record if record is not None and record.get("token") == make_tokens(settings)[name] else None
 
 
-def tokens(settings: config.Config) -> dict[str, str]:
-    """What a stage's record must hold to count as done: its identity, and lengths and outputs up to there."""
+def make_tokens(settings: config.Config) -> dict[str, str]:
+    """Return what a stage's record must hold to count as done: its identity, and lengths and outputs up to
+    there.
+    """
     chosen = settings.generate.model_dump(mode="json")
     if chosen["start"] is None:  # without effect: series of before this setting stay valid
         del chosen["start"]
@@ -108,7 +110,7 @@ def tokens(settings: config.Config) -> dict[str, str]:
 
 
 def _digest_table(path: str | None) -> str:
-    """The digest of `generate.table`; "" where there is none."""
+    """Return the digest of `generate.table`; "" where there is none."""
     place = None if path is None else Path(path).expanduser()
     if place is None or not place.is_file():
         return ""
@@ -122,8 +124,8 @@ def check_earlier(name: str, settings: config.Config, run: Run) -> None:
         UserError: a stage before `name` is not done with these settings.
     """
     for earlier in settings.stages[: settings.stages.index(name)]:
-        if current(earlier, settings, run) is None:
-            how = run.command(earlier) if run.config.exists() else f"--stages {earlier}"
+        if find_current(earlier, settings, run) is None:
+            how = run.format_command(earlier) if run.config.exists() else f"--stages {earlier}"
             raise UserError(
                 f"stage {name} needs stage {earlier}, which is not done in {run.folder} with these "
                 f"settings; run that stage first: {how}"
@@ -133,7 +135,8 @@ def check_earlier(name: str, settings: config.Config, run: Run) -> None:
 def refuse_another(
     saved: config.Config, settings: config.Config, run: Run, remedy: str = OTHER_FOLDER
 ) -> None:
-    """
+    """Refuse other settings than those of a stage that is done or has begun.
+
     Args:
         remedy: what the user can do, as the command has it.
 
@@ -142,14 +145,14 @@ def refuse_another(
     """
     now = settings.identities
     for stage, identity in saved.identities.items():
-        if identity != now[stage] and (run.done(stage) or run.checkpoints(stage).exists()):
+        if identity != now[stage] and (run.read_record(stage) or run.checkpoints(stage).exists()):
             break
     else:
         return
-    old, new = saved.flat(), settings.flat()
+    old, new = saved.flatten(), settings.flatten()
     changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     planned = [name for name in changed if name.startswith("train.")]  # of a run that is private end to end
-    changed = [name for name in changed if config.fixed(name)] or planned or changed
+    changed = [name for name in changed if config.is_fixed(name)] or planned or changed
     raise UserError(
         f"{run.folder} holds the stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, "
         f"now {new.get(changed[0])}; {len(changed)} settings differ); {remedy}"

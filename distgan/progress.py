@@ -22,7 +22,7 @@ WARNINGS = 3  # that the live view keeps
 
 @dataclass
 class _State:
-    """What the command line asked for, and the view that is open."""
+    """The options of the command line, and the view that is open."""
 
     quiet: bool = False
     verbose: bool = False
@@ -50,7 +50,7 @@ def say(text: str) -> None:
 
 
 def has_terminal() -> bool:
-    """Whether standard error is a terminal that can show a live view."""
+    """Return whether standard error is a terminal that can show a live view."""
     return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
@@ -74,7 +74,7 @@ def estimate_left(done: int, total: int, seconds: float) -> str:
 
 
 class View:
-    """What a terminal shows: the stage, a bar for each piece of work, the last figures, the last warnings."""
+    """View of a terminal: the stage, a bar for each piece of work, the last figures, the last warnings."""
 
     def __init__(self) -> None:
         from rich.console import Console, Group
@@ -197,7 +197,7 @@ class Progress:
 
     @property
     def left(self) -> str:
-        """How long the rest takes, e.g. "3 min left"."""
+        """Time that the rest takes, e.g. "3 min left"."""
         new = self.done - self._first
         return estimate_left(new, self.total - self._first, time.monotonic() - self._began)
 

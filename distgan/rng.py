@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 
-def keyed_generator(seed: int, step: int, purpose: str, sample: int = 0) -> np.random.Generator:
-    """A fresh counter-based generator (Philox 4x64) for one (seed, step, purpose, sample)."""
+def make_keyed_generator(seed: int, step: int, purpose: str, sample: int = 0) -> np.random.Generator:
+    """Return a fresh counter-based generator (Philox 4x64) for one (seed, step, purpose, sample)."""
     key = np.array([seed, zlib.crc32(purpose.encode())], dtype=np.uint64)
     counter = np.array([0, 0, sample, step], dtype=np.uint64)  # the low words count within this stream
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
-def keyed_normal(
+def draw_keyed_normal(
     seed: int,
     step: int,
     purpose: str,
@@ -28,17 +28,17 @@ def keyed_normal(
     shape: tuple[int, ...],
     device: torch.device | None = None,
 ) -> Tensor:
-    """Standard normal numbers, one row per sample: (B,) -> (B, *shape), float32, on `device`, by default that
-    of `samples`. Samples on the CPU are read without waiting for any device.
+    """Return standard normal numbers, one row per sample: (B,) -> (B, *shape), float32, on `device`, by
+    default that of `samples`. Samples on the CPU are read without waiting for any device.
     """
 
     def draw(rng: np.random.Generator) -> np.ndarray:
         return rng.standard_normal(shape, dtype=np.float32)
 
-    return _rows(draw, seed, step, purpose, samples, device)
+    return _draw_rows(draw, seed, step, purpose, samples, device)
 
 
-def keyed_uniform(
+def draw_keyed_uniform(
     seed: int,
     step: int,
     purpose: str,
@@ -46,15 +46,17 @@ def keyed_uniform(
     shape: tuple[int, ...],
     device: torch.device | None = None,
 ) -> Tensor:
-    """Numbers in [0, 1), one row per sample: (B,) -> (B, *shape), float32, on `device` as of `normal`."""
+    """Return numbers in [0, 1), one row per sample: (B,) -> (B, *shape), float32, on `device` as of
+    `draw_keyed_normal`.
+    """
 
     def draw(rng: np.random.Generator) -> np.ndarray:
         return rng.random(shape, dtype=np.float32)
 
-    return _rows(draw, seed, step, purpose, samples, device)
+    return _draw_rows(draw, seed, step, purpose, samples, device)
 
 
-def _rows(
+def _draw_rows(
     draw: Callable[[np.random.Generator], np.ndarray],
     seed: int,
     step: int,
@@ -62,10 +64,10 @@ def _rows(
     samples: Tensor,
     device: torch.device | None,
 ) -> Tensor:
-    rows = [draw(keyed_generator(seed, step, purpose, sample)) for sample in samples.tolist()]
+    rows = [draw(make_keyed_generator(seed, step, purpose, sample)) for sample in samples.tolist()]
     return torch.from_numpy(np.stack(rows)).to(device or samples.device, non_blocking=True)
 
 
-def torch_seed(seed: int, step: int, purpose: str, rank: int = 0) -> int:
-    """A seed for torch's own generator, for layers that draw from it (dropout)."""
-    return int(keyed_generator(seed, step, purpose, rank).integers(2**63))
+def derive_torch_seed(seed: int, step: int, purpose: str, rank: int = 0) -> int:
+    """Return a seed for torch's own generator, for layers that draw from it (dropout)."""
+    return int(make_keyed_generator(seed, step, purpose, rank).integers(2**63))

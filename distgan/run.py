@@ -22,38 +22,38 @@ STORE, PRIVATE_TABLE = ".zarr", ".private.csv"  # endings of a store and of the 
 
 
 def is_store(path: Path) -> bool:
-    """Whether a folder is a store of series or latents, as far as a look at it tells."""
+    """Return whether a folder is a store of series or latents, as far as a look at it tells."""
     return path.is_dir() and (path / MANIFEST).exists()
 
 
-def private_table_beside(store: Path) -> Path:
-    """The table of ids, splits and owners of a store of real series: only the data's owner may read it."""
+def locate_private_table(store: Path) -> Path:
+    """Return the path of the ids, splits and owners of a store of real series, for the data's owner alone."""
     return store.with_name(f"{store.stem}{PRIVATE_TABLE}")
 
 
-def store_beside(private_table: Path) -> Path:
-    """The store that a private table belongs to."""
+def locate_store(private_table: Path) -> Path:
+    """Return the path of the store that a private table belongs to."""
     return private_table.with_name(f"{private_table.name.removesuffix(PRIVATE_TABLE)}{STORE}")
 
 
-def readme_beside(place: Path) -> Path:
-    """What an exported file holds, in words."""
+def locate_readme(place: Path) -> Path:
+    """Return the path of the text that describes an exported file."""
     return place.with_name(f"{place.stem}.README.txt")
 
 
-def labels_beside(place: Path) -> Path:
-    """The labels of exported series, one a line, in their order."""
+def locate_labels(place: Path) -> Path:
+    """Return the path of the labels of exported series, one a line, in their order."""
     return place.with_name(f"{place.stem}.labels.csv")
 
 
-def attributes_beside(place: Path) -> Path:
-    """The attributes of exported series, a row each, in their order."""
+def locate_attributes(place: Path) -> Path:
+    """Return the path of the attributes of exported series, a row each, in their order."""
     return place.with_name(f"{place.stem}.attributes.csv")
 
 
 @dataclass(frozen=True)
 class ClusterFiles:
-    """What stands in `Run.clusters`: series by group, and how the groups were made. Private."""
+    """Files of `Run.clusters`: series by group, and how the groups were made. Private."""
 
     folder: Path
 
@@ -77,7 +77,7 @@ class ClusterFiles:
 
     @property
     def choice(self) -> Path:
-        """How the number of clusters was chosen, if it was."""
+        """The choice of the number of clusters, if it was chosen."""
         return self.folder / "choice.json"
 
     @property
@@ -113,7 +113,7 @@ class Run:
 
     @property
     def private_table(self) -> Path:
-        return private_table_beside(self.series)
+        return locate_private_table(self.series)
 
     @property
     def left_out_windows(self) -> Path:
@@ -122,7 +122,7 @@ class Run:
 
     @property
     def scaler(self) -> Path:
-        """How to undo the scaling, with units, channels and time axis: all that `generate` knows of the
+        """The inverse of the scaling, with units, channels and time axis: all that `generate` knows of the
         data.
         """
         return self.folder / "scaler.json"
@@ -141,11 +141,11 @@ class Run:
         return self.folder / "latents.zarr"
 
     def latent_parts(self, weights: str) -> Path:
-        """Parts of the latents by the encoder with such a digest, until they are whole."""
+        """Return the folder of parts of latents by the encoder with this digest, until they are whole."""
         return self.folder / f"latents.parts-{weights}"
 
-    def all_latent_parts(self) -> list[Path]:
-        """The parts' folders of any encoder that are there."""
+    def list_latent_parts(self) -> list[Path]:
+        """Return the parts' folders of any encoder that are there."""
         return sorted(self.folder.glob(self.latent_parts("*").name))
 
     @property
@@ -158,7 +158,7 @@ class Run:
 
     @property
     def cluster_work(self) -> Path:
-        """What the processes leave for rank 0 while they cluster."""
+        """Files that the processes leave for rank 0 while they cluster."""
         return self.folder / "clusters.work"
 
     def projected_points(self, rank: int) -> Path:
@@ -173,12 +173,12 @@ class Run:
 
     @property
     def ledger(self) -> Path:
-        """What every private release has spent; lines are only ever added."""
+        """Spending of every private release; lines are only ever added."""
         return self.folder / "privacy-ledger.jsonl"
 
     @property
     def noisy_sums(self) -> Path:
-        """What every private release gave, and where the ledger ended: never drawn again, always reused."""
+        """Result of every private release, and where the ledger ended: never drawn again, always reused."""
         return self.folder / "privacy"
 
     @property
@@ -204,22 +204,22 @@ class Run:
         return self.folder / "synthetic.moved.zarr"
 
     def synthetic_staging(self, key: str) -> Path:
-        """Shards of an unfinished generation; `key` tells what they are made from."""
+        """Return the folder of shards of an unfinished generation; `key` tells what they are made from."""
         return self.folder / f"{self.synthetic.name}.parts-{key}"
 
-    def all_synthetic_staging(self) -> list[Path]:
-        """The staging folders of any key that are there."""
+    def list_synthetic_staging(self) -> list[Path]:
+        """Return the staging folders of any key that are there."""
         return sorted(self.folder.glob(self.synthetic_staging("*").name))
 
     @property
     def synthetic_labels(self) -> Path:
         """The labels of the synthetic series, one a line, where the bank goes by label."""
-        return labels_beside(self.synthetic)
+        return locate_labels(self.synthetic)
 
     @property
     def synthetic_attributes(self) -> Path:
         """The attributes of the synthetic series, a row each, where groups go by attributes."""
-        return attributes_beside(self.synthetic)
+        return locate_attributes(self.synthetic)
 
     @property
     def release_ledger(self) -> Path:
@@ -232,7 +232,7 @@ class Run:
         return self.folder / "releases"
 
     def released_copy(self, digest: str) -> Path:
-        """The copy of series with such a digest."""
+        """Return the path of the copy of series with such a digest."""
         return self.released / f"{digest[:16]}.zarr"
 
     @property
@@ -245,22 +245,22 @@ class Run:
 
     @property
     def classification(self) -> Path:
-        """What the series are worth to a classifier."""
+        """Value of the series to a classifier."""
         return self.folder / "classification.json"
 
     @property
     def release_verdict(self) -> Path:
-        """Whether the series may leave, as JSON; the page has the same name with `.html`."""
+        """The verdict on a release, as JSON; the page has the same name with `.html`."""
         return self.folder / "release-verdict.json"
 
     @property
     def release_folder(self) -> Path:
-        """Where a release is written by default."""
+        """The folder of a release by default."""
         return self.folder / "release"
 
     @property
     def exported(self) -> Path:
-        """Where plain weights are written by default."""
+        """The folder of plain weights by default."""
         return self.folder / "export"
 
     @property
@@ -270,22 +270,22 @@ class Run:
 
     @property
     def logs(self) -> Path:
-        """What trackers keep on this machine, as TensorBoard's events: one folder a stage."""
+        """Logs of trackers on this machine, as TensorBoard's events: one folder a stage."""
         return self.folder / "logs"
 
     @property
     def private(self) -> tuple[Path, ...]:
-        """What only the data's owner may read, and what could be learned from it."""
+        """Paths that only the data's owner may read, and those from which private facts could be learned."""
         parts = (self.series, self.scaler, self.encoder, self.latents, self.clusters, self.bank, self.ledger)
         more = (self.noisy_sums, self.gan, self.report, self.scores, self.logs, self.config)
         return (*parts, *more, self.records, self.private_table)
 
     def metrics(self, stage: str) -> Path:
-        """One JSON object a line, one line a report of `stage`'s training."""
+        """Return the path of the metrics: one JSON object a line, one line a report of `stage`'s training."""
         return self.folder / stage / "metrics.jsonl"
 
     def trackers(self, stage: str) -> Path:
-        """The run's ids in trackers, and the last step that was sent to them."""
+        """Return the path of the run's ids in trackers, and the last step that was sent to them."""
         return self.logs / stage / "trackers.json"
 
     def checkpoints(self, stage: str) -> Path:
@@ -303,8 +303,8 @@ class Run:
     def lock_file(self) -> Path:
         return self.folder / ".lock"
 
-    def done(self, stage: str) -> dict[str, Any] | None:
-        """What `stage` recorded when it finished, or None while it has not."""
+    def read_record(self, stage: str) -> dict[str, Any] | None:
+        """Return what `stage` recorded when it finished, or None while it has not."""
         path = self.record(stage)
         return read_record(path) if path.exists() else None
 
@@ -312,19 +312,21 @@ class Run:
         """Record `stage` as done, with a few facts worth showing."""
         write_json(self.record(stage), facts)
 
-    def command(self, stages: str = "") -> str:
+    def format_command(self, stages: str = "") -> str:
         """Return the command that runs `stages` again, or all, with the settings of the run."""
         only = f" --stages {stages}" if stages else ""
         return f"distgan train --config {self.config} --run-dir {self.folder}{only}"
 
     def need(self, path: Path, stage: str) -> Path:
-        """`path` if it is there.
+        """Return `path` if it is there.
 
         Raises:
             UserError: it is not; names the stage that makes it.
         """
         if not path.exists():
-            raise UserError(f"no {path.name} in {self.folder}; run that stage first: {self.command(stage)}")
+            raise UserError(
+                f"no {path.name} in {self.folder}; run that stage first: {self.format_command(stage)}"
+            )
         return path
 
     def lock(self) -> IO[str]:
@@ -413,7 +415,7 @@ class HubFolder(Run):
 
     @property
     def hub_config(self) -> Path:
-        """What kind of model it is, for the Hub."""
+        """The kind of model, for the Hub."""
         return self.folder / "config.json"
 
     @property

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SLURM: a sweep on many nodes. Ray runs inside the job and ends with it; the sweep runs on the first node. Stopped ahead
-# of the time limit, it is queued again and goes on. NOTRUN
+# of the time limit, it is queued again and goes on. Run on two virtual nodes without GPUs (`make clusters`), not on a
+# cluster of real machines yet.
 #   sbatch launch/slurm-ray.sh --config configs/sweep.yaml run_dir=SHARED/sweep sweep.resources.gpus=1
 # SHARED is a disk that all nodes see. The token below is the job's own: without it Ray's ports answer nobody. They are
 # open inside the cluster's network all the same; the dashboard is not started.
@@ -19,7 +20,7 @@ umask 077
 sweep="" stopping=""
 stop() {   # ahead of the time limit, also while Ray starts
   stopping=1
-  if [ -n "$sweep" ]; then kill -TERM "$sweep"; else scontrol requeue "$SLURM_JOB_ID"; fi
+  if [ -n "$sweep" ]; then kill -TERM "$sweep" 2> /dev/null; else scontrol requeue "$SLURM_JOB_ID"; fi
 }
 trap stop TERM
 keys="$PWD/.ray-$SLURM_JOB_ID"

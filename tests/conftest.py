@@ -10,7 +10,7 @@ from hypothesis import settings as property_settings
 
 from distgan import files, progress
 from distgan.data.store.metadata import Axis, Meta
-from distgan.data.store.private_table import private_table, write_table
+from distgan.data.store.private_table import find_private_table, write_table
 from distgan.data.store.writer import StoreWriter
 from distgan.run import Run
 from distgan.train import main
@@ -79,7 +79,7 @@ def stored(tmp_path: Path) -> Run:
     with StoreWriter(run.series, meta) as writer:
         writer.append(np.ones((6, 24, 1), np.float32))
     names = [f"home-{number}" for number in range(6)]
-    write_table(private_table(run.series), names, names, ["train"] * 6)
+    write_table(find_private_table(run.series), names, names, ["train"] * 6)
     scaler = {"transform": "none", "method": "standard", "unit": 1.0, "bound": 2.0, "lower_bound": None}
     files.write_json(run.scaler, {"scaler": scaler, "meta": meta.to_dict()})
     return run

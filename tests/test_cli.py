@@ -22,7 +22,7 @@ OF_DATA = ("generate", "evaluate", "compare", "release", "denoise", "export", "p
 
 
 def help_of(name: str, capsys: pytest.CaptureFixture[str]) -> str:
-    cli.command([name, "--help"])
+    cli.run_command([name, "--help"])
     return capsys.readouterr().out
 
 
@@ -103,7 +103,7 @@ def test_a_mistake_is_one_line_that_names_the_next_step(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as refused:
-        cli.command(line.split())
+        cli.run_command(line.split())
     assert words in str(refused.value) and "\n" not in str(refused.value)
     assert refused.value.exit_code == 2
 
@@ -127,7 +127,7 @@ def test_json_alone_is_on_standard_output(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_reference_as_json_is_a_schema(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.command(["reference", "--json"])
+    cli.run_command(["reference", "--json"])
     schema = json.loads(capsys.readouterr().out)
     assert set(config.Config.model_fields) == set(schema["properties"])
 
@@ -197,7 +197,7 @@ def test_a_shell_asks_through_the_environment() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_name_the_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.command(["completion", shell])
+    cli.run_command(["completion", shell])
     script = capsys.readouterr().out
     assert f"_DISTGAN_COMPLETE={shell}_complete" in script and "distgan" in script
 

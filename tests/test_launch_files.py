@@ -1,9 +1,11 @@
 """Files for containers: what can be checked without Docker and Kubernetes. They have not been run."""
 
 import configparser
+import json
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,37 @@ def test_who_asks_for_rays_dashboard_installs_it() -> None:
     for path in (ROOT / "launch" / "ray-cluster.yaml", ROOT / "launch" / "slurm-ray.sh"):
         (asked,) = re.findall(r"--include-dashboard=(\w+)", path.read_text())
         assert asked == "false" or ",dashboard" in path.read_text()
+
+
+def test_ray_accepts_its_cluster_file() -> None:
+    """By the schema that `ray up` checks it with."""
+    jsonschema = pytest.importorskip("jsonschema")
+    spec = find_spec("ray")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("Ray is not installed")
+    schema = json.loads((Path(spec.submodule_search_locations[0]) / "autoscaler/ray-schema.json").read_text())
+    tree = read(ROOT / "launch" / "ray-cluster.yaml")
+    jsonschema.validate(tree, schema)
+    assert list(jsonschema.Draft7Validator(schema).iter_errors({**tree, "nosuchkey": 1}))
+
+
+def test_unknown_fields_of_a_job_are_found() -> None:
+    """By the check that holds jobs against the published definitions, on a small definition."""
+    jsonschema = pytest.importorskip("jsonschema")
+    from tests.integration.clusters.schemas import refuse_unknown
+
+    size = {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]}
+    labels = {"type": "object", "additionalProperties": {"type": "string"}}
+    fields = {
+        "size": size,
+        "labels": labels,
+        "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+    }
+    pod = {"type": "object", "properties": fields}
+    checker = jsonschema.Draft202012Validator(refuse_unknown({"type": "array", "items": pod}))
+    assert checker.is_valid([{"size": 3, "labels": {"a": "b"}, "any": {"c": 1}}, {"size": "3Gi"}])
+    for wrong in ({"sise": 3}, {"labels": {"a": 1}}, {"size": [3]}):
+        assert not checker.is_valid([wrong])
 
 
 def test_both_kinds_of_job_are_there() -> None:

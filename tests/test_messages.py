@@ -14,7 +14,7 @@ OPTIONS = {
     name: {text for parameter in command.params for text in parameter.opts} | {"--help"}
     for name, command in cli.distgan.commands.items()
 }
-KEYS = [name.replace("[]", "") for name, *_ in config.reference()]
+KEYS = [name.replace("[]", "") for name, *_ in config.iterate_reference()]
 SECTIONS = sorted({key.split(".")[0] for key in KEYS if "." in key})
 # Whose messages may name an option by itself: the command that runs them has it.
 PRINTED_BY = {
@@ -22,7 +22,7 @@ PRINTED_BY = {
     "cli": set(OPTIONS),
     "command_line": set(OPTIONS),
     "train": {"train", "prepare"},
-    "run": {"train"},  # a part of `Run.command`
+    "run": {"train"},  # a part of `Run.format_command`
     "preflight": {"train"},
     "commands.evaluate_files": {"evaluate"},
     "commands.inspect": {"inspect"},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distgan import files
-from distgan.data.store.private_table import private_table
+from distgan.data.store.private_table import find_private_table
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.settings import TINY
@@ -34,7 +34,7 @@ def test_what_prepare_writes_is_its_owners_alone(mask: int, tmp_path: Path, home
         assert open_to_others(run.folder) == []
         assert os.umask(mask) == mask  # the caller's is as it was
         run.series.chmod(0o755)
-        private_table(run.series).chmod(0o644)
+        find_private_table(run.series).chmod(0o644)
         assert (
             main(["--run-dir", str(run.folder), *TINY, f"data.source={homes_csv}", "--stages", "prepare"])
             == 0

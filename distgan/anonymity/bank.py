@@ -1,4 +1,4 @@
-"""The bank: one released mean per group of entities. Where the anonymity rests.
+"""The bank: one released mean per group of entities, on which the anonymity rests.
 
 The generator is given group means of projected latents, with group statistics of location and scale. Each
 group has at least `minimum_group_size` effective entities, none with more than `max_share` of the group's
@@ -19,31 +19,31 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from distgan import config
-from distgan.anonymity.attributes import asinh_ratio_and_log_rms, draw_ratio_and_log_rms, location_and_scale
+from distgan.anonymity.attributes import draw_ratio_and_log_rms, to_location_and_scale, to_ratio_and_log_rms
 from distgan.anonymity.group_size import (
+    compute_minimum_group_size,
+    compute_tracing_auc,
     count_attribute_numbers,
     count_released_numbers,
-    minimum_group_size,
-    tracing_auc,
 )
 from distgan.anonymity.groups import (
     GroupedSeries,
     Members,
+    _compute_deviation,
     _count_lowered,
-    _deviation,
-    _labels_of_groups,
-    _largest_share,
+    _find_largest_share,
+    _label_groups,
     _Records,
     _round_down,
-    _weighted_sums,
-    effective_members,
+    _sum_weighted,
+    count_effective_members,
     merge_small_groups,
 )
 from distgan.anonymity.manifest import _TENSORS, MANIFEST, SCHEMA, TENSORS, DPGuarantee, _inspect
 from distgan.anonymity.statics import GroupAttributes
 from distgan.errors import Mismatch, UserError
 from distgan.files import read_tensors, whole_folder, write_json
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 SMALLEST_VARIANCE = 1e-6  # of asinh_ratio and of log_rms: below it all series are taken as alike
 
@@ -76,8 +76,8 @@ class Bank:
 
     @cached_property
     def table(self) -> np.ndarray:
-        """What the networks are given of each group: its condition, and 1 at the place of its label (last):
-        [G, K + labels] float32.
+        """The networks' input of each group: its condition, and 1 at the place of its label (last): [G, K +
+        labels] float32.
         """
         if not self.labels:
             return self.conditions
@@ -86,7 +86,7 @@ class Bank:
 
     @property
     def appended(self) -> int:
-        """Numbers that end a condition: one for each label, or those for the attributes."""
+        """The number of values that end a condition: one for each label, or those for the attributes."""
         return len(self.label_names) if self.statics is None else self.statics.width
 
     @property
@@ -102,18 +102,18 @@ class Bank:
 
     @property
     def minimum_group_size(self) -> int:
-        return minimum_group_size(self.settings, self.released)
+        return compute_minimum_group_size(self.settings, self.released)
 
     @property
     def tracing_auc(self) -> np.ndarray:
-        """[G] success of the best tracing attack on each group's mean."""
-        return np.array([tracing_auc(self.released, members) for members in self.effective])
+        """The success of the best tracing attack on each group's mean: [G]."""
+        return np.array([compute_tracing_auc(self.released, members) for members in self.effective])
 
     def allocate(
         self, count: int, among: np.ndarray | None = None, sizes: np.ndarray | None = None
     ) -> np.ndarray:
-        """How many of `count` series each group gets, in proportion to its size, or to `sizes` [G] of whole
-        numbers: [G] int64. `among` [G] bool leaves some groups out.
+        """Return how many of `count` series each group gets, in proportion to its size, or to `sizes` [G] of
+        whole numbers: [G] int64. `among` [G] bool leaves some groups out.
 
         Largest remainder: every group gets its proportion rounded down or up, never more; ties go to the
         first.
@@ -128,17 +128,17 @@ class Bank:
         shares[first] += 1
         return shares
 
-    def attributes(self, groups: np.ndarray, normal: np.ndarray) -> np.ndarray:
-        """Location and scale of new series, from standard normal numbers: [n], [n, C, 2] -> [n, C, 2]
+    def compute_attributes(self, groups: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        """Return location and scale of new series, from standard normal numbers: [n], [n, C, 2] -> [n, C, 2]
         float64.
 
         Steadiness and size have the group's means and deviations.
         """
         mean, deviation = self.attributes_mean[groups], self.attributes_std[groups]
-        return location_and_scale(draw_ratio_and_log_rms(mean, deviation, normal))
+        return to_location_and_scale(draw_ratio_and_log_rms(mean, deviation, normal))
 
     def draw_attributes(self, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Location and scale of a set of new series: [n] groups -> [n, C, 2] float64.
+        """Draw location and scale of a set of new series: [n] groups -> [n, C, 2] float64.
 
         A Latin hypercube in every group: each number covers its distribution evenly, so that the totals of a
         few hundred series are right to a few per cent, where independent draws are off by levels' deviation
@@ -150,12 +150,12 @@ class Bank:
         for inside in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
             cells = np.argsort(rng.random((len(inside), *shape)), axis=0)
             normal[inside] = ndtri((cells + rng.uniform(1e-9, 1 - 1e-9, cells.shape)) / len(inside))
-        return self.attributes(groups, normal)
+        return self.compute_attributes(groups, normal)
 
     @cached_property
     def _population(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of asinh_ratio and log_rms over all entities, as the groups' statistics tell
-        them: [C, 2] each.
+        """Mean and deviation of asinh_ratio and log_rms over all entities, from the groups' statistics: [C,
+        2] each.
         """
         share = self.sizes[:, None, None] / self.sizes.sum()
         mean = (share * self.attributes_mean).sum(0)
@@ -168,7 +168,7 @@ class Bank:
         deviation 1 over the population.
         """
         mean, deviation = self._population
-        values = (asinh_ratio_and_log_rms(attributes) - mean) / deviation
+        values = (to_ratio_and_log_rms(attributes) - mean) / deviation
         return values.reshape(len(values), -1).astype(np.float32)
 
     def read_attributes(self, given: Tensor) -> Tensor:
@@ -184,10 +184,10 @@ class Bank:
         asinh_ratio, log_rms = restored.unbind(-1)
         return torch.stack([log_rms.exp() * asinh_ratio.tanh(), log_rms.exp() / asinh_ratio.cosh()], dim=-1)
 
-    def given(
+    def make_conditions(
         self, groups: np.ndarray, attributes: np.ndarray, values: np.ndarray | None = None
     ) -> np.ndarray:
-        """What the networks are given of series of some groups with a location and scale of their own: [n],
+        """Return the networks' input for series of some groups with a location and scale of their own: [n],
         [n, C, 2] -> [n, 2C + K + appended] float32.
 
         Args:
@@ -199,13 +199,13 @@ class Bank:
         return np.concatenate(parts, axis=1)
 
     def save(self, folder: Path) -> None:
-        """Tensors and a manifest, as a whole folder."""
+        """Write tensors and a manifest, as a whole folder."""
         content = tensors_to_bytes({name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS})
         with whole_folder(folder) as temporary:
             (temporary / TENSORS).write_bytes(content)
-            write_json(temporary / MANIFEST, self._manifest(hashlib.sha256(content).hexdigest()))
+            write_json(temporary / MANIFEST, self._make_manifest(hashlib.sha256(content).hexdigest()))
 
-    def _manifest(self, checksum: str) -> dict[str, Any]:
+    def _make_manifest(self, checksum: str) -> dict[str, Any]:
         columns = [] if self.statics is None else [each.model_dump() for each in self.statics.columns]
         stated = [] if self.statics is None else self.statics.to_json()
         groups = zip(self.sizes, self.effective, self.lowered, self.largest_share, self.tracing_auc)
@@ -236,8 +236,7 @@ class Bank:
 
     @staticmethod
     def load(folder: Path) -> "Bank":
-        """
-        A study's bank loads, too; `verify` refuses it.
+        """Load a bank. A study's bank loads, too; `verify` refuses it.
 
         Raises:
             Mismatch: the bank is missing, damaged, or breaks its own promises.
@@ -253,7 +252,7 @@ class Bank:
         tensors, statics = read_tensors(folder / TENSORS), None
         if manifest.attributes is not None:
             stated = [group.attributes or {} for group in manifest.groups]
-            statics = GroupAttributes.of_json(manifest.attributes, stated, tensors["sizes"])
+            statics = GroupAttributes.from_json(manifest.attributes, stated, tensors["sizes"])
         return Bank(
             **tensors,
             largest_share=shares,
@@ -267,7 +266,7 @@ class Bank:
 
 
 def make_bank(series: GroupedSeries, attributes: np.ndarray, settings: config.Bank, seed: int = 0) -> Bank:
-    """The bank of groups, small ones of which are merged here if they are not yet.
+    """Make the bank of groups; small ones are merged here if they are not yet.
 
     Args:
         attributes: [n, C, 2] location and scale of each series; scale above 0.
@@ -288,16 +287,16 @@ def make_bank(series: GroupedSeries, attributes: np.ndarray, settings: config.Ba
         )
     channels = attributes.shape[1]
     members = merge_small_groups(series, settings, channels)
-    records = _Records.of(members.groups, members.entities, members.loads)
+    records = _Records.from_points(members.groups, members.entities, members.loads)
     record_weights = np.bincount(records.index, weights=members.weights)
     spans = [slice(*pair) for pair in zip(records.starts[:-1], records.starts[1:])]
     means = _average_groups(members, settings, seed)
-    effective = np.array([effective_members(record_weights[span]) for span in spans])
+    effective = np.array([count_effective_members(record_weights[span]) for span in spans])
     if settings.training == "probes":
         effective = np.minimum(effective, settings.probes)
-    centre, scale = members.points.mean(axis=0, dtype=np.float64), _deviation(members.points)
-    attributes_mean, attributes_std = _attribute_statistics(attributes, members)
-    shares = np.array([_largest_share(records.loads[span], record_weights[span]) for span in spans])
+    centre, scale = members.points.mean(axis=0, dtype=np.float64), _compute_deviation(members.points)
+    attributes_mean, attributes_std = _compute_statistics(attributes, members)
+    shares = np.array([_find_largest_share(records.loads[span], record_weights[span]) for span in spans])
     return Bank(
         conditions=((means - centre) / scale).astype(np.float32),
         sizes=np.diff(records.starts).astype(np.int64),
@@ -309,39 +308,39 @@ def make_bank(series: GroupedSeries, attributes: np.ndarray, settings: config.Ba
         largest_share=_round_shares(shares, settings.max_share),
         lowered=np.array([_count_lowered(record_weights[span]) for span in spans], np.int64),
         settings=settings,
-        labels=tuple(map(str, _labels_of_groups(members.groups, series.labels)))
+        labels=tuple(map(str, _label_groups(members.groups, series.labels)))
         if series.labels is not None and settings.by_label
         else (),
     )
 
 
 def _average_groups(members: Members, settings: config.Bank, seed: int) -> np.ndarray:
-    """The mean of every group, or of its probes in a study of them: [G, K] float64."""
+    """Return the mean of every group, or of its probes in a study of them: [G, K] float64."""
     if settings.training != "probes":
-        return _weighted_sums(members.points, members.weights, members.groups)
+        return _sum_weighted(members.points, members.weights, members.groups)
     rows = sample_probe_rows(members, settings, seed)
     return np.stack([members.points[row].mean(axis=0, dtype=np.float64) for row in rows])
 
 
 def _round_shares(shares: np.ndarray, max_share: float) -> np.ndarray:
-    """Shares rounded up to whole per cent, so that they tell no load; at the limit where that was kept."""
+    """Round shares up to whole per cent, so that they reveal no load; at the limit where that was kept."""
     return np.minimum(np.ceil(shares * 100 - 1e-6) / 100, np.maximum(shares, max_share))
 
 
 def sample_probe_rows(members: Members, settings: config.Bank, seed: int) -> list[np.ndarray]:
-    """The points behind every condition of a study of probes; with repeats where a group has fewer."""
+    """Choose the points behind every condition of a study of probes; with repeats where a group has fewer."""
     found = []
     for group in range(members.num_groups):
         inside = np.flatnonzero(members.groups == group)
-        rng = keyed_generator(seed, 0, "bank probes", group)
+        rng = make_keyed_generator(seed, 0, "bank probes", group)
         found.append(rng.choice(inside, settings.probes, replace=len(inside) < settings.probes))
     return found
 
 
-def _attribute_statistics(attributes: np.ndarray, members: Members) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted mean and deviation of asinh_ratio and log_rms: [n, C, 2] -> [G, C, 2] each."""
-    values = asinh_ratio_and_log_rms(attributes).reshape(len(attributes), -1)
-    means = _weighted_sums(values, members.weights, members.groups)
-    squares = _weighted_sums((values - means[members.groups]) ** 2, members.weights, members.groups)
+def _compute_statistics(attributes: np.ndarray, members: Members) -> tuple[np.ndarray, np.ndarray]:
+    """Return weighted mean and deviation of asinh_ratio and log_rms: [n, C, 2] -> [G, C, 2] each."""
+    values = to_ratio_and_log_rms(attributes).reshape(len(attributes), -1)
+    means = _sum_weighted(values, members.weights, members.groups)
+    squares = _sum_weighted((values - means[members.groups]) ** 2, members.weights, members.groups)
     shape = (len(means), *attributes.shape[1:])
     return means.reshape(shape), np.sqrt(squares).reshape(shape)

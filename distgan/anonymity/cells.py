@@ -18,7 +18,7 @@ import numpy as np
 
 from distgan import config
 from distgan.anonymity.group_size import MARGIN
-from distgan.anonymity.groups import TOLERANCE, Members, capped_weights, effective_members
+from distgan.anonymity.groups import TOLERANCE, Members, cap_weights, count_effective_members
 from distgan.anonymity.statics import OTHER, AttributeColumn, GroupAttributes, encode_columns
 from distgan.data.static_attributes import StaticAttribute, count_entities
 from distgan.errors import UserError
@@ -40,7 +40,9 @@ class Cells:
 
 @dataclass(frozen=True)
 class CountedEntities:
-    """The training entities: the entity and the load of each series [n], and how many a group needs."""
+    """The training entities: the entity and the load of each series [n], and the minimum number in a
+    group.
+    """
 
     entities: np.ndarray
     loads: np.ndarray
@@ -48,12 +50,12 @@ class CountedEntities:
     settings: config.Bank
 
     def count(self, rows: np.ndarray) -> float:
-        """Return as how many entities of equal load the series `rows` count in one group."""
+        """Return the number of entities of equal load that the series `rows` count as in one group."""
         codes = np.unique(self.entities[rows], return_inverse=True)[1]
         if not len(codes):
             return 0.0
-        weights = capped_weights(np.bincount(codes, weights=self.loads[rows]), self.settings.max_share)
-        return 0.0 if weights is None else effective_members(weights)
+        weights = cap_weights(np.bincount(codes, weights=self.loads[rows]), self.settings.max_share)
+        return 0.0 if weights is None else count_effective_members(weights)
 
     def are_enough(self, rows: np.ndarray, times: float = 1.0) -> bool:
         """Return whether the series `rows` make a group of so many `times` the minimum size."""
@@ -85,7 +87,7 @@ def fit_column(attribute: StaticAttribute, entities: np.ndarray, fewest: int) ->
     remedy = f"leave {name!r} out of bank.by, or add entities"
     if attribute.is_number:
         first = np.unique(entities, return_index=True)[1]
-        known = np.sort(attribute.take(first).numbers())
+        known = np.sort(attribute.take(first).parse_numbers())
         known = known[~np.isnan(known)]
         if len(known) < 2 * fewest:
             raise UserError(
@@ -96,7 +98,7 @@ def fit_column(attribute: StaticAttribute, entities: np.ndarray, fewest: int) ->
     counts = count_entities(attribute, entities)
     kept = [value for value, count in counts.items() if count >= fewest and value != OTHER]
     common, rare = len(kept), [value for value in counts if value not in kept]
-    while rare and kept and _count_together(attribute, entities, rare) < fewest:
+    while rare and kept and _count_common(attribute, entities, rare) < fewest:
         rare.append(kept.pop())  # the rarest of those kept
     categories = sorted(kept) + ([OTHER] if rare else [])
     if len(categories) < 2 or (kind == "boolean" and rare):
@@ -108,7 +110,7 @@ def fit_column(attribute: StaticAttribute, entities: np.ndarray, fewest: int) ->
     return AttributeColumn(name=name, kind=kind, categories=categories)
 
 
-def _count_together(attribute: StaticAttribute, entities: np.ndarray, values: list[str]) -> int:
+def _count_common(attribute: StaticAttribute, entities: np.ndarray, values: list[str]) -> int:
     return len(np.unique(entities[np.isin(attribute.cells, values)]))
 
 
@@ -119,8 +121,8 @@ def _divide(
     place: int,
     counted: CountedEntities,
 ) -> list[np.ndarray]:
-    """Divide `rows` by the attributes from `place` on: a list of parts. Writes NaN into `values` where a part
-    mixes categories.
+    """Divide `rows` by the attributes from `place` on into a list of parts. Write NaN into `values` where a
+    part mixes categories.
     """
     if place == len(columns):
         return [rows]
@@ -165,8 +167,8 @@ def _find_ranges(rows: np.ndarray, numbers: np.ndarray, counted: CountedEntities
 
 
 def summarise_groups(found: Cells, members: Members, fewest: int) -> GroupAttributes:
-    """Return what groups within cells state of their members' attributes: the category that all have; mean
-    and deviation of a number by the members' weights, where as many entities as a group needs have one.
+    """Return the stated attributes of groups within cells: the category that all members have; mean and
+    deviation of a number by the members' weights, where as many entities as a group needs have one.
     """
     shape = (members.num_groups, len(found.columns))
     values, deviations, sizes = np.full(shape, np.nan), np.zeros(shape), np.zeros(shape[0], np.int64)
@@ -183,7 +185,7 @@ def summarise_groups(found: Cells, members: Members, fewest: int) -> GroupAttrib
                 continue
             weights = members.weights[there] / members.weights[there].sum()
             codes = np.unique(members.entities[there], return_inverse=True)[1]
-            if effective_members(np.bincount(codes, weights=weights)) < fewest * (1 - TOLERANCE):
+            if count_effective_members(np.bincount(codes, weights=weights)) < fewest * (1 - TOLERANCE):
                 continue
             numbers = np.clip(found.values[there, place], column.low, column.high)
             mean = float(weights @ numbers)

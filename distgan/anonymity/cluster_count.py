@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import silhouette_score
 
-from distgan.anonymity.clustering import KMeans, kmeans
-from distgan.anonymity.faiss_backend import nearest_centroid
+from distgan.anonymity.clustering import KMeans, run_kmeans
+from distgan.anonymity.faiss_backend import find_nearest_centroid
 from distgan.anonymity.sampling import Blocks, Reduce, _sample_points
 from distgan.progress import Progress
 
@@ -15,7 +15,7 @@ SILHOUETTE_POINTS = 2000  # of which all distances are taken
 
 @dataclass(frozen=True)
 class Choice:
-    """What each k that was tried gave, and the k chosen."""
+    """The results of each k that was tried, and the k chosen."""
 
     counts: np.ndarray  # [m] int64, rising
     inertia: np.ndarray  # [m] over all points
@@ -33,7 +33,7 @@ def choose_count(
     reduce: Reduce,
     shown: bool = True,
 ) -> Choice:
-    """k between the two numbers `among` which it is, by about a dozen tries spaced evenly in their logarithm.
+    """Choose k between the two numbers `among`, by about a dozen tries spaced evenly in their logarithm.
 
     "silhouette": the k with the highest mean silhouette (Rousseeuw 1987): how much nearer a point is to its
     own cluster than to the next one, (b - a) / max(a, b). It has an optimum inside the range and does not
@@ -49,34 +49,36 @@ def choose_count(
     Raises:
         UserError: as `kmeans`.
     """
-    counts = candidate_counts(*among)
+    counts = list_candidates(*among)
     sample = _sample_points(blocks, SILHOUETTE_POINTS, search.seed, search.spherical, reduce)
     inertia, silhouette = np.zeros(len(counts)), np.zeros(len(counts))
     with Progress("cluster: numbers of clusters", len(counts), "tries", shown) as progress:
         for number, k in enumerate(counts):
-            found = kmeans(blocks, int(k), search=search, reduce=reduce)
+            found = run_kmeans(blocks, int(k), search=search, reduce=reduce)
             inertia[number] = found.inertia
-            silhouette[number] = mean_silhouette(sample, found.centroids)
+            silhouette[number] = compute_silhouette(sample, found.centroids)
             progress.advance()
     best = int(np.argmax(silhouette)) if criterion == "silhouette" else find_elbow(counts, inertia)
     return Choice(counts, inertia, silhouette, criterion, int(counts[best]))
 
 
-def candidate_counts(lowest: int, highest: int, most: int = 12) -> np.ndarray:
-    """At most `most` whole numbers from `lowest` to `highest`, evenly in their logarithm."""
+def list_candidates(lowest: int, highest: int, most: int = 12) -> np.ndarray:
+    """Return at most `most` whole numbers from `lowest` to `highest`, evenly in their logarithm."""
     return np.unique(np.rint(np.geomspace(lowest, highest, most)).astype(np.int64))
 
 
 def find_elbow(counts: np.ndarray, inertia: np.ndarray) -> int:
-    """Position of the point farthest below the line between the ends of inertia over log k."""
+    """Return the position of the point farthest below the line between the ends of inertia over log k."""
     across = np.log(counts / counts[0]) / np.log(counts[-1] / counts[0])
     fall = inertia[0] - inertia[-1]
     up = (inertia - inertia[-1]) / fall if fall > 0 else np.zeros(len(counts))
     return int(np.argmax(1 - across - up))
 
 
-def mean_silhouette(sample: np.ndarray, centroids: np.ndarray) -> float:
-    """Of a sample [m, d] under the nearest of the centroids; 0 where it all lies in one cluster."""
-    labels = nearest_centroid(sample, centroids)
+def compute_silhouette(sample: np.ndarray, centroids: np.ndarray) -> float:
+    """Return the mean silhouette of a sample [m, d] under the nearest of the centroids; 0 for a single
+    cluster.
+    """
+    labels = find_nearest_centroid(sample, centroids)
     held = len(np.unique(labels))
     return float(silhouette_score(sample, labels)) if 1 < held < len(sample) else 0.0

@@ -16,10 +16,10 @@ import numpy as np
 from scipy.sparse import csc_matrix
 from sklearn.cluster import kmeans_plusplus
 
-from distgan.anonymity.faiss_backend import _describe_device, _faiss, _index, choose_device
-from distgan.anonymity.sampling import Blocks, Reduce, _directions, _float32, _merge_samples, _Sample
+from distgan.anonymity.faiss_backend import _describe_device, _import_faiss, _make_index, choose_device
+from distgan.anonymity.sampling import Blocks, Reduce, _merge_samples, _normalise_rows, _Sample, _to_float32
 from distgan.errors import UserError
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 POINTS_PER_CENTROID = 64  # in the start's sample
 BATCH_ITERATIONS, BATCH_POINTS = 4, 16  # Lloyd's on so many points per centroid, then the rest of the sample
@@ -35,7 +35,7 @@ LARGEST_VALUE_EXPONENT = 50  # squares of 2^50 ~ 1e15 still fit in float32, summ
 
 @dataclass(frozen=True)
 class Clustering:
-    """Which cluster each point is in.
+    """The cluster of each point.
 
     Every centroid is the mean of all its members (its direction, if `spherical`); no cluster is empty, so
     fewer than the k asked for come back where the points have fewer distinct values than k.
@@ -53,7 +53,7 @@ class Clustering:
 
 @dataclass(frozen=True)
 class _Points:
-    """The points as every pass sees them: moved near zero, where float32 distances are precise."""
+    """The points of every pass: moved near zero, where float32 distances are precise."""
 
     blocks: Blocks
     spherical: bool
@@ -67,12 +67,12 @@ class _Points:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for block in self.blocks():
-            points = _directions(block) if self.spherical else _float32(block)
+            points = _normalise_rows(block) if self.spherical else _to_float32(block)
             yield points - self.shift
 
 
 def _survey(blocks: Blocks, k: int, seed: int, spherical: bool, reduce: Reduce) -> _Points:
-    """One pass: count, check, measure, sample.
+    """Count, check, measure and sample the points in one pass.
 
     Raises:
         UserError: values that are not finite or are huge, fewer points than k, or differing widths.
@@ -80,7 +80,7 @@ def _survey(blocks: Blocks, k: int, seed: int, spherical: bool, reduce: Reduce) 
     sample = _Sample(max(POINTS_PER_CENTROID * k, SMALLEST_SAMPLE), seed)
     rows, unusable, dim, reach = 0, 0, 0, np.zeros(300)
     for block in blocks():
-        points = _directions(block) if spherical else _float32(block)
+        points = _normalise_rows(block) if spherical else _to_float32(block)
         finite = np.isfinite(points).all(axis=1)
         rows, unusable, dim = rows + len(points), unusable + int((~finite).sum()), points.shape[1]
         sample.offer(points[finite])
@@ -117,7 +117,7 @@ def _check_points(total: int, k: int, unusable: int, exponent: float) -> None:
 
 @dataclass(frozen=True)
 class KMeans:
-    """How clusters are looked for.
+    """The settings of the search for clusters.
 
     Attributes:
         iterations: passes over all points, at most; fewer when no point moves any more.
@@ -133,7 +133,7 @@ class KMeans:
     device: str = "auto"
 
 
-def kmeans(
+def run_kmeans(
     blocks: Blocks,
     k: int,
     *,
@@ -141,7 +141,7 @@ def kmeans(
     reduce: Reduce = lambda array: array,
     progress: Callable[[int, int], None] | None = None,
 ) -> Clustering:
-    """Lloyd's k-means over all points of all processes.
+    """Run Lloyd's k-means over all points of all processes.
 
     Args:
         blocks: gives this process' points anew at each call, [any, d] at a time.
@@ -155,11 +155,11 @@ def kmeans(
     points = _survey(blocks, k, search.seed, search.spherical, reduce)
     centroids = _choose_start(points, k, search.restarts, search.seed, device)
     centroids = centroids[np.lexsort(centroids.T[::-1])]  # numbers that hardly hang on rounding
-    index = _index(device, points.dim)
+    index = _make_index(device, points.dim)
     assignment = np.full(points.rows, -1, np.int32)
     for done in range(1, search.iterations + 1):
-        sums, sizes, moved, squares = _pass(points, centroids, index, assignment, reduce)
-        means = _means(sums, sizes, centroids, search.spherical)
+        sums, sizes, moved, squares = _assign_points(points, centroids, index, assignment, reduce)
+        means = _compute_means(sums, sizes, centroids, search.spherical)
         revived = _reseed(means, sizes, points.sample, index) if done < search.iterations else False
         if progress is not None:
             progress(done, search.iterations)
@@ -181,28 +181,28 @@ def kmeans(
 
 
 def _choose_start(points: _Points, k: int, restarts: int, seed: int, device: str) -> np.ndarray:
-    """The tightest of some short k-means runs on the sample: [k, d] float32.
+    """Return the tightest of some short k-means runs on the sample: [k, d] float32.
 
     Each begins with greedy k-means++ (several candidates a step: one such start beats ten plain ones) on a
     part of the sample. Where the sample has no more than k distinct points, they are the centroids.
     """
     if len(points.sample) <= k:
         return points.sample.copy()
-    rng = keyed_generator(seed, 0, "clustering start")
+    rng = make_keyed_generator(seed, 0, "clustering start")
     best, least = points.sample[:k], np.inf
     for _ in range(restarts):
         seeds = (
             _seed_greedily(points, k, rng) if k <= MOST_GREEDY else _seed_in_rounds(points, k, rng, device)
         )
         centroids = _run_briefly(points, seeds, device)
-        inertia = _sample_inertia(points, centroids, device) if restarts > 1 else 0.0
+        inertia = _compute_inertia(points, centroids, device) if restarts > 1 else 0.0
         if inertia < least:
             best, least = centroids, inertia
     return best
 
 
 def _seed_greedily(points: _Points, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Greedy k-means++: several candidates for each next seed. One such start beats ten plain ones."""
+    """Run greedy k-means++: several candidates for each next seed. One such start beats ten plain ones."""
     few = min(len(points.sample), max(SEEDING_POINTS_PER_CENTROID * k, SMALLEST_SEEDING))
     part = rng.choice(len(points.sample), few, replace=False)
     seeds, _ = kmeans_plusplus(
@@ -212,7 +212,7 @@ def _seed_greedily(points: _Points, k: int, rng: np.random.Generator) -> np.ndar
 
 
 def _seed_in_rounds(points: _Points, k: int, rng: np.random.Generator, device: str) -> np.ndarray:
-    """k-means++ with many draws a round, so that distances are matrix products: [k, d].
+    """Run k-means++ with many draws a round, so that distances are matrix products: [k, d].
 
     After Bahmani et al. 2012 (k-means||), but a round draws exactly its number, without replacement: the
     smallest of exponential times with rates D² (Efraimidis and Spirakis 2006).
@@ -221,7 +221,7 @@ def _seed_in_rounds(points: _Points, k: int, rng: np.random.Generator, device: s
     sample, counts = points.sample[:few], points.counts[:few]  # the smallest hashes: a random part
     chosen = rng.choice(few, 1, p=counts / counts.sum())
     latest, distance = chosen, np.full(few, np.inf)
-    index = _index(device, points.dim)
+    index = _make_index(device, points.dim)
     while len(chosen) < k:
         index.reset()
         index.add(sample[latest])
@@ -236,8 +236,8 @@ def _seed_in_rounds(points: _Points, k: int, rng: np.random.Generator, device: s
 
 
 def _run_briefly(points: _Points, seeds: np.ndarray, device: str) -> np.ndarray:
-    """A few iterations of faiss' k-means on a part of the sample, then the rest once: [k, d] float32."""
-    faiss, k = _faiss(), len(seeds)
+    """Run a few iterations of faiss' k-means on a part of the sample, then the rest once: [k, d] float32."""
+    faiss, k = _import_faiss(), len(seeds)
     few = min(len(points.sample), max(BATCH_POINTS * k, SMALLEST_BATCH))
     settings = faiss.ClusteringParameters()
     settings.niter, settings.spherical = BATCH_ITERATIONS, points.spherical
@@ -245,16 +245,16 @@ def _run_briefly(points: _Points, seeds: np.ndarray, device: str) -> np.ndarray:
     clustering = faiss.Clustering(points.dim, k, settings)
     faiss.copy_array_to_vector(np.ascontiguousarray(seeds, np.float32).ravel(), clustering.centroids)
     weights = points.counts[:few].astype(np.float32) if points.counts.max() > 1 else None
-    clustering.train(points.sample[:few], _index(device, points.dim), weights)
+    clustering.train(points.sample[:few], _make_index(device, points.dim), weights)
     centroids = faiss.vector_to_array(clustering.centroids).reshape(seeds.shape).astype(np.float32)
     return _update_online(points, centroids, few, device)
 
 
 def _update_online(points: _Points, centroids: np.ndarray, first: int, device: str) -> np.ndarray:
-    """One look at the sample from `first` on, in small batches that move each centroid to the mean of all it
-    has seen (Sculley 2010): as much progress as several iterations. [k, d] -> [k, d] float32.
+    """Pass over the sample from `first` on once, in small batches that move each centroid to the mean of all
+    its points so far (Sculley 2010): as much progress as several iterations. [k, d] -> [k, d] float32.
     """
-    k, index = len(centroids), _index(device, points.dim)
+    k, index = len(centroids), _make_index(device, points.dim)
     moving = centroids.astype(np.float64)
     seen = np.full(k, points.counts[:first].sum() / k / 2)  # half: these were iterations with older centroids
     for start in range(first, len(points.sample), ONLINE_POINTS * k):
@@ -264,19 +264,19 @@ def _update_online(points: _Points, centroids: np.ndarray, first: int, device: s
         labels = index.search(points.sample[span], 1)[1][:, 0]
         counts = points.counts[span].astype(np.float64)
         arrived = np.bincount(labels, weights=counts, minlength=k)
-        sums = _sums(points.sample[span] * counts[:, None], labels, k)
+        sums = _sum_by_label(points.sample[span] * counts[:, None], labels, k)
         seen += arrived
         moving += (sums - arrived[:, None] * moving) / seen[:, None]
-    return _directions(moving) if points.spherical else moving.astype(np.float32)
+    return _normalise_rows(moving) if points.spherical else moving.astype(np.float32)
 
 
-def _sample_inertia(points: _Points, centroids: np.ndarray, device: str) -> float:
-    index = _index(device, points.dim)
+def _compute_inertia(points: _Points, centroids: np.ndarray, device: str) -> float:
+    index = _make_index(device, points.dim)
     index.add(centroids)
     return float(points.counts @ index.search(points.sample, 1)[0][:, 0].astype(np.float64))
 
 
-def _pass(
+def _assign_points(
     points: _Points, centroids: np.ndarray, index: Any, assignment: np.ndarray, reduce: Reduce
 ) -> tuple[np.ndarray, np.ndarray, int, float]:
     """Assign every point to its nearest centroid (in place).
@@ -296,21 +296,23 @@ def _pass(
         rest += np.count_nonzero(assignment[span] != labels), np.einsum("nd,nd->", block, block, dtype=float)
         assignment[span] = labels
         sizes += np.bincount(labels, minlength=k)
-        sums += _sums(np.rint(block / np.float64(points.grid)), labels, k)
+        sums += _sum_by_label(np.rint(block / np.float64(points.grid)), labels, k)
         first = span.stop
     tally = reduce(tally)
     sums, sizes, rest = tally[: k * dim].reshape(k, dim), tally[k * dim : -2], tally[-2:]
     return sums * points.grid, sizes.astype(np.int64), int(rest[0]), float(rest[1])
 
 
-def _sums(points: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Sum of the points of each label: [n, d] float64, [n] -> [k, d]."""
+def _sum_by_label(points: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Sum the points of each label: [n, d] float64, [n] -> [k, d]."""
     ones = csc_matrix((np.ones(len(labels)), labels, np.arange(len(labels) + 1)), shape=(k, len(labels)))
     return ones @ points
 
 
-def _means(sums: np.ndarray, sizes: np.ndarray, old: np.ndarray, spherical: bool) -> np.ndarray:
-    """Means of members (directions, if spherical), float32; a cluster without members stays where it was."""
+def _compute_means(sums: np.ndarray, sizes: np.ndarray, old: np.ndarray, spherical: bool) -> np.ndarray:
+    """Return means of members (directions, if spherical), float32; a cluster without members stays where it
+    was.
+    """
     means = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], old)
     if spherical:
         length = np.linalg.norm(means, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""What the networks are given with each training series."""
+"""The conditions of the networks for each training series."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 
 from distgan.anonymity.bank import Bank
-from distgan.anonymity.groups import TOLERANCE, Members, _Records, _weighted_sums
+from distgan.anonymity.groups import TOLERANCE, Members, _Records, _sum_weighted
 from distgan.data.static_attributes import StaticAttribute
 from distgan.errors import UserError
-from distgan.rng import keyed_generator, keyed_normal, keyed_uniform
+from distgan.rng import draw_keyed_normal, draw_keyed_uniform, make_keyed_generator
 
 
 class Conditioner:
-    """What networks are given with the training series of a batch: (B, 2C + K + appended) float32, twice.
+    """The conditions for the training series of a batch: (B, 2C + K + appended) float32, twice.
 
-    `real` stands beside a series of the data, with its own location and scale: only the discriminator sees
-    it. `drawn` stands beside a generated one: location and scale drawn from its group, for every step anew.
-    The condition proper is the same in both.
+    `make_real` conditions a series of the data, with its own location and scale: only the discriminator
+    sees it. `make_drawn` conditions a generated one: location and scale drawn from its group, for every step
+    anew. The condition proper is the same in both.
 
     "mean": its group's mean, as in the bank. "subset": the mean of a random part of its group, drawn afresh
     for every (seed, step, sample): the shortest part of a random order that keeps the bank's minimum size
@@ -46,14 +46,15 @@ class Conditioner:
         self._fewest = bank.minimum_group_size
         self._groups = members.groups
         if training != "mean":
-            self._records = _Records.of(members.groups, members.entities, members.loads)
+            self._records = _Records.from_points(members.groups, members.entities, members.loads)
             index = self._records.index
             self._weights = np.bincount(index, weights=members.weights)
-            sums = _weighted_sums(members.points, np.ones(len(index)), index)
+            sums = _sum_weighted(members.points, np.ones(len(index)), index)
             self._points = (sums / self._records.points[:, None] - bank.centre) / bank.scale
 
-    def real(self, rows: Tensor, sample: Tensor, step: int, attributes: Tensor) -> Tensor:
-        """
+    def make_real(self, rows: Tensor, sample: Tensor, step: int, attributes: Tensor) -> Tensor:
+        """Return the conditions of real series.
+
         Args:
             rows: [B] int64, training rows.
             sample: [B] int64, positions in the global batch.
@@ -63,47 +64,49 @@ class Conditioner:
             attributes.numpy(), rows, sample, step, self._read_statics(rows, sample, step)
         )
 
-    def drawn(self, rows: Tensor, sample: Tensor, step: int) -> Tensor:
-        """Arguments as of `real`."""
+    def make_drawn(self, rows: Tensor, sample: Tensor, step: int) -> Tensor:
+        """Return the conditions of generated series; arguments as of `make_real`."""
         shape = self.bank.attributes_mean.shape[1:]
-        normal = keyed_normal(self.seed, step, "levels", sample, shape).numpy()
-        attributes = self.bank.attributes(self._groups[rows.numpy()], normal)
+        normal = draw_keyed_normal(self.seed, step, "levels", sample, shape).numpy()
+        attributes = self.bank.compute_attributes(self._groups[rows.numpy()], normal)
         return self._append_attributes(attributes, rows, sample, step, self._draw_statics(rows, sample, step))
 
     def _read_statics(self, rows: Tensor, sample: Tensor, step: int) -> np.ndarray | None:
-        """Attributes of training series as networks are given them, [n, A]: categories as their group states
-        them, numbers of their own; some left unknown by `bank.attribute_dropout`.
+        """Return the networks' attributes of training series, [n, A]: categories as their group states them,
+        numbers of their own; some left unknown by `bank.attribute_dropout`.
         """
         if self._statics is None or self.bank.statics is None:
             return None
         own, stated = self._statics[rows.numpy()], self.bank.statics.values[self._groups[rows.numpy()]]
         values = np.where(self.bank.statics.numbers & ~np.isnan(stated), own, stated)
-        share = keyed_uniform(self.seed, step, "attribute dropout", sample, values.shape[1:]).numpy()
+        share = draw_keyed_uniform(self.seed, step, "attribute dropout", sample, values.shape[1:]).numpy()
         values[share < self.bank.settings.attribute_dropout] = np.nan
         return values
 
     def _draw_statics(self, rows: Tensor, sample: Tensor, step: int) -> np.ndarray | None:
-        """Attributes of generated series, [n, A]: numbers drawn from the group, unknown where those of the
+        """Draw attributes of generated series, [n, A]: numbers from the group, unknown where those of the
         training series of the batch are.
         """
         own = self._read_statics(rows, sample, step)
         if own is None or self.bank.statics is None:
             return None
-        normal = keyed_normal(self.seed, step, "attribute numbers", sample, own.shape[1:]).numpy()
+        normal = draw_keyed_normal(self.seed, step, "attribute numbers", sample, own.shape[1:]).numpy()
         drawn = self.bank.statics.draw(self._groups[rows.numpy()], normal)
         return np.where(np.isnan(own), np.nan, drawn)
 
-    def public(self, sample: Tensor, step: int) -> Tensor:
-        """Conditions without any series: groups drawn by the sizes that the bank states, location and
+    def make_public(self, sample: Tensor, step: int) -> Tensor:
+        """Return conditions without any series: groups drawn by the sizes that the bank states, location and
         scale from the group; a function of the bank, the seed, the step and the places `sample` [B] alone.
         """
         assert self.training == "mean", "a part of a group is of its members"
         shape = self.bank.attributes_mean.shape[1:]
-        normal = keyed_normal(self.seed, step, "levels", sample, shape).numpy()
-        drawn = keyed_uniform(self.seed, step, "groups", sample, ()).numpy()
+        normal = draw_keyed_normal(self.seed, step, "levels", sample, shape).numpy()
+        drawn = draw_keyed_uniform(self.seed, step, "groups", sample, ()).numpy()
         ends = np.cumsum(self.bank.sizes) / self.bank.sizes.sum()
         groups = np.minimum(np.searchsorted(ends, drawn, side="right"), self.bank.num_groups - 1)
-        return torch.from_numpy(self.bank.given(groups, self.bank.attributes(groups, normal)))
+        return torch.from_numpy(
+            self.bank.make_conditions(groups, self.bank.compute_attributes(groups, normal))
+        )
 
     def _append_attributes(
         self,
@@ -114,20 +117,22 @@ class Conditioner:
         statics: np.ndarray | None,
     ) -> Tensor:
         groups = self._groups[rows.numpy()]
-        given = self.bank.given(groups, attributes, statics)
+        given = self.bank.make_conditions(groups, attributes, statics)
         if self.training != "mean":
             means = [
-                self._mean(self._part_of(row, group, keyed_generator(self.seed, step, "subset", position)))
+                self._average_records(
+                    self._choose_part(row, group, make_keyed_generator(self.seed, step, "subset", position))
+                )
                 for row, group, position in zip(rows.tolist(), groups.tolist(), sample.tolist())
             ]
             first = 2 * attributes.shape[1]
             given[:, first : first + self.bank.conditions.shape[1]] = np.stack(means)
         return torch.from_numpy(given)
 
-    def _part_of(self, row: int, group: int, rng: np.random.Generator) -> np.ndarray:
-        """The records that a series trains on: [m]."""
+    def _choose_part(self, row: int, group: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the records that a series trains on: [m]."""
         if self.training == "subset":
-            return self.part(group, rng)
+            return self.draw_part(group, rng)
         inside = np.arange(self._records.starts[group], self._records.starts[group + 1])
         if self.training == "probes":
             probes = self.bank.settings.probes
@@ -135,8 +140,10 @@ class Conditioner:
         others = inside[inside != self._records.index[row]]  # leave one out
         return others if len(others) else inside
 
-    def part(self, group: int, rng: np.random.Generator) -> np.ndarray:
-        """The shortest part of a random order of a group that keeps minimum size and share: [m] records."""
+    def draw_part(self, group: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the shortest part of a random order of a group that keeps minimum size and share: [m]
+        records.
+        """
         first, last = self._records.starts[group], self._records.starts[group + 1]
         size, limit = last - first, self.bank.settings.max_share * (1 + TOLERANCE)
         for count in (4 * self._fewest, size):  # a short beginning nearly always does; groups can be huge
@@ -149,6 +156,6 @@ class Conditioner:
                 return order[: int(np.argmax(keeps)) + 1]
         return np.arange(first, last)
 
-    def _mean(self, part: np.ndarray) -> np.ndarray:
+    def _average_records(self, part: np.ndarray) -> np.ndarray:
         weights = self._weights[part]
         return (weights @ self._points[part] / weights.sum()).astype(np.float32)

@@ -25,17 +25,17 @@ from distgan.anonymity.copy_pairs import (
     Array,
     Candidates,
     Population,
-    _pairs_at_once,
-    held,
-    unit,
+    _choose_chunk_size,
+    fill_forward,
+    normalise,
 )
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 FLAT = 1e-5  # of the largest value: windows that deviate less are flat up to rounding
 
 
 def find_by_windows(population: Population) -> Candidates:
-    """Candidates that share windows around local extrema at one lag, in one direction of time."""
+    """Find candidates that share windows around local extrema at one lag, in one direction of time."""
     size, length = population.size, population.length
     radius = max(4, length // 128)
     most = int(np.clip(MOST_WINDOWS // (size * population.channels), 4, MOST_ANCHORS))
@@ -57,11 +57,11 @@ def find_by_windows(population: Population) -> Candidates:
         lag = times[there] + np.where(reverse, times[here], length - times[here])
         keys.append(((rows[here] * size + rows[there]) * 2 + reverse) * 2 * length + lag)
     least = min(MEETINGS, max(1, most // ANCHORS_PER_MEETING))
-    return most_met(np.concatenate(keys or [np.empty(0, np.int64)]), size, length, radius, least)
+    return find_most_met(np.concatenate(keys or [np.empty(0, np.int64)]), size, length, radius, least)
 
 
-def most_met(keys: Array, size: int, length: int, radius: int, least: int) -> Candidates:
-    """For each series the `CANDIDATES` pairs and lags that were met most often, and `least` times.
+def find_most_met(keys: Array, size: int, length: int, radius: int, least: int) -> Candidates:
+    """Return for each series the `CANDIDATES` pairs and lags that were met most often, and `least` times.
 
     Noise moves an extremum by a step or two, so lags within a quarter of the window's radius count together.
 
@@ -70,7 +70,7 @@ def most_met(keys: Array, size: int, length: int, radius: int, least: int) -> Ca
             by the length.
     """
     pairs, lag = np.divmod(keys, 2 * length)
-    coarse, counts, index = _count(pairs * 2 * length + lag // max(1, radius // 4))
+    coarse, counts, index = _count_pairs(pairs * 2 * length + lag // max(1, radius // 4))
     lags = np.zeros(len(coarse))
     np.add.at(lags, index, lag)
     pairs, reverse = np.divmod(coarse // (2 * length), 2)
@@ -85,15 +85,15 @@ def most_met(keys: Array, size: int, length: int, radius: int, least: int) -> Ca
     return Candidates(first[keep], second[keep], lags[keep], reverse[keep].astype(bool))
 
 
-def _count(keys: Array) -> tuple[Array, Array, Array]:
+def _count_pairs(keys: Array) -> tuple[Array, Array, Array]:
     unique, index, counts = np.unique(keys, return_inverse=True, return_counts=True)
     return unique, counts, index
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows around extrema: row [m], time of the extremum [m], whether it was turned round in time [m],
-    numbers [m, 32].
+    """Windows around extrema: row [m], time of the extremum [m], whether it was reversed in time [m], numbers
+    [m, 32].
     """
 
     rows: Array
@@ -103,14 +103,14 @@ class Windows:
 
 
 def describe_windows(population: Population, channel: int, radius: int, most: int) -> Windows:
-    """Windows of one channel around its most outstanding local extrema, `most` of a series.
+    """Describe windows of one channel around its most outstanding local extrema, `most` of a series.
 
     A minimum is described upside down, and a window with more in its first half from its end, so that copies
     of any sign and direction have the same numbers.
     """
     found = []
-    for first, values in population.blocks():
-        filled, missing = held(values[..., channel]), np.isnan(values[..., channel])
+    for first, values in population.iterate_blocks():
+        filled, missing = fill_forward(values[..., channel]), np.isnan(values[..., channel])
         filled = filled - filled.mean(axis=1, keepdims=True)
         sides = [find_maxima(sign * filled, missing, radius) for sign in (1, -1)]
         places, at, height = (np.concatenate(part) for part in zip(*sides))
@@ -129,8 +129,8 @@ def describe_windows(population: Population, channel: int, radius: int, most: in
 
 
 def find_maxima(values: Array, missing: Array, radius: int) -> tuple[Array, Array, Array]:
-    """Rows and times of values that none within the radius exceeds, whose window is inside and measured; and
-    how far each stands above its window's mean, in deviations, 0 in a flat one.
+    """Return rows and times of values that none within the radius exceeds, whose window is inside and
+    measured; and how far each stands above its window's mean, in deviations, 0 in a flat one.
     """
     steps = 4 * radius + 1
     peak = values >= maximum_filter1d(values, 2 * radius + 1, axis=1, mode="nearest")
@@ -155,7 +155,7 @@ def find_maxima(values: Array, missing: Array, radius: int) -> tuple[Array, Arra
 
 
 def standardise(windows: Array) -> Array:
-    """Windows [m, W] of mean 0 and deviation 1; flat ones of 0."""
+    """Scale windows [m, W] to mean 0 and deviation 1; flat ones to 0."""
     centred = windows - windows.mean(axis=1, keepdims=True)
     deviation = centred.std(axis=1, keepdims=True)
     varies = deviation > FLAT * np.abs(windows).max(axis=1, keepdims=True, initial=0)
@@ -163,7 +163,7 @@ def standardise(windows: Array) -> Array:
 
 
 def shorten(shapes: Array) -> Array:
-    """[m, W] -> [m, 32]: low numbers of the cosine transform, of at most 64 points."""
+    """Return [m, W] -> [m, 32]: low numbers of the cosine transform, of at most 64 points."""
     steps = shapes.shape[1]
     points = min(WINDOW_POINTS, steps)
     edges = np.arange(points) * steps // points
@@ -177,7 +177,7 @@ def shorten(shapes: Array) -> Array:
 
 
 def find_by_spectra(population: Population) -> Candidates:
-    """Candidates of which the amplitude spectra are near; the lag is where they correlate best."""
+    """Find candidates with close amplitude spectra; the lag is that of the best correlation."""
     size = population.size
     count = int(np.clip(PAIRS_AT_LEAST // size, 4, size - 1)) if size > 4 else size - 1
     numbers = describe_spectra(population)
@@ -187,8 +187,8 @@ def find_by_spectra(population: Population) -> Candidates:
     keep = (first >= 0) & (population.owners[first] != population.owners[second])
     pairs = np.unique(np.stack([first[keep], second[keep]], axis=1), axis=0)
     parts = [
-        best_lags(population, *pairs[at : at + step].T)
-        for step in [_pairs_at_once(population)]
+        find_best_lags(population, *pairs[at : at + step].T)
+        for step in [_choose_chunk_size(population)]
         for at in range(0, len(pairs), step)
     ]
     empty = np.empty(0, np.int64)
@@ -196,26 +196,28 @@ def find_by_spectra(population: Population) -> Candidates:
 
 
 def describe_spectra(population: Population) -> Array:
-    """[n, 64]: amplitudes of the lowest frequencies of all channels, after what all have, projected."""
+    """Return [n, 64]: amplitudes of the lowest frequencies of all channels, without the common part,
+    projected.
+    """
     bins = min(SPECTRUM_BINS, population.length // 2)
-    rng = keyed_generator(population.seed, 0, "projection of spectra")
+    rng = make_keyed_generator(population.seed, 0, "projection of spectra")
     width = bins * population.channels
     turn = rng.standard_normal((width, SPECTRUM_NUMBERS), dtype=np.float32) / np.float32(
         SPECTRUM_NUMBERS**0.5
     )
     found = []
-    for _, values in population.blocks():
-        amplitudes = np.abs(fft.rfft(unit(values), axis=1)[:, 1 : bins + 1]).reshape(len(values), -1)
+    for _, values in population.iterate_blocks():
+        amplitudes = np.abs(fft.rfft(normalise(values), axis=1)[:, 1 : bins + 1]).reshape(len(values), -1)
         found.append(amplitudes / np.maximum(np.linalg.norm(amplitudes, axis=1, keepdims=True), 1e-12) @ turn)
     numbers = np.concatenate(found)
     return np.asarray(numbers - numbers.mean(axis=0), np.float32)
 
 
-def best_lags(population: Population, first: Array, second: Array) -> Candidates:
-    """Where each pair correlates best, as it stands and with the second reversed, and lag 0; where the
-    correlation is so low that not even a half can be a copy, none.
+def find_best_lags(population: Population, first: Array, second: Array) -> Candidates:
+    """Return the lags at which each pair correlates best, as it stands and with the second reversed, and lag
+    0; none where the correlation is so low that not even a half can be a copy.
     """
-    one, other = (fft.rfft(unit(population.read(rows)), axis=1) for rows in (first, second))
+    one, other = (fft.rfft(normalise(population.read(rows)), axis=1) for rows in (first, second))
     found = []
     for spectrum, reverse in ((other, False), (other.conj(), True)):  # the conjugate: of the series reversed
         products = (one.conj() * spectrum).sum(axis=2) / population.channels

@@ -1,4 +1,4 @@
-"""Whether a pair of series is a near copy: a robust fit beyond what the population shares."""
+"""The test of a pair of series for near copies: a robust fit beyond what the population shares."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,36 +29,36 @@ from distgan.anonymity.copy_pairs import (
     Array,
     Candidates,
     Population,
-    degrees_in_time,
-    unit,
+    count_time_degrees,
+    normalise,
 )
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 
 @dataclass(frozen=True)
-class Common:
-    """What a series shares with the others: an orthonormal basis [C, L, q] of channel-wise shapes."""
+class CommonShapes:
+    """The shapes that series share: an orthonormal basis [C, L, q] of channel-wise shapes."""
 
     basis: Array
 
     @classmethod
-    def learn(cls, population: Population) -> "Common":
-        """Principal components of a sample without near copies, and the waves of day and week.
+    def fit(cls, population: Population) -> "CommonShapes":
+        """Fit principal components of a sample without near copies, and the waves of day and week.
 
         A sample of which no two series are alike keeps a copy that stands under many names from becoming
         a component, which would hide it.
         """
         length, channels = population.length, population.channels
         most = int(np.clip(NET_VALUES // (length * channels), 16, MOST_NET))
-        rng = keyed_generator(population.seed, 0, "sample of near copies")
+        rng = make_keyed_generator(population.seed, 0, "sample of near copies")
         rows = np.sort(rng.permutation(population.size)[: 2 * most])
         sample = np.empty((len(rows), length, channels), np.float32)
         step = max(1, VALUES_AT_ONCE // (4 * length * channels))
         for at in range(0, len(rows), step):  # gaps are filled with index arrays twice as large
-            sample[at : at + step] = unit(population.read(rows[at : at + step]))
-        net = distinct(sample)[:most]
+            sample[at : at + step] = normalise(population.read(rows[at : at + step]))
+        net = choose_distinct(sample)[:most]
         number = min(COMPONENTS, len(net) // PER_COMPONENT)
-        waves = calendar_waves(length, population.steps_per_day)
+        waves = make_calendar_waves(length, population.steps_per_day)
         bases = []
         for channel in range(channels):
             shapes = sample[net, :, channel].astype(np.float64)
@@ -67,14 +67,14 @@ class Common:
             bases.append(np.linalg.qr(np.concatenate([waves, shapes.T @ strongest], axis=1))[0])
         return cls(np.stack(bases).astype(np.float32))
 
-    def own_part(self, shapes: Array) -> Array:
-        """Standardised series -> what is left of each: [n, L, C] both."""
+    def remove_common(self, shapes: Array) -> Array:
+        """Return standardised series without the common shapes: [n, L, C] both."""
         shared = np.einsum("nlc,clq->ncq", shapes, self.basis, optimize=True)
         return shapes - np.einsum("ncq,clq->nlc", shared, self.basis, optimize=True)
 
 
-def distinct(sample: Array) -> Array:
-    """Places of a greedy choice of series [n, L, C] of which no two are alike at lag 0."""
+def choose_distinct(sample: Array) -> Array:
+    """Return the places of a greedy choice of series [n, L, C] of which no two are alike at lag 0."""
     flat = sample.reshape(len(sample), -1)
     flat = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
     alike = np.square(flat @ flat.T) > 1 - MAX_RESIDUAL
@@ -85,8 +85,10 @@ def distinct(sample: Array) -> Array:
     return np.array(chosen, np.int64)
 
 
-def calendar_waves(length: int, steps_per_day: float) -> Array:
-    """[L, w]: a constant, and the waves of day and week with their first overtones, as far as they fit."""
+def make_calendar_waves(length: int, steps_per_day: float) -> Array:
+    """Return [L, w]: a constant, and the waves of day and week with their first overtones, as far as they
+    fit.
+    """
     time = np.arange(length)
     periods = [steps_per_day / k for k in (1, 2, 3, 4)] + [7 * steps_per_day / k for k in (1, 2, 3)]
     angles = [2 * np.pi * time / period for period in periods if 2 < period <= length / 2]
@@ -94,8 +96,10 @@ def calendar_waves(length: int, steps_per_day: float) -> Array:
     return np.stack(waves, axis=1)
 
 
-def confirm(population: Population, common: Common, candidates: Candidates, values: Sequence[Array]) -> Array:
-    """Which candidates are near copies: [P] bool.
+def confirm_copies(
+    population: Population, common: CommonShapes, candidates: Candidates, values: Sequence[Array]
+) -> Array:
+    """Return which candidates are near copies: [P] bool.
 
     Args:
         values: the first and the second series of each pair, [P, L, C] each.
@@ -103,26 +107,28 @@ def confirm(population: Population, common: Common, candidates: Candidates, valu
     first, second = values
     aligned = align(second, candidates)
     matched = Match.fit(first, aligned)
-    likely = np.flatnonzero(matched.share_of_channels(matched.residual <= MAX_WHITE_RESIDUAL))
+    likely = np.flatnonzero(matched.holds_in_most_channels(matched.residual <= MAX_WHITE_RESIDUAL))
     found = np.zeros(len(first), bool)
     if len(likely):
         part = matched.take(likely)
-        shapes = [unit(values[likely]) for values in (first, second)]
-        parts = [(whole, common.own_part(whole)) for whole in shapes]
+        shapes = [normalise(values[likely]) for values in (first, second)]
+        parts = [(whole, common.remove_common(whole)) for whole in shapes]
         whole, own = (align(each, candidates, likely) for each in parts[1])
         parts[1] = (whole, own)
         pairs = 2 * np.log10(population.size) + np.log10(population.length)
         measured = ~np.isnan(first[likely]) & ~np.isnan(aligned[likely])
         fitted = part.fit_line(parts[0][0], whole, measured)
-        close = (part.residual <= MAX_RESIDUAL) | part.leaves_white_noise(fitted[1], measured)
-        varying = measured & (varies_step_by_step(first[likely]) | varies_step_by_step(aligned[likely]))
-        holds = part.tells(parts, pairs) & part.shows_elsewhere((parts[0][1], own), fitted, varying)
-        found[likely] = part.share_of_channels(close & holds)
+        close = (part.residual <= MAX_RESIDUAL) | part.has_white_residual(fitted[1], measured)
+        varying = measured & (find_varying_steps(first[likely]) | find_varying_steps(aligned[likely]))
+        holds = part.is_distinctive(parts, pairs) & part.holds_elsewhere((parts[0][1], own), fitted, varying)
+        found[likely] = part.holds_in_most_channels(close & holds)
     return found
 
 
-def varies_step_by_step(values: Array) -> Array:
-    """Steps whose value is not that of the step before or after: [n, L, C] bool; False where missing."""
+def find_varying_steps(values: Array) -> Array:
+    """Return the steps whose value is not that of the step before or after: [n, L, C] bool; False where
+    missing.
+    """
     differs = values[:, 1:] != values[:, :-1]
     found = ~np.isnan(values)
     found[:, 1:] &= differs
@@ -157,19 +163,21 @@ class Match:
     @cached_property
     def steps(self) -> Array:
         """[P, L, C] bool: the steps of the chosen blocks."""
-        return np.repeat(self.chosen, np.diff(block_edges(self.length)), axis=1)
+        return np.repeat(self.chosen, np.diff(list_block_edges(self.length)), axis=1)
 
     def take(self, rows: Array) -> "Match":
         return Match(self.residual[rows], self.chosen[rows], self.informative[rows], self.length)
 
-    def share_of_channels(self, holds: Array) -> Array:
-        """Whether it holds in more than half of the channels that vary, or in the only one: [P, C] -> [P]."""
+    def holds_in_most_channels(self, holds: Array) -> Array:
+        """Return whether it holds in more than half of the varying channels, or in the only one: [P, C] ->
+        [P].
+        """
         return 2 * (holds & self.informative).sum(axis=1) > np.maximum(self.informative.sum(axis=1), 1)
 
     @classmethod
     def fit(cls, first: Array, second: Array) -> "Match":
-        """[P, L, C] twice."""
-        sums = block_sums(first, second)
+        """Fit pairs of [P, L, C]."""
+        sums = sum_blocks(first, second)
         half = (sums[..., 0].sum(axis=1) * MATCHED)[:, None]
         best, blocks = np.full(first.shape[::2], np.inf), np.zeros(sums.shape[:3], bool)
         number = sums.shape[1]
@@ -180,8 +188,8 @@ class Match:
             chosen = np.broadcast_to(start[None, :, None], sums.shape[:3])
             for limit in (HOPELESS, np.inf, np.inf):  # the first step leaves few
                 slope, offset = regress(sums[rows], chosen)
-                chosen = least_half(sums[rows], slope, offset, half[rows])
-                residual = unexplained(sums[rows], chosen)
+                chosen = choose_least_half(sums[rows], slope, offset, half[rows])
+                residual = compute_unexplained(sums[rows], chosen)
                 hopeful = residual.min(axis=1) <= limit
                 rows, chosen, residual = rows[hopeful], chosen[hopeful], residual[hopeful]
             better = residual < best[rows]
@@ -195,8 +203,8 @@ class Match:
         ]
         return cls(best, blocks, varies[0] | varies[1], first.shape[1])
 
-    def tells(self, parts: Sequence[tuple[Array, Array]], log_pairs: float) -> Array:
-        """Whether the likeness is of the series' own parts, and beyond chance: [P, C] bool.
+    def is_distinctive(self, parts: Sequence[tuple[Array, Array]], log_pairs: float) -> Array:
+        """Return whether the likeness is of the series' own parts, and beyond chance: [P, C] bool.
 
         Args:
             parts: of either series, standardised and aligned: the whole and its own part, [P, L, C] each.
@@ -204,8 +212,10 @@ class Match:
         """
         degrees, share = np.inf, np.inf
         for whole, own in parts:
-            energy, inside = (self._deviations(each) for each in (whole, own))
-            degrees = np.minimum(degrees, np.minimum(degrees_in_time(inside), degrees_in_spectrum(inside)))
+            energy, inside = (self._remove_mean(each) for each in (whole, own))
+            degrees = np.minimum(
+                degrees, np.minimum(count_time_degrees(inside), count_spectral_degrees(inside))
+            )
             part = np.square(inside).sum(axis=1) / np.maximum(np.square(energy).sum(axis=1), 1e-12)
             share = np.minimum(share, part)
         relative = np.maximum(self.residual, EQUAL) / np.maximum(share, 1e-12)
@@ -215,15 +225,15 @@ class Match:
         return (relative <= MAX_OWN_RESIDUAL) & (degrees >= LEAST_DEGREES) & beyond
 
     def fit_line(self, first: Array, second: Array, measured: Array) -> tuple[Array, Array]:
-        """Slope of the second on the first over the chosen steps, [P, 1, C], and what it leaves, 0 elsewhere:
-        [P, L, C].
+        """Return the slope of the second on the first over the chosen steps, [P, 1, C], and the residual, 0
+        elsewhere: [P, L, C].
         """
         a, b = (remove_mean(each, measured & self.steps) for each in (first, second))
         slope = (a * b).sum(axis=1, keepdims=True) / np.maximum((a * a).sum(axis=1, keepdims=True), 1e-300)
         return slope, b - slope * a
 
-    def leaves_white_noise(self, left: Array, measured: Array) -> Array:
-        """Whether a residual [P, L, C] is uncorrelated from step to step: [P, C] bool.
+    def has_white_residual(self, left: Array, measured: Array) -> Array:
+        """Return whether a residual [P, L, C] is uncorrelated from step to step: [P, C] bool.
 
         Up to twice the error of a correlation, or a tenth.
         """
@@ -232,9 +242,9 @@ class Match:
         memory = products / np.maximum(np.square(left).sum(axis=1), 1e-300)
         return np.abs(memory) <= np.maximum(0.1, 2 / np.sqrt(np.maximum(together.sum(axis=1), 1)))
 
-    def shows_elsewhere(self, owns: Sequence[Array], fitted: tuple[Array, Array], varying: Array) -> Array:
-        """Whether the fit explains a part of the series' own parts without the most striking steps, too: [P,
-        C] bool.
+    def holds_elsewhere(self, owns: Sequence[Array], fitted: tuple[Array, Array], varying: Array) -> Array:
+        """Return whether the fit also explains a part of the series' own parts without the most striking
+        steps: [P, C] bool.
 
         Args:
             owns: the own part of either series, aligned, [P, L, C] each.
@@ -254,26 +264,28 @@ class Match:
         unexplained = np.square(remove_mean(left, rest)).sum(axis=1)
         return (rest.sum(axis=1) >= LEAST_STEPS) & (unexplained <= MAX_ELSEWHERE * energy)
 
-    def _deviations(self, values: Array) -> Array:
-        """From the mean over the chosen steps, 0 elsewhere: [P, L, C] -> [P, L, C]."""
+    def _remove_mean(self, values: Array) -> Array:
+        """Return deviations from the mean over the chosen steps, 0 elsewhere: [P, L, C] -> [P, L, C]."""
         return remove_mean(values, self.steps)
 
 
 def remove_mean(values: Array, chosen: Array) -> Array:
-    """Deviations from the mean over the chosen steps, 0 elsewhere: [P, L, C] -> [P, L, C]."""
+    """Return deviations from the mean over the chosen steps, 0 elsewhere: [P, L, C] -> [P, L, C]."""
     kept = np.where(chosen, values, 0)
     mean = kept.sum(axis=1, keepdims=True) / np.maximum(chosen.sum(axis=1, keepdims=True), 1)
     return np.where(chosen, kept - mean, 0)
 
 
-def block_edges(length: int) -> Array:
-    """[B + 1] steps at which blocks of time begin, and the end."""
+def list_block_edges(length: int) -> Array:
+    """Return the [B + 1] steps at which blocks of time begin, and the end."""
     number = int(np.clip(length // LEAST_BLOCK, 1, MOST_BLOCKS))
     return np.arange(number + 1) * length // number
 
 
-def block_sums(first: Array, second: Array) -> Array:
-    """n, Σa, Σb, Σa², Σab, Σb² of each block, of deviations from the series' means: [P, B, C, 6] float64."""
+def sum_blocks(first: Array, second: Array) -> Array:
+    """Return n, Σa, Σb, Σa², Σab, Σb² of each block, of deviations from the series' means: [P, B, C, 6]
+    float64.
+    """
     known = ~np.isnan(first) & ~np.isnan(second)
     count = np.maximum(known.sum(axis=1, keepdims=True), 1)
     parts = []
@@ -283,7 +295,7 @@ def block_sums(first: Array, second: Array) -> Array:
         size = np.sqrt(np.square(centred).sum(axis=1, keepdims=True) / count)
         parts.append(centred / np.where(size > 0, size, 1))
     a, b = parts
-    edges = block_edges(first.shape[1])[:-1]
+    edges = list_block_edges(first.shape[1])[:-1]
     return np.stack(
         [
             np.add.reduceat(each, edges, axis=1)
@@ -294,7 +306,7 @@ def block_sums(first: Array, second: Array) -> Array:
 
 
 def regress(sums: Array, chosen: Array) -> tuple[Array, Array]:
-    """Slope and offset of b on a over the chosen blocks: [P, 1, C] each."""
+    """Return slope and offset of b on a over the chosen blocks: [P, 1, C] each."""
     n, a, b, aa, ab, _ = np.moveaxis((sums * chosen[..., None]).sum(axis=1, keepdims=True), -1, 0)
     n = np.maximum(n, 1)
     variance = aa - a * a / n
@@ -302,8 +314,10 @@ def regress(sums: Array, chosen: Array) -> tuple[Array, Array]:
     return slope, (b - slope * a) / n
 
 
-def least_half(sums: Array, slope: Array, offset: Array, half: Array) -> Array:
-    """The blocks of the least mean squared residual that hold half of what both measured: [P, B, C] bool."""
+def choose_least_half(sums: Array, slope: Array, offset: Array, half: Array) -> Array:
+    """Return the blocks of the least mean squared residual that hold half of what both measured: [P, B, C]
+    bool.
+    """
     n, a, b, aa, ab, bb = np.moveaxis(sums, -1, 0)
     squared = bb + slope**2 * aa + n * offset**2 - 2 * slope * ab - 2 * offset * b + 2 * slope * offset * a
     mean = np.where(n > 0, squared / np.maximum(n, 1), np.inf)
@@ -314,8 +328,8 @@ def least_half(sums: Array, slope: Array, offset: Array, half: Array) -> Array:
     return chosen & (n > 0)
 
 
-def unexplained(sums: Array, chosen: Array) -> Array:
-    """1 - r² over the chosen blocks: [P, C]; inf where one of the two does not vary there."""
+def compute_unexplained(sums: Array, chosen: Array) -> Array:
+    """Return 1 - r² over the chosen blocks: [P, C]; inf where one of the two does not vary there."""
     n, a, b, aa, ab, bb = np.moveaxis((sums * chosen[..., None]).sum(axis=1), -1, 0)
     n = np.maximum(n, 1)
     of_a, of_b, both = aa - a * a / n, bb - b * b / n, ab - a * b / n
@@ -324,7 +338,7 @@ def unexplained(sums: Array, chosen: Array) -> Array:
     return np.where(varies, np.maximum(1 - r2, 0), np.inf)
 
 
-def degrees_in_spectrum(values: Array) -> Array:
-    """How many independent numbers the power spectrum holds, 2 (Σp)² / Σp²: [n, L, C] -> [n, C]."""
+def count_spectral_degrees(values: Array) -> Array:
+    """Return the number of independent numbers in the power spectrum, 2 (Σp)² / Σp²: [n, L, C] -> [n, C]."""
     power = np.square(np.abs(fft.rfft(values, axis=1)))
     return 2 * np.square(power.sum(axis=1)) / np.maximum(np.square(power).sum(axis=1), 1e-300)

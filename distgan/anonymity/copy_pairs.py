@@ -44,7 +44,7 @@ COMPONENTS, PER_COMPONENT = 16, 8
 
 @dataclass(frozen=True)
 class Population:
-    """The series to compare: `read` gives rows, `owners` [n] int64 says whose they are."""
+    """The series to compare: `read` returns rows, `owners` [n] int64 are their owners."""
 
     read: Read
     owners: Array
@@ -57,8 +57,8 @@ class Population:
     def size(self) -> int:
         return len(self.owners)
 
-    def blocks(self, values: int = VALUES_AT_ONCE) -> Iterator[tuple[int, Array]]:
-        """All series in order, (first row, [m, L, C])."""
+    def iterate_blocks(self, values: int = VALUES_AT_ONCE) -> Iterator[tuple[int, Array]]:
+        """Yield all series in order, (first row, [m, L, C])."""
         rows = max(1, values // (self.length * self.channels))
         for first in range(0, self.size, rows):
             yield first, self.read(np.arange(first, min(first + rows, self.size)))
@@ -69,7 +69,7 @@ class Population:
         Sentinels such as -9999 and the spikes of a new meter stand at the same times in many series, and
         would outweigh everything that is a person's own.
         """
-        bounds = [far_bounds(values) for _, values in self.blocks()]
+        bounds = [compute_far_bounds(values) for _, values in self.iterate_blocks()]
         low, high = (np.concatenate(part) for part in zip(*bounds))
 
         def read(rows: Array) -> Array:
@@ -91,7 +91,7 @@ class Candidates:
 
     @staticmethod
     def join(parts: "Sequence[Candidates]") -> "Candidates":
-        """All distinct candidates, in order."""
+        """Return all distinct candidates, in order."""
         columns = [
             np.concatenate([getattr(part, name) for part in parts])
             for name in ("first", "second", "lag", "reverse")
@@ -100,8 +100,8 @@ class Candidates:
         return Candidates(unique[:, 0], unique[:, 1], unique[:, 2], unique[:, 3].astype(bool))
 
 
-def far_bounds(values: Array) -> tuple[Array, Array]:
-    """Bounds beyond which a value is no reading: [n, L, C] -> [n, C] twice.
+def compute_far_bounds(values: Array) -> tuple[Array, Array]:
+    """Return bounds beyond which a value is no reading: [n, L, C] -> [n, C] twice.
 
     They stand off the quartiles by `FAR_OUT` of their distance, or off farther quantiles where those
     coincide; a series of almost one value has none.
@@ -118,19 +118,19 @@ def far_bounds(values: Array) -> tuple[Array, Array]:
     return low, high
 
 
-def changes(values: Array) -> Array:
-    """Steps from one value to the next, 0 where one is missing: [n, L, C] -> [n, L - 1, C]."""
+def compute_changes(values: Array) -> Array:
+    """Return changes from one value to the next, 0 where one is missing: [n, L, C] -> [n, L - 1, C]."""
     return np.nan_to_num(np.diff(values, axis=1))
 
 
-def degrees_in_time(values: Array) -> Array:
-    """How many steps carry the energy, (Σx²)² / Σx⁴: [n, L, C] -> [n, C]."""
+def count_time_degrees(values: Array) -> Array:
+    """Return how many steps carry the energy, (Σx²)² / Σx⁴: [n, L, C] -> [n, C]."""
     squares = np.square(values, dtype=np.float64)
     return np.square(squares.sum(axis=1)) / np.maximum(np.square(squares).sum(axis=1), 1e-300)
 
 
-def held(values: Array) -> Array:
-    """[n, L] with gaps at the last measured value, or the first one before that; 0 for an empty one."""
+def fill_forward(values: Array) -> Array:
+    """Fill gaps of [n, L] with the last measured value, or the first one before that; 0 for an empty row."""
     measured = ~np.isnan(values)
     steps = np.arange(values.shape[1])
     latest = np.maximum.accumulate(np.where(measured, steps, -1), axis=1)
@@ -138,19 +138,19 @@ def held(values: Array) -> Array:
     return np.nan_to_num(np.take_along_axis(values, np.where(latest < 0, start, latest), axis=1))
 
 
-def unit(values: Array) -> Array:
-    """Gaps filled, mean 0 and length 1 in every channel: [n, L, C]."""
-    filled = np.stack([held(values[..., c]) for c in range(values.shape[2])], axis=2)
+def normalise(values: Array) -> Array:
+    """Fill gaps, and scale to mean 0 and length 1 in every channel: [n, L, C]."""
+    filled = np.stack([fill_forward(values[..., c]) for c in range(values.shape[2])], axis=2)
     filled = filled - filled.mean(axis=1, keepdims=True)
     return filled / np.maximum(np.sqrt(np.square(filled).sum(axis=1, keepdims=True)), 1e-12)
 
 
-def _pairs_at_once(population: Population) -> int:
+def _choose_chunk_size(population: Population) -> int:
     return max(1, VALUES_AT_ONCE // (4 * population.length * population.channels))
 
 
-def in_chunks(candidates: Candidates, population: Population) -> Iterator[Candidates]:
-    step = _pairs_at_once(population)
+def split_chunks(candidates: Candidates, population: Population) -> Iterator[Candidates]:
+    step = _choose_chunk_size(population)
     for at in range(0, len(candidates.first), step):
         part = slice(at, at + step)
         yield Candidates(

@@ -28,8 +28,8 @@ ROWS_AT_ONCE = 65_536
 
 
 @cache
-def _faiss() -> Any:
-    """faiss, checked.
+def _import_faiss() -> Any:
+    """Import faiss and check it.
 
     Raises:
         UserError: it is absent, broken, or two builds overwrote each other.
@@ -64,12 +64,12 @@ def _faiss() -> Any:
 
 def count_threads() -> int:
     """Return how many threads faiss uses, which OMP_NUM_THREADS limits."""
-    return int(_faiss().omp_get_max_threads())
+    return int(_import_faiss().omp_get_max_threads())
 
 
 @contextmanager
 def use_right_kernels() -> Iterator[None]:
-    """Around the first import of faiss: its matrix products in the kernels of this processor.
+    """Import faiss first within this context: its matrix products then use the kernels of this processor.
 
     faiss' wheels bring an OpenBLAS of 2021, which takes a processor that came later (Sapphire Rapids) for a
     Pentium 4: its products are four times slower there. numpy's OpenBLAS is newer and knows it.
@@ -95,14 +95,14 @@ def _is_installed(distribution: str) -> bool:
 
 
 def choose_device(wanted: str = "auto") -> str:
-    """ "auto" (a GPU if faiss can use one), "cpu", or "cuda:N" -> "cpu" or "cuda:N".
+    """Choose "cpu" or "cuda:N": "auto" (a GPU if faiss can use one), "cpu", or "cuda:N" -> "cpu" or "cuda:N".
 
     faiss itself falls back to the CPU without a word, so what it can do is asked first.
 
     Raises:
         UserError: a GPU is wanted that faiss cannot use.
     """
-    faiss = _faiss()
+    faiss = _import_faiss()
     gpus = faiss.get_num_gpus() if "GPU" in faiss.get_compile_options() else 0
     if wanted == "auto":
         return "cuda:0" if gpus else "cpu"
@@ -119,9 +119,9 @@ def choose_device(wanted: str = "auto") -> str:
     return f"cuda:{int(number or 0)}"
 
 
-def _index(device: str, dim: int) -> Any:
-    """An exact index of centroids on `device`, for squared distances."""
-    faiss = _faiss()
+def _make_index(device: str, dim: int) -> Any:
+    """Make an exact index of centroids on `device`, for squared distances."""
+    faiss = _import_faiss()
     if device == "cpu":
         return faiss.IndexFlatL2(dim)
     config = faiss.GpuIndexFlatConfig()
@@ -132,13 +132,13 @@ def _index(device: str, dim: int) -> Any:
 def _describe_device(device: str) -> str:
     if device != "cpu":
         return f"{device} (faiss)"
-    threads = _faiss().omp_get_max_threads()
+    threads = _import_faiss().omp_get_max_threads()
     return f"cpu ({threads} thread{'' if threads == 1 else 's'})"
 
 
-def nearest_centroid(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Number of the nearest centroid: [n, d], [k, d] float32 -> [n] int64."""
-    index = _index(choose_device(), values.shape[1])
+def find_nearest_centroid(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """Return the number of the nearest centroid: [n, d], [k, d] float32 -> [n] int64."""
+    index = _make_index(choose_device(), values.shape[1])
     index.add(np.ascontiguousarray(centroids, dtype=np.float32))
     starts = range(0, len(values), ROWS_AT_ONCE)
     parts = [index.search(values[start : start + ROWS_AT_ONCE], 1)[1][:, 0] for start in starts]
@@ -147,7 +147,8 @@ def nearest_centroid(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Lists:
-    """How many points are searched exhaustively, and how more are parted into the lists of an inverted file.
+    """Limits of search: how many points are searched exhaustively, and the lists of an inverted file for
+    more.
 
     Attributes:
         exact: points up to which every distance is computed.
@@ -171,10 +172,10 @@ CLUSTERED_LISTS = Lists(
 def _search_lists(
     queries: np.ndarray, points: np.ndarray, count: int, lists: Lists, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distances to and places of nearest points, ascending: [q, d], [n, d] -> [q, count] each; place
-    -1 where fewer were found.
+    """Return squared distances to and places of nearest points, ascending: [q, d], [n, d] -> [q, count] each;
+    place -1 where fewer were found.
     """
-    faiss = _faiss()
+    faiss = _import_faiss()
     queries, points = (np.ascontiguousarray(rows, np.float32) for rows in (queries, points))
     index = faiss.IndexFlatL2(points.shape[1])
     if len(points) > lists.exact:
@@ -193,10 +194,11 @@ def _search_lists(
     return squares, places.astype(np.int64)
 
 
-def nearest_few(
+def find_nearest(
     queries: np.ndarray, points: np.ndarray, count: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distances to and numbers of nearest points, ascending: [q, d], [n, d] float32 -> [q, count] each.
+    """Return distances to and numbers of nearest points, ascending: [q, d], [n, d] float32 -> [q, count]
+    each.
 
     Of many points only some are compared (`DRAWN_LISTS`: as good as k-means for this, and for nothing).
     Places beyond what was found have distance infinity and number -1.

@@ -1,4 +1,4 @@
-"""How many owners must stand behind a released mean: the minimum group size, by the theory of tracing."""
+"""The minimum group size: how many owners must stand behind a released mean, by the theory of tracing."""
 
 import math
 from collections.abc import Iterable
@@ -11,8 +11,9 @@ MARGIN = 3.0  # minimum sizes in a group that clustering aims for
 FEWEST_GROUPS = 16  # that the margin must leave: few series keep groups of the minimum size
 
 
-def tracing_auc(released: float, members: float) -> float:
-    """Success of the best tracing attack on one mean: Φ(√(d/k)/√2), for d numbers released of k members.
+def compute_tracing_auc(released: float, members: float) -> float:
+    """Return the success of the best tracing attack on one mean: Φ(√(d/k)/√2), for d numbers released of k
+    members.
 
     The attacker holds a target's exact numbers x and the population's mean μ, and scores ⟨x − μ, m − μ⟩ with
     the released mean m. For independent coordinates the score of a member is √(d/k) deviations above a
@@ -24,31 +25,33 @@ def tracing_auc(released: float, members: float) -> float:
 
 
 def count_released_numbers(condition_dim: int, channels: int, attributes: int = 0) -> int:
-    """Numbers released per group: the condition; mean and deviation of location and of scale, per channel;
-    those of `count_attribute_numbers`.
+    """Count the numbers released per group: the condition; mean and deviation of location and of scale, per
+    channel; those of `count_attribute_numbers`.
     """
     return condition_dim + 4 * channels + attributes
 
 
 def count_attribute_numbers(kinds: Iterable[AttributeKind]) -> int:
-    """Numbers released per group for attributes: one category each, or mean and deviation of a number."""
+    """Count the numbers released per group for attributes: one category each, or mean and deviation of a
+    number.
+    """
     return sum(2 if kind in ("integer", "float") else 1 for kind in kinds)
 
 
-def minimum_group_size(settings: config.Bank, released: int) -> int:
-    """Fewest entities behind one mean of `released` numbers d: `min_members`, or what `max_tracing_auc`
-    asks for, which is 3.4 d at .65. A study has `min_members` alone.
+def compute_minimum_group_size(settings: config.Bank, released: int) -> int:
+    """Return the fewest entities behind one mean of `released` numbers d: `min_members`, or what
+    `max_tracing_auc` requires, which is 3.4 d at .65. A study has `min_members` alone.
     """
     if settings.study:
         return settings.min_members
     deviations = NormalDist().inv_cdf(settings.max_tracing_auc) * math.sqrt(2)
     fewest = max(1, math.ceil(released / deviations**2) - 1)
-    while tracing_auc(released, fewest) > settings.max_tracing_auc:
+    while compute_tracing_auc(released, fewest) > settings.max_tracing_auc:
         fewest += 1
     return max(settings.min_members, fewest)
 
 
-def target_group_size(minimum: int, entities: int) -> int:
+def compute_target_group_size(minimum: int, entities: int) -> int:
     """Return the least size of the groups that clustering aims for where no number of clusters is given.
 
     Groups of the minimum size stand at the limit of the tracing attack, so a release of them may be refused.
@@ -59,8 +62,8 @@ def target_group_size(minimum: int, entities: int) -> int:
 
 
 def describe_margin(minimum: int, entities: int) -> str:
-    """Return what the default number of clusters means for a release, in words."""
-    target = target_group_size(minimum, entities)
+    """Describe what the default number of clusters means for a release."""
+    target = compute_target_group_size(minimum, entities)
     if target >= MARGIN * minimum:
         return f"at least {target} entities to a group, {MARGIN:g} times the minimum of {minimum}"
     needed = math.ceil(FEWEST_GROUPS * minimum * MARGIN)

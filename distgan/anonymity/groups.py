@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from distgan import config
-from distgan.anonymity.group_size import count_released_numbers, minimum_group_size
+from distgan.anonymity.group_size import compute_minimum_group_size, count_released_numbers
 from distgan.errors import UserError
 from distgan.files import read_tensors, write_tensors
 
@@ -17,8 +17,9 @@ SAME_POINT = 1e-6  # a mean this near to a latent, in standard deviations of eve
 ROWS_AT_ONCE = 65_536
 
 
-def capped_weights(loads: np.ndarray, max_share: float) -> np.ndarray | None:
-    """Weights of a group's mean under which no member carries more than `max_share` of the weighted load.
+def cap_weights(loads: np.ndarray, max_share: float) -> np.ndarray | None:
+    """Return weights of a group's mean under which no member carries more than `max_share` of the weighted
+    load.
 
     The largest loads are lowered to the highest common level t that fits, t = max_share · Σ min(load, t);
     members below it keep their weight. None where too few members carry a load for any weights to fit.
@@ -46,19 +47,21 @@ def capped_weights(loads: np.ndarray, max_share: float) -> np.ndarray | None:
     return weights / weights.sum()
 
 
-def effective_members(weights: np.ndarray) -> float:
-    """1/Σw²: so many equal members would average as much noise away as these weights (sum 1) do."""
+def count_effective_members(weights: np.ndarray) -> float:
+    """Return 1/Σw²: the number of equal members that average as much noise away as these weights (sum 1)
+    do.
+    """
     return 1 / float(np.sum(np.square(weights)))
 
 
-def effective_owners(members: "Members", owners: np.ndarray) -> tuple[int, ...]:
-    """Effective members of each group, rounded down, where all points of one of `owners` [n] are one member:
-    who has most of a group's entities makes it a group of few.
+def count_effective_owners(members: "Members", owners: np.ndarray) -> tuple[int, ...]:
+    """Return effective members of each group, rounded down, where all points of one of `owners` [n] are one
+    member: who has most of a group's entities makes it a group of few.
     """
-    records = _Records.of(members.groups, owners, members.loads)
+    records = _Records.from_points(members.groups, owners, members.loads)
     weights = np.bincount(records.index, weights=members.weights)
     spans = zip(records.starts[:-1], records.starts[1:])
-    return tuple(_round_down(effective_members(weights[first:last])) for first, last in spans)
+    return tuple(_round_down(count_effective_members(weights[first:last])) for first, last in spans)
 
 
 def _round_down(effective: float) -> int:
@@ -67,7 +70,7 @@ def _round_down(effective: float) -> int:
 
 @dataclass(frozen=True)
 class Members:
-    """Who stands behind each condition. Private: it stays in the data owner's run folder, in no bank."""
+    """The entities behind each condition. Private: they stay in the data owner's run folder, in no bank."""
 
     points: np.ndarray  # [n, K] float32, narrow latents
     groups: np.ndarray  # [n] int64, 0 .. G-1
@@ -98,7 +101,7 @@ class _Records:
     starts: np.ndarray  # [G + 1] first record of each group
 
     @staticmethod
-    def of(groups: np.ndarray, entities: np.ndarray, loads: np.ndarray) -> "_Records":
+    def from_points(groups: np.ndarray, entities: np.ndarray, loads: np.ndarray) -> "_Records":
         num_entities = int(entities.max()) + 1
         keys, index = np.unique(groups * num_entities + entities, return_inverse=True)
         record_groups = keys // num_entities
@@ -129,7 +132,7 @@ class GroupedSeries:
 
 
 def merge_small_groups(series: GroupedSeries, settings: config.Bank, channels: int) -> Members:
-    """Final groups and weights: each group keeps the minimum size in effective members, the share, and
+    """Return final groups and weights: each group keeps the minimum size in effective members, the share, and
     its own mean.
 
     A group that cannot is merged with the one whose mean is nearest, smallest first, until all can. Settled
@@ -143,11 +146,13 @@ def merge_small_groups(series: GroupedSeries, settings: config.Bank, channels: i
     entities = np.arange(len(points)) if entities is None else np.unique(entities, return_inverse=True)[1]
     _check_rows(points, loads, groups, entities, settings)
     released = count_released_numbers(points.shape[1], channels, series.attribute_numbers)
-    fewest = minimum_group_size(settings, released)
+    fewest = compute_minimum_group_size(settings, released)
     while True:
         groups = np.unique(groups, return_inverse=True)[1].astype(np.int64)
-        weights, effective = _weights(groups, entities, loads, 1.0 if settings.study else settings.max_share)
-        means = _weighted_sums(points, weights, groups)
+        weights, effective = _compute_weights(
+            groups, entities, loads, 1.0 if settings.study else settings.max_share
+        )
+        means = _sum_weighted(points, weights, groups)
         failing = effective < fewest - TOLERANCE * fewest
         if not settings.study:
             failing |= _equals_a_latent(points, means, groups)
@@ -156,7 +161,7 @@ def merge_small_groups(series: GroupedSeries, settings: config.Bank, channels: i
         if len(means) == 1:
             raise UserError(_refuse_impossible(points, entities, effective[0], fewest, settings))
         groups = _merge_failing_groups(
-            groups, means, failing, effective, _labels_of_groups(groups, series.labels)
+            groups, means, failing, effective, _label_groups(groups, series.labels)
         )
 
 
@@ -206,11 +211,13 @@ def _refuse_impossible(
     )
 
 
-def _weights(
+def _compute_weights(
     groups: np.ndarray, entities: np.ndarray, loads: np.ndarray, max_share: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the points [n] and effective members of the groups [G]; 0 where no weights fit the share."""
-    records = _Records.of(groups, entities, loads)
+    """Return weights of the points [n] and effective members of the groups [G]; 0 where no weights fit the
+    share.
+    """
+    records = _Records.from_points(groups, entities, loads)
     sizes = np.diff(records.starts)
     weights = 1 / sizes[records.groups]
     effective = sizes.astype(np.float64)
@@ -218,29 +225,29 @@ def _weights(
     totals = np.add.reduceat(records.loads, records.starts[:-1])
     for group in np.flatnonzero(largest > max_share * totals):
         span = slice(records.starts[group], records.starts[group + 1])
-        capped = capped_weights(records.loads[span], max_share)
+        capped = cap_weights(records.loads[span], max_share)
         if capped is not None:
             weights[span] = capped
-        effective[group] = 0.0 if capped is None else effective_members(capped)
+        effective[group] = 0.0 if capped is None else count_effective_members(capped)
     return (weights / records.points)[records.index], effective
 
 
-def _weighted_sums(values: np.ndarray, weights: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Σ w·value in each group: [n, K], [n], [n] -> [G, K] float64."""
+def _sum_weighted(values: np.ndarray, weights: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return Σ w·value in each group: [n, K], [n], [n] -> [G, K] float64."""
     columns = [np.bincount(groups, weights=weights * column) for column in values.astype(np.float64).T]
     return np.stack(columns, axis=1)
 
 
-def _deviation(points: np.ndarray) -> np.ndarray:
-    """Standard deviation of every coordinate, 1 where it does not vary: [n, K] -> [K] float64."""
+def _compute_deviation(points: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of every coordinate, 1 where it does not vary: [n, K] -> [K] float64."""
     deviation = points.std(axis=0, dtype=np.float64)
     return np.where(deviation > 0, deviation, 1.0)
 
 
 def _equals_a_latent(points: np.ndarray, means: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Which means coincide with a member's own point: [n, K], [G, K], [n] -> [G] bool."""
+    """Return which means coincide with a member's own point: [n, K], [G, K], [n] -> [G] bool."""
     equal = np.zeros(len(means), bool)
-    limit = SAME_POINT * _deviation(points)
+    limit = SAME_POINT * _compute_deviation(points)
     for start in range(0, len(points), ROWS_AT_ONCE):
         span = slice(start, start + ROWS_AT_ONCE)
         same = (np.abs(points[span] - means[groups[span]]) <= limit).all(axis=1)
@@ -248,8 +255,8 @@ def _equals_a_latent(points: np.ndarray, means: np.ndarray, groups: np.ndarray) 
     return equal
 
 
-def _labels_of_groups(groups: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-    """The label of each group, of one member: [G] str; all the same where there are none."""
+def _label_groups(groups: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Return the label of each group, of one member: [G] str; all the same where there are none."""
     first = np.unique(groups, return_index=True)[1]
     return np.full(len(first), "") if labels is None else np.asarray(labels)[first]
 
@@ -257,7 +264,7 @@ def _labels_of_groups(groups: np.ndarray, labels: np.ndarray | None) -> np.ndarr
 def _merge_failing_groups(
     groups: np.ndarray, means: np.ndarray, failing: np.ndarray, effective: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
-    """Each failing group joins the nearest one of its label, smallest first; a group just joined is judged
+    """Merge each failing group with the nearest one of its label, smallest first; a merged group is judged
     again later.
     """
     becomes = np.arange(len(means))
@@ -280,10 +287,10 @@ def _merge_failing_groups(
 
 
 def _count_lowered(weights: np.ndarray) -> int:
-    """How many entities weigh less than the others."""
+    """Count the entities that weigh less than the others."""
     return int(np.count_nonzero(weights < weights.max() * (1 - TOLERANCE)))
 
 
-def _largest_share(loads: np.ndarray, weights: np.ndarray) -> float:
+def _find_largest_share(loads: np.ndarray, weights: np.ndarray) -> float:
     carried = loads * weights
     return float(carried.max() / carried.sum()) if carried.sum() > 0 else 0.0

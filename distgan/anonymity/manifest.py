@@ -12,10 +12,10 @@ from distgan import config
 from distgan.anonymity.dp import mechanism
 from distgan.anonymity.dp.ledger import Head
 from distgan.anonymity.group_size import (
+    compute_minimum_group_size,
+    compute_tracing_auc,
     count_attribute_numbers,
     count_released_numbers,
-    minimum_group_size,
-    tracing_auc,
 )
 from distgan.anonymity.groups import TOLERANCE
 from distgan.anonymity.statics import AttributeColumn, GroupValue, find_group_violations
@@ -54,14 +54,14 @@ class _Group(_Strict):
 
 
 class LedgerHead(_Strict):
-    """Where the ledger of private releases ended when the bank was made: it may only have grown since."""
+    """The end of the ledger of private releases when the bank was made: it may only have grown since."""
 
     lines: int = Field(ge=1)
     digest: str = Field(pattern="^[0-9a-f]{32}$")
 
 
 class DPGuarantee(_Strict):
-    """What a differentially private bank promises to every entity, and with how much noise."""
+    """The promise of a differentially private bank to every entity, and its noise."""
 
     mechanism: Literal["discrete Gaussian"] = "discrete Gaussian"
     epsilon: float
@@ -78,7 +78,7 @@ class DPGuarantee(_Strict):
 
 
 class _Manifest(_Strict):
-    """All that a manifest may say: an unknown key is a violation, so there is no room for ids."""
+    """The content of a manifest: an unknown key is a violation, so there is no room for ids."""
 
     schema_version: Literal[3] = Field(alias="schema")
     study: bool
@@ -93,7 +93,7 @@ class _Manifest(_Strict):
 
 
 def find_violations(folder: Path, required: config.Bank | None = None) -> list[str]:
-    """What the bank in `folder` breaks of its promises, from its two files alone; nothing, if it holds.
+    """Return the promises that the bank in `folder` breaks, from its two files alone; nothing, if it holds.
 
     A study's bank and one with repeatable noise always break them.
 
@@ -136,7 +136,7 @@ def _inspect(folder: Path, required: config.Bank | None) -> tuple[_Manifest | No
     if manifest.privacy is not None:
         violations += _check_guarantee(manifest.privacy)
     for settings in [manifest.settings] if required is None else [manifest.settings, required]:
-        fewest = minimum_group_size(settings, manifest.released)
+        fewest = compute_minimum_group_size(settings, manifest.released)
         if settings is manifest.settings and manifest.minimum_group_size != fewest:
             violations.append(
                 f"the minimum group size is {fewest}, but the manifest says {manifest.minimum_group_size}"
@@ -153,7 +153,9 @@ def _inspect(folder: Path, required: config.Bank | None) -> tuple[_Manifest | No
 
 
 def _check_attributes(manifest: _Manifest) -> list[str]:
-    """Attributes that are not those of bank.by, or that groups state otherwise than the manifest allows."""
+    """Check attributes that are not those of bank.by, or that groups state otherwise than the manifest
+    allows.
+    """
     columns = manifest.attributes or []
     names = [column.name for column in columns]
     if names != list(manifest.settings.by):
@@ -166,11 +168,11 @@ def _check_attributes(manifest: _Manifest) -> list[str]:
 
 
 def _check_guarantee(guarantee: DPGuarantee) -> list[str]:
-    """A promise whose noise does not give its ε and δ, less the part of δ that the grid takes."""
+    """Check that the promise's noise gives its ε and δ, less the part of δ that the grid takes."""
     if not (guarantee.multiplier > 0 and guarantee.epsilon > 0):
         return ["the promise of privacy has no noise"]
-    delta = mechanism.gaussian_delta(guarantee.epsilon, guarantee.multiplier)
-    bound = mechanism.tracing_bound(guarantee.multiplier)
+    delta = mechanism.compute_delta(guarantee.epsilon, guarantee.multiplier)
+    bound = mechanism.compute_tracing_bound(guarantee.multiplier)
     found = []
     if not delta <= guarantee.delta * (1 - mechanism.RESERVE) * (1 + 1e-6):
         found.append(
@@ -185,7 +187,9 @@ def _check_guarantee(guarantee: DPGuarantee) -> list[str]:
 
 
 def _check_tensors(tensors: dict[str, np.ndarray], manifest: _Manifest) -> list[str]:
-    """Tensors that are missing, unknown, not finite, or not of the type and shape the manifest implies."""
+    """Check for tensors that are missing, unknown, not finite, or not of the type and shape the manifest
+    implies.
+    """
     if set(tensors) != set(_TENSORS):
         return [f"{TENSORS} holds {', '.join(sorted(tensors))}; a bank holds {', '.join(sorted(_TENSORS))}"]
     size = {
@@ -209,13 +213,13 @@ def _check_tensors(tensors: dict[str, np.ndarray], manifest: _Manifest) -> list[
 
 
 def _check_group(group: _Group, fewest: int, manifest: _Manifest, settings: config.Bank) -> list[str]:
-    """What one group's numbers break. Comparisons say what must hold, so that nothing odd slips through.
+    """Check one group's numbers. Comparisons say what must hold, so that NaN cannot pass.
 
     With weights of 1 and, for `lowered` entities, less, (Σw)²/Σw² lies between size − lowered and size.
     """
     if not 1 <= group.effective <= group.size:
         return [f"{group.effective} effective members of {group.size} entities are impossible"]
-    auc = tracing_auc(manifest.released, group.effective)
+    auc = compute_tracing_auc(manifest.released, group.effective)
     rules = {
         f"{group.effective} effective members are below the minimum of {fewest}": group.effective >= fewest,
         f"{group.lowered} of {group.size} entities with a lowered weight cannot make {group.effective} "

@@ -1,4 +1,4 @@
-"""Near copies of one series under several owners' names: who is the same person.
+"""Near copies of one series under several owners' names, who are the same person.
 
 Two series are near copies if, after a shift in time, a change of sign or direction, a scale and an offset,
 half of one or more is that of the other up to noise of a few percent. Values far outside of a series' range
@@ -30,15 +30,15 @@ from scipy.sparse.csgraph import connected_components
 
 from distgan.anonymity import faiss_backend
 from distgan.anonymity.copy_candidates import find_by_spectra, find_by_windows
-from distgan.anonymity.copy_match import Common, confirm
+from distgan.anonymity.copy_match import CommonShapes, confirm_copies
 from distgan.anonymity.copy_pairs import (
     LEAST_DEGREES,
     Array,
     Candidates,
     Population,
-    changes,
-    degrees_in_time,
-    in_chunks,
+    compute_changes,
+    count_time_degrees,
+    split_chunks,
 )
 from distgan.data import workers
 from distgan.progress import Progress
@@ -50,15 +50,17 @@ def find_near_copies(population: Population) -> Array:
     """Return the pairs of rows of different owners that are near copies: int64 [P, 2], first < second."""
     if len(np.unique(population.owners)) < 2:
         return np.empty((0, 2), np.int64)
-    equal = find_equal(population)
+    equal = find_equal_pairs(population)
     population = population.without_outliers()
     candidates = Candidates.join([find_by_windows(population), find_by_spectra(population)])
-    common = Common.learn(population)
+    common = CommonShapes.fit(population)
     pairs = np.concatenate([equal, *confirm_in_threads(population, common, candidates)])
     return np.unique(np.sort(pairs, axis=1), axis=0)
 
 
-def confirm_in_threads(population: Population, common: Common, candidates: Candidates) -> Iterator[Array]:
+def confirm_in_threads(
+    population: Population, common: CommonShapes, candidates: Candidates
+) -> Iterator[Array]:
     """Yield the candidates that are near copies, [P, 2] rows: series are read here, and fitted in as many
     threads as faiss uses, at most `MOST_THREADS`, each of which holds a chunk.
     """
@@ -68,11 +70,11 @@ def confirm_in_threads(population: Population, common: Common, candidates: Candi
 
     def fit(chunk: tuple[Candidates, list[Array]]) -> tuple[int, Array]:
         part, values = chunk
-        chosen = confirm(population, common, part, values)
+        chosen = confirm_copies(population, common, part, values)
         return len(part.first), np.stack([part.first, part.second], axis=1)[chosen]
 
     threads = min(MOST_THREADS, faiss_backend.count_threads())
-    chunks = map(read, in_chunks(candidates, population))
+    chunks = map(read, split_chunks(candidates, population))
     with (
         workers.open_threads(threads) as pool,
         Progress("near copies", len(candidates.first), "pairs") as progress,
@@ -96,12 +98,14 @@ def merge_owners(owners: Sequence[str], pairs: Array) -> list[str]:
     return [str(name) for name in names[first[component[codes]]]]
 
 
-def find_equal(population: Population) -> Array:
-    """Pairs of series that agree bit by bit, each with the next: int64 [P, 2]; informative ones alone."""
+def find_equal_pairs(population: Population) -> Array:
+    """Return pairs of series that agree bit by bit, each with the next: int64 [P, 2]; informative ones
+    alone.
+    """
     seen: dict[int, int] = {}
     found = []
-    for first, values in population.blocks():
-        informative = np.flatnonzero(degrees_in_time(changes(values)).max(axis=1) >= LEAST_DEGREES)
+    for first, values in population.iterate_blocks():
+        informative = np.flatnonzero(count_time_degrees(compute_changes(values)).max(axis=1) >= LEAST_DEGREES)
         for place in informative.tolist():
             row, key = first + place, hash(values[place].tobytes())
             if key in seen and population.owners[seen[key]] != population.owners[row]:

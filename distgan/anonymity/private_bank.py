@@ -1,4 +1,4 @@
-"""The bank made from noisy sums, and who trains on which of its conditions."""
+"""The bank made from noisy sums, and the entities that train on each of its conditions."""
 
 import math
 
@@ -9,13 +9,13 @@ from distgan.anonymity.bank import Bank
 from distgan.anonymity.dp import contributions, mechanism
 from distgan.anonymity.dp.bank import Budget, Sums
 from distgan.anonymity.dp.ledger import Head
-from distgan.anonymity.group_size import count_released_numbers, minimum_group_size
+from distgan.anonymity.group_size import compute_minimum_group_size, count_released_numbers
 from distgan.anonymity.groups import TOLERANCE, Members
 from distgan.anonymity.manifest import DPGuarantee, LedgerHead
 from distgan.errors import UserError
 
 
-def kept_cells(sums: Sums, settings: config.Bank) -> np.ndarray:
+def choose_cells(sums: Sums, settings: config.Bank) -> np.ndarray:
     """Return which cells count enough entities after noise for a group: [k] bool.
 
     Enough is the minimum group size, and what `max_share` needs of entities that all weigh the same.
@@ -25,7 +25,7 @@ def kept_cells(sums: Sums, settings: config.Bank) -> np.ndarray:
     """
     channels, dim = sums.attributes.shape[1] // 4, sums.points.shape[1]
     fewest = max(
-        minimum_group_size(settings, count_released_numbers(dim, channels)),
+        compute_minimum_group_size(settings, count_released_numbers(dim, channels)),
         math.ceil(1 / settings.max_share - TOLERANCE),
     )
     sizes = np.floor(sums.counts)
@@ -53,13 +53,13 @@ def make_private_bank(
     Raises:
         UserError: no cell is kept.
     """
-    keeps = kept_cells(sums, settings)
+    keeps = choose_cells(sums, settings)
     channels = sums.attributes.shape[1] // 4
     counts, sizes = sums.counts[keeps, None], np.floor(sums.counts[keeps]).astype(np.int64)
     means = contributions.clip_rows(sums.points[keeps] / counts, 1.0) * budget.radius
     centre = (means * counts).sum(axis=0) / counts.sum()
     values = np.clip(sums.attributes[keeps] / counts, -1, 1).reshape(-1, 2, channels, 2)
-    low, high = contributions.ranges(budget.settings)
+    low, high = contributions.list_ranges(budget.settings)
     half = (high - low) / 2
     deviation = np.sqrt(np.maximum(values[:, 1] - values[:, 0] ** 2, 0)) * half
     return Bank(
@@ -78,39 +78,39 @@ def make_private_bank(
 
 
 def make_guarantee(budget: Budget, head: Head) -> DPGuarantee:
-    multiplier = mechanism.together([budget.directions_multiplier, budget.sums_multiplier])
+    multiplier = mechanism.compose_multipliers([budget.directions_multiplier, budget.sums_multiplier])
     return DPGuarantee(
         epsilon=budget.epsilon,
         delta=budget.delta,
         multiplier=multiplier,
-        tracing_bound=mechanism.tracing_bound(multiplier),
+        tracing_bound=mechanism.compute_tracing_bound(multiplier),
         clip=budget.radius,
         insecure=budget.settings.insecure_seed is not None,
         ledger=LedgerHead(lines=head.lines, digest=head.digest),
     )
 
 
-def groups_of_cells(points: np.ndarray, cells: np.ndarray, keeps: np.ndarray, bank: Bank) -> np.ndarray:
+def find_groups(points: np.ndarray, cells: np.ndarray, keeps: np.ndarray, bank: Bank) -> np.ndarray:
     """Return the group that an entity trains on, or would: its cell's, or the nearest where that was left
     out.
 
     Args:
         points: [n, K] of each series its entity's point.
         cells: [n] in 0 .. k-1.
-        keeps: [k] bool, see `kept_cells`.
+        keeps: [k] bool, see `choose_cells`.
 
     Returns: [n] int64.
     """
     groups = (np.cumsum(keeps) - 1)[cells]
     lost = np.flatnonzero(~keeps[cells])
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
-    groups[lost] = contributions.nearest_cells(points[lost], means)
+    groups[lost] = contributions.find_nearest_cells(points[lost], means)
     return groups
 
 
 def assign_members(
     points: np.ndarray, groups: np.ndarray, entities: np.ndarray, loads: np.ndarray, bank: Bank
 ) -> Members:
-    """Return who trains on which condition, in `groups_of_cells`."""
+    """Return who trains on which condition, in `find_groups`."""
     weights = 1 / np.bincount(groups, minlength=bank.num_groups)[groups]
     return Members(points, groups, entities.astype(np.int64), loads, weights)

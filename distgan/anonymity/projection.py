@@ -1,4 +1,4 @@
-"""Principal directions of the latents: what a condition keeps of them."""
+"""Principal directions of the latents, on which a condition is projected."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -17,18 +17,18 @@ Reduce = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Projection:
-    """The latents' principal directions: latents [n, d] -> narrow points [n, K]."""
+    """The latents' principal directions: latents [n, d] -> projected points [n, K]."""
 
     centre: np.ndarray  # [d] float32
     directions: np.ndarray  # [d, K] float32, orthonormal
     explained: float  # share of the latents' variance along them
 
     def __call__(self, latents: np.ndarray) -> np.ndarray:
-        """[n, d] -> [n, K] float32."""
+        """Project [n, d] -> [n, K] float32."""
         return ((latents - self.centre) @ self.directions).astype(np.float32)
 
     def save(self, path: Path) -> None:
-        """Written for the owner of the data: it belongs to the encoder, not to the bank."""
+        """Write the projection for the owner of the data: it belongs to the encoder, not to the bank."""
         tensors = {"centre": self.centre, "directions": self.directions}
         write_tensors(path, tensors | {"explained": np.array([self.explained])})
 
@@ -41,7 +41,8 @@ class Projection:
 def fit_projection(
     latents: np.ndarray | Blocks, condition_dim: int, reduce: Reduce = lambda array: array
 ) -> Projection:
-    """The `condition_dim` directions in which latents [n, d] vary most, each with its largest entry positive.
+    """Fit the `condition_dim` directions in which latents [n, d] vary most, each with its largest entry
+    positive.
 
     Args:
         latents: all of them, or what gives this process' blocks anew at each call. Sums are of whole
@@ -51,8 +52,8 @@ def fit_projection(
     Raises:
         UserError: latents are narrower than the condition, not finite, or all the same.
     """
-    blocks = _rows_in_blocks(latents) if isinstance(latents, np.ndarray) else latents
-    total, dim, exponent = _measure(blocks, condition_dim, reduce)
+    blocks = _iterate_blocks(latents) if isinstance(latents, np.ndarray) else latents
+    total, dim, exponent = _measure_points(blocks, condition_dim, reduce)
     room = exponent + math.ceil(math.log2(max(total, 1))) - 52  # as many bits as float64 adds without error
     sums = np.zeros(dim)
     for block in blocks():
@@ -68,11 +69,13 @@ def fit_projection(
         raise UserError(
             "all latents are the same: the encoder has collapsed; train it longer or lower encoder.beta"
         )
-    return Projection(centre, *principal_directions(scatter, condition_dim))
+    return Projection(centre, *find_principal_directions(scatter, condition_dim))
 
 
-def principal_directions(scatter: np.ndarray, condition_dim: int) -> tuple[np.ndarray, float]:
-    """The first directions of a scatter matrix [d, d] as [d, K] float32, and their share of its trace."""
+def find_principal_directions(scatter: np.ndarray, condition_dim: int) -> tuple[np.ndarray, float]:
+    """Return the first directions of a scatter matrix [d, d] as [d, K] float32, and their share of its
+    trace.
+    """
     variances, vectors = np.linalg.eigh(scatter)
     directions = vectors[:, ::-1][:, :condition_dim]
     largest = directions[np.argmax(np.abs(directions), axis=0), np.arange(condition_dim)]
@@ -82,13 +85,13 @@ def principal_directions(scatter: np.ndarray, condition_dim: int) -> tuple[np.nd
     return np.ascontiguousarray(directions, dtype=np.float32), min(explained, 1.0)
 
 
-def _rows_in_blocks(latents: np.ndarray) -> Blocks:
+def _iterate_blocks(latents: np.ndarray) -> Blocks:
     starts = range(0, len(latents), ROWS_AT_ONCE)
     return lambda: (latents[start : start + ROWS_AT_ONCE] for start in starts)
 
 
-def _measure(blocks: Blocks, condition_dim: int, reduce: Reduce) -> tuple[int, int, int]:
-    """(points of all processes, their width, exponent of two above their largest value)."""
+def _measure_points(blocks: Blocks, condition_dim: int, reduce: Reduce) -> tuple[int, int, int]:
+    """Return the points of all processes, their width, and the exponent of two above their largest value."""
     seen, reach = np.zeros(4), np.zeros(300)
     for block in blocks():
         finite = np.isfinite(block)

@@ -25,7 +25,7 @@ class _Sample:
     waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def offer(self, points: np.ndarray) -> None:
-        hashes = _hash(points, self.seed)
+        hashes = _hash_rows(points, self.seed)
         if len(self.hashes) == self.size:
             low = hashes <= self.hashes[-1]
             hashes, points = hashes[low], points[low]
@@ -35,10 +35,10 @@ class _Sample:
         if len(hashes):
             self.waiting.append((hashes, points.copy(), counts))
         if sum(len(part[0]) for part in self.waiting) > max(self.size // 2, ROWS_AT_ONCE):
-            self.settle()
+            self._merge_pending()
 
-    def settle(self) -> None:
-        """Merge what waits, in one sort; what falls out now can never come back, so the counts stay exact."""
+    def _merge_pending(self) -> None:
+        """Merge pending points in one sort; dropped ones can never come back, so the counts stay exact."""
         if not self.waiting:
             return
         held = [(self.hashes, self.points, self.counts)] if len(self.hashes) else []
@@ -51,10 +51,12 @@ class _Sample:
         self.counts = total[: self.size]
 
 
-def _hash(points: np.ndarray, seed: int) -> np.ndarray:
-    """Multilinear hash of each row's bits, then the finaliser of SplitMix64: [n, d] float32 -> [n] uint64."""
+def _hash_rows(points: np.ndarray, seed: int) -> np.ndarray:
+    """Hash each row's bits by a multilinear hash, then the finaliser of SplitMix64: [n, d] float32 -> [n]
+    uint64.
+    """
     words = (points + np.float32(0)).view(np.uint32).astype(np.uint64)  # + 0: minus zero is zero
-    keys = rng.keyed_generator(seed, 0, "clustering sample").integers(
+    keys = rng.make_keyed_generator(seed, 0, "clustering sample").integers(
         0, 2**64, points.shape[1] + 1, dtype=np.uint64
     )
     mixed = (words * (keys[1:] | np.uint64(1))).sum(axis=1, dtype=np.uint64) + keys[0]
@@ -64,7 +66,9 @@ def _hash(points: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _draw_rank(reduce: Reduce) -> tuple[int, int]:
-    """(my number, how many we are), known from sums alone: each process draws a lot until all lots differ."""
+    """Return this process's number and the number of processes, from sums alone: each process draws a lot
+    until all lots differ.
+    """
     while True:
         lot = int.from_bytes(os.urandom(2), "little")
         lots = np.zeros(2**16)
@@ -75,8 +79,8 @@ def _draw_rank(reduce: Reduce) -> tuple[int, int]:
 
 
 def _merge_samples(sample: _Sample, dim: int, reduce: Reduce) -> _Sample:
-    """The sample of all processes together, the same on each."""
-    sample.settle()
+    """Return the sample of all processes together, the same on each."""
+    sample._merge_pending()
     number, processes = _draw_rank(reduce)
     if processes == 1:
         return sample
@@ -96,25 +100,25 @@ def _merge_samples(sample: _Sample, dim: int, reduce: Reduce) -> _Sample:
         together.add(
             (high << np.uint64(32)) | low, packed[:, 3:].astype(np.float32), packed[:, 2].astype(int)
         )
-    together.settle()
+    together._merge_pending()
     return together
 
 
-def _float32(block: np.ndarray) -> np.ndarray:
+def _to_float32(block: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(block, dtype=np.float32)
 
 
-def _directions(block: np.ndarray) -> np.ndarray:
-    """Rows of length one; a row of zeros has no direction and stays."""
+def _normalise_rows(block: np.ndarray) -> np.ndarray:
+    """Scale rows to length one; a row of zeros has no direction and stays."""
     length = np.linalg.norm(np.asarray(block, np.float64), axis=1, keepdims=True)
-    return _float32(block / np.where(length > 0, length, 1))
+    return _to_float32(block / np.where(length > 0, length, 1))
 
 
 def _sample_points(blocks: Blocks, size: int, seed: int, spherical: bool, reduce: Reduce) -> np.ndarray:
-    """At most `size` distinct points of all processes, by their content: [m, d] float32."""
+    """Sample at most `size` distinct points of all processes, by their content: [m, d] float32."""
     sample, dim = _Sample(size, seed), 0
     for block in blocks():
-        sample.offer(_directions(block) if spherical else _float32(block))
+        sample.offer(_normalise_rows(block) if spherical else _to_float32(block))
         dim = block.shape[1]
     widths, holders = reduce(np.array([dim, dim > 0], np.float64))
     return _merge_samples(sample, int(widths / max(holders, 1)), reduce).points

@@ -1,5 +1,5 @@
-"""Attributes of groups: what a bank states of its groups' entities beside their series, and how networks are
-given it.
+"""Attributes of groups: what a bank states of its groups' entities beside their series, and the networks'
+input.
 
 Of a categorical or boolean attribute a group states the one value that all its members have, or nothing; of a
 number the mean and the deviation of its members. Networks are given a block of numbers: for each attribute a
@@ -56,7 +56,7 @@ class AttributeColumn(BaseModel):
         return np.array([codes.get(cell, rare) if cell else np.nan for cell in cells], np.float64)
 
     def parse(self, wanted: AttributeValue) -> float:
-        """Return the value that a user asks for.
+        """Parse the value that a user asks for.
 
         Raises:
             UserError: it is no number or no category of the groups.
@@ -107,12 +107,12 @@ class GroupAttributes:
 
     @property
     def width(self) -> int:
-        """Numbers that a condition has for the attributes."""
+        """The number of values that a condition has for the attributes."""
         return sum(column.width for column in self.columns) + len(self.columns)
 
     @cached_property
     def numbers(self) -> np.ndarray:
-        """Which attributes are numbers: [A] bool."""
+        """True for the attributes that are numbers: [A] bool."""
         return np.array([column.is_number for column in self.columns])
 
     @cached_property
@@ -131,7 +131,7 @@ class GroupAttributes:
         return centre, scale
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """Return what networks are given of values: [n, A] -> float32 [n, width]."""
+        """Return the networks' input of values: [n, A] -> float32 [n, width]."""
         centre, scale = self._population
         known, parts = ~np.isnan(values), []
         for place, column in enumerate(self.columns):
@@ -171,13 +171,13 @@ class GroupAttributes:
         return values
 
     def to_json(self) -> list[dict[str, GroupValue]]:
-        """Return what the manifest says of each group."""
+        """Return the manifest's content for each group."""
         return [
-            {column.name: self._state_value(group, place) for place, column in enumerate(self.columns)}
+            {column.name: self._format_value(group, place) for place, column in enumerate(self.columns)}
             for group in range(len(self.values))
         ]
 
-    def _state_value(self, group: int, place: int) -> GroupValue:
+    def _format_value(self, group: int, place: int) -> GroupValue:
         value, column = self.values[group, place], self.columns[place]
         if np.isnan(value):
             return None
@@ -186,7 +186,7 @@ class GroupAttributes:
         return column.categories[int(value)]
 
     @staticmethod
-    def of_json(
+    def from_json(
         columns: Sequence[AttributeColumn], groups: Sequence[Mapping[str, GroupValue]], sizes: np.ndarray
     ) -> "GroupAttributes":
         """Return the attributes that a manifest states; `find_violations` has checked it."""
@@ -219,7 +219,9 @@ def encode_columns(columns: Sequence[AttributeColumn], statics: Sequence[StaticA
 
 
 def find_group_violations(columns: Sequence[AttributeColumn], group: Mapping[str, GroupValue]) -> list[str]:
-    """Return what one group's stated attributes break: unknown names or categories, numbers out of range."""
+    """Return the violations in one group's stated attributes: unknown names or categories, numbers out of
+    range.
+    """
     if set(group) != {column.name for column in columns}:
         return ["its attributes are not those of the bank"]
     found = []

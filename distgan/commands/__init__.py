@@ -1,1 +1,1 @@
-"""What `distgan` does with finished runs and files: release, compare, classify, denoise, inspect."""
+"""The commands on finished runs and files: release, compare, classify, denoise, inspect."""

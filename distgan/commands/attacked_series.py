@@ -1,4 +1,5 @@
-"""Which synthetic series are attacked before a release: those to leave, those that have left, and a sample.
+"""The synthetic series that are attacked before a release: those to leave, those that have left, and a
+sample.
 
 A slice of thirty from a generator that repeats its training series shows hardly more than chance. So the
 generator is attacked, not only the slice: together with the series that are to leave, all that have left
@@ -20,14 +21,14 @@ from distgan.anonymity.bank import Bank
 from distgan.data.store.private_table import read_table
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch
-from distgan.evaluation.attacks.released import Released, describe_misses
+from distgan.evaluation.attacks.released import ReleasedSeries, describe_misses
 from distgan.evaluation.results import AttackedCounts
 from distgan.pipeline.binding import ARTEFACTS, digest_series
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import regenerate
 from distgan.pipeline.release_ledger import RELEASED, Attempt, ReleaseLedger
 from distgan.pipeline.training_data import read_scaler
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 MOST_SAMPLED = 10_000  # series of the generator, those to leave included, beyond which none are added
 MOST_COMPARED = 10_000  # series to leave, and of earlier attempts, that attacks but P1 use
@@ -42,30 +43,29 @@ TOLERANCE = 0.01  # root mean square of the difference, over the series' deviati
 
 @dataclass(frozen=True)
 class AttackedSeries:
-    """All series to attack, those [n, L, C] of them that attacks but P1 use, and how many there are of each
-    kind.
-    """
+    """All series to attack, those [n, L, C] of them that attacks but P1 use, and the number of each kind."""
 
-    released: Released
+    released: ReleasedSeries
     values: np.ndarray
     facts: AttackedCounts
 
     @classmethod
     def gather(cls, context: PipelineContext) -> "AttackedSeries":
-        """
+        """Gather the series to attack.
+
         Raises:
             UserError: a store is damaged, or the run has no generator.
         """
         store = Store.open(context.run.synthetic)
-        candidate = Released((store,))
+        candidate = ReleasedSeries((store,))
         parts, left_out = gather_earlier(context, candidate.shape)
         earlier, sample = (
-            Released((candidate.rows(np.arange(0)), *parts)),
+            ReleasedSeries((candidate.read_rows(np.arange(0)), *parts)),
             draw_sample(context, store.num_series),
         )
         key = int(ARTEFACTS["synthetic"].digest(context.run)[:15], 16)
-        rows = candidate.choose(MOST_COMPARED, keyed_generator(key, 0, "attacked of those to leave"))
-        others = earlier.choose(MOST_COMPARED, keyed_generator(key, 0, "attacked of earlier attempts"))
+        rows = candidate.choose(MOST_COMPARED, make_keyed_generator(key, 0, "attacked of those to leave"))
+        others = earlier.choose(MOST_COMPARED, make_keyed_generator(key, 0, "attacked of earlier attempts"))
         drawn = len(rows) + len(others)
         facts = AttackedCounts(
             candidate=store.num_series,
@@ -74,12 +74,14 @@ class AttackedSeries:
             left_out=left_out,
             drawn=drawn if drawn < store.num_series + earlier.num_series else None,
         )
-        values = np.concatenate([candidate.rows(rows), earlier.rows(others), sample])
-        return cls(Released((store, *parts, sample)), values, facts)
+        values = np.concatenate([candidate.read_rows(rows), earlier.read_rows(others), sample])
+        return cls(ReleasedSeries((store, *parts, sample)), values, facts)
 
 
 def describe_counts(facts: AttackedCounts) -> str:
-    """Say what was attacked; without the size of the sample, which follows the members', if it is None."""
+    """Describe the attacked series; without the size of the sample, which follows the members', if it is
+    None.
+    """
     sample = "a sample" if facts.sample is None else f"a sample of {facts.sample:,} more"
     text = (
         f"The attacks used the {facts.candidate:,} series to be released, {facts.earlier:,} of earlier "
@@ -100,8 +102,8 @@ def describe_counts(facts: AttackedCounts) -> str:
 
 
 def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[list[Store | np.ndarray], int]:
-    """Series of earlier releases, and of attempts with these weights that were over a limit, in parts; and
-    how many could not be taken.
+    """Return series of earlier releases, and of attempts with these weights that were over a limit, in parts;
+    and how many could not be taken.
 
     What was released is kept as a copy. What was refused is generated again, from its seed, its count and the
     attributes asked for; what a table asked for, as the groups are.
@@ -110,7 +112,7 @@ def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[li
     split, weights = ARTEFACTS["split"].digest(context.run), ARTEFACTS["generator"].digest(context.run)
     seen, left_out = {digest_series(context.run.synthetic)}, 0
     parts: list[Store | np.ndarray] = []
-    for entry in ledger.entries():
+    for entry in ledger.read_entries():
         refused_over = entry.exit_code == 3 and entry.weights == weights
         if entry.series in seen or not (entry.verdict == RELEASED or refused_over):
             continue
@@ -121,11 +123,11 @@ def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[li
             parts.append(Store.open(context.run.released_copy(entry.series)))
         else:
             parts.append(generate_again(context, entry))
-    return [part for part in parts if Released((part,)).shape == shape], left_out
+    return [part for part in parts if ReleasedSeries((part,)).shape == shape], left_out
 
 
 def generate_again(context: PipelineContext, attempt: Attempt) -> np.ndarray:
-    """The series of an attempt with the weights that the run has now."""
+    """Return the series of an attempt with the weights that the run has now."""
     asked = {**AS_GROUPS_ARE, **attempt.wished}
     asked |= {"generate.count": attempt.count, "generate.seed": attempt.seed}
     then = context.settings.with_values(asked, "release")
@@ -134,8 +136,8 @@ def generate_again(context: PipelineContext, attempt: Attempt) -> np.ndarray:
 
 
 def draw_sample(context: PipelineContext, candidates: int) -> np.ndarray:
-    """So many more series of the generator that there are as many as members, `MOST_SAMPLED` at most."""
-    members = len(read_table(context.run.private_table).rows("train"))
+    """Draw further series of the generator, as many in all as there are members, `MOST_SAMPLED` at most."""
+    members = len(read_table(context.run.private_table).find_rows("train"))
     count = max(0, min(members, MOST_SAMPLED) - candidates)
     meta = Store.open(context.run.synthetic).meta
     if not count:
@@ -168,8 +170,8 @@ def audit_generated(context: PipelineContext) -> str:
     rng = np.random.default_rng(secrets.randbits(128))
     rows = np.sort(rng.permutation(count)[:MOST_CHECKED])
     expected = regenerate(context, Bank.load(context.run.bank), rows)
-    found = store.rows(rows)
-    wrong = int((~agree(found, expected, read_scaler(context.run)[0].grid_step)).sum())
+    found = store.read_rows(rows)
+    wrong = int((~find_agreeing(found, expected, read_scaler(context.run)[0].grid_step)).sum())
     if wrong:
         raise Mismatch(
             f"{wrong} of {len(rows)} series of {context.run.synthetic} differ from those that the run's "
@@ -179,8 +181,8 @@ def audit_generated(context: PipelineContext) -> str:
     return f"{len(rows):,} of {count:,} series, chosen at random, were generated again and agree"
 
 
-def agree(found: np.ndarray, expected: np.ndarray, step: float | None = None) -> np.ndarray:
-    """Which series agree up to the rounding of another device: [n, L, C] twice -> [n] bool.
+def find_agreeing(found: np.ndarray, expected: np.ndarray, step: float | None = None) -> np.ndarray:
+    """Return which series agree up to the rounding of another device: [n, L, C] twice -> [n] bool.
 
     Where values are multiples of a step, a rounding may fall to the other side, in one of a hundred values.
     """

@@ -1,4 +1,4 @@
-"""`distgan evaluate RUN --task classification`: what a labelled run's series are worth to a classifier.
+"""`distgan evaluate RUN --task classification`: the worth of a labelled run's series to a classifier.
 
 As many synthetic series of each label are drawn as there are real ones to train on; the test series are of
 the owners in the held_out and reference splits. The result goes to classification.json.
@@ -14,10 +14,10 @@ from distgan.data.store.private_table import Table, read_table
 from distgan.data.windows import Windows
 from distgan.errors import UserError
 from distgan.evaluation.metrics import classification
-from distgan.evaluation.metrics.classification import Labelled
+from distgan.evaluation.metrics.classification import LabelledSeries
 from distgan.files import write_json
 from distgan.pipeline.training_data import open_series, select_rows
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 from distgan.run import Run
 
 DRAWS = 5
@@ -47,23 +47,23 @@ def run(given: OfRun) -> Result:
 
 def read_labelled_series(
     run: Run, table: Table, splits: tuple[str, ...], settings: config.Config
-) -> Labelled:
-    """The series of some splits, `evaluate.max_series` of each at most."""
+) -> LabelledSeries:
+    """Read the series of some splits, `evaluate.max_series` of each at most."""
     data, most = open_series(run), settings.evaluate.max_series
     rows = []
     for split in splits:
         own = select_rows(data, table, split, run)
-        rng = keyed_generator(settings.evaluate.seed, 0, f"classification, {split}")
+        rng = make_keyed_generator(settings.evaluate.seed, 0, f"classification, {split}")
         rows.append(np.sort(rng.choice(own, most, replace=False)) if len(own) > most else own)
     chosen = np.concatenate(rows)
-    series = data.series(chosen) if isinstance(data, Windows) else chosen
+    series = data.find_series(chosen) if isinstance(data, Windows) else chosen
     assert table.labels is not None
-    return Labelled(data.rows(chosen), table.labels[series], table.owners[series])
+    return LabelledSeries(data.read_rows(chosen), table.labels[series], table.owners[series])
 
 
-def draw_labelled_series(trained: Trained, like: Labelled, seed: int) -> Labelled:
-    """As many series of each label as `like` has."""
+def draw_labelled_series(trained: Trained, like: LabelledSeries, seed: int) -> LabelledSeries:
+    """Draw as many series of each label as `like` has."""
     labels, counts = np.unique(like.labels, return_counts=True)
     made = [trained.sample(int(count), seed, condition=str(label)) for label, count in zip(labels, counts)]
     named = np.repeat(labels, counts)
-    return Labelled(np.concatenate(made), named, named)
+    return LabelledSeries(np.concatenate(made), named, named)

@@ -26,7 +26,7 @@ def run(folders: Sequence[Path], out: Path) -> Result:
 
 
 def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
-    """A short name for each folder: its own, or its whole path where two have the same.
+    """Return a short name for each folder: its own, or its whole path where two have the same.
 
     Raises:
         UserError: a folder is given twice.

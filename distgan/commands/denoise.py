@@ -63,7 +63,7 @@ def run(run: Run, source: str, place: Path) -> Result:
             ):
                 size = settings.generate.batch_size
                 for first in range(0, found.num_series, size):
-                    values = found.rows(first, min(first + size, found.num_series))
+                    values = found.read_rows(first, min(first + size, found.num_series))
                     writer.append(filter_series(values, network, scaler, parallel.device))
                     progress.advance(len(values))
             if store != place:
@@ -74,9 +74,9 @@ def run(run: Run, source: str, place: Path) -> Result:
 
 
 def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> ingest.Series:
-    """The series of `source`, read as the run read its own; those in the run's steps already are not reduced.
-    Those that say nothing about time are taken for the run's steps, as all are by a run that learned nothing
-    of time and reduced nothing.
+    """Open the series of `source`, read as the run read its own; those in the run's steps already are not
+    reduced. Series without times are taken for the run's steps, as all are by a run that learned no times and
+    reduced nothing.
 
     Raises:
         UserError: they cannot be read, or have other steps.
@@ -84,14 +84,14 @@ def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> i
     all_of_it = {"cut": "whole", "windows": config.Windows(), "labels": None, "max_missing": 1.0}
     own = {"source": source, "reduce": config.Reduce(), "unusable": "error"}
     as_it_is = learned.model_copy(update={**all_of_it, **own})
-    found = ingest.opened(as_it_is, parts, flat=True)
-    if (found.meta.nominal and not meta.nominal) or (meta.nominal and learned.reduce.factor == 1):
+    found = ingest.open_source(as_it_is, parts, flat=True)
+    if (found.meta.is_nominal and not meta.is_nominal) or (meta.is_nominal and learned.reduce.factor == 1):
         return found
     if (
         learned.reduce.factor > 1
         and found.meta.axis.step_seconds * learned.reduce.factor == meta.axis.step_seconds
     ):
-        found = ingest.opened(as_it_is.model_copy(update={"reduce": learned.reduce}), parts, flat=True)
+        found = ingest.open_source(as_it_is.model_copy(update={"reduce": learned.reduce}), parts, flat=True)
     if found.meta.axis.step_seconds != meta.axis.step_seconds:
         raise UserError(
             f"{source} has steps of {found.meta.axis.step_seconds} s, but the run was trained on "
@@ -104,12 +104,12 @@ def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> i
 def filter_series(
     values: np.ndarray, network: nn.Module, scaler: Scaler, device: torch.device | str = "cpu"
 ) -> np.ndarray:
-    """[n, L, C] in measured units -> the same, float32; what is missing stays missing, what does not vary as
-    it is.
+    """Filter [n, L, C] in measured units -> the same, float32; what is missing stays missing, what does not
+    vary as it is.
     """
-    attributes = scaler.attributes(values)
+    attributes = scaler.compute_attributes(values)
     scaled = scaler.scale(values, attributes)
     series = torch.from_numpy(np.nan_to_num(scaled)).to(device)
     restored = scaler.restore(network(series).float().cpu().numpy(), attributes)
-    flat = np.any(ingest.unusable(values), axis=1, keepdims=True)
+    flat = np.any(ingest.find_unusable(values), axis=1, keepdims=True)
     return np.where(np.isnan(values) | flat, values.astype(np.float32), restored)

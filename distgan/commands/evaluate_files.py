@@ -1,4 +1,4 @@
-"""Two files, of real and of synthetic series -> report.html and report.json, where nothing else is known."""
+"""Two files, of real and of synthetic series -> report.html and report.json, where no run is known."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -25,7 +25,7 @@ from distgan.evaluation.report.verdict import COPIER, REAL
 from distgan.evaluation.results import Facts, Findings, Report, Split
 from distgan.files import read_json
 from distgan.memory import set_host_memory
-from distgan.pipeline.evaluate import compute_scores, sample_series, with_sample
+from distgan.pipeline.evaluate import compute_scores, note_sample, sample_series
 from distgan.run import Run
 
 ALIGN = (
@@ -61,11 +61,11 @@ def run(options: FilePair) -> Result:
     """
     settings = options.settings
     set_host_memory(settings.engine.host_memory_mib)
-    real, made = read(options, is_real=True), read(options, is_real=False)
+    real, made = read_series(options, is_real=True), read_series(options, is_real=False)
     if options.align is not None:
-        real, made = aligned(options, real, made)
+        real, made = align_steps(options, real, made)
     refuse_unlike(options.real, real.meta, options.synthetic, made.meta)
-    divided = divide(options, real)
+    divided = divide_series(options, real)
     sets, counts = divided.sets, divided.counts
     compared = fidelity.Sets(
         **sets,
@@ -74,7 +74,7 @@ def run(options: FilePair) -> Result:
         owner_of=divided.owner_of,
     )
     found = explain_rows(options, compute_scores(compared, real.meta, settings.evaluate))
-    found = with_counts(found, {name: split.series for name, split in counts.items()}, made)
+    found = add_counts(found, {name: split.series for name, split in counts.items()}, made)
     drawn = catalogue.Drawings()
     if settings.evaluate.pictures:
         view = replace(make_view(real.meta, seed=settings.evaluate.seed), real="Real")
@@ -87,23 +87,23 @@ def run(options: FilePair) -> Result:
         )
     page, scores = Run(options.out).report, Run(options.out).scores
     known = collect_facts(settings, options, real, made, counts)
-    writer.write(page, scores, found, known, drawn)
+    writer.write_report(page, scores, found, known, drawn)
     content = read_json(scores)
     text = writer.format_markdown(Report.from_json(content, str(scores)))
     return Result(f"report    {page}\n\n{text}", content)
 
 
 @dataclass(frozen=True)
-class Divided:
-    """The real series by split, how many the files have, and the owners of those not trained on."""
+class DividedSeries:
+    """The real series by split, the number of series in the files, and the owners of those not trained on."""
 
     sets: dict[str, np.ndarray]
     counts: dict[str, Split]
     owner_of: dict[str, np.ndarray]
 
 
-def divide(options: FilePair, real: ingest.Raw) -> Divided:
-    """Divide the real series by what was stated of them.
+def divide_series(options: FilePair, real: ingest.Raw) -> DividedSeries:
+    """Divide the real series by the given split.
 
     With --training all are held out. With --all-held-out one half of the owners is the reference set, of
     which the baselines are made, and the other half is what all rows are measured against; two-sample tests
@@ -115,7 +115,7 @@ def divide(options: FilePair, real: ingest.Raw) -> Divided:
     settings = options.settings
     owners = np.asarray(real.owners)
     if options.training is not None:
-        training = read(replace(options, real=options.training, all_held_out=True), is_real=True)
+        training = read_series(replace(options, real=options.training, all_held_out=True), is_real=True)
         refuse_unlike(options.training, training.meta, options.real, real.meta)
         everything = np.ones(len(owners), bool)
         counts = {
@@ -125,7 +125,7 @@ def divide(options: FilePair, real: ingest.Raw) -> Divided:
         }
         sets = {"train": training.values, "held_out": real.values, "reference": real.values[:0]}
         of = {"held_out": owners[real.rows], "reference": owners[:0]}
-        return Divided(sets, counts, of)
+        return DividedSeries(sets, counts, of)
     shares = HALVES if options.all_held_out else settings.data.splits
     splits = assign_splits(real.owners, shares, settings.seed)
     chosen = splits[real.rows]
@@ -135,10 +135,10 @@ def divide(options: FilePair, real: ingest.Raw) -> Divided:
     if options.all_held_out:  # nothing was trained on: the baselines are made of the reference set
         sets["reference"], of["reference"] = sets["train"], owners[real.rows[chosen == "train"]]
         counts["reference"], counts["train"] = counts["train"], Split(0, 0, 0)
-    return Divided(sets, counts, of)
+    return DividedSeries(sets, counts, of)
 
 
-def read(options: FilePair, is_real: bool, reduce: config.Reduce | None = None) -> ingest.Raw:
+def read_series(options: FilePair, is_real: bool, reduce: config.Reduce | None = None) -> ingest.Raw:
     """Read the series of one of the files, or a random sample of them: of each split of the real file, and of
     the synthetic file, `evaluate.max_series` at most.
 
@@ -150,7 +150,7 @@ def read(options: FilePair, is_real: bool, reduce: config.Reduce | None = None) 
     if reduce is not None:
         changes["reduce"] = reduce
 
-    def choose(found: ingest.Series) -> np.ndarray:
+    def choose_rows(found: ingest.Series) -> np.ndarray:
         if not is_real or found.num_series <= settings.evaluate.max_series:
             return sample_series(np.arange(found.num_series), "synthetic", settings.evaluate)
         if options.is_unseen:
@@ -159,20 +159,20 @@ def read(options: FilePair, is_real: bool, reduce: config.Reduce | None = None) 
         parts = [sample_series(np.flatnonzero(splits == name), name, settings.evaluate) for name in SPLITS]
         return np.sort(np.concatenate(parts))
 
-    return ingest.read(settings.data.model_copy(update=changes), choose)
+    return ingest.read(settings.data.model_copy(update=changes), choose_rows)
 
 
-def with_counts(found: Findings, counts: dict[str, int], made: ingest.Raw) -> Findings:
-    """State how many series the files have, and, where not all are compared, how many are."""
+def add_counts(found: Findings, counts: dict[str, int], made: ingest.Raw) -> Findings:
+    """Add to the page how many series the files have, and, where not all are compared, how many are."""
     compared, whole = len(made.values), len(made.owners)
     if compared < whole:
-        found = with_sample(found, compared, whole)
+        found = note_sample(found, compared, whole)
     number = found.fidelity.n.model_copy(update={**counts, "synthetic": whole})
     return found.model_copy(update={"fidelity": found.fidelity.model_copy(update={"n": number})})
 
 
 def explain_rows(options: FilePair, found: Findings) -> Findings:
-    """Say of the rows of real series what they are where both sides come from files."""
+    """Describe the rows of real series where both sides come from files."""
     meanings = MEANINGS if options.training is None else {REAL: MEANINGS[REAL]}
     rows = [
         row.model_copy(update={"meaning": meanings.get(row.name, row.meaning)}) for row in found.fidelity.rows
@@ -180,13 +180,13 @@ def explain_rows(options: FilePair, found: Findings) -> Findings:
     return found.model_copy(update={"fidelity": found.fidelity.model_copy(update={"rows": rows})})
 
 
-def aligned(options: FilePair, real: ingest.Raw, made: ingest.Raw) -> tuple[ingest.Raw, ingest.Raw]:
-    """Return both series in the longer of their steps, by sums or means as --align says.
+def align_steps(options: FilePair, real: ingest.Raw, made: ingest.Raw) -> tuple[ingest.Raw, ingest.Raw]:
+    """Return both series in the longer of their steps, by sums or means as --align requires.
 
     Raises:
         UserError: the longer steps are no multiple of the shorter ones.
     """
-    many = ratio(real.meta, made.meta)
+    many = find_step_ratio(real.meta, made.meta)
     if min(many.numerator, many.denominator) > 1:
         raise UserError(
             f"--align: steps of {real.meta.axis.step_seconds} s in {options.real} and of "
@@ -197,21 +197,20 @@ def aligned(options: FilePair, real: ingest.Raw, made: ingest.Raw) -> tuple[inge
         return real, made
     factor = options.settings.data.reduce.factor * max(many.numerator, many.denominator)
     assert options.align is not None
-    merged = read(options, many > 1, config.Reduce(factor=factor, method=options.align))
+    merged = read_series(options, many > 1, config.Reduce(factor=factor, method=options.align))
     return (merged, made) if many > 1 else (real, merged)
 
 
-def ratio(real: Meta, made: Meta) -> Fraction:
-    """Return how many steps of `real` make one of `made`. Where one says nothing about time, the lengths
-    decide.
-    """
-    if real.nominal or made.nominal:
+def find_step_ratio(real: Meta, made: Meta) -> Fraction:
+    """Return how many steps of `real` make one of `made`. Where one has no times, the lengths decide."""
+    if real.is_nominal or made.is_nominal:
         return Fraction(real.axis.length, made.axis.length)
     return Fraction(made.axis.step_seconds, real.axis.step_seconds)
 
 
 def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
-    """
+    """Refuse files that cannot be compared.
+
     Raises:
         UserError: steps, lengths, channels or times differ.
     """
@@ -221,7 +220,7 @@ def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
         "channels {}": (", ".join(one.channels), ", ".join(two.channels)),
         "times from {}": (one.axis.start, two.axis.start),
     }
-    if one.nominal or two.nominal:
+    if one.is_nominal or two.is_nominal:
         del compared["steps of {} s"], compared["times from {}"]  # one of them says nothing about time
     if [unescape_cell(name) for name in one.channels] == [unescape_cell(name) for name in two.channels]:
         del compared["channels {}"]  # as a table holds them
@@ -232,7 +231,7 @@ def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
             raise UserError(
                 f"{real} has {text.format(here)}, {synthetic} {text.format(there)}; "
                 "both must have the same steps, length, channels and times"
-                + (ALIGN if ratio(one, two) != 1 else "")
+                + (ALIGN if find_step_ratio(one, two) != 1 else "")
             )
 
 
@@ -248,10 +247,10 @@ def collect_facts(
     made: ingest.Raw,
     counts: dict[str, Split],
 ) -> Facts:
-    """What the two files say, and what they do not."""
+    """Collect what is known of the two files."""
     meta, timeless = (
         real.meta,
-        [name for name, m in (("real", real.meta), ("synthetic", made.meta)) if m.nominal],
+        [name for name, m in (("real", real.meta), ("synthetic", made.meta)) if m.is_nominal],
     )
     unknown = UNKNOWN
     if options.training is not None:

@@ -1,4 +1,4 @@
-"""A run's generator as a folder in the Hub's form: weights, config, model card, and what sampling reads.
+"""A run's generator as a folder in the Hub's form: weights, config, model card, and the files for sampling.
 
 The folder is for others, so it holds nothing of single people: no source, path, id or checksum of private
 files, and of the bank only what a release shows. Whether it may leave is the gate's question: the weights
@@ -19,7 +19,7 @@ from distgan.anonymity.bank import Bank
 from distgan.anonymity.manifest import LedgerHead
 from distgan.command_line import Result
 from distgan.commands.model_card import Card, format_card
-from distgan.commands.release import rules
+from distgan.commands.release import check_rules
 from distgan.data.store.metadata import Meta
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.results import Report, Verdict
@@ -36,7 +36,7 @@ from distgan.pipeline.binding import ARTEFACTS, audit_chain
 from distgan.pipeline.release_ledger import RELEASED, ReleaseLedger
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
-from distgan.preflight import current
+from distgan.preflight import find_current
 from distgan.run import HubFolder, Run
 
 PRIVATE = "--private"
@@ -87,7 +87,8 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
 
 
 def refuse_unloadable(settings: config.Config) -> None:
-    """
+    """Refuse models that cannot be loaded elsewhere.
+
     Raises:
         UserError: nobody else could load the model, or it generates nothing.
     """
@@ -102,18 +103,19 @@ def refuse_unloadable(settings: config.Config) -> None:
 
 
 def refuse_always(settings: config.Config, run: Run) -> None:
-    """
+    """Refuse models that no setting allows to export.
+
     Raises:
         OverLimit: a rule that no setting lifts: real series among the weights, or means of too few people.
     """
     run.need(run.bank, "bank")
-    for check in rules(settings, run):
+    for check in check_rules(settings, run):
         if check.broken:
             raise OverLimit(f"{run.folder} must stay private: {check.name}: {check.broken}")
 
 
 def find_verdict(settings: config.Config, run: Run) -> Verdict:
-    """The gate's last verdict, if it let pass exactly what is exported.
+    """Return the gate's last verdict, if it let pass exactly what is exported.
 
     Raises:
         UserError: there is no verdict.
@@ -131,7 +133,7 @@ def find_verdict(settings: config.Config, run: Run) -> Verdict:
     now = {name: ARTEFACTS[name].digest(run) for name in ("generator", "split")}
     judged = [
         entry
-        for entry in ReleaseLedger.open(run).entries()
+        for entry in ReleaseLedger.open(run).read_entries()
         if entry.verdict == RELEASED and (entry.weights, entry.split) == (now["generator"], now["split"])
     ]
     if verdict.run != settings.identity or not judged:
@@ -143,7 +145,7 @@ def find_verdict(settings: config.Config, run: Run) -> Verdict:
 
 
 def make_public_settings(settings: config.Config) -> config.Config:
-    """The settings that a model is, without source, columns, paths and machines."""
+    """Return the settings of a model, without source, columns, paths and machines."""
     tree = settings.model_dump(mode="json")
     data = {"source": NO_SOURCE} | {name: tree["data"][name] for name in KEPT_DATA}
     public = {name: tree[name] for name in KEPT_SECTIONS} | {"data": data, "run_dir": "."}
@@ -152,14 +154,16 @@ def make_public_settings(settings: config.Config) -> config.Config:
 
 
 def make_public_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
-    """What the series' description says of their origin: the clock, and whose data it was."""
+    """Return the public part of the series' origin: the clock, and whose data it was."""
     kept = {name: meta.provenance[name] for name in KEPT_PROVENANCE if name in meta.provenance}
     credit = find_credit(settings, meta)
     return kept | ({"credit": credit} if credit else {})
 
 
 def make_public_bank(bank: Bank) -> Bank:
-    """The bank without what is one entity's, and without the end of a ledger that stays: limits instead."""
+    """Return the bank without what is one entity's, and with limits instead of the end of a private
+    ledger.
+    """
     limits = np.full(bank.num_groups, bank.settings.max_share)
     guarantee = bank.guarantee
     if guarantee is not None:
@@ -168,7 +172,7 @@ def make_public_bank(bank: Bank) -> Bank:
 
 
 def describe_model(settings: config.Config, meta: Meta, parameters: int) -> dict[str, Any]:
-    """The content of config.json: what kind of model this is and what its series are."""
+    """Return the content of config.json: the kind of the model and of its series."""
     return {
         "model_type": "distgan",
         "architectures": [settings.model.name],
@@ -186,9 +190,11 @@ def describe_model(settings: config.Config, meta: Meta, parameters: int) -> dict
 
 
 def read_scores(settings: config.Config, run: Run) -> Report | None:
-    """The report, if there is one of these series; none under privacy.epsilon, which does not cover it."""
+    """Read the report, if there is one of these series; None under privacy.epsilon, which does not cover
+    it.
+    """
     if settings.privacy.epsilon is not None or not run.scores.exists():
         return None
-    if current("evaluate", settings, run) is None:
+    if find_current("evaluate", settings, run) is None:
         return None
     return Report.from_json(read_json(run.scores), str(run.folder))

@@ -9,7 +9,7 @@ from distgan.run import Run, is_store
 
 
 def run(request: Inspection) -> Result:
-    """Describe what the path of the request is.
+    """Describe the path of the request.
 
     Raises:
         UserError: it cannot be read, is damaged, or an option is of another kind of thing.

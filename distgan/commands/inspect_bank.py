@@ -1,4 +1,4 @@
-"""What a bank promises and how well, in a few lines, and a map of the latents behind it."""
+"""The promises of a bank and its quality, in a few lines, and a map of the latents behind it."""
 
 from pathlib import Path
 
@@ -42,11 +42,12 @@ def run(path: Path) -> Result:
         "violations": list(find_violations(path)),
         "privacy": None if bank.guarantee is None else format_guarantee(bank),
     }
-    return Result(describe(path), tree)
+    return Result(describe_bank(path), tree)
 
 
-def describe(path: Path) -> str:
-    """
+def describe_bank(path: Path) -> str:
+    """Describe a bank.
+
     Raises:
         Mismatch: the bank is damaged or breaks its own promises.
     """
@@ -100,7 +101,7 @@ def describe_attributes(bank: Bank) -> list[str]:
 
 
 def describe_private_part(run: Run, bank: Bank) -> list[str]:
-    """The attack as it was run and the map, where the owner's files lie beside the bank."""
+    """Describe the attack as it was run and draw the map, where the owner's files lie beside the bank."""
     members, projection = run.cluster_files.members, run.cluster_files.projection
     if not (members.exists() and projection.exists()):
         return ["no map: the owner's private files are not in this folder"]
@@ -109,6 +110,6 @@ def describe_private_part(run: Run, bank: Bank) -> list[str]:
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
     explained = Projection.load(projection).explained
     place = run.bank_map
-    picture = population.latent_map(held.points, held.groups, means, explained=explained)
+    picture = population.draw_latent_map(held.points, held.groups, means, explained=explained)
     write_bytes(place, style.render(picture), private=True)
-    return [*tracing.lines(attacks), f"map        {place} (private: every dot is an entity's latent)"]
+    return [*tracing.format_lines(attacks), f"map        {place} (private: every dot is an entity's latent)"]

@@ -4,7 +4,7 @@ from distgan import config
 from distgan.command_line import Result
 from distgan.errors import parsing
 from distgan.pipeline.closing import list_places, suggest_next
-from distgan.preflight import current
+from distgan.preflight import find_current
 from distgan.run import Run
 
 
@@ -20,8 +20,8 @@ def run(run: Run) -> Result:
         [f"run        {run.folder}: model {settings.model.name}, source {settings.data.source}"],
     )
     for name in settings.stages:
-        record = run.done(name)
-        done = record is not None and current(name, settings, run) is not None
+        record = run.read_record(name)
+        done = record is not None and find_current(name, settings, run) is not None
         with parsing(run.record(name)):
             summary = str(record["summary"]) if record is not None and "summary" in record else ""
         stages[name] = {"done": done, "summary": summary}

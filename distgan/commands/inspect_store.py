@@ -1,4 +1,4 @@
-"""What a store of series holds: what it says of itself, its values, pictures of a few series; never an id."""
+"""The content of a store of series: its description, its values, pictures of a few series; never an id."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgan.command_line import Result
-from distgan.data.store.private_table import private_table
+from distgan.data.store.private_table import find_private_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.plots import series, style
 from distgan.files import write_bytes
@@ -33,9 +33,9 @@ def run(path: Path, picture: Path | None = None, verify: bool = False) -> Result
         with Progress(f"verifying {path.name}", shards, "shards") as progress:
             store.verify(lambda shard: progress.advance())
         lines.append(f"verified   {store.values.layout.chunks} chunks in {shards} shards: all as written")
-    private = ".private" if private_table(path).exists() else ""  # real series
+    private = ".private" if find_private_table(path).exists() else ""  # real series
     place = picture or path.with_name(f"{path.stem}{private}.png")
-    draw(store, place)
+    draw_series(store, place)
     meta = store.meta
     tree = {
         "store": str(path),
@@ -79,12 +79,12 @@ def summarize(store: Store) -> list[ChannelSummary]:
     """
     parts = []
     with Progress(f"reading {store.path.name}", store.num_series, "series") as progress:
-        for _, block in store.blocks(256):
-            parts.append(_summary(block))
+        for _, block in store.iterate_blocks(256):
+            parts.append(_summarize_block(block))
             progress.advance(len(block))
     counts, totals, squares, lows, highs = (np.array(column) for column in zip(*parts))
     measured, size, found = counts.sum(axis=0), store.num_series * store.length, []
-    for number, quantiles in enumerate(_quantiles(store)):
+    for number, quantiles in enumerate(_compute_quantiles(store)):
         if not measured[number]:
             found.append(ChannelSummary(None, None, None, None, 1.0, {}))
             continue
@@ -104,9 +104,9 @@ def summarize(store: Store) -> list[ChannelSummary]:
 
 
 def describe(store: Store, found: Sequence[ChannelSummary]) -> str:
-    """Return what the store says of itself, and a summary of each channel."""
+    """Return the store's own description, and a summary of each channel."""
     meta, axis, layout, form = store.meta, store.meta.axis, store.values.layout, store.values.form
-    times = axis.times()
+    times = axis.list_times()
     lines = [
         f"series     {store.num_series:,} of {store.length:,} steps",
         f"channels   {', '.join(meta.channels)}",
@@ -134,7 +134,7 @@ def describe(store: Store, found: Sequence[ChannelSummary]) -> str:
 
 
 def _flatten_attributes(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Attributes, nested ones as `outer.inner`, empty ones left out."""
+    """Flatten attributes: nested ones as `outer.inner`, empty ones left out."""
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from _flatten_attributes(value, f"{prefix}{name}.")
@@ -142,8 +142,8 @@ def _flatten_attributes(tree: dict[str, Any], prefix: str = "") -> Iterator[tupl
             yield f"{prefix}{name}", value
 
 
-def _summary(block: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Of each channel: measured values, their sum, sum of squares, least, largest."""
+def _summarize_block(block: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return of each channel the measured values, their sum, sum of squares, least, largest."""
     measured = ~np.isnan(block)
     known = np.where(measured, block, 0).astype(np.float64)
     low = np.min(block, axis=(0, 1), where=measured, initial=np.inf)
@@ -151,19 +151,19 @@ def _summary(block: np.ndarray) -> tuple[np.ndarray, ...]:
     return measured.sum(axis=(0, 1)), known.sum(axis=(0, 1)), (known**2).sum(axis=(0, 1)), low, high
 
 
-def _quantiles(store: Store) -> np.ndarray:
-    """Of some series spread over the store, of each channel: [C, quantiles]."""
+def _compute_quantiles(store: Store) -> np.ndarray:
+    """Return quantiles of some series spread over the store, of each channel: [C, quantiles]."""
     few = np.unique(np.linspace(0, store.num_series - 1, min(SAMPLE, store.num_series)).astype(int))
     steps = max(1, len(few) * store.length // 2_000_000)
     values = np.concatenate(
-        [store.rows(some)[:, ::steps] for some in np.array_split(few, -(-len(few) // 256))]
+        [store.read_rows(some)[:, ::steps] for some in np.array_split(few, -(-len(few) // 256))]
     )
     flat = values.reshape(-1, store.channels)
     known = [channel[~np.isnan(channel)] for channel in flat.T]
     return np.array([np.quantile(c, QUANTILES) if len(c) else [np.nan] * len(QUANTILES) for c in known])
 
 
-def draw(store: Store, place: Path) -> None:
-    """A picture of a few series spread over the store, by number."""
+def draw_series(store: Store, place: Path) -> None:
+    """Draw a few series spread over the store, by number."""
     few = np.unique(np.linspace(0, store.num_series - 1, PICTURED).astype(int))
-    write_bytes(place, style.render(series.sample_sheet(store.rows(few), style.make_view(store.meta))))
+    write_bytes(place, style.render(series.draw_preview(store.read_rows(few), style.make_view(store.meta))))

@@ -9,7 +9,7 @@ from distgan import config
 from distgan.commands.released_verdict import make_public_verdict
 from distgan.data.store.metadata import Meta
 from distgan.evaluation.metrics.scores import BY_NAME
-from distgan.evaluation.report.verdict import MODEL, REAL, overall_loss
+from distgan.evaluation.report.verdict import MODEL, REAL, compute_overall_loss
 from distgan.evaluation.results import Report, Verdict
 
 TAGS = ["distgan", "time-series", "synthetic-data", "gan"]
@@ -31,7 +31,7 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Card:
-    """What the card says: settings and description of the model; `verdict` is None for a private export,
+    """The content of the card: settings and description of the model; `verdict` is None for a private export,
     `report` is None where no scores may or can be shown.
     """
 
@@ -43,14 +43,14 @@ class Card:
 
 
 def format_card(card: Card) -> str:
-    """The whole page."""
+    """Return the whole page."""
     sections = [describe(card), USE, describe_data(card), list_scores(card), describe_privacy(card)]
     limits = "\n".join(f"- {line}" for line in LIMITS)
     return "\n\n".join([format_front_matter(card), *sections, f"## Limits\n\n{limits}"]) + "\n"
 
 
 def format_front_matter(card: Card) -> str:
-    """YAML between lines of three dashes; every value is written as JSON, which is YAML too."""
+    """Return YAML between lines of three dashes; every value is written as JSON, which is YAML too."""
     name = f"distgan-{card.settings.model.name}"
     content: dict[str, Any] = {
         "library_name": "distgan",
@@ -70,13 +70,13 @@ def format_front_matter(card: Card) -> str:
 
 
 def find_metrics(card: Card) -> Iterator[dict[str, Any]]:
-    """The scores of the synthetic series, as the front matter holds them."""
+    """Return the scores of the synthetic series in the form of the front matter."""
     if card.report is None:
         return
     rows = card.report.fidelity.by_name
     if MODEL not in rows:
         return
-    overall = overall_loss(rows[MODEL], rows[REAL]) if REAL in rows else None
+    overall = compute_overall_loss(rows[MODEL], rows[REAL]) if REAL in rows else None
     if overall is not None:
         yield {
             "type": "fidelity",
@@ -121,7 +121,7 @@ def describe_data(card: Card) -> str:
 
 
 def list_scores(card: Card) -> str:
-    """A table of the scores beside those of other real series."""
+    """Return a table of the scores beside those of other real series."""
     if card.report is None:
         why = (
             "They are functions of the real series without noise, which `privacy.epsilon` does not cover."
@@ -142,7 +142,7 @@ def list_scores(card: Card) -> str:
 
 
 def describe_privacy(card: Card) -> str:
-    """The verdict of the gate as it may leave."""
+    """Return the verdict of the gate as it may leave."""
     if card.verdict is None:
         return f"## Privacy\n\n{NOT_JUDGED}"
     public = make_public_verdict(card.verdict, private=card.settings.privacy.epsilon is not None)

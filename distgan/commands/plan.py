@@ -7,15 +7,15 @@ from distgan.command_line import Result
 from distgan.parallel.processes import Parallel
 from distgan.pipeline import prepare
 from distgan.planning import devices, report
-from distgan.planning.private import format_privacy, plan_privacy, tree_of_privacy
-from distgan.planning.stage_table import format_all_stages, stages_of_plan, stages_tree
+from distgan.planning.private import format_privacy, make_privacy_tree, plan_privacy
+from distgan.planning.stage_table import format_all_stages, make_stages_tree, plan_all_stages
 from distgan.planning.stages import trace_networks
-from distgan.planning.tree import tree_of
+from distgan.planning.tree import make_plan_tree
 from distgan.run import Run
 
 
 def run(request: PlanRequest) -> Result:
-    """Work out the plan.
+    """Compute the plan.
 
     Raises:
         UserError: the devices are unknown, the batch does not divide among them, or `prepare` would refuse
@@ -30,10 +30,10 @@ def run(request: PlanRequest) -> Result:
         series = report.Series(found.length, found.channels, found.train)
     plan = report.make_plan(settings, series, number, devices.with_efficiency(device, request.efficiency))
     passes = trace_networks(settings, series)
-    needs = stages_of_plan(plan, passes)
+    needs = plan_all_stages(plan, passes)
     text = f"{report.format_plan(plan, request.price)}\n\n{format_all_stages(plan, needs, passes)}"
-    tree = tree_of(plan, request.price) | {"stages": stages_tree(needs)}
+    tree = make_plan_tree(plan, request.price) | {"stages": make_stages_tree(needs)}
     spending = plan_privacy(settings)
     if spending is not None:
-        text, tree = f"{text}\n\n{format_privacy(spending)}", tree | {"privacy": tree_of_privacy(spending)}
+        text, tree = f"{text}\n\n{format_privacy(spending)}", tree | {"privacy": make_privacy_tree(spending)}
     return Result(text, tree)

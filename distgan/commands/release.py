@@ -23,7 +23,7 @@ from distgan.commands.attacked_series import AttackedSeries, audit_generated, de
 from distgan.commands.released_verdict import make_public_manifest, make_public_verdict
 from distgan.data.another_year import move_store
 from distgan.data.export import export
-from distgan.data.ingest_cache import sha256
+from distgan.data.ingest_cache import hash_file
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery
@@ -40,7 +40,7 @@ from distgan.pipeline.generate import find_wanted_year
 from distgan.pipeline.owners import audit_owners
 from distgan.pipeline.private_ledger import audit_ledger
 from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger
-from distgan.pipeline.runner import current
+from distgan.pipeline.runner import find_current
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
 from distgan.preflight import refuse_no_run
 from distgan.progress import say
@@ -57,7 +57,7 @@ CODES = {battery.PASS: 0, battery.OVER: 3, battery.INSUFFICIENT: 4}
 
 @dataclass(frozen=True)
 class Check:
-    """A promise, why it does not hold ("" if it does), and what was verified, a line each."""
+    """A promise, the reason why it does not hold ("" if it does), and what was verified, a line each."""
 
     name: str
     broken: str
@@ -101,7 +101,7 @@ def decide(run: Run, place: Path) -> Result:
     try:
         with run.lock():
             verdict = judge(PipelineContext(settings, run, parallel))
-            save(verdict.to_json(), run.release_verdict)
+            save_verdict(verdict.to_json(), run.release_verdict)
             if verdict.privacy is not None:
                 remember(verdict.exit_code, settings, run)
             where, tree = run.release_verdict.with_suffix(".html"), verdict.to_json()
@@ -118,8 +118,8 @@ def decide(run: Run, place: Path) -> Result:
 
 
 def judge(context: PipelineContext) -> Verdict:
-    """Checks in order, each only if the ones before hold."""
-    checks, note = examine(context), ""
+    """Run the checks in order, each only if the ones before hold."""
+    checks, note = run_checks(context), ""
     attacks: ReleasePrivacy | None = None
     broken = [check for check in checks if check.broken]
     if not broken:
@@ -142,17 +142,17 @@ def judge(context: PipelineContext) -> Verdict:
     )
 
 
-def examine(context: PipelineContext) -> list[Check]:
-    """Integrity, up to the first promise that does not hold; then all rules. Each is printed."""
+def run_checks(context: PipelineContext) -> list[Check]:
+    """Run the audits up to the first promise that does not hold, then all rules; print each."""
     found = []
-    for name, work in integrity(context):
-        found.append(audited(name, work))
+    for name, work in list_audits(context):
+        found.append(run_audit(name, work))
         if found[-1].broken:
             return found
-    return found + rules(context.settings, context.run)
+    return found + check_rules(context.settings, context.run)
 
 
-def audited(name: str, work: Callable[[], Any]) -> Check:
+def run_audit(name: str, work: Callable[[], Any]) -> Check:
     """Run one audit and print what it verified."""
     try:
         verified = work()
@@ -165,7 +165,7 @@ def audited(name: str, work: Callable[[], Any]) -> Check:
 
 
 def remember(exit_code: int, settings: config.Config, run: Run) -> None:
-    """Add the attempt to the ledger; before series leave, a copy of them is kept."""
+    """Add the attempt to the ledger; before series leave, keep a copy of them."""
     ledger = ReleaseLedger.open(run)
     leaves = not exit_code
     if leaves:
@@ -211,9 +211,9 @@ def attack(context: PipelineContext, chosen: AttackedSeries) -> PrivacyResult | 
 Audit = tuple[str, Callable[[], str | list[str]]]
 
 
-def integrity(context: PipelineContext) -> list[Audit]:
-    """Whether manifests, ledgers, series and owners are what they say, belong together and are of this run:
-    names and audits, the quick ones first. An audit returns what it verified, or raises a `UserError`.
+def list_audits(context: PipelineContext) -> list[Audit]:
+    """Return names and audits of manifests, ledgers, series and owners, the quick ones first: that they are
+    intact, belong together and are of this run. An audit returns what it verified, or raises a `UserError`.
     """
     return [
         ("the bank's manifest", lambda: audit_bank(context.run)),
@@ -227,7 +227,8 @@ def integrity(context: PipelineContext) -> list[Audit]:
 
 
 def audit_bank(run: Run) -> str:
-    """
+    """Audit the bank.
+
     Raises:
         UserError: the bank is damaged or missing.
     """
@@ -236,7 +237,8 @@ def audit_bank(run: Run) -> str:
 
 
 def audit_privacy(settings: config.Config, run: Run) -> str:
-    """
+    """Audit the ledger of privacy.
+
     Raises:
         Mismatch: as `audit_ledger`.
     """
@@ -252,12 +254,13 @@ def audit_privacy(settings: config.Config, run: Run) -> str:
 
 
 def audit_series(settings: config.Config, run: Run) -> str:
-    """
+    """Audit the synthetic series.
+
     Raises:
         UserError: a chunk is damaged.
         Mismatch: the series are not what this run's last `generate` made.
     """
-    if current("generate", settings, run) is None:
+    if find_current("generate", settings, run) is None:
         raise Mismatch(
             f"the run has changed since the series were generated; run distgan generate {run.folder} again"
         )
@@ -269,10 +272,10 @@ def audit_series(settings: config.Config, run: Run) -> str:
     return f"synthetic series: {store.num_series:,}, every checksum holds"
 
 
-def rules(settings: config.Config, run: Run) -> list[Check]:
-    """What no setting lifts."""
+def check_rules(settings: config.Config, run: Run) -> list[Check]:
+    """Check the rules that no setting lifts."""
     bank = Bank.load(run.bank)
-    violations = manifest.find_violations(run.bank, strictest_settings(bank.settings))
+    violations = manifest.find_violations(run.bank, choose_strictest(bank.settings))
     storing = settings.model.stores_real_series
     return [
         Check("the bank's aggregation", violations[0] if violations else "", 3),
@@ -286,8 +289,8 @@ def rules(settings: config.Config, run: Run) -> list[Check]:
 
 
 def check_owners(bank: Bank) -> str:
-    """Where entities are several series of one owner, a mean of enough entities may be of few people. Under a
-    promise of privacy no owner has several.
+    """Check the owners behind each mean: where entities are several series of one owner, a mean of enough
+    entities may be of few people. Under a promise of privacy no owner has several.
     """
     if bank.guarantee is not None:
         return ""
@@ -301,8 +304,8 @@ def check_owners(bank: Bank) -> str:
     )
 
 
-def strictest_settings(held: config.Bank) -> config.Bank | None:
-    """The default limits, where the bank's own are laxer; a study is refused anyway."""
+def choose_strictest(held: config.Bank) -> config.Bank | None:
+    """Return the default limits, where the bank's own are laxer; a study is refused anyway."""
     if held.study:
         return None
     share = min(held.max_share, config.Bank().max_share)
@@ -312,8 +315,8 @@ def strictest_settings(held: config.Bank) -> config.Bank | None:
 # ------------------------------------------------------------------------------------------------- the folder
 
 
-def save(content: Mapping[str, Any], place: Path) -> None:
-    """JSON to `place`, and beside it the page with the ending .html."""
+def save_verdict(content: Mapping[str, Any], place: Path) -> None:
+    """Write JSON to `place`, and beside it the page with the ending .html."""
     write_json(place, content)
     write_text(
         place.with_suffix(".html"),
@@ -322,7 +325,7 @@ def save(content: Mapping[str, Any], place: Path) -> None:
 
 
 def write_release(place: Path, verdict: Verdict, settings: config.Config, run: Run) -> None:
-    """Series, manifest of the bank, verdict with checksums, and a page that says what is promised."""
+    """Write series, manifest of the bank, verdict with checksums, and a page that states the promises."""
     form = settings.generate.format
     public = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
     with whole_folder(place) as temporary:
@@ -346,14 +349,14 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, run: R
             shutil.copy(run.synthetic_attributes, inside.synthetic_attributes)
         write_json(inside.bank_manifest, make_public_manifest(read_json(run.bank / manifest.MANIFEST)))
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
-        sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
-        save({**public, "files": sums}, inside.verdict)
+        sums = {str(path.relative_to(temporary)): hash_file(path) for path in files}
+        save_verdict({**public, "files": sums}, inside.verdict)
         write_text(inside.readme, format_readme(public, settings, run, form))
         publish(temporary)
 
 
 def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run, form: str) -> str:
-    """What is here, what is promised and what is not, in plain words."""
+    """Return a page on the content of the release, what is promised and what is not, in plain words."""
     _, meta = read_scaler(run)
     claims = verdict["privacy"]["claims"]
     labelled = ["synthetic.labels.csv the class of each series, in their order"]

@@ -1,4 +1,5 @@
-"""What of a verdict and of a bank's manifest may leave with the series; the run's own copies keep all.
+"""The parts of a verdict and of a bank's manifest that may leave with the series; the run's own copies keep
+all.
 
 From every release stay behind: what an attack says of the few it found, figures of fewer than `FEWEST`
 people, the share of a group's load that one entity carries, and digests of files that do not leave. To one
@@ -71,7 +72,7 @@ def make_public_attack(attack: Mapping[str, Any], private: bool) -> dict[str, An
 
 
 def is_of_few(figure: Mapping[str, Any]) -> bool:
-    """Whether fewer than `FEWEST` people of either side are behind a figure."""
+    """Return whether fewer than `FEWEST` people of either side are behind a figure."""
     others = figure["non_members"]
     return bool(figure["n"] < FEWEST or (others is not None and others < FEWEST))
 

@@ -50,14 +50,14 @@ from distgan.config.loading import LONGEST_CHAIN as LONGEST_CHAIN
 from distgan.config.loading import OPENING as OPENING
 from distgan.config.loading import from_tree as from_tree
 from distgan.config.loading import load as load
-from distgan.config.reference import reference as reference
-from distgan.config.reference import reference_markdown as reference_markdown
+from distgan.config.reference import format_reference as format_reference
+from distgan.config.reference import iterate_reference as iterate_reference
 from distgan.config.registry import find_family as find_family
 from distgan.config.schema import DEPENDS as DEPENDS
 from distgan.config.schema import FREE as FREE
 from distgan.config.schema import LENGTHS as LENGTHS
 from distgan.config.schema import Config as Config
-from distgan.config.schema import fixed as fixed
+from distgan.config.schema import is_fixed as is_fixed
 from distgan.config.sweep import EXCHANGEABLE as EXCHANGEABLE
 from distgan.config.sweep import Dimension as Dimension
 from distgan.config.sweep import Resources as Resources

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from distgan.config.base import Section, _heads_divide, _lists_to_tuples, key
+from distgan.config.base import Section, _check_heads, _convert_lists, key
 
 
 class Encoder(Section):
@@ -22,7 +22,7 @@ class Encoder(Section):
 
     @model_validator(mode="after")
     def _heads(self) -> "Encoder":
-        return _heads_divide(self, self.width, self.heads)
+        return _check_heads(self, self.width, self.heads)
 
 
 class Clusters(Section):
@@ -94,11 +94,11 @@ class Bank(Section):
     @field_validator("by", mode="before")
     @classmethod
     def _by_of_json(cls, names: Any) -> Any:
-        return _lists_to_tuples(names)  # a bank's manifest has lists alone
+        return _convert_lists(names)  # a bank's manifest has lists alone
 
     @property
     def study(self) -> bool:
-        """Whether the bank gives single latents away: marked, and refused by every check for release."""
+        """True where the bank gives single latents away: marked, and refused by every check for release."""
         return self.training in STUDY
 
     @model_validator(mode="after")

@@ -5,10 +5,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 
-def _lists_to_tuples(tree: Any) -> Any:
+def _convert_lists(tree: Any) -> Any:
     if isinstance(tree, dict):
-        return {name: _lists_to_tuples(value) for name, value in tree.items()}
-    return tuple(_lists_to_tuples(value) for value in tree) if isinstance(tree, list) else tree
+        return {name: _convert_lists(value) for name, value in tree.items()}
+    return tuple(_convert_lists(value) for value in tree) if isinstance(tree, list) else tree
 
 
 class Section(BaseModel):
@@ -16,11 +16,11 @@ class Section(BaseModel):
 
 
 def key(default: Any, meaning: str, **rules: Any) -> Any:
-    """A setting: its default (`...` if it has none), what it means with its unit, and its bounds."""
+    """Return a setting: its default (`...` if it has none), what it means with its unit, and its bounds."""
     return Field(default, description=meaning, **rules)
 
 
-def _heads_divide(section: Any, width: int, heads: int) -> Any:
+def _check_heads(section: Any, width: int, heads: int) -> Any:
     if width % heads:
         raise ValueError(
             f"width {width} is not a multiple of heads {heads}; use {(width // heads + 1) * heads}"
@@ -31,14 +31,14 @@ def _heads_divide(section: Any, width: int, heads: int) -> Any:
 WHOLE_MAPS = {"generate": ("attributes", "shares")}  # maps that a later one replaces, as values are
 
 
-def _merge(base: Any, over: Any, replaced: tuple[str, ...] = ()) -> Any:
-    """Sections merge key by key; a section that names another model replaces the base's."""
+def _merge_sections(base: Any, over: Any, replaced: tuple[str, ...] = ()) -> Any:
+    """Merge sections key by key; a section that names another model replaces the base's."""
     if not (isinstance(base, dict) and isinstance(over, dict)):
         return over
     if "name" in over and over["name"] != base.get("name"):
         return over
     merged = {
-        name: value if name in replaced else _merge(base.get(name), value, WHOLE_MAPS.get(name, ()))
+        name: value if name in replaced else _merge_sections(base.get(name), value, WHOLE_MAPS.get(name, ()))
         for name, value in over.items()
     }
     return {**base, **merged}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, field_validator, model_validator
 
-from distgan.config.base import Section, _lists_to_tuples, key
+from distgan.config.base import Section, _convert_lists, key
 from distgan.config.bounds import Bounds
 
 SUSPICIONS = {  # about a source's data: name -> what was noticed
@@ -330,16 +330,16 @@ class Data(Section):
 
     @property
     def training_share(self) -> float:
-        """Of owners, without those of the validation split."""
+        """Share of owners in training, without those of the validation split."""
         return self.splits.train - self.validation
 
     @model_validator(mode="before")
     @classmethod
     def _former_names(cls, given: Any) -> Any:
-        """data.timestamp and data.entity are former names of data.columns.time and data.columns.id."""
+        """Accept data.timestamp and data.entity, former names of data.columns.time and data.columns.id."""
         if not isinstance(given, dict):
             return given
-        given = dict(_lists_to_tuples(given))  # JSON has lists alone
+        given = dict(_convert_lists(given))  # JSON has lists alone
         for former, now in (("timestamp", "time"), ("entity", "id")):
             if given.get(former) is None:
                 given.pop(former, None)

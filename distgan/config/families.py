@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from distgan.config.base import Section, _heads_divide, key
+from distgan.config.base import Section, _check_heads, key
 from distgan.config.family import FILTER_STAGES, Family, OwnLoss
 
 
-def _scales_fit(section: Any, width: int, scales: "Sequence[Scale]") -> Any:
+def _check_scales(section: Any, width: int, scales: "Sequence[Scale]") -> Any:
     for scale in scales:
-        _heads_divide(section, width, scale.heads)
+        _check_heads(section, width, scale.heads)
     return section
 
 
@@ -33,10 +33,11 @@ class Generator(Section):
         "lags in steps of the cosines that the log spectrum of the readings' noise is made of; none for "
         "independent noise",
     )
-    noise_octaves: bool = key(
-        False,
-        "the log spectrum of the readings' noise has a number for each octave of frequency, too, from half "
-        "the record to 2 steps",
+    profile: int = key(
+        0,
+        "period in steps of a curve of each series' own that is added to all of its periods, such as its "
+        "week; 0 for none",
+        ge=0,
     )
     soft_minimum: bool = key(
         False, "each series has a soft lower limit of its own, such as the base load of a home"
@@ -51,7 +52,7 @@ class Generator(Section):
     def _heads(self) -> "Generator":
         if min((*self.noise_lags, 1)) < 1:
             raise ValueError("a lag of noise_lags has 1 step or more")
-        return _scales_fit(self, self.width, self.scales)
+        return _check_scales(self, self.width, self.scales)
 
 
 class Discriminator(Section):
@@ -63,20 +64,13 @@ class Discriminator(Section):
     spectra: tuple[int, ...] = key(
         (64, 256), "window lengths in steps of the spectrograms of side discriminators"
     )
-    totals: tuple[tuple[int, int], ...] = key(
-        (),
-        "pairs (steps, period) of side discriminators that see means of so many steps, folded by a period of "
-        "means: [6, 7] is days by week in steps of 4 hours",
-    )
     side_channels: int = key(16, "channels of the side discriminators", ge=1)
 
     @model_validator(mode="after")
     def _heads(self) -> "Discriminator":
         if min((*self.periods, 2)) < 2 or min((*self.spectra, 4)) < 4:
             raise ValueError("a period has 2 steps or more, and a window of spectra 4")
-        if any(steps < 1 or period < 2 for steps, period in self.totals):
-            raise ValueError("a pair of totals has 1 step or more and a period of 2 means or more")
-        return _scales_fit(self, self.width, self.scales)
+        return _check_scales(self, self.width, self.scales)
 
 
 class Multiscale(Family):
@@ -113,8 +107,8 @@ class TtsGanFork(Family):
 
     @model_validator(mode="after")
     def _heads(self) -> "TtsGanFork":
-        _heads_divide(self, self.width, 2 * self.heads)
-        return _heads_divide(self, self.critic_width, self.heads)
+        _check_heads(self, self.width, 2 * self.heads)
+        return _check_heads(self, self.critic_width, self.heads)
 
 
 class MlpGan(Family):
@@ -149,8 +143,8 @@ class TtsGan(Family):
 
     @model_validator(mode="after")
     def _heads(self) -> "TtsGan":
-        _heads_divide(self, self.width, self.heads)
-        return _heads_divide(self, self.critic_width, self.heads)
+        _check_heads(self, self.width, self.heads)
+        return _check_heads(self, self.critic_width, self.heads)
 
 
 class TtsCgan(TtsGan):

@@ -53,7 +53,7 @@ class Family(Section):
     name: str = key(..., "the model family")
 
     @classmethod
-    def module_name(cls) -> str:
+    def find_module_name(cls) -> str:
         """Return the module with the networks and the game; `implementation` is not inherited."""
         own: str = vars(cls).get("implementation", "")
         return own or cls.__module__
@@ -65,5 +65,5 @@ class Family(Section):
 
     @property
     def filters(self) -> bool:
-        """Whether it filters series and makes none."""
+        """True where the model filters series and makes none."""
         return "generate" not in self.stages

@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from distgan.config.base import _lists_to_tuples, _merge, _nest_key
+from distgan.config.base import _convert_lists, _merge_sections, _nest_key
 from distgan.config.families import DEFAULT, FAMILIES
 from distgan.config.family import Family
-from distgan.config.reference import reference
+from distgan.config.reference import iterate_reference
 from distgan.config.registry import find_family
 from distgan.config.schema import Config
 from distgan.errors import UserError, reading
@@ -38,7 +38,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     digits = len(node.value.lstrip("+-0"))
     if digits > 100:
         line = node.start_mark.line + 1
@@ -46,7 +46,7 @@ def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     return int(node.value)  # YAML 1.1 would read 0123 as octal
 
 
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: dict[Any, int] = {}
     for key_node, _ in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
@@ -62,8 +62,8 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     }
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _int)
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
 LARGEST = 1 << 18  # bytes of a config; the shipped ones have less than 6,000
@@ -105,10 +105,10 @@ def find_config(path: Path) -> Path:
     if path.suffix or os.path.lexists(path):
         return path
     folder, name = find_shipped(), path.as_posix()
-    return config_file(folder, name) if folder is not None and name in list_shipped() else path
+    return find_config_file(folder, name) if folder is not None and name in list_shipped() else path
 
 
-def config_file(folder: Path, name: str) -> Path:
+def find_config_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.yaml"
 
 
@@ -117,7 +117,7 @@ def find_shipped() -> Path | None:
     beside = Path(__file__).parents[2]
     installed = [Path(place) / "share/distgan/configs" for place in (beside, sysconfig.get_path("data"))]
     folders = [beside / "configs", *installed]
-    return next((folder for folder in folders if config_file(folder, "demo").is_file()), None)
+    return next((folder for folder in folders if find_config_file(folder, "demo").is_file()), None)
 
 
 def list_shipped() -> list[str]:
@@ -151,8 +151,8 @@ def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path}: a config is `key: value` lines; this reads as a {type(tree).__name__}")
     base = tree.pop("base", None)
     if base is None:
-        return _with_model(tree)
-    return _merge(_read_tree(path.parent / str(base), (*seen, place)), tree)
+        return _add_model(tree)
+    return _merge_sections(_read_tree(path.parent / str(base), (*seen, place)), tree)
 
 
 RENAMED_KEYS = {
@@ -201,19 +201,19 @@ def _rename_bound(tree: Any, where: str) -> Any:
 
 
 def _expand_model_name(tree: Any) -> Any:
-    """`model: tts_gan` is short for `model: {name: tts_gan}`."""
+    """Expand `model: tts_gan`, which is short for `model: {name: tts_gan}`."""
     if isinstance(tree, dict) and isinstance(tree.get("model"), str):
         return {**tree, "model": {"name": tree["model"]}}
     return tree
 
 
-def _with_model(tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree with its model's name, the default one if it names none."""
+def _add_model(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the tree with its model's name, the default one if it names none."""
     model = tree.get("model", {})
     return {**tree, "model": {"name": DEFAULT, **model}} if isinstance(model, dict) else tree
 
 
-def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
+def _override_key(tree: dict[str, Any], text: str) -> dict[str, Any]:
     dotted, equals, value = text.partition("=")
     if not equals or not dotted:
         raise UserError(f"{text[:80]!r} is not of the form key.sub=value, e.g. train.steps=2000")
@@ -228,24 +228,24 @@ def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
         nested = value
     except UserError as error:
         raise UserError(f"{dotted[:80]}: {error}") from None
-    merged: dict[str, Any] = _merge(
+    merged: dict[str, Any] = _merge_sections(
         tree, _expand_model_name(_rename_bound(_nest_key(dotted.strip(), nested), dotted))
     )
     return merged
 
 
 def load(path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()) -> Config:
-    """The settings of a YAML file (or the defaults) with `key.sub=value` overrides.
+    """Return the settings of a YAML file (or the defaults) with `key.sub=value` overrides.
 
     Raises:
         UserError: the file cannot be read, or a key, a value or a combination is wrong; the message is one
         line.
     """
     tree = (
-        _with_model({}) if path is None else _read_tree(find_config(check_path(os.fspath(path), "--config")))
+        _add_model({}) if path is None else _read_tree(find_config(check_path(os.fspath(path), "--config")))
     )
     for text in overrides:
-        tree = _override(tree, text)
+        tree = _override_key(tree, text)
     return from_tree(tree, where=str(path or "config"))
 
 
@@ -254,13 +254,13 @@ def from_tree(tree: Any, where: str = "config") -> Config:
     Raises:
         UserError: a key, a value or a combination is wrong.
     """
-    tree = _expand_model_name(_rename_bound(_lists_to_tuples(tree), where))
+    tree = _expand_model_name(_rename_bound(_convert_lists(tree), where))
     if isinstance(tree, dict):
-        tree = _with_model(tree)
+        tree = _add_model(tree)
     try:
         settings = Config.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{where}: {_explain(error, _find_section(tree))}") from None
+        raise UserError(f"{where}: {_explain_first(error, _find_section(tree))}") from None
     _check_paths(settings)
     _check_sizes(settings.model_dump(), "")
     return settings
@@ -299,13 +299,13 @@ def _check_paths(settings: Config) -> None:
         check_path(str(settings.engine.offload.path), "engine.offload.path")
 
 
-def _prefixes(dotted: str) -> list[str]:
+def _list_prefixes(dotted: str) -> list[str]:
     parts = dotted.split(".")
     return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
-def _unknown(dotted: str, known: Iterable[str]) -> str:
-    """What is said of a key that is none, with the nearest that is."""
+def _explain_unknown(dotted: str, known: Iterable[str]) -> str:
+    """Return the message about a key that is none, with the nearest that is."""
     if dotted in known:
         return f"unknown key {dotted!r}: another model has it"
     if len(dotted) > 100:
@@ -324,17 +324,19 @@ def _find_section(tree: Any) -> type[Family] | None:
         return None
 
 
-def _explain(error: ValidationError, family: type[Family] | None) -> str:
-    """The first mistake in one line: key, value, rule, and the nearest valid key for an unknown one."""
+def _explain_first(error: ValidationError, family: type[Family] | None) -> str:
+    """Return the first mistake in one line: key, value, rule, and the nearest valid key for an unknown
+    one.
+    """
     mistakes = error.errors()
     mistake = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
     path = [str(part) for part in mistake["loc"]]
     dotted = ".".join(path)
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
     if mistake["type"] == "extra_forbidden":
-        rows = reference(dict.fromkeys([*([family] if family else []), *FAMILIES.values()]))
-        known = list(dict.fromkeys(part for name, *_ in rows for part in _prefixes(name)))
-        return f"{_unknown(dotted, known)}{more}"
+        rows = iterate_reference(dict.fromkeys([*([family] if family else []), *FAMILIES.values()]))
+        known = list(dict.fromkeys(part for name, *_ in rows for part in _list_prefixes(name)))
+        return f"{_explain_unknown(dotted, known)}{more}"
     rule = mistake["msg"].removeprefix("Value error, ")
     if isinstance(mistake.get("ctx", {}).get("error"), UserError):
         return rule + more  # it names its key

@@ -29,17 +29,17 @@ OWN_LOSSES = {
 }
 
 
-def reference(families: Iterable[type[Family]] = tuple(FAMILIES.values())) -> Iterator[Row]:
+def iterate_reference(families: Iterable[type[Family]] = tuple(FAMILIES.values())) -> Iterator[Row]:
     """Yield every key of the tree. Those of `families` follow one another as `model.…`."""
-    for row in _reference(Config, ""):
+    for row in _iterate_section(Config, ""):
         if row[0] == "model":
             for section in families:
-                yield from _reference(section, "model.")
+                yield from _iterate_section(section, "model.")
         else:
             yield row
 
 
-def _reference(section: type[BaseModel], prefix: str) -> Iterator[Row]:
+def _iterate_section(section: type[BaseModel], prefix: str) -> Iterator[Row]:
     for name, field in section.model_fields.items():
         if field.annotation is Family:
             yield f"{prefix}{name}", "section", "", ""
@@ -47,28 +47,28 @@ def _reference(section: type[BaseModel], prefix: str) -> Iterator[Row]:
         alternatives = [part for part in (field.annotation, *get_args(field.annotation)) if _is_section(part)]
         if alternatives and get_origin(field.annotation) not in (tuple, dict):
             for part in alternatives:
-                yield from _reference(part, f"{prefix}{name}.")
+                yield from _iterate_section(part, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", _type_name(field), _default(field), field.description or ""
+            yield f"{prefix}{name}", _format_type(field), _format_default(field), field.description or ""
             if alternatives:
                 one = "[]" if get_origin(field.annotation) is tuple else ".KEY"
-                yield from _reference(alternatives[0], f"{prefix}{name}{one}.")
+                yield from _iterate_section(alternatives[0], f"{prefix}{name}{one}.")
 
 
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _type_name(field: FieldInfo) -> str:
-    def name(kind: Any) -> str:
+def _format_type(field: FieldInfo) -> str:
+    def format_kind(kind: Any) -> str:
         if get_origin(kind) is Literal:
             return " | ".join(str(value) for value in get_args(kind))
         if get_origin(kind) is tuple:
-            return f"list of {name(get_args(kind)[0])}"
+            return f"list of {format_kind(get_args(kind)[0])}"
         if get_origin(kind) is dict:
-            return f"map to {name(get_args(kind)[1])}"
+            return f"map to {format_kind(get_args(kind)[1])}"
         if get_args(kind):
-            return " | ".join(name(part) for part in get_args(kind))
+            return " | ".join(format_kind(part) for part in get_args(kind))
         return "null" if kind is type(None) else "section" if _is_section(kind) else kind.__name__
 
     bounds = [
@@ -77,10 +77,10 @@ def _type_name(field: FieldInfo) -> str:
         for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
         if hasattr(rule, attribute)
     ]
-    return ", ".join([name(field.annotation), *bounds])
+    return ", ".join([format_kind(field.annotation), *bounds])
 
 
-def _default(field: FieldInfo) -> str:
+def _format_default(field: FieldInfo) -> str:
     value = field.default
     if value is PydanticUndefined:
         return "required"
@@ -99,7 +99,7 @@ def describe_capabilities(section: type[Family]) -> str:
     return "; ".join(said)
 
 
-def reference_markdown() -> str:
+def format_reference() -> str:
     """Return the page `configs/REFERENCE.md`: the keys that every config has, then those of each family."""
     lines = [
         "# Every setting",
@@ -108,7 +108,7 @@ def reference_markdown() -> str:
         "",
         "A key is set in a YAML file (`train: {steps: 500}`) or on the command line (`train.steps=500`). "
         "`null` means not set.",
-        *_general_sections(),
+        *_format_general_sections(),
         "",
         "# The keys of `model`, by family",
         "",
@@ -120,20 +120,22 @@ def reference_markdown() -> str:
         able, meaning = describe_capabilities(section), str(section.model_fields["name"].description)
         lines += ["", f"## `{name}`", "", f"{meaning[0].upper()}{meaning[1:]}.", ""]
         lines += [f"Capabilities: {able}.", ""] if able else []
-        lines += _table(row for row in _reference(section, "model.") if row[0] != "model.name")
+        lines += _format_table(row for row in _iterate_section(section, "model.") if row[0] != "model.name")
     return "\n".join(lines) + "\n"
 
 
-def _general_sections() -> list[str]:
+def _format_general_sections() -> list[str]:
     """Return the tables of the keys that every config has, one for each section of the tree."""
     lines: list[str] = []
-    for section, rows in groupby(reference(()), key=lambda row: row[0].rpartition(".")[0].partition(".")[0]):
+    for section, rows in groupby(
+        iterate_reference(()), key=lambda row: row[0].rpartition(".")[0].partition(".")[0]
+    ):
         heading = f"`{section}`: {Config.model_fields[section].description}" if section else "The run"
-        lines += ["", f"## {heading}", "", *_table(rows)]
+        lines += ["", f"## {heading}", "", *_format_table(rows)]
     return lines
 
 
-def _table(rows: Iterable[Row]) -> list[str]:
+def _format_table(rows: Iterable[Row]) -> list[str]:
     body = [
         f"| `{name}` | {kind.replace('|', 'or')} | `{default}` | {meaning} |"
         for name, kind, default, meaning in rows

@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from distgan.config.base import _lists_to_tuples
+from distgan.config.base import _convert_lists
 from distgan.config.families import FAMILIES
 from distgan.config.family import FILTER_STAGES, STAGES, Family, OwnLoss
 from distgan.errors import UserError, reading
@@ -129,7 +129,7 @@ def _load_installed(point: EntryPoint) -> type[Family]:
         raise UserError(f"model.name {point.name!r}: {point.value} cannot be imported ({what})") from error
     if not _is_family(section):
         raise UserError(f"model.name {point.name!r}: {point.value} is no subclass of distgan.config.Family")
-    module = importlib.import_module(section.module_name())
+    module = importlib.import_module(section.find_module_name())
     return _check_section(section, module, point.name)
 
 
@@ -174,7 +174,7 @@ def _read_family(value: Any) -> Any:
     """Read a tree with a family's name by that family's section."""
     if not isinstance(value, dict):
         return value
-    return find_family(value.get("name")).model_validate(_lists_to_tuples(value))
+    return find_family(value.get("name")).model_validate(_convert_lists(value))
 
 
 Model = Annotated[SerializeAsAny[Family], BeforeValidator(_read_family)]

@@ -9,7 +9,7 @@ import yaml
 from pydantic import model_validator
 
 from distgan.config.anonymity import Bank, Clusters, Encoder, Privacy, Release
-from distgan.config.base import Section, _merge, _nest_key, key
+from distgan.config.base import Section, _merge_sections, _nest_key, key
 from distgan.config.data import Data
 from distgan.config.end_to_end import list_planned, refuse_uncovered
 from distgan.config.families import DEFAULT, FAMILIES
@@ -40,8 +40,10 @@ DEPENDS = {
 }  # the sections that a stage's result depends on, besides those of the stages before it
 
 
-def fixed(name: str) -> bool:
-    """Whether what a run learns depends on this dotted key: it may be searched, and not change in a run."""
+def is_fixed(name: str) -> bool:
+    """Return whether what a run learns depends on this dotted key: it may be searched, and not change in a
+    run.
+    """
     depended = {section for sections in DEPENDS.values() for section in sections}
     section, _, rest = name.partition(".")
     return section in depended and rest not in FREE.get(section, ())
@@ -74,13 +76,13 @@ class Config(Section):
         if self.data.zeros == "match" and "generate" not in self.stages:
             raise ValueError(f"data.zeros=match is for generated series; model {self.model.name} makes none")
         if self.privacy.epsilon is not None:
-            self._private()
+            self._check_private()
         if self.privacy.end_to_end:
             refuse_uncovered(self)
-        self._engine_fits()
+        self._check_engine()
         if self.model.needs_labels and not self.bank.by_label:
             raise ValueError(f"model {self.model.name} is conditional on labels; set bank.by_label=true")
-        self._game_fits()
+        self._check_game()
         if self.objective.loss.startswith("wgangp") and self.objective.penalty.kind == "none":
             raise ValueError(
                 f"objective.loss {self.objective.loss} needs objective.penalty.kind other than none"
@@ -92,8 +94,8 @@ class Config(Section):
                 f"{self.model.name} trains before; raise train.steps or lower model.…_steps"
             )
         if self.train.select.score is not None:
-            self._selection_fits()
-        self._space_fits()
+            self._check_selection()
+        self._check_space()
         return self
 
     @property
@@ -101,7 +103,7 @@ class Config(Section):
         """Some rule of the losses looks at a whole batch before an update, which then cannot be in parts."""
         return self.model.whole_batch or bool(self.objective.batch_terms)
 
-    def _game_fits(self) -> None:
+    def _check_game(self) -> None:
         """Refuse what a family's own game would not heed."""
         name, objective, own = self.model.name, self.objective, self.model.own_loss
         if own == "all" and objective.loss != Objective().loss:
@@ -114,7 +116,7 @@ class Config(Section):
         if own == "generator" and objective.loss == "wgangp-mode":
             raise ValueError(f"model {name} has no mode-seeking term; use objective.loss=wgangp")
 
-    def _selection_fits(self) -> None:
+    def _check_selection(self) -> None:
         """Refuse a choice of the best step where there are no steps, no series to score, or no owners."""
         if self.model.fitted or "generate" not in self.stages:
             why = "is fitted at once" if self.model.fitted else "generates no series that could be scored"
@@ -132,28 +134,32 @@ class Config(Section):
                 f"data.validation, e.g. data.validation={self.data.splits.train / 7:.2g}"
             )
 
-    def _space_fits(self) -> None:
-        """Every searched key is one, and takes all that may be drawn for it."""
+    def _check_space(self) -> None:
+        """Check that every searched key is one, and takes all that may be drawn for it."""
         space = self.sweep.space
-        before = set(self.flat()) - set(space)
+        before = set(self.flatten()) - set(space)
         for name, dimension in space.items():
             for other in dimension.when:
                 if other not in before:
-                    from distgan.config.loading import _unknown  # which needs this tree
+                    from distgan.config.loading import _explain_unknown  # which needs this tree
 
-                    late = f"{other!r}, which stands after it" if other in space else _unknown(other, before)
+                    late = (
+                        f"{other!r}, which stands after it"
+                        if other in space
+                        else _explain_unknown(other, before)
+                    )
                     raise ValueError(f"sweep.space.{name}: `when` asks for {late}")
             before.add(name)
             base = {other: values[0] for other, values in dimension.when.items()}
             for value in dimension.way[1]:
                 self.with_values({**base, name: value}, where="sweep.space")
-            if not fixed(name):
+            if not is_fixed(name):
                 raise ValueError(
                     f"sweep.space: {name} is not what a run learns from or by; it cannot be searched"
                 )
 
     def with_values(self, values: Mapping[str, Any], where: str = "trial") -> "Config":
-        """These settings, with other values for some dotted keys and nothing to search.
+        """Return these settings, with other values for some dotted keys and nothing to search.
 
         Raises:
             UserError: a key, a value or a combination is wrong.
@@ -161,12 +167,12 @@ class Config(Section):
         tree = self.model_dump(mode="json")
         del tree["sweep"]
         for name in sorted(values, key=lambda name: name != "model.name"):  # its section replaces the base's
-            tree = _merge(tree, _nest_key(name, values[name]))
+            tree = _merge_sections(tree, _nest_key(name, values[name]))
         from distgan.config.loading import from_tree  # which needs this tree
 
         return from_tree(tree, where)
 
-    def _recurrent_fits(self) -> None:
+    def _check_recurrent(self) -> None:
         """Refuse what layers that hold float32 weights cannot."""
         name, engine = self.model.name, self.engine
         halved = engine.precision != "fp32" and (engine.zero or engine.discriminator_zero)
@@ -176,9 +182,9 @@ class Config(Section):
                 f"{engine.precision}; use engine.zero=0 or engine.precision=fp32"
             )
 
-    def _engine_fits(self) -> None:
+    def _check_engine(self) -> None:
         """Refuse what an engine cannot do, before anything is loaded."""
-        self._recurrent_fits()
+        self._check_recurrent()
         engine, kind = self.engine, self.objective.penalty.kind
         both = {
             engine.zero,
@@ -213,8 +219,8 @@ class Config(Section):
         if engine.offload.parameters != "none" and both != {3}:
             raise ValueError("engine.offload.parameters needs engine.zero (and discriminator_zero) of 3")
 
-    def _private(self) -> None:
-        """What would look at the data beside the accounted releases."""
+    def _check_private(self) -> None:
+        """Refuse what would look at the data beside the accounted releases."""
         refused = {
             "clusters.count auto": self.clusters.count == "auto",
             "clusters.spherical true": self.clusters.spherical,
@@ -263,8 +269,8 @@ class Config(Section):
         """Hash of what a run *is*: data, networks, losses, rates."""
         return self.identities["gan"]
 
-    def flat(self) -> dict[str, Any]:
-        """Every key with its value: {"train.steps": 1000, ...}."""
+    def flatten(self) -> dict[str, Any]:
+        """Return every key with its value: {"train.steps": 1000, ...}."""
         return _flatten(self.model_dump(mode="json"))
 
     def to_yaml(self) -> str:

@@ -24,7 +24,7 @@ class Dimension(Section):
 
     @property
     def way(self) -> tuple[str, tuple[Any, ...]]:
-        """How it is drawn and from what: ("uniform", (0.0, 1.0))."""
+        """The way it is drawn and from what: ("uniform", (0.0, 1.0))."""
         ways = ("choice", "grid", "uniform", "loguniform", "randint")
         return next((way, found) for way in ways if (found := getattr(self, way)) is not None)
 

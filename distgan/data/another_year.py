@@ -24,7 +24,7 @@ from distgan.data.holidays import list_holidays
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
-from distgan.data.zones import standard_offset
+from distgan.data.zones import find_standard_offset
 from distgan.errors import UserError
 from distgan.memory import scale_buffer
 
@@ -60,7 +60,7 @@ class AnotherYear:
         """
         refuse_other_series(meta)
         first, per_day = date.fromisoformat(start), DAY // meta.axis.step_seconds
-        trained = meta.axis.times()
+        trained = meta.axis.list_times()
         before = trained[::per_day].astype("M8[D]")
         clock = trained[0] - before[0]
         after = np.arange(np.datetime64(first), np.datetime64(_year_later(first)))
@@ -70,7 +70,7 @@ class AnotherYear:
         steps = (days[:, None] * per_day + np.arange(per_day)).ravel()
         moved, notes = 0, [describe_match(before, after, days)]
         if zone is not None:
-            shift = shift_clocks(axis.times(), trained, steps, zone)
+            shift = shift_clocks(axis.list_times(), trained, steps, zone)
             moved = len(np.unique(np.flatnonzero(shift) // per_day))
             steps = np.clip(steps + shift // meta.axis.step_seconds, 0, len(trained) - 1)
         notes += [describe_clock(zone, moved, meta.axis.step_seconds), describe_holidays(country, kinds[1])]
@@ -92,7 +92,7 @@ def refuse_other_series(meta: Meta) -> None:
         UserError: the series have no calendar, or are not of one year.
     """
     axis, leave = meta.axis, "leave generate.start out"
-    if meta.nominal:
+    if meta.is_nominal:
         raise UserError(f"generate.start needs series with times, and the source of these has none; {leave}")
     if "windows" in meta.provenance:
         raise UserError(
@@ -172,7 +172,7 @@ def shift_clocks(wanted: np.ndarray, trained: np.ndarray, steps: np.ndarray, zon
 
 def find_summer_time(times: np.ndarray, zone: str) -> np.ndarray:
     """How far the zone's clock is ahead of its standard time: datetime64[s] [n] in standard time -> s [n]."""
-    offset = np.timedelta64(int(standard_offset(zone, times[0], times[-1])[0].total_seconds()), "s")
+    offset = np.timedelta64(int(find_standard_offset(zone, times[0], times[-1])[0].total_seconds()), "s")
     local = pd.DatetimeIndex(times - offset).tz_localize("UTC").tz_convert(zone).tz_localize(None)
     found: np.ndarray = (local.to_numpy().astype("M8[s]") - times).astype(np.int64)
     return found
@@ -219,4 +219,4 @@ def move_store(source: Path, place: Path, year: AnotherYear) -> None:
     with StoreWriter(place, year.describe(store.meta)) as writer:
         for first in range(0, store.num_series, size):
             rows = np.arange(first, min(first + size, store.num_series))
-            writer.append(year.move(store.rows_once(rows)))
+            writer.append(year.move(store.read_rows_once(rows)))

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
-from distgan.data.formats.columns import listed
-from distgan.data.formats.containers import kind_of, unpack
+from distgan.data.formats.columns import make_tuple
+from distgan.data.formats.containers import detect_kind, unpack
 from distgan.data.formats.pieces import Source
 from distgan.data.static_attributes import StaticAttribute, make_attribute
-from distgan.data.tables import table_of
+from distgan.data.tables import open_table
 from distgan.errors import UserError
 from distgan.preflight import refuse_absent
 
@@ -48,7 +48,7 @@ def join_attributes(source: Source, settings: config.Data, place: Path) -> None:
     path = Path(settings.attributes).expanduser()
     frame = read_cells(path, place / "attributes")
     ids = find_ids(path, frame, source.entities, settings)
-    rows = rows_by_id(path, frame, ids)
+    rows = index_rows(path, frame, ids)
     known = set(source.entities)
     unknown, without = len(rows.keys() - known), sum(entity not in rows for entity in source.entities)
     for name in (name for name in frame.columns if name not in ids):
@@ -76,23 +76,23 @@ def read_cells(path: Path, place: Path) -> pd.DataFrame:
         UserError: it is no table, or damaged.
     """
     found = unpack(path, config.Data(source=str(path)), place)
-    kind = "a folder" if found.path.is_dir() else kind_of(found.path)
+    kind = "a folder" if found.path.is_dir() else detect_kind(found.path)
     if kind not in TABLES:
         raise UserError(
             f"data.attributes {path} is no table but {kind}; write a CSV, Excel or Parquet table with a row "
             "per entity"
         )
     place.mkdir(parents=True, exist_ok=True)
-    with found.named():
-        sampled = table_of(found.path, kind, found.settings, place)
+    with found.rename_in_messages():
+        sampled = open_table(found.path, kind, found.settings, place)
         names = tuple(str(name) for name in sampled.sample.columns)
         frames = [piece.read(text=names) for piece in sampled.pieces]
     frame = pd.concat(frames, ignore_index=True)
     texts = frame.astype("str").where(frame.notna(), "")
-    return texts.apply(with_decimal_points)
+    return texts.apply(convert_decimal_commas)
 
 
-def with_decimal_points(column: pd.Series) -> pd.Series:
+def convert_decimal_commas(column: pd.Series) -> pd.Series:
     """Return a column of numbers with decimal commas with points; any other column as it is.
 
     Cells such as 1,234 alone may have a thousands mark: they stay text.
@@ -112,7 +112,7 @@ def find_ids(path: Path, frame: pd.DataFrame, entities: list[str], settings: con
     Raises:
         UserError: no column holds any.
     """
-    asked = listed(settings.columns.id)
+    asked = make_tuple(settings.columns.id)
     if asked and all(name in frame.columns for name in asked):
         return asked
     known = set(entities)
@@ -127,7 +127,7 @@ def find_ids(path: Path, frame: pd.DataFrame, entities: list[str], settings: con
     return (best,)
 
 
-def rows_by_id(path: Path, frame: pd.DataFrame, ids: tuple[str, ...]) -> dict[str, int]:
+def index_rows(path: Path, frame: pd.DataFrame, ids: tuple[str, ...]) -> dict[str, int]:
     """Return the row of each id. Ids of several columns are joined by a slash, as those of series are.
 
     Raises:

@@ -10,8 +10,9 @@ from distgan.data.store.metadata import Axis
 FEATURES = 6
 
 
-def calendar_features(times: np.ndarray) -> np.ndarray:
-    """Hour of day, day of week and day of year as points on circles: datetime64[s] [L] -> float32 [L, 6].
+def compute_calendar_features(times: np.ndarray) -> np.ndarray:
+    """Return hour of day, day of week and day of year as points on circles: datetime64[s] [L] -> float32 [L,
+    6].
 
     Columns: sine and cosine of the time of day, of the time of week (from Monday 0:00), of the time of year.
     """
@@ -31,7 +32,7 @@ def list_steps_of_year(year: int, step: int, length: int, keep: bool) -> np.ndar
     Where 29 February is to be kept, it is not-a-time in common years.
     """
     if not keep or isleap(year):
-        return Axis(f"{year}-01-01T00:00:00", step, length, leap_days=keep).times()
-    common = Axis(f"{year}-01-01T00:00:00", step, 365 * DAY // step).times()
+        return Axis(f"{year}-01-01T00:00:00", step, length, leap_days=keep).list_times()
+    common = Axis(f"{year}-01-01T00:00:00", step, 365 * DAY // step).list_times()
     day, absent = DAY // step, np.full(DAY // step, np.datetime64("NaT", "s"))
     return np.concatenate([common[: 59 * day], absent, common[59 * day :]])

@@ -15,9 +15,9 @@ FEWEST_EDGE = 24  # steps
 Block = Callable[[int, int], np.ndarray]
 
 
-def edge_steps(meta: Meta) -> int:
+def count_edge_steps(meta: Meta) -> int:
     """Return from how many steps on unchanged values are more than chance: three days, or 24 steps."""
-    if meta.nominal:
+    if meta.is_nominal:
         return max(FEWEST_EDGE, meta.axis.length // 20)
     return max(FEWEST_EDGE, round(EDGE_DAYS * meta.axis.steps_per_day))
 
@@ -27,7 +27,7 @@ def clean_blocks(block: Block, meta: Meta, settings: config.Data) -> Block:
     codes = [value for value in settings.missing_values if not isinstance(value, str)]
     if not codes and settings.edge_zeros == "keep" and settings.registers == "keep":
         return block
-    return partial(_clean, block, codes, edge_steps(meta), settings)
+    return partial(_clean, block, codes, count_edge_steps(meta), settings)
 
 
 def _clean(
@@ -38,7 +38,7 @@ def _clean(
         values[np.isin(values, np.array(codes, np.float32))] = np.nan
     if settings.edge_zeros == "missing":
         mask_edge_zeros(values, edge)
-    return difference(values) if settings.registers == "difference" else values
+    return difference_counters(values) if settings.registers == "difference" else values
 
 
 def mask_edge_zeros(values: np.ndarray, fewest: int) -> None:
@@ -55,7 +55,7 @@ def mask_edge_zeros(values: np.ndarray, fewest: int) -> None:
         ordered[inside & (zeros >= fewest)[:, None]] = np.nan
 
 
-def difference(values: np.ndarray) -> np.ndarray:
+def difference_counters(values: np.ndarray) -> np.ndarray:
     """Return what counters [n, L, C] changed by since the step before: how far they rose, or fell, where they
     count down (fall more often than they rise); NaN at the first step and where one starts again.
     """

@@ -24,7 +24,7 @@ from distgan.errors import UserError
 from distgan.files import whole_file, whole_folder, write_text
 from distgan.memory import scale_buffer
 from distgan.progress import Progress
-from distgan.run import attributes_beside, labels_beside, readme_beside
+from distgan.run import locate_attributes, locate_labels, locate_readme
 
 ID, TIME = "id", "timestamp"
 BLOCK_BYTES = 32 << 20  # of values in memory at a time
@@ -86,8 +86,10 @@ def export(source: Path, place: Path, name: str, layout: str = "auto") -> Export
     chosen = choose_layout(layout, store.meta, store.num_series)
     if chosen == "list" and place.suffix != ".parquet":
         raise UserError("generate.layout=list needs generate.format=parquet: a CSV has no lists; choose long")
-    rows = store.num_series if chosen == "wide" or place.suffix == ".csv" else _rows_in(store, FILE_BYTES)
-    make = {"wide": _wide_tables, "long": _long_tables, "list": _list_tables}[chosen]
+    rows = (
+        store.num_series if chosen == "wide" or place.suffix == ".csv" else _count_rows_in(store, FILE_BYTES)
+    )
+    make = {"wide": _iterate_wide_tables, "long": _iterate_long_tables, "list": _iterate_list_tables}[chosen]
     parts = [
         make(store, name, first, min(first + rows, store.num_series))
         for first in range(0, store.num_series, rows)
@@ -114,22 +116,22 @@ def remove(place: Path) -> None:
         place.unlink(missing_ok=True)
 
 
-def _rows_in(store: Store, size: int) -> int:
-    """Series whose values fill `size` bytes."""
+def _count_rows_in(store: Store, size: int) -> int:
+    """Return the number of series whose values fill `size` bytes."""
     return max(1, size // (4 * store.length * store.channels))
 
 
-def _blocks(store: Store, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(row, values [n, L, C]) of the series first .. last, some 32 MiB at a time."""
-    size = _rows_in(store, scale_buffer(BLOCK_BYTES))
+def _iterate_blocks(store: Store, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (row, values [n, L, C]) of the series first .. last, some 32 MiB at a time."""
+    size = _count_rows_in(store, scale_buffer(BLOCK_BYTES))
     for row in range(first, last, size):
-        yield row, store.rows_once(np.arange(row, min(row + size, last)))
+        yield row, store.read_rows_once(np.arange(row, min(row + size, last)))
 
 
-def _wide_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.Table]:
+def _iterate_wide_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.Table]:
     channels = store.meta.channels
-    columns: dict[str, Any] = {TIME: store.meta.axis.times()}
-    for start, block in _blocks(store, first, last):
+    columns: dict[str, Any] = {TIME: store.meta.axis.list_times()}
+    for start, block in _iterate_blocks(store, first, last):
         for row, series in enumerate(block, start):
             for c, channel in enumerate(channels):
                 more = f" {channel}" if len(channels) > 1 else ""
@@ -139,12 +141,12 @@ def _wide_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.
     yield pa.table(columns)
 
 
-def _long_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.Table]:
+def _iterate_long_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.Table]:
     meta = store.meta
-    times = pa.array(meta.axis.times())
-    headers = _long_headers(meta)
+    times = pa.array(meta.axis.list_times())
+    headers = _name_long_columns(meta)
     with Progress("writing the table", last - first, "series") as progress:
-        for start, block in _blocks(store, first, last):
+        for start, block in _iterate_blocks(store, first, last):
             ids = [name_series(name, row) for row in range(start, start + len(block))]
             columns: list[Any] = [
                 pa.array(np.repeat(ids, store.length)),
@@ -155,9 +157,9 @@ def _long_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.
             progress.advance(len(block))
 
 
-def _list_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.Table]:
-    headers = [header for header in _long_headers(store.meta) if header != TIME]
-    for start, block in _blocks(store, first, last):
+def _iterate_list_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.Table]:
+    headers = [header for header in _name_long_columns(store.meta) if header != TIME]
+    for start, block in _iterate_blocks(store, first, last):
         offsets = np.arange(len(block) + 1, dtype=np.int32) * store.length
         columns: list[Any] = [pa.array([name_series(name, row) for row in range(start, start + len(block))])]
         for c in range(store.channels):
@@ -166,8 +168,8 @@ def _list_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.
         yield pa.table(columns, names=headers)
 
 
-def _long_headers(meta: Meta) -> list[str]:
-    """The columns of a long table; a channel that is called like another column gets a mark."""
+def _name_long_columns(meta: Meta) -> list[str]:
+    """Return the columns of a long table; a channel that is called like another column gets a mark."""
     taken = (ID, TIME)
     named = [f"{name} (value)" if name.lower() in taken else name for name in meta.channels]
     return [*taken, *map(escape_cell, named)]
@@ -205,22 +207,22 @@ def write_attributes(place: Path, header: Sequence[str], rows: Sequence[Sequence
 
 def describe_labels(place: Path) -> str:
     """Return the line of an export's README about its labels."""
-    return f"Labels    {labels_of(place).name}, one a line, in the order of the series"
+    return f"Labels    {find_labels(place).name}, one a line, in the order of the series"
 
 
 def describe_attributes(place: Path) -> str:
     """Return the line of an export's README about its attributes."""
-    return f"Attributes {attributes_beside(place).name}, a row per series, in their order"
+    return f"Attributes {locate_attributes(place).name}, a row per series, in their order"
 
 
-def readme_of(place: Path) -> Path:
-    """synthetic.csv -> synthetic.README.txt."""
-    return readme_beside(place)
+def find_readme(place: Path) -> Path:
+    """Return `synthetic.README.txt` for `synthetic.csv`."""
+    return locate_readme(place)
 
 
-def labels_of(place: Path) -> Path:
-    """synthetic.csv -> synthetic.labels.csv."""
-    return labels_beside(place)
+def find_labels(place: Path) -> Path:
+    """Return `synthetic.labels.csv` for `synthetic.csv`."""
+    return locate_labels(place)
 
 
 def write_readme(
@@ -234,7 +236,7 @@ def write_readme(
         beside: lines about other files of the export.
     """
     axis = meta.axis
-    times = axis.times()
+    times = axis.list_times()
     channels = ", ".join(escape_cell(channel) for channel in meta.channels)
     columns = {
         "wide": [
@@ -245,11 +247,11 @@ def write_readme(
         "long": [
             f"{ID}  the series, {name_series(made.name, 0)} …",
             f"{TIME}  the beginning of each step",
-            *(f"{header}  a channel" for header in _long_headers(meta)[2:]),
+            *(f"{header}  a channel" for header in _name_long_columns(meta)[2:]),
         ],
         "list": [
             f"{ID}  the series, {name_series(made.name, 0)} …",
-            *(f"{header}  a list of {axis.length} values" for header in _long_headers(meta)[2:]),
+            *(f"{header}  a list of {axis.length} values" for header in _name_long_columns(meta)[2:]),
         ],
         "store": ["values [series, steps, channels], float32, Zarr v3; missing values are NaN"],
     }[made.layout]
@@ -270,7 +272,7 @@ def write_readme(
     lines += [f"Source    learned from: {credit}"] if credit else []
     lines += format_snippets(made)
     text = "".join(f"{' '.join(line.splitlines())}\n" for line in lines)
-    write_text(readme_of(made.place), text)
+    write_text(find_readme(made.place), text)
 
 
 def format_snippets(made: Exported) -> list[str]:
@@ -307,10 +309,10 @@ def fold_channels(source: Source) -> Source:
     if len(channels) < 2 or pairs != [(series, channel) for series in names for channel in channels]:
         return source
     meta = replace(source.meta, channels=tuple(unescape_cell(channel) for channel in channels))
-    block = partial(_folded_block, source.block, len(channels))
+    block = partial(_fold_block, source.block, len(channels))
     return Source(block, names, list(names), meta, source.labels)
 
 
-def _folded_block(block: Callable[[int, int], np.ndarray], depth: int, first: int, last: int) -> np.ndarray:
+def _fold_block(block: Callable[[int, int], np.ndarray], depth: int, first: int, last: int) -> np.ndarray:
     values = block(first * depth, last * depth)  # [n * C, L, 1]
     return values.reshape(last - first, depth, -1).transpose(0, 2, 1).copy()

@@ -18,26 +18,26 @@ class Grid:
     axis: Axis
     filled: int
 
-    def places(self, times: np.ndarray) -> np.ndarray:
-        """The step of the axis that each time lies in."""
+    def locate(self, times: np.ndarray) -> np.ndarray:
+        """Return the step of the axis that each time lies in."""
         elapsed = (times - np.datetime64(self.axis.start, "s")).astype(np.int64)
         return elapsed // self.axis.step_seconds
 
 
-def common_step(times: np.ndarray) -> int:
+def find_common_step(times: np.ndarray) -> int:
     """Return the most common difference of rising `times`, in seconds."""
     steps, counts = np.unique(np.diff(times.astype("M8[s]")).astype(np.int64), return_counts=True)
     return int(steps[np.argmax(counts)])
 
 
-def off_grid(times: np.ndarray, step: int) -> np.ndarray:
+def mark_off_grid(times: np.ndarray, step: int) -> np.ndarray:
     """Return which times lie beside the grid of `step` seconds that holds the most of them: bool [n]."""
     phases = times.astype("M8[s]").astype(np.int64) % step
     values, counts = np.unique(phases, return_counts=True)
     return np.asarray(phases != values[np.argmax(counts)])
 
 
-def calendar_months(times: np.ndarray) -> int | None:
+def find_calendar_months(times: np.ndarray) -> int | None:
     """Return the step in months of rising times that fall on one day of their months, on at least half of
     them; None of all others.
     """
@@ -53,7 +53,7 @@ def calendar_months(times: np.ndarray) -> int | None:
     return step if (index[-1] - index[0]) // step + 1 <= 2 * len(times) else None
 
 
-def regular(times: np.ndarray, source: str) -> Grid:
+def make_regular_grid(times: np.ndarray, source: str) -> Grid:
     """Return the regular axis of rising `times`: datetime64[s] [n].
 
     Raises:
@@ -62,23 +62,23 @@ def regular(times: np.ndarray, source: str) -> Grid:
     if len(times) < 2:
         raise UserError(f"{source} has {len(times)} time; two at least make a series")
     elapsed = (times - times[0]).astype(np.int64)
-    step = common_step(times)
-    if off_grid(times, step).any():
+    step = find_common_step(times)
+    if mark_off_grid(times, step).any():
         raise UserError(f"{source}: {_describe_unequal(times, step)}")
     length = int(elapsed[-1] // step) + 1
     if length > 2 * len(times):
         widest = int(np.argmax(np.diff(elapsed)))
         raise UserError(
-            f"{source}: {length - len(times)} of {length} stamps are missing in steps of {duration(step)}, "
-            f"most between {times[widest]} and {times[widest + 1]}; check the order of day and month there "
-            "(data.date_format), or choose longer steps (data.resample.step)"
+            f"{source}: {length - len(times)} of {length} stamps are missing in steps of "
+            f"{format_duration(step)}, most between {times[widest]} and {times[widest + 1]}; check the "
+            "order of day and month there (data.date_format), or choose longer steps (data.resample.step)"
         )
     return Grid(Axis(str(times[0]), step, length, leap_days=True), length - len(times))
 
 
 def _describe_unequal(times: np.ndarray, step: int) -> str:
     """Say how times that are not equally spaced lie, and which setting helps."""
-    months = calendar_months(times)
+    months = find_calendar_months(times)
     if months is not None:
         what = "one month" if months == 1 else f"{months} months"
         return (
@@ -86,16 +86,16 @@ def _describe_unequal(times: np.ndarray, step: int) -> str:
             "has steps of equal length; give daily or hourly readings, or the values alone as an NPY array, "
             "whose steps are only counted"
         )
-    beside = off_grid(times, step)
+    beside = mark_off_grid(times, step)
     first = int(np.flatnonzero(beside)[0])
-    whole = closest_step(float(np.median(np.diff(times).astype(np.int64))))
-    advice = f"set data.resample.step={duration(whole)}, the nearest usual step"
+    whole = find_closest_step(float(np.median(np.diff(times).astype(np.int64))))
+    advice = f"set data.resample.step={format_duration(whole)}, the nearest usual step"
     phases = times.astype(np.int64) % whole
     largest = int(np.minimum(phases, whole - phases).max())
     if 0 < largest <= whole // 10:
         return (
-            f"times are not equally spaced: they lie up to {largest} s beside steps of {duration(whole)}, "
-            f"first {times[first]}; {advice}"
+            f"times are not equally spaced: they lie up to {largest} s beside steps of "
+            f"{format_duration(whole)}, first {times[first]}; {advice}"
         )
     return (
         f"times are not equally spaced: {times[first]} is no multiple of {step} s after the others, as "
@@ -111,12 +111,12 @@ USUAL_STEPS = [
 ]
 
 
-def closest_step(seconds: float) -> int:
+def find_closest_step(seconds: float) -> int:
     """Return the usual length of a step, by ratio, that is closest to `seconds`."""
     return min(USUAL_STEPS, key=lambda usual: max(usual / max(seconds, 1), seconds / usual))
 
 
-def duration(seconds: int) -> str:
+def format_duration(seconds: int) -> str:
     """Write a number of seconds as data.resample.step takes it: `30min`."""
     for unit, length in (("d", DAY), ("h", 3600), ("min", 60)):
         if seconds % length == 0:
@@ -124,8 +124,8 @@ def duration(seconds: int) -> str:
     return f"{seconds}s"
 
 
-def resampled(times: np.ndarray, step: int, source: str) -> Grid:
-    """An axis of the asked step, from the step that holds the first time to that of the last.
+def make_resampled_grid(times: np.ndarray, step: int, source: str) -> Grid:
+    """Return an axis of the asked step, from the step that holds the first time to that of the last.
 
     Raises:
         UserError: most steps would be empty.
@@ -141,8 +141,10 @@ def resampled(times: np.ndarray, step: int, source: str) -> Grid:
     return Grid(Axis(start, step, length, leap_days=True), length - there)
 
 
-def seconds_of(text: str) -> int | None:
-    """`1h` -> 3600; None for what is no whole number of seconds (`10 Hz`, `1 trading day`, nothing)."""
+def parse_seconds(text: str) -> int | None:
+    """Return the seconds of a text, 3600 for `1h`; None for what is no whole number of seconds (`10 Hz`, `1
+    trading day`, nothing).
+    """
     match = re.fullmatch(r"(\d{0,9})\s*(s|sec|min|t|h|d|w)", text.strip().lower())
     if not match:
         return None
@@ -150,6 +152,6 @@ def seconds_of(text: str) -> int | None:
     return int(match[1] or 1) * units[match[2]] or None
 
 
-def float32(values: np.ndarray) -> np.ndarray:
+def to_float32(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which data.unusable then handles
         return values.astype(np.float32)

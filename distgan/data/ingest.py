@@ -23,7 +23,7 @@ from distgan.data.checks.series import find_ranges
 from distgan.data.checks.survey import Survey
 from distgan.data.cleaning import clean_blocks
 from distgan.data.formats.sources import Source, read_source
-from distgan.data.grid import DAY, float32
+from distgan.data.grid import DAY, to_float32
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.metadata import Axis, Meta
@@ -31,7 +31,7 @@ from distgan.data.workers import map_ahead, open_threads
 from distgan.errors import UserError
 from distgan.memory import scale_buffer
 
-__all__ = ["Raw", "Series", "block_rows", "opened", "read", "unusable"]
+__all__ = ["Raw", "Series", "count_block_rows", "find_unusable", "open_source", "read"]
 
 BLOCK_BYTES = 32 << 20  # of series in memory at a time
 SCANNERS = 2  # threads that read blocks ahead
@@ -74,11 +74,11 @@ class Series:
     def num_series(self) -> int:
         return len(self.chosen)
 
-    def rows(self, first: int, last: int) -> np.ndarray:
-        """Series first..last: float32 [n, L, C]."""
+    def read_rows(self, first: int, last: int) -> np.ndarray:
+        """Return series first..last: float32 [n, L, C]."""
         found = np.empty((last - first, self.meta.axis.length, len(self.meta.channels)), np.float32)
         wanted = self.chosen[first:last]
-        step = block_rows(self.source)
+        step = count_block_rows(self.source)
         starts = [0, *np.flatnonzero(np.diff(wanted[:, 0])) + 1, len(wanted)]
         for begin, end in pairwise(starts):  # one piece each, in which series rise
             for at in range(begin, end, step):
@@ -94,24 +94,24 @@ class Series:
         return found
 
 
-def block_rows(source: Source) -> int:
-    """Series of the source that fit into a block."""
+def count_block_rows(source: Source) -> int:
+    """Return how many series of the source fit into a block."""
     return max(1, scale_buffer(BLOCK_BYTES) // (4 * source.meta.axis.length * len(source.meta.channels)))
 
 
 def read(settings: config.Data, choose: Callable[[Series], np.ndarray] | None = None) -> Raw:
     """Read all usable series into memory, or those whose rising numbers `choose` returns; raises as
-    `opened`.
+    `open_source`.
     """
     with open_cache_folder(None) as place:
-        found = opened(settings, place)
+        found = open_source(settings, place)
         rows = np.arange(found.num_series) if choose is None else choose(found)
-        values = replace(found, chosen=found.chosen[rows]).rows(0, len(rows))
+        values = replace(found, chosen=found.chosen[rows]).read_rows(0, len(rows))
     return Raw(values, rows, found.entities, found.owners, found.meta, found.left_out)
 
 
-def opened(settings: config.Data, place: Path, *, flat: bool = False, survey: bool = False) -> Series:
-    """The source's usable series, whole or cut into years, with merged steps.
+def open_source(settings: config.Data, place: Path, *, flat: bool = False, survey: bool = False) -> Series:
+    """Return the source's usable series, whole or cut into years, with merged steps.
 
     Args:
         place: where parsed parts are kept; a killed reading goes on there.
@@ -129,9 +129,9 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False, survey: bo
         provenance = source.meta.provenance | {"credit": settings.credit}
         source.meta = replace(source.meta, provenance=provenance)
     source.block = clean_blocks(source.block, source.meta, settings)
-    pieces, meta, incomplete = _pieces(source, settings)
+    pieces, meta, incomplete = _plan_pieces(source, settings)
     surveyed = Survey(source.meta) if survey else None
-    scanned = _scan(source, pieces, surveyed)
+    scanned = _scan_source(source, pieces, surveyed)
     if flat:
         scanned.whole[:, 1:] = scanned.flags[:, :, 1:] = False
     left_out: dict[str, int] = {}
@@ -165,7 +165,7 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False, survey: bo
     entities = [source.entities[row] + (f"/{pieces[piece].year}" if by_year else "") for piece, row in rows]
     owners = [source.owners[row] for _, row in rows]
     labels = None if source.labels is None else [source.labels[row] for _, row in rows]
-    copies = _copies(scanned.digests[rows[:, 0], rows[:, 1]], owners)
+    copies = _count_copies(scanned.digests[rows[:, 0], rows[:, 1]], owners)
     loads = scanned.loads[rows[:, 0], rows[:, 1]]
     found = Series(source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies, loads)
     return replace(found, survey=surveyed, statics=tuple(each.take(rows[:, 1]) for each in statics))
@@ -196,14 +196,14 @@ def _find_incomplete(
     return np.asarray(short | gaps)
 
 
-def _copies(digests: np.ndarray, owners: list[str]) -> int:
-    """Series whose every value another owner has, too, but for the first owner of each."""
+def _count_copies(digests: np.ndarray, owners: list[str]) -> int:
+    """Count series whose every value another owner has, too, but for the first owner of each."""
     held = pd.DataFrame({"digest": digests, "owner": owners}).drop_duplicates()
     return len(held) - held["digest"].nunique()
 
 
 def _select_labelled(source: Source, settings: config.Data, left_out: dict[str, int]) -> np.ndarray:
-    """The source's series that have one of the labels asked for.
+    """Return the source's series that have one of the labels asked for.
 
     Raises:
         UserError: the source has no labels, or none has that one.
@@ -224,7 +224,7 @@ def _select_labelled(source: Source, settings: config.Data, left_out: dict[str, 
 
 @dataclass(frozen=True)
 class Cut:
-    """What is taken of every series: all of it, or one calendar year; then merged steps."""
+    """The part that is taken of every series: all of it, or one calendar year; then merged steps."""
 
     reduce: config.Reduce
     year: int | None = None
@@ -232,7 +232,7 @@ class Cut:
     places: np.ndarray | None = None  # and where
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """[n, L, C] of the source -> [n, L', C]."""
+        """Return [n, L', C] for [n, L, C] of the source."""
         if self.there is not None:
             year = np.full((len(values), len(self.there), values.shape[2]), np.nan, dtype=np.float32)
             year[:, self.there] = values[:, self.places]
@@ -240,23 +240,23 @@ class Cut:
         return _merge_steps(values, self.reduce)
 
 
-def _pieces(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]:
-    """What to take of every series, what that means, and how many calendar years are incomplete."""
+def _plan_pieces(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]:
+    """Return what to take of every series, what that means, and how many calendar years are incomplete."""
     meta, incomplete = source.meta, 0
     pieces = [Cut(settings.reduce)]
     if settings.cut == "years":
-        pieces, meta, incomplete = _years(source, settings)
+        pieces, meta, incomplete = _cut_years(source, settings)
     return pieces, _reduce_meta(meta, settings.reduce), incomplete
 
 
-def _years(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]:
-    """Every calendar year of which enough is there becomes a series from 1 January: of 365 days, or of 366
+def _cut_years(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]:
+    """Make a series of every calendar year of which enough is there, from 1 January: of 365 days, or of 366
     where 29 February is kept (missing in common years).
     """
     axis, keep = source.meta.axis, settings.leap_days == "keep"
     if DAY % axis.step_seconds:
         raise UserError(f"data.cut=years needs a step that divides a day; {axis.step_seconds} s does not")
-    times = axis.times()
+    times = axis.list_times()
     length = (366 if keep else 365) * DAY // axis.step_seconds
     found: list[Cut] = []
     incomplete = 0
@@ -305,7 +305,7 @@ def _merge_steps(values: np.ndarray, settings: config.Reduce) -> np.ndarray:
         return values
     parts = values.reshape(len(values), values.shape[1] // factor, factor, -1)
     merged = parts.sum(axis=2, dtype=np.float64)
-    return float32(merged / factor if settings.method == "mean" else merged)
+    return to_float32(merged / factor if settings.method == "mean" else merged)
 
 
 # --------------------------------------------------------------------------------------------------- left out
@@ -327,7 +327,7 @@ class Scan:
     loads: np.ndarray
 
 
-def _scan(source: Source, pieces: list[Cut], survey: Survey | None = None) -> Scan:
+def _scan_source(source: Source, pieces: list[Cut], survey: Survey | None = None) -> Scan:
     count, channels = len(source.entities), len(source.meta.channels)
     found = Scan(
         np.zeros((count, 3, channels), dtype=bool),
@@ -337,19 +337,19 @@ def _scan(source: Source, pieces: list[Cut], survey: Survey | None = None) -> Sc
         np.zeros((len(pieces), count), np.uint64),
         np.zeros((len(pieces), count)),
     )
-    step = block_rows(source)
+    step = count_block_rows(source)
     spans = [slice(first, min(first + step, count)) for first in range(0, count, step)]
     with open_threads(SCANNERS) as pool:
-        for block in map_ahead(pool, partial(_load, source, pieces), spans, ahead=1):
+        for block in map_ahead(pool, partial(_load_block, source, pieces), spans, ahead=1):
             rows, values = block.rows, block.values
             ranges = find_ranges(values) if survey is None else survey.add(rows.start, values)
-            found.whole[rows] = ranges.unusable(values.shape[1])
+            found.whole[rows] = ranges.find_unusable(values.shape[1])
             for number, piece in enumerate(block.pieces):
                 inside = ranges if piece is values else find_ranges(piece)
-                found.flags[number, rows] = inside.unusable(piece.shape[1])
+                found.flags[number, rows] = inside.find_unusable(piece.shape[1])
                 found.missing[number, rows] = inside.missing.sum(axis=1) / (piece.shape[1] * channels)
                 if found.missing[number, rows].any():
-                    found.inner[number, rows] = _missing_inside(piece)
+                    found.inner[number, rows] = _measure_missing_inside(piece)
             found.digests[:, rows], found.loads[:, rows] = block.digests, block.loads
     return found
 
@@ -365,15 +365,19 @@ class Block:
     loads: list[np.ndarray]
 
 
-def _load(source: Source, cuts: list[Cut], rows: slice) -> Block:
+def _load_block(source: Source, cuts: list[Cut], rows: slice) -> Block:
     values = source.block(rows.start, rows.stop)
     pieces = [cut(values) for cut in cuts]
     return Block(
-        rows, values, pieces, [_digests(piece) for piece in pieces], [_loads(piece) for piece in pieces]
+        rows,
+        values,
+        pieces,
+        [_digest_series(piece) for piece in pieces],
+        [_sum_loads(piece) for piece in pieces],
     )
 
 
-def _missing_inside(values: np.ndarray) -> np.ndarray:
+def _measure_missing_inside(values: np.ndarray) -> np.ndarray:
     """Return the share of missing values between the first and the last reading of each series: [n, L, C] ->
     [n].
     """
@@ -387,7 +391,7 @@ def _missing_inside(values: np.ndarray) -> np.ndarray:
     return many / np.maximum((last - first) * values.shape[2], 1)
 
 
-def _loads(values: np.ndarray) -> np.ndarray:
+def _sum_loads(values: np.ndarray) -> np.ndarray:
     """Return the sum of absolute values of each series, missing ones left out: [n, L, C] -> float64 [n]."""
     sums = np.abs(values).sum(axis=(1, 2), dtype=np.float64)
     gaps = np.flatnonzero(np.isnan(sums))
@@ -395,8 +399,8 @@ def _loads(values: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _digests(values: np.ndarray) -> np.ndarray:
-    """A number for each series that equal ones share, and by any likelihood no others: uint64 [n]."""
+def _digest_series(values: np.ndarray) -> np.ndarray:
+    """Return a number for each series that equal ones share, and by any likelihood no others: uint64 [n]."""
     found = []
     for series in values:
         plain = series + np.float32(0)  # one zero
@@ -407,9 +411,9 @@ def _digests(values: np.ndarray) -> np.ndarray:
     return np.frombuffer(b"".join(found), np.uint64)
 
 
-def unusable(values: np.ndarray) -> np.ndarray:
-    """Which channels hold infinities, no values, or one value alone: [n, L, C] -> [n, 3, C]."""
-    return find_ranges(values).unusable(values.shape[1])
+def find_unusable(values: np.ndarray) -> np.ndarray:
+    """Return which channels hold infinities, no values, or one value alone: [n, L, C] -> [n, 3, C]."""
+    return find_ranges(values).find_unusable(values.shape[1])
 
 
 def _leave_out_unusable(

@@ -45,11 +45,11 @@ class IngestCache:
         path = self.folder / KEY
         return path.exists() and read_json(path) == json.loads(json.dumps(key))
 
-    def done(self, name: str) -> bool:
-        """Whether a part is there and whole: its arrays have their checksums."""
+    def has_part(self, name: str) -> bool:
+        """Return whether a part is there and whole: its arrays have their checksums."""
         try:
             crcs = json.loads((self.folder / f"{name}.json").read_bytes())["crcs"]
-            found = {key: _crc(self.folder / f"{name}.{key}.npy") for key in crcs}
+            found = {key: _compute_crc(self.folder / f"{name}.{key}.npy") for key in crcs}
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return False
         return bool(found == crcs)
@@ -57,9 +57,9 @@ class IngestCache:
     def save(self, name: str, facts: dict[str, Any], **arrays: np.ndarray) -> None:
         """Keep a part: its arrays, then what is to say of it, which marks it whole."""
         for key, array in arrays.items():
-            self._write_whole(f"{name}.{key}.npy", partial(_save, array))
-        crcs = {key: _crc(self.folder / f"{name}.{key}.npy") for key in arrays}
-        self._write_whole(f"{name}.json", partial(_write, json.dumps(facts | {"crcs": crcs}).encode()))
+            self._write_whole(f"{name}.{key}.npy", partial(_save_array, array))
+        crcs = {key: _compute_crc(self.folder / f"{name}.{key}.npy") for key in arrays}
+        self._write_whole(f"{name}.json", partial(_write_json, json.dumps(facts | {"crcs": crcs}).encode()))
 
     def _write_whole(self, name: str, write: Callable[[IO[bytes]], None]) -> None:
         temporary = self.folder / f"{name}.{uuid.uuid4().hex[:8]}.tmp"
@@ -68,22 +68,22 @@ class IngestCache:
                 write(file)
             os.replace(temporary, self.folder / name)
 
-    def facts(self, name: str) -> dict[str, Any]:
+    def read_facts(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = read_json(self.folder / f"{name}.json")
         return found
 
-    def array(self, name: str, key: str) -> np.ndarray:
-        """An array of a part, mapped: only what is touched is read."""
+    def map_array(self, name: str, key: str) -> np.ndarray:
+        """Return an array of a part, mapped: only what is touched is read."""
         path = self.folder / f"{name}.{key}.npy"
         return np.load(path, mmap_mode="r") if path.stat().st_size > 1 << 16 else np.load(path)
 
-    def texts(self, name: str, key: str) -> list[str]:
-        """The texts that `pack_texts` made an array of."""
-        found: list[str] = json.loads(self.array(name, key).tobytes())
+    def read_texts(self, name: str, key: str) -> list[str]:
+        """Return the texts that `pack_texts` made an array of."""
+        found: list[str] = json.loads(self.map_array(name, key).tobytes())
         return found
 
-    def matrix(self, name: str, shape: tuple[int, ...], fill: float) -> np.memmap:
-        """A new array on disk, larger than memory if need be."""
+    def make_matrix(self, name: str, shape: tuple[int, ...], fill: float) -> np.memmap:
+        """Return a new array on disk, larger than memory if need be."""
         path = self.folder / f"{name}.f32"
         rows = max(1, (16 << 20) // (4 * int(np.prod(shape[1:]))))
         block = np.full((min(rows, shape[0]), *shape[1:]), fill, np.float32)
@@ -98,21 +98,21 @@ def pack_texts(texts: list[str]) -> np.ndarray:
     return np.frombuffer(json.dumps(texts, ensure_ascii=False).encode(errors="surrogatepass"), np.uint8)
 
 
-def _crc(path: Path) -> int:
+def _compute_crc(path: Path) -> int:
     return int(google_crc32c.value(path.read_bytes()))
 
 
-def _save(array: np.ndarray, file: IO[bytes]) -> None:
+def _save_array(array: np.ndarray, file: IO[bytes]) -> None:
     np.save(file, array)
 
 
-def _write(content: bytes, file: IO[bytes]) -> None:
+def _write_json(content: bytes, file: IO[bytes]) -> None:
     file.write(content)
 
 
 @contextmanager
 def open_cache_folder(folder: Path | None) -> Iterator[Path]:
-    """`folder`, kept if the process is killed so that the next one goes on, and removed otherwise; or a
+    """Yield `folder`, kept if the process is killed so that the next one goes on, and removed otherwise; or a
     temporary one.
     """
     if folder is None:
@@ -135,15 +135,15 @@ def drop_pages(matrix: np.memmap) -> None:
         matrix._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
-def rows_of(matrix: np.memmap, first: int, last: int) -> np.ndarray:
-    """Rows of an array on disk, read from the file: its pages would otherwise stay in memory."""
+def read_mapped_rows(matrix: np.memmap, first: int, last: int) -> np.ndarray:
+    """Return rows of an array on disk, read from the file: its pages would otherwise stay in memory."""
     size = math.prod(matrix.shape[1:])
     place = first * size * matrix.dtype.itemsize
     found = np.fromfile(str(matrix.filename), matrix.dtype, (last - first) * size, offset=place)
     return found.reshape(last - first, *matrix.shape[1:])
 
 
-def sha256(path: Path, stop: threading.Event | None = None) -> str:
+def hash_file(path: Path, stop: threading.Event | None = None) -> str:
     """Return that of a file's bytes; of those before `stop` is set."""
     found = hashlib.sha256()
     block = memoryview(bytearray(1 << 18))
@@ -159,6 +159,6 @@ def hashing(path: Path) -> Iterator[Future[str]]:
     stop = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
         try:
-            yield pool.submit(sha256, path, stop)
+            yield pool.submit(hash_file, path, stop)
         finally:
             stop.set()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distgan.data.calendar import calendar_features
+from distgan.data.calendar import compute_calendar_features
 from distgan.data.scaling import Attributes, Scaler
 from distgan.data.shuffle import Buffered, Fill, Shuffle, Shuffled
 from distgan.data.store.reader import Readable
@@ -48,15 +48,15 @@ class Batch:
     whole: "Batch | None" = None
 
     def split(self, size: int) -> list["Batch"]:
-        """Micro-batches of `size` series."""
+        """Return micro-batches of `size` series."""
         optional = [name for name in ("attributes", "calendar") if getattr(self, name) is not None]
         names = ["series", "mask", "rows", "sample", *optional]
         parts = zip(*(getattr(self, name).split(size) for name in names), strict=True)
         return [replace(self, **dict(zip(names, part)), whole=self) for part in parts]
 
-    def mean_count(self, count: Callable[["Batch"], Tensor]) -> Tensor:
-        """`count` of the process's part, as a mean over its micro-batches: a sum divided by it (and by its
-        mean over processes) has the mean over micro-batches (and processes) that one large batch would.
+    def average_count(self, count: Callable[["Batch"], Tensor]) -> Tensor:
+        """Return `count` of the process's part, as a mean over its micro-batches: a sum divided by it (and by
+        its mean over processes) has the mean over micro-batches (and processes) that one large batch would.
         """
         return (
             count(self)
@@ -74,7 +74,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Batching:
-    """How series go into batches: `batch_size` over all processes, in an order drawn from `seed`.
+    """The way series go into batches: `batch_size` over all processes, in an order drawn from `seed`.
 
     Attributes:
         buffer_shards: shards in memory at a time, shuffled together; by default all series are permuted.
@@ -140,23 +140,23 @@ class Loader:
         self._sample = np.arange(batching.rank * share, (batching.rank + 1) * share)
         self._order: Shuffle = Shuffled(len(rows), batching.seed)
         if batching.buffer_shards is not None:
-            self._order = Buffered(store.shard_of(self._rows), batching.buffer_shards, batching.seed)
+            self._order = Buffered(store.find_shards(self._rows), batching.buffer_shards, batching.seed)
             store.values.kept = 2 * batching.buffer_shards  # a batch may straddle two fillings
         self._filled: tuple[Fill, ...] = ()
-        self._features = calendar_features(store.whole_axis.times()) if calendar else None
+        self._features = compute_calendar_features(store.whole_axis.list_times()) if calendar else None
 
-    def batches(self, first_step: int = 0) -> Iterator[Batch]:
-        """Batches of steps first_step, first_step + 1, … without end; a thread makes the next two."""
-        return make_ahead(self.batch, first_step)
+    def iterate_batches(self, first_step: int = 0) -> Iterator[Batch]:
+        """Yield the batches of steps first_step, first_step + 1, … without end; a thread makes two ahead."""
+        return make_ahead(self.make_batch, first_step)
 
-    def batch(self, step: int) -> Batch:
-        """This process's part of the batch of `step`: always the same."""
+    def make_batch(self, step: int) -> Batch:
+        """Return this process's part of the batch of `step`: always the same."""
         positions = step * self._batch_size + self._sample
         self._fill_buffer(positions)
         rows = self._order(positions)
         places = self._rows[rows]
-        values = self._store.rows(places)
-        attributes = self._attributes.of(rows, values)
+        values = self._store.read_rows(places)
+        attributes = self._attributes.look_up(rows, values)
         self._scaler.scale(values, attributes, out=values)
         series = torch.from_numpy(values)
         if np.isnan(np.add.reduce(values, axis=None)):  # much cheaper than to look at each value
@@ -168,25 +168,27 @@ class Loader:
             series, mask = series.pin_memory(), mask.pin_memory()
         sample = torch.from_numpy(self._sample.copy())
         known = torch.from_numpy(attributes)
-        return Batch(series, mask, torch.from_numpy(rows), sample, step, known, self._calendar(places))
+        return Batch(
+            series, mask, torch.from_numpy(rows), sample, step, known, self._compute_calendar(places)
+        )
 
-    def _calendar(self, places: np.ndarray) -> Tensor | None:
-        """[B, L, 6]: the features of each series' own stretch of the axis."""
+    def _compute_calendar(self, places: np.ndarray) -> Tensor | None:
+        """Return [B, L, 6]: the features of each series' own stretch of the axis."""
         if self._features is None:
             return None
         stretches = np.lib.stride_tricks.sliding_window_view(self._features, self._store.length, axis=0)
-        return torch.from_numpy(stretches[self._store.starts(places)].transpose(0, 2, 1).copy())
+        return torch.from_numpy(stretches[self._store.find_starts(places)].transpose(0, 2, 1).copy())
 
     def _fill_buffer(self, positions: np.ndarray) -> None:
-        """On a new filling of the buffer give back the shards of the last one, and announce the next."""
+        """Release the shards of the buffer's last filling when a new one starts, and announce the next."""
         if not isinstance(self._order, Buffered):
             return
-        ends = {self._order.fill_at(int(position)) for position in (positions[0], positions[-1])}
+        ends = {self._order.find_fill(int(position)) for position in (positions[0], positions[-1])}
         needed = tuple(sorted(ends))
         if needed == self._filled:
             return
-        upcoming = self._order.after(needed[-1]).shards
+        upcoming = self._order.find_next(needed[-1]).shards
         wanted = {shard for fill in needed for shard in fill.shards}
-        self._store.values.release([shard for shard in self._store.values.held() if shard not in wanted])
+        self._store.values.release([shard for shard in self._store.values.list_held() if shard not in wanted])
         self._store.values.expect([shard for shard in upcoming if shard not in wanted])
         self._filled = needed

@@ -15,7 +15,7 @@ import torch
 from distgan.data.loader import Batch, make_ahead
 from distgan.data.scaling import Scaler
 from distgan.data.store.reader import Readable
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 
 @dataclass
@@ -39,7 +39,7 @@ class OwnerBatch:
         return self.public.sample
 
     def split(self, size: int) -> list["OwnerBatch"]:
-        """Micro-batches of the public part."""
+        """Return micro-batches of the public part."""
         return [replace(self, public=part) for part in self.public.split(size)]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "OwnerBatch":
@@ -49,7 +49,7 @@ class OwnerBatch:
 
 @dataclass(frozen=True)
 class OwnerBatching:
-    """How owners go into batches.
+    """The way owners go into batches.
 
     Attributes:
         batch_size: generated series of the public part, over all processes.
@@ -65,7 +65,7 @@ class OwnerBatching:
     world_size: int = 1
 
 
-def owner_keys(names: Sequence[str]) -> np.ndarray:
+def compute_owner_keys(names: Sequence[str]) -> np.ndarray:
     """Return a number below 2^62 for each owner's id, which depends on it alone: int64 [E]."""
     digests = (
         hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, person=b"distgan owner")
@@ -80,7 +80,7 @@ class OwnerLoader:
     Args:
         rows: [n] places in the store of the training series.
         codes: [n] 0 .. E-1, the owner of each.
-        keys: [E] a number for each owner, see `owner_keys`.
+        keys: [E] a number for each owner, see `compute_owner_keys`.
     """
 
     def __init__(
@@ -100,28 +100,28 @@ class OwnerLoader:
         share = batching.batch_size // batching.world_size
         self._public = np.arange(batching.rank * share, (batching.rank + 1) * share)
 
-    def batches(self, first_step: int = 0) -> Iterator[OwnerBatch]:
-        """Batches of steps first_step, first_step + 1, … without end; a thread makes the next two."""
-        return make_ahead(self.batch, first_step)
+    def iterate_batches(self, first_step: int = 0) -> Iterator[OwnerBatch]:
+        """Yield the batches of steps first_step, first_step + 1, … without end; a thread makes two ahead."""
+        return make_ahead(self.make_batch, first_step)
 
-    def batch(self, step: int) -> OwnerBatch:
-        """This process's part of a step: every `world_size`-th of the owners taken."""
+    def make_batch(self, step: int) -> OwnerBatch:
+        """Return this process's part of a step: every `world_size`-th of the owners taken."""
         chosen = self._batching
         taken = chosen.take(step)[chosen.rank :: chosen.world_size]
-        return OwnerBatch(self.series_of(taken, step), self.public(step), step)
+        return OwnerBatch(self.read_series(taken, step), self.make_public(step), step)
 
-    def series_of(self, owners: np.ndarray, step: int) -> Batch:
+    def read_series(self, owners: np.ndarray, step: int) -> Batch:
         """Read some series of each owner: its own order decides which, and short lists begin again."""
         width = self._batching.series
         rows = np.empty(len(owners) * width, np.int64)
         for place, owner in enumerate(owners):
             own, key = self._own[owner], int(self._keys[owner])
-            order = keyed_generator(self._batching.seed, step, "series of an owner", key).permutation(
+            order = make_keyed_generator(self._batching.seed, step, "series of an owner", key).permutation(
                 len(own)
             )
             rows[place * width : (place + 1) * width] = own[np.resize(order, width)]
-        values = self._store.rows(self._rows[rows])
-        attributes = self._scaler.attributes(values)
+        values = self._store.read_rows(self._rows[rows])
+        attributes = self._scaler.compute_attributes(values)
         self._scaler.scale(values, attributes, out=values)
         series = torch.from_numpy(values)
         mask = torch.isnan(series).logical_not_().to(torch.float32)
@@ -130,7 +130,7 @@ class OwnerLoader:
         known = torch.from_numpy(attributes)
         return Batch(series, mask, torch.from_numpy(rows), torch.from_numpy(sample), step, known)
 
-    def public(self, step: int) -> Batch:
+    def make_public(self, step: int) -> Batch:
         """Return places for generated series: zeros, all measured."""
         shape = (len(self._public), self._store.length, self._store.channels)
         rows, sample = torch.full((shape[0],), -1), torch.from_numpy(self._public.copy())

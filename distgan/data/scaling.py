@@ -17,19 +17,19 @@ from distgan.config.bounds import count_from, count_to, read_decimal
 from distgan.errors import UserError
 
 
-def _sqrt(values: np.ndarray, unit: float) -> np.ndarray:
+def _apply_sqrt(values: np.ndarray, unit: float) -> np.ndarray:
     return np.copysign(np.sqrt(np.abs(values)), values)
 
 
-def _square(values: np.ndarray, unit: float) -> np.ndarray:
+def _apply_square(values: np.ndarray, unit: float) -> np.ndarray:
     return np.copysign(values * values, values)
 
 
-def _log1p(values: np.ndarray, unit: float) -> np.ndarray:
+def _apply_log1p(values: np.ndarray, unit: float) -> np.ndarray:
     return np.copysign(np.log1p(np.abs(values) / np.float32(unit)), values)
 
 
-def _expm1(values: np.ndarray, unit: float) -> np.ndarray:
+def _apply_expm1(values: np.ndarray, unit: float) -> np.ndarray:
     return np.copysign(np.expm1(np.abs(values)) * np.float32(unit), values)
 
 
@@ -40,8 +40,8 @@ def _is_constant(values: np.ndarray, unit: float) -> np.ndarray:
 Transform = Callable[[np.ndarray, float], np.ndarray]
 TRANSFORMS: dict[str, tuple[Transform, Transform]] = {  # odd functions and their inverses
     "none": (_is_constant, _is_constant),
-    "sqrt": (_sqrt, _square),
-    "log1p": (_log1p, _expm1),
+    "sqrt": (_apply_sqrt, _apply_square),
+    "log1p": (_apply_log1p, _apply_expm1),
 }
 
 
@@ -83,8 +83,8 @@ class Scaler:
         """Learn `unit` and `bound` from the training series.
 
         Args:
-            blocks: [n, L, C] each, NaN = missing; walked once or twice, so a list or `store.part(rows)`, not
-                a generator.
+            blocks: [n, L, C] each, NaN = missing; walked once or twice, so a list or
+                `store.select_part(rows)`, not a generator.
             bounds: public limits of the values, which restored series keep.
             owners: a number 0 .. E-1 for the owner of each series, in the order of the blocks; by default
                 each series has its own.
@@ -93,21 +93,28 @@ class Scaler:
         Raises:
             UserError: there are no measured values.
         """
-        assert not isinstance(blocks, Iterator), "blocks are walked twice; pass a list or store.part(rows)"
+        assert not isinstance(blocks, Iterator), (
+            "blocks are walked twice; pass a list or store.select_part(rows)"
+        )
         unit = 1.0
         if settings.transform == "log1p":
-            unit = _typical_size(blocks) if settings.unit is None else settings.unit
+            unit = _compute_typical_size(blocks) if settings.unit is None else settings.unit
         scaler = cls(settings.transform, settings.method, unit, 1.0, None)
         if bounds is not None:
-            scaler = replace(scaler, lower_bound=bounds.lower, upper_bound=bounds.upper)
-            scaler = replace(scaler, integer=bounds.integer, step=bounds.step)
+            scaler = replace(
+                scaler,
+                lower_bound=bounds.lower,
+                upper_bound=bounds.upper,
+                integer=bounds.integer,
+                step=bounds.step,
+            )
         if settings.method == "minmax":
             return scaler
         if settings.bound is not None:
             return replace(scaler, bound=settings.bound)
         largest = []
         for values in blocks:
-            standardised = scaler._standardise_values(values, scaler.attributes(values), None)
+            standardised = scaler._standardise_values(values, scaler.compute_attributes(values), None)
             largest.append(np.nanmax(np.abs(standardised), axis=(1, 2), initial=0.0))
         reached = np.concatenate(largest)
         if not 0 < reached.max(initial=0.0) < np.inf:
@@ -117,11 +124,12 @@ class Scaler:
 
     @property
     def _reach(self) -> float:
-        """What asinh makes of `bound`: 1 on the networks' scale."""
+        """The value of asinh at `bound`: 1 on the networks' scale."""
         return float(np.arcsinh(self.bound))
 
-    def attributes(self, values: np.ndarray) -> np.ndarray:
-        """Location and scale (> 0) of each series, in the transformed domain: [n, L, C] -> float32 [n, C, 2].
+    def compute_attributes(self, values: np.ndarray) -> np.ndarray:
+        """Return the location and scale (> 0) of each series, in the transformed domain: [n, L, C] -> float32
+        [n, C, 2].
 
         A series without values, or without variation, gets scale 1 and so scales to zeros.
         """
@@ -144,8 +152,8 @@ class Scaler:
         return np.stack([location, scale], axis=-1).astype(np.float32)
 
     def scale(self, values: np.ndarray, attributes: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """[n, L, C] in measured units, attributes [n, C, 2] -> float32 [n, L, C], into `out` if given (it
-        may be `values`); NaN stays NaN.
+        """Return [n, L, C] in measured units, attributes [n, C, 2], as float32 [n, L, C], in `out` if given
+        (it may be `values`); NaN stays NaN.
         """
         scaled = self._standardise_values(values, attributes, out)
         if self.method == "standard":
@@ -164,11 +172,11 @@ class Scaler:
         return standardised
 
     def restore(self, scaled: np.ndarray, attributes: np.ndarray) -> np.ndarray:
-        """The inverse of `scale`; then only the bounds clip, and `integer` or `step` rounds."""
+        """Return the inverse of `scale`; then only the bounds clip, and `integer` or `step` rounds."""
         return self.keep_within_bounds(self.restore_unbounded(scaled, attributes))
 
     def restore_unbounded(self, scaled: np.ndarray, attributes: np.ndarray) -> np.ndarray:
-        """The inverse of `scale` alone: [n, L, C], [n, C, 2] -> float32 [n, L, C] in measured units."""
+        """Return the inverse of `scale` alone: [n, L, C], [n, C, 2] -> float32 [n, L, C], measured units."""
         transformed = np.array(scaled, np.float32)
         if self.method == "standard":
             transformed *= np.float32(self._reach)
@@ -183,7 +191,7 @@ class Scaler:
         return self.step if self.step is not None else 1.0 if self.integer else None
 
     def keep_within_bounds(self, values: np.ndarray) -> np.ndarray:
-        """Values in measured units, any shape, as `data.bounds` wants them; NaN stays NaN."""
+        """Return values in measured units, any shape, as `data.bounds` wants them; NaN stays NaN."""
         lower, upper = self.lower_bound, self.upper_bound
         if self.grid_step is not None:
             return round_to_multiples(values, self.grid_step, lower, upper)
@@ -194,7 +202,7 @@ class Scaler:
     def standardise(
         self, shapes: Tensor, mask: Tensor, attributes: Tensor, *, keep_below: bool = False
     ) -> Tensor:
-        """Generated shapes, made what scaled series are by construction: of location 0 and scale 1 where they
+        """Give generated shapes what scaled series have by construction: location 0 and scale 1 where they
         are measured, nowhere beyond the bounds or further out than any training value. So a restored series
         has exactly the location and scale that it was to get, but for what is cut off, and the discriminator
         sees it as it will be released. What is cut keeps its gradient. Scaled training series stay as they
@@ -208,18 +216,18 @@ class Scaler:
         shapes_BLC, mask = shapes.float(), mask.float()
         shapes_BLC = _pass_gradient(shapes_BLC, shapes_BLC.clamp(-1, 1))
         if self.method == "standard":
-            deviations_BLC = _of_unit_spread(torch.sinh(self._reach * shapes_BLC), mask)
+            deviations_BLC = _standardise_shapes(torch.sinh(self._reach * shapes_BLC), mask)
             shapes_BLC = torch.asinh(deviations_BLC) / self._reach
         else:
             shapes_BLC = _fill_shapes(shapes_BLC, mask)
         lower = None if keep_below else self.lower_bound
-        lowest_B1C = self._scaled_bound(lower, -1, attributes.float())[:, None]
-        highest_B1C = self._scaled_bound(self.upper_bound, 1, attributes.float())[:, None]
+        lowest_B1C = self._scale_bound(lower, -1, attributes.float())[:, None]
+        highest_B1C = self._scale_bound(self.upper_bound, 1, attributes.float())[:, None]
         cut_BLC = torch.minimum(torch.maximum(shapes_BLC, lowest_B1C), highest_B1C)
         return _pass_gradient(shapes_BLC, cut_BLC).to(shapes.dtype)
 
-    def _scaled_bound(self, bound: float | None, end: int, attributes: Tensor) -> Tensor:
-        """Where a bound lies on the networks' scale, and `end` without one: (B, C, 2) -> (B, C)."""
+    def _scale_bound(self, bound: float | None, end: int, attributes: Tensor) -> Tensor:
+        """Return where a bound lies on the networks' scale, and `end` without one: (B, C, 2) -> (B, C)."""
         location, scale = attributes.unbind(-1)
         if bound is None:
             return torch.full_like(location, end)
@@ -256,12 +264,12 @@ def round_to_multiples(
 
 
 def _pass_gradient(values: Tensor, changed: Tensor) -> Tensor:
-    """What was changed, with the gradient of what was not."""
+    """Return what was changed, with the gradient of what was not."""
     return values + (changed - values).detach()
 
 
-def _of_unit_spread(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
-    """Mean 0 and deviation 1 over measured places."""
+def _standardise_shapes(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
+    """Return shapes of mean 0 and deviation 1 over measured places."""
     count = mask.sum(1, keepdim=True).clamp(min=1)
     centred = shapes_BLC - (shapes_BLC * mask).sum(1, keepdim=True) / count
     variance = (centred.square() * mask).sum(1, keepdim=True) / count
@@ -269,15 +277,15 @@ def _of_unit_spread(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
 
 
 def _fill_shapes(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
-    """From -1 to 1 over measured places."""
+    """Return shapes from -1 to 1 over measured places."""
     low = torch.where(mask > 0, shapes_BLC, 1).amin(1, keepdim=True)
     high = torch.where(mask > 0, shapes_BLC, -1).amax(1, keepdim=True)
     return (2 * shapes_BLC - low - high) / (high - low).clamp(min=FLAT)
 
 
 def _anonymise_bound(reached: np.ndarray, owners: np.ndarray, least: int) -> float:
-    """The largest |z| that at least `least` owners reach (all, where there are fewer), rounded up to a power
-    of √2: of each series [n], [n] owners -> a number that no single owner decides.
+    """Return the largest |z| that at least `least` owners reach (all, where there are fewer), rounded up to a
+    power of √2: of each series [n], [n] owners -> a number that no single owner decides.
 
     Owners whose series do not vary reach nothing and do not count.
     """
@@ -288,8 +296,8 @@ def _anonymise_bound(reached: np.ndarray, owners: np.ndarray, least: int) -> flo
     return float(2.0 ** (np.ceil(2 * np.log2(shared) - 1e-9) / 2))
 
 
-def _typical_size(blocks: Iterable[np.ndarray]) -> float:
-    """Geometric mean of the sizes of all measured values but zeros."""
+def _compute_typical_size(blocks: Iterable[np.ndarray]) -> float:
+    """Return the geometric mean of the sizes of all measured values but zeros."""
     total, count = 0.0, 0
     for values in blocks:
         sizes = np.abs(values[np.isfinite(values) & (values != 0)])
@@ -301,7 +309,7 @@ def _typical_size(blocks: Iterable[np.ndarray]) -> float:
 
 
 class Attributes:
-    """Levels and spreads of the training series, worked out when a series is first read, and then kept: 8
+    """Locations and scales of the training series, computed when a series is first read, and then kept: 8
     bytes a series and channel, and no pass over the store.
     """
 
@@ -311,11 +319,13 @@ class Attributes:
         self._scaler = scaler
         self._known = np.full((num_series, channels, 2), np.nan, np.float32) if known is None else known
 
-    def of(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """[n, C, 2] of the training series `rows` [n], whose measured values are `values` [n, L, C]."""
+    def look_up(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Return [n, C, 2] of the training series `rows` [n], with measured values `values` [n, L, C]."""
         found = self._known[rows]
         fresh = np.flatnonzero(np.isnan(found[:, 0, 1]))
         if len(fresh):
-            found[fresh] = self._scaler.attributes(values[fresh] if len(fresh) < len(rows) else values)
+            found[fresh] = self._scaler.compute_attributes(
+                values[fresh] if len(fresh) < len(rows) else values
+            )
             self._known[rows[fresh]] = found[fresh]
         return found

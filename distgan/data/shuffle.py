@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 
 class Shuffle(Protocol):
@@ -19,7 +19,7 @@ class Shuffle(Protocol):
 
 
 def _split_by_epoch(positions: np.ndarray, num_series: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """(epoch, which of `positions` lie in it, their places in the epoch)."""
+    """Return (epoch, which of `positions` lie in it, their places in the epoch), for each epoch."""
     epochs, places = np.divmod(positions, num_series)
     return [(epoch, epochs == epoch, places[epochs == epoch]) for epoch in np.unique(epochs).tolist()]
 
@@ -32,14 +32,14 @@ class Shuffled:
         self._permutation = lru_cache(maxsize=2)(self._permute)
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
-        """Places in the infinite order -> index into the training list."""
+        """Return the index into the training list for places in the infinite order."""
         rows = np.empty_like(positions)
         for epoch, chosen, places in _split_by_epoch(positions, self.num_series):
             rows[chosen] = self._permutation(epoch)[places]
         return rows
 
     def _permute(self, epoch: int) -> np.ndarray:
-        return keyed_generator(self._seed, epoch, "order").permutation(self.num_series)
+        return make_keyed_generator(self._seed, epoch, "order").permutation(self.num_series)
 
 
 class Fill(NamedTuple):
@@ -69,11 +69,11 @@ class Buffered:
 
     @property
     def fills(self) -> int:
-        """How often the buffer is filled in an epoch."""
+        """Number of fillings of the buffer in an epoch."""
         return -(-len(self._names) // self._at_once)
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
-        """Places in the infinite order -> index into the training list."""
+        """Return the index into the training list for places in the infinite order."""
         rows = np.empty_like(positions)
         for epoch, chosen, places in _split_by_epoch(positions, self.num_series):
             _, ends = self._plan(epoch)
@@ -86,13 +86,13 @@ class Buffered:
             rows[chosen] = found
         return rows
 
-    def fill_at(self, position: int) -> Fill:
-        """The filling of the buffer that a place in the infinite order belongs to."""
+    def find_fill(self, position: int) -> Fill:
+        """Return the filling of the buffer that a place in the infinite order belongs to."""
         epoch, place = divmod(position, self.num_series)
         return self._fill(epoch, int(np.searchsorted(self._plan(epoch)[1], place, side="right")))
 
-    def after(self, fill: Fill) -> Fill:
-        """The next filling."""
+    def find_next(self, fill: Fill) -> Fill:
+        """Return the next filling."""
         last = fill.number + 1 == self.fills
         return self._fill(fill.epoch + 1, 0) if last else self._fill(fill.epoch, fill.number + 1)
 
@@ -103,8 +103,8 @@ class Buffered:
         return self._plan(epoch)[0][number * self._at_once : (number + 1) * self._at_once]
 
     def _deal(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The shards in this epoch's order, and the place at which each filling ends."""
-        order = keyed_generator(self._seed, epoch, "order of shards").permutation(len(self._names))
+        """Return the shards in this epoch's order, and the place at which each filling ends."""
+        order = make_keyed_generator(self._seed, epoch, "order of shards").permutation(len(self._names))
         firsts = np.arange(0, len(order), self._at_once)
         return order, np.cumsum(np.add.reduceat(self._sizes[order], firsts))
 
@@ -113,5 +113,5 @@ class Buffered:
             self._members[self._ends[shard] - self._sizes[shard] : self._ends[shard]]
             for shard in self._deal_shards(epoch, number)
         ]
-        rng = keyed_generator(self._seed, epoch, "order in the buffer", number)
+        rng = make_keyed_generator(self._seed, epoch, "order in the buffer", number)
         return rng.permutation(np.concatenate(places))

@@ -22,13 +22,13 @@ MOST_SEEDS = 100  # that are tried for one to suggest
 
 @dataclass(frozen=True)
 class Cut:
-    """How the range of hashes is cut: the shares above 0 in order, and where each ends."""
+    """Cut of the range of hashes: the shares above 0 in order, and where each ends."""
 
     shares: dict[str, float]
     ends: list[int]
 
     @classmethod
-    def of(cls, shares: config.Splits, validation: float) -> "Cut":
+    def from_shares(cls, shares: config.Splits, validation: float) -> "Cut":
         """Cut by the three shares, and then the validation owners off the end of the training range."""
         wanted = {name: share for name in SPLITS if (share := getattr(shares, name)) > 0}
         ends = [round(total * RANGE) for total in accumulate(wanted.values())]
@@ -48,7 +48,7 @@ class Cut:
         """Return the splits that have a share and no owner."""
         return [name for name in self.shares if name not in sides]
 
-    def key(self, split: str) -> str:
+    def name_key(self, split: str) -> str:
         """Return the setting of a split's share."""
         return f"data.{split}" if split == VALIDATION else f"data.splits.{split}"
 
@@ -73,7 +73,7 @@ def assign_splits(
         UserError: a split with a share of owners gets none.
     """
     names = sorted(set(owners))
-    cut = Cut.of(shares, validation)
+    cut = Cut.from_shares(shares, validation)
     sides = dict(zip(names, cut.assign(names, seed)))
     empty = cut.find_empty(list(sides.values()))
     if empty:
@@ -95,30 +95,30 @@ def _explain(names: Sequence[str], cut: Cut, seed: int, empty: Sequence[str], su
     if len(names) < len(cut.shares):
         return (
             f"{len(names)} owners of series are too few for the splits {given}: each needs one owner at "
-            f"least; give more series, or set {cut.key(empty[0])} to 0"
+            f"least; give more series, or set {cut.name_key(empty[0])} to 0"
         )
     text = (
         f"none of {len(names)} owners of series falls into {empty[0]} with data.splits {given} and seed "
         f"{seed}: a hash of the owner's id under the seed decides; "
     )
-    better = _best_seed(names, cut) if suggest else None
+    better = _find_best_seed(names, cut) if suggest else None
     if better is None:
-        return text + f"give more series, raise {cut.key(empty[0])}, or set it to 0"
+        return text + f"give more series, raise {cut.name_key(empty[0])}, or set it to 0"
     counts = cut.assign(names, better)
     listed = ", ".join(f"{counts.count(name)} to {name}" for name in cut.shares)
-    return text + f"set seed={better} (which gives {listed}) or raise {cut.key(empty[0])}"
+    return text + f"set seed={better} (which gives {listed}) or raise {cut.name_key(empty[0])}"
 
 
-def _best_seed(names: Sequence[str], cut: Cut) -> int | None:
+def _find_best_seed(names: Sequence[str], cut: Cut) -> int | None:
     """Return the seed of the first `MOST_SEEDS` whose counts are nearest to the shares; None if all leave one
     empty.
     """
 
-    def distance(seed: int) -> float:
+    def measure_distance(seed: int) -> float:
         sides = cut.assign(names, seed)
         if cut.find_empty(sides):
             return float("inf")
         return sum(abs(sides.count(name) - share * len(names)) for name, share in cut.shares.items())
 
-    found = min(range(MOST_SEEDS), key=distance)
-    return None if distance(found) == float("inf") else found
+    found = min(range(MOST_SEEDS), key=measure_distance)
+    return None if measure_distance(found) == float("inf") else found

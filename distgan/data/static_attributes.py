@@ -39,7 +39,7 @@ class StaticAttribute:
     def take(self, rows: np.ndarray) -> "StaticAttribute":
         return replace(self, cells=self.cells[rows])
 
-    def numbers(self) -> np.ndarray:
+    def parse_numbers(self) -> np.ndarray:
         """Return the cells as numbers, NaN where missing: [n] float64."""
         return np.array([float(cell) if cell else math.nan for cell in self.cells], np.float64)
 

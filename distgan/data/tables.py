@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from distgan import config
-from distgan.data.formats.columns import names_of, with_numbers
-from distgan.data.formats.csv_pieces import csv_pieces, read_sample
+from distgan.data.formats.columns import convert_numbers, select_columns
+from distgan.data.formats.csv_pieces import iterate_csv_pieces, read_sample
 from distgan.data.formats.dialect import Dialect, find_dialect
 from distgan.data.formats.layout import Table, find_table
 from distgan.data.formats.long import Long, refuse_unclear_ids
@@ -23,16 +23,16 @@ from distgan.data.formats.marks import (
     Marks,
     Place,
     add_texts,
-    allowed,
-    decide,
+    decide_marks,
     guess,
-    no_evidence,
-    reads_as_number,
-    stacked,
+    is_number,
+    list_marks,
+    make_evidence,
+    stack_columns,
 )
-from distgan.data.formats.parquet_pieces import parquet_pieces, sample_parquet
+from distgan.data.formats.parquet_pieces import list_parquet_pieces, sample_parquet
 from distgan.data.formats.parts import Parsed
-from distgan.data.formats.pieces import Piece, Source, first_line_of, refuse_twice
+from distgan.data.formats.pieces import Piece, Source, refuse_twice, take_first_line
 from distgan.data.formats.rows import Reading, read_rows
 from distgan.data.formats.text import open_as_utf8
 from distgan.data.formats.understood import Understood
@@ -44,13 +44,13 @@ __all__ = [
     "Piece",
     "Sampled",
     "Source",
-    "csv_source",
-    "first_line_of",
-    "parquet_source",
+    "open_table",
+    "open_text_table",
+    "read_csv",
+    "read_parquet",
     "read_table",
     "refuse_twice",
-    "table_of",
-    "text_table",
+    "take_first_line",
 ]
 
 FEW_COLUMNS, FEW_ROWS = 100, 50  # of a sample that show how numbers are written, to begin with
@@ -68,30 +68,30 @@ class Sampled:
     again: Callable[[str], pd.DataFrame] | None = None  # the sample with another decimal mark
 
 
-def csv_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
+def read_csv(path: Path, settings: config.Data, work: IngestCache) -> Source:
     """Return the series of a text table."""
-    return read_table(text_table(path, settings, work.folder), settings, work)
+    return read_table(open_text_table(path, settings, work.folder), settings, work)
 
 
-def text_table(path: Path, settings: config.Data, folder: Path) -> Sampled:
+def open_text_table(path: Path, settings: config.Data, folder: Path) -> Sampled:
     """Return a text table before it is parsed; `folder` is for copies in UTF-8."""
     file, encoding = open_as_utf8(path, settings, folder)
     dialect = find_dialect(path, file, encoding, settings)
     again = partial(read_sample, dialect)
-    return Sampled(path, list(csv_pieces(dialect)), read_sample(dialect), dialect, again=again)
+    return Sampled(path, list(iterate_csv_pieces(dialect)), read_sample(dialect), dialect, again=again)
 
 
-def parquet_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
+def read_parquet(path: Path, settings: config.Data, work: IngestCache) -> Source:
     """Return the series of a Parquet table, read row group by row group."""
-    return read_table(table_of(path, "parquet", settings, work.folder), settings, work)
+    return read_table(open_table(path, "parquet", settings, work.folder), settings, work)
 
 
-def table_of(path: Path, kind: str, settings: config.Data, folder: Path) -> Sampled:
+def open_table(path: Path, kind: str, settings: config.Data, folder: Path) -> Sampled:
     """Return a table, text or parquet, before it is parsed; `folder` is for copies of text in UTF-8."""
     if kind == "parquet":
-        pieces = parquet_pieces(path, folder)
+        pieces = list_parquet_pieces(path, folder)
         return Sampled(path, pieces, sample_parquet(path))
-    return text_table(path, settings, folder)
+    return open_text_table(path, settings, folder)
 
 
 # ---------------------------------------------------------------------------------------------------- parsing
@@ -103,33 +103,33 @@ def read_table(sampled: Sampled, settings: config.Data, work: IngestCache) -> So
     Raises:
         UserError: it cannot be read, or in more than one way; names the place and the setting.
     """
-    base = _first_marks(sampled.sample, settings)
+    base = _guess_marks(sampled.sample, settings)
     sample = sampled.sample
     if base.decimal != "." and sampled.again is not None:
         sample = sampled.again(base.decimal)
-    known = with_numbers(sample)
+    known = convert_numbers(sample)
     table = find_table(sampled.path, known, settings, per_file=sampled.per_file)
     reading = _read_pieces(sampled, Reading(table, settings, base), work)
-    if table.layout == "wide" and settings.layout == "auto" and _times_repeat(sampled.pieces, work):
+    if table.layout == "wide" and settings.layout == "auto" and _has_repeated_times(sampled.pieces, work):
         table = find_table(sampled.path, known, settings, repeats=True)
         reading = _read_pieces(sampled, Reading(table, settings, base), work)
     understood = _describe_understood(sampled, reading, work)
     parsed = Parsed(sampled.path, sampled.pieces, work, reading, understood)
     if not table.by_entity:
-        return Wide(parsed).source()
+        return Wide(parsed).read_source()
     long = Long(parsed)
     if settings.layout == "auto" and not sampled.per_file:
         refuse_unclear_ids(long)
-    return long.source()
+    return long.read_source()
 
 
-def _first_marks(sample: pd.DataFrame, settings: config.Data) -> Marks:
-    """The likeliest way in which the table writes numbers, to begin with."""
-    evidence, ways = no_evidence(), allowed(settings)
-    strings = names_of(sample, pd.api.types.is_string_dtype)[:FEW_COLUMNS]
+def _guess_marks(sample: pd.DataFrame, settings: config.Data) -> Marks:
+    """Return the likeliest way in which the table writes numbers, to begin with."""
+    evidence, ways = make_evidence(), list_marks(settings)
+    strings = select_columns(sample, pd.api.types.is_string_dtype)[:FEW_COLUMNS]
     if strings:
-        cells = stacked(sample.head(FEW_ROWS), strings).dropna()
-        numbers = cells[[reads_as_number(cell) for cell in cells]]
+        cells = stack_columns(sample.head(FEW_ROWS), strings).dropna()
+        numbers = cells[[is_number(cell) for cell in cells]]
         if len(numbers):
             add_texts(
                 evidence, ["sample"], numbers.reset_index(drop=True), ways, settings.thousands == "auto"
@@ -139,21 +139,21 @@ def _first_marks(sample: pd.DataFrame, settings: config.Data) -> Marks:
 
 def _read_pieces(sampled: Sampled, reading: Reading, work: IngestCache) -> Reading:
     """Parse all pieces and keep them, then those again whose numbers are written otherwise than thought."""
-    _parse(sampled, reading, work)
+    _parse_pieces(sampled, reading, work)
     separator = sampled.dialect.separator if sampled.dialect else None
-    found = {piece.name: work.facts(piece.name) for piece in sampled.pieces}
-    places = [Place(piece.file, found[piece.name]["evidence"], piece.line) for piece in sampled.pieces]
-    marks = decide(places, reading.settings, separator)
+    found = {piece.name: work.read_facts(piece.name) for piece in sampled.pieces}
+    places = [Place(piece.file, found[piece.name]["evidence"], piece.find_line) for piece in sampled.pieces]
+    marks = decide_marks(places, reading.settings, separator)
     settled = replace(reading, marks=marks)
-    _parse(sampled, settled, work)
+    _parse_pieces(sampled, settled, work)
     return settled
 
 
-def _key(table: Table) -> str:
+def _make_key(table: Table) -> str:
     return repr(table)
 
 
-def _parse(sampled: Sampled, reading: Reading, work: IngestCache) -> None:
+def _parse_pieces(sampled: Sampled, reading: Reading, work: IngestCache) -> None:
     todo = sampled.pieces
     keep = Keep(reading, work)
     if reading.marks is not None:
@@ -166,41 +166,43 @@ def _parse(sampled: Sampled, reading: Reading, work: IngestCache) -> None:
 
 @dataclass(frozen=True)
 class Keep:
-    """Parses a piece and keeps its part, unless an earlier reading has left it."""
+    """Worker that parses a piece and keeps its part, unless an earlier reading has left it."""
 
     reading: Reading
     work: IngestCache
 
     def is_current(self, piece: Piece) -> bool:
         """Return whether the kept part of a piece was read in this way."""
-        facts, marks = self.work.facts(piece.name), self.reading.marks
-        return facts["table"] == _key(self.reading.table) and (marks is None or facts["marks"] == marks.key)
+        facts, marks = self.work.read_facts(piece.name), self.reading.marks
+        return facts["table"] == _make_key(self.reading.table) and (
+            marks is None or facts["marks"] == marks.key
+        )
 
     def __call__(self, piece: Piece) -> None:
-        there = self.work.done(piece.name)
+        there = self.work.has_part(piece.name)
         if there and self.is_current(piece):
             return
         facts, arrays = read_rows(piece, self.reading)
         if self.reading.marks is not None and there:
-            facts["evidence"] = self.work.facts(piece.name)["evidence"]
+            facts["evidence"] = self.work.read_facts(piece.name)["evidence"]
         for key in ("stamps", "ids"):
             if key in facts:
                 arrays[f"different_{key}"] = pack_texts(facts.pop(key))
-        self.work.save(piece.name, facts | {"table": _key(self.reading.table)}, **arrays)
+        self.work.save(piece.name, facts | {"table": _make_key(self.reading.table)}, **arrays)
 
 
-def _times_repeat(pieces: list[Piece], work: IngestCache) -> bool:
-    """Whether a time stands twice or more as a rule, as in tables of a row a reading."""
+def _has_repeated_times(pieces: list[Piece], work: IngestCache) -> bool:
+    """Return whether a time stands twice or more as a rule, as in tables of a row a reading."""
     rows, different = 0, set[str]()
     for piece in pieces:
-        rows += work.facts(piece.name)["rows"]
-        different.update(work.texts(piece.name, "different_stamps"))
+        rows += work.read_facts(piece.name)["rows"]
+        different.update(work.read_texts(piece.name, "different_stamps"))
     return len(different) < 0.45 * rows
 
 
 def _describe_understood(sampled: Sampled, reading: Reading, work: IngestCache) -> Understood:
     table, dialect, marks = reading.table, sampled.dialect, reading.marks or reading.base
-    facts = [work.facts(piece.name) for piece in sampled.pieces]
+    facts = [work.read_facts(piece.name) for piece in sampled.pieces]
     found = Understood(
         layout=table.layout,
         time_columns=list(table.time),

@@ -42,64 +42,65 @@ class Windows:
 
     @property
     def whole_axis(self) -> Axis:
-        """The times on which `starts` counts."""
+        """The times on which `find_starts` counts."""
         return self.store.meta.axis
 
-    def of(self, rows: np.ndarray) -> np.ndarray:
-        """All windows of some series of the store, series by series: [n] -> [n * per_series]."""
+    def list_windows(self, rows: np.ndarray) -> np.ndarray:
+        """Return all windows of some series of the store, series by series: [n] -> [n * per_series]."""
         return (np.asarray(rows, np.int64)[:, None] * self.per_series + np.arange(self.per_series)).reshape(
             -1
         )
 
-    def series(self, windows: np.ndarray) -> np.ndarray:
-        """The series behind each window."""
+    def find_series(self, windows: np.ndarray) -> np.ndarray:
+        """Return the series behind each window."""
         return np.asarray(windows) // self.per_series
 
-    def starts(self, windows: np.ndarray) -> np.ndarray:
-        """The step of the series at which each window begins."""
+    def find_starts(self, windows: np.ndarray) -> np.ndarray:
+        """Return the step of the series at which each window begins."""
         return np.asarray(windows) % self.per_series * self.stride
 
-    def shard_of(self, windows: np.ndarray) -> np.ndarray:
-        return self.values.shard_of(self.series(windows))
+    def find_shards(self, windows: np.ndarray) -> np.ndarray:
+        return self.values.find_shards(self.find_series(windows))
 
-    def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Windows at `indices` [n] -> float32 [n, length, C]; as `Store.rows`."""
+    def read_rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the windows at `indices` [n] as float32 [n, length, C]; as `Store.read_rows`."""
         indices = np.asarray(indices, np.int64)
-        return self.values.pieces(self.series(indices), self.starts(indices), self.length, out)
+        return self.values.read_pieces(self.find_series(indices), self.find_starts(indices), self.length, out)
 
-    def blocks(self, size: int = 1024) -> Iterator[tuple[int, np.ndarray]]:
+    def iterate_blocks(self, size: int = 1024) -> Iterator[tuple[int, np.ndarray]]:
         for first in range(0, self.num_series, size):
-            yield first, self.rows(np.arange(first, min(first + size, self.num_series)))
+            yield first, self.read_rows(np.arange(first, min(first + size, self.num_series)))
 
-    def part(self, rows: np.ndarray, size: int = 1024) -> Part:
+    def select_part(self, rows: np.ndarray, size: int = 1024) -> Part:
         return Part(self, np.asarray(rows), size)
 
-    def unusable(self, rows: np.ndarray, max_missing: float) -> np.ndarray:
-        """Those windows of the series `rows` with a larger share of missing values, or in which no channel
-        varies, which have no shape to learn from: window numbers, int64. A channel that rests for a while, as
-        rain does, is part of the shape.
+    def find_unusable(self, rows: np.ndarray, max_missing: float) -> np.ndarray:
+        """Return those windows of the series `rows` with a larger share of missing values, or in which no
+        channel varies, which have no shape to learn from: window numbers, int64. A channel that rests for a
+        while, as rain does, is part of the shape.
         """
         found = [np.empty(0, np.int64)]
         firsts = np.arange(self.per_series) * self.stride
         size = max(1, min(64, CHECKED_VALUES // (self.store.length * self.channels)))
         for first in range(0, len(rows), size):
             some = np.asarray(rows[first : first + size])
-            values = self.store.rows_once(some)
-            before = _cumulative_sums(np.isnan(values).sum(axis=2))
+            values = self.store.read_rows_once(some)
+            before = _sum_cumulatively(np.isnan(values).sum(axis=2))
             missing = before[:, firsts + self.length] - before[:, firsts]
-            flat = _is_flat(values, firsts, self.length).all(axis=2)
+            flat = _mark_flat(values, firsts, self.length).all(axis=2)
             bad = (missing > max_missing * self.length * self.channels) | flat
-            found.append(self.of(some).reshape(len(some), -1)[bad])
+            found.append(self.list_windows(some).reshape(len(some), -1)[bad])
         return np.concatenate(found)
 
 
-def _cumulative_sums(counts: np.ndarray) -> np.ndarray:
-    """Of the first 0, 1, … L along axis 1: [n, L, …] -> [n, L + 1, …]."""
+def _sum_cumulatively(counts: np.ndarray) -> np.ndarray:
+    """Return the sums of the first 0, 1, … L along axis 1: [n, L, …] -> [n, L + 1, …]."""
     return np.concatenate([np.zeros_like(counts[:, :1]), np.cumsum(counts, axis=1)], axis=1)
 
 
-def _is_flat(values: np.ndarray, firsts: np.ndarray, length: int) -> np.ndarray:
-    """Whether a channel's measured values within a window are all one, or none: [n, L, C] -> [n, w, C] bool.
+def _mark_flat(values: np.ndarray, firsts: np.ndarray, length: int) -> np.ndarray:
+    """Return whether a channel's measured values within a window are all one, or none: [n, L, C] -> [n, w, C]
+    bool.
 
     A value that differs from the measured one before it is a change; the window's first measured value is
     compared with what lies before the window, and does not count.
@@ -108,7 +109,7 @@ def _is_flat(values: np.ndarray, firsts: np.ndarray, length: int) -> np.ndarray:
     latest = np.maximum.accumulate(np.where(measured, steps, -1), axis=1)
     earlier = np.concatenate([np.full_like(latest[:, :1], -1), latest[:, :-1]], axis=1)
     held = np.take_along_axis(values, np.maximum(earlier, 0), axis=1)
-    changes = _cumulative_sums((measured & (earlier >= 0) & (values != held)).astype(np.int32))
+    changes = _sum_cumulatively((measured & (earlier >= 0) & (values != held)).astype(np.int32))
     coming = np.where(measured, steps, values.shape[1])
     coming = np.minimum.accumulate(coming[:, ::-1], axis=1)[:, ::-1]  # the first measured step from here on
     ends = (firsts + length)[:, None]

@@ -63,7 +63,7 @@ def map_ahead(
 
 @contextmanager
 def open_threads(count: int = THREADS) -> Iterator[ThreadPoolExecutor]:
-    """Threads that are asked for no more work after an error."""
+    """Yield threads that are asked for no more work after an error."""
     pool = ThreadPoolExecutor(count, thread_name_prefix="ingest")
     try:
         yield pool
@@ -73,7 +73,7 @@ def open_threads(count: int = THREADS) -> Iterator[ThreadPoolExecutor]:
 
 @contextmanager
 def open_processes(count: int, what: str) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with the block, at once after an error.
+    """Yield processes that end with the block, at once after an error.
 
     Raises:
         Deserted: one of them was killed.
@@ -107,8 +107,8 @@ def _end_after(parent: int) -> None:
 def run_in_parallel(
     do: Callable[[Part], object], parts: Sequence[Part], what: str, processes: int = 1
 ) -> None:
-    """`do(part)` for every part, a few at a time, in threads, or in several processes, for which `do` and the
-    parts are pickled; the first error by order of parts ends it.
+    """Call `do(part)` for every part, a few at a time, in threads, or in several processes, for which `do`
+    and the parts are pickled; the first error by order of parts ends it.
     """
     pool = open_threads() if processes == 1 else open_processes(processes, what)
     shown = what if processes == 1 else f"{what} in {processes} processes"

@@ -18,7 +18,7 @@ from distgan.errors import UserError
 def mark_repeated(times: np.ndarray, zone: str) -> np.ndarray:
     """Return which local times stand twice on the clock, where it is put back: bool [n]."""
     unique, where = np.unique(times, return_inverse=True)
-    early, late = both_instants(unique, zone)
+    early, late = find_instants(unique, zone)
     return np.asarray(early != late)[where]
 
 
@@ -31,16 +31,16 @@ def mark_skipped(times: np.ndarray, zone: str) -> np.ndarray:
     return np.asarray(found.isna())[where]
 
 
-def both_instants(times: np.ndarray, zone: str) -> tuple[np.ndarray, np.ndarray]:
+def find_instants(times: np.ndarray, zone: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the UTC times that local times may be, the earlier and the later, alike but for repeated hours:
     datetime64[us] [n] each. A skipped time counts as the end of the skipped hour.
     """
     index = pd.DatetimeIndex(times)
-    early, late = (_localize(index, np.full(len(index), first), zone) for first in (True, False))
+    early, late = (_localise(index, np.full(len(index), first), zone) for first in (True, False))
     return early, late
 
 
-def _localize(index: pd.DatetimeIndex, first: np.ndarray, zone: str) -> np.ndarray:
+def _localise(index: pd.DatetimeIndex, first: np.ndarray, zone: str) -> np.ndarray:
     forward: Any = "shift_forward"
     found = index.tz_localize(zone, ambiguous=first, nonexistent=forward)
     return found.tz_convert("UTC").tz_localize(None).to_numpy().astype("M8[us]")
@@ -74,7 +74,7 @@ def mark_second_pass(
         return second, seen
     marks = np.stack([keys[doubtful], times[doubtful].astype("M8[us]").astype(np.int64)], axis=1)
     every = np.concatenate([seen, marks])
-    passes = _passes(every)
+    passes = _find_passes(every)
     second[doubtful] = passes["second"].to_numpy()[len(seen) :]
     bad = doubtful[passes["unclear"].to_numpy()[len(seen) :]].tolist()
     days = passes.loc[passes["second"], ["key", "day", "back"]].groupby(["key", "day"]).max().reset_index()
@@ -92,9 +92,9 @@ def mark_second_pass(
 DAY_US = 86_400_000_000
 
 
-def _passes(rows: np.ndarray) -> pd.DataFrame:
-    """Of keys and times within repeated hours (int64 [n, 2], in file order): whether each is of the second
-    pass, whether the order leaves that unclear, and whether its clock has gone back.
+def _find_passes(rows: np.ndarray) -> pd.DataFrame:
+    """Return for keys and times within repeated hours (int64 [n, 2], in file order): whether each is of the
+    second pass, whether the order leaves that unclear, and whether its clock has gone back.
     """
     table = pd.DataFrame({"key": rows[:, 0], "time": rows[:, 1], "day": rows[:, 1] // DAY_US})
     groups = [table["key"], table["day"]]
@@ -119,7 +119,7 @@ def _select_falling(
     rows = pd.DataFrame({"key": keys, "day": times.astype("M8[us]").astype(np.int64) // DAY_US})
     back = rows.merge(days, "left", ["key", "day"])["back"]
     chosen = np.flatnonzero(back.notna())
-    early, late = both_instants(times[chosen], zone)
+    early, late = find_instants(times[chosen], zone)
     instants = np.where(second[chosen], late, early)
     when = pd.Series(np.where(back.iloc[chosen].astype(bool), instants, times[chosen].astype("M8[us]")))
     steps = when.groupby([rows["key"].to_numpy()[chosen], rows["day"].to_numpy()[chosen]]).diff()
@@ -127,14 +127,16 @@ def _select_falling(
 
 
 @lru_cache
-def _offsets(zone: str, year: int) -> tuple[timedelta, ...]:
-    """The UTC offset at noon of each day of a year."""
+def _list_offsets(zone: str, year: int) -> tuple[timedelta, ...]:
+    """Return the UTC offset at noon of each day of a year."""
     place = zoneinfo.ZoneInfo(zone)
     days = (datetime(year, 1, 1, 12, tzinfo=UTC) + timedelta(days=day) for day in range(365))
     return tuple(day.astimezone(place).utcoffset() or timedelta(0) for day in days)
 
 
-def standard_offset(zone: str, first: np.datetime64, last: np.datetime64) -> tuple[timedelta, str | None]:
+def find_standard_offset(
+    zone: str, first: np.datetime64, last: np.datetime64
+) -> tuple[timedelta, str | None]:
     """Return the UTC offset of the zone's standard time from `first` to `last`, and a note if it changed.
 
     One offset holds for all of the data, so that no hour is missing or stands twice: that of the most years.
@@ -142,7 +144,7 @@ def standard_offset(zone: str, first: np.datetime64, last: np.datetime64) -> tup
     years = range(
         *(int(time.astype("M8[Y]").astype(int)) + 1970 + end for time, end in ((first, 0), (last, 1)))
     )
-    each = {year: min(_offsets(zone, year)) for year in years}
+    each = {year: min(_list_offsets(zone, year)) for year in years}
     counts = list(each.values())
     offset = max(dict.fromkeys(counts), key=counts.count)
     if len(set(counts)) == 1:
@@ -159,7 +161,7 @@ def format_offset(offset: timedelta) -> str:
     return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
 
 
-def abbreviations(zone: str, years: range) -> dict[str, set[timedelta]]:
+def list_abbreviations(zone: str, years: range) -> dict[str, set[timedelta]]:
     """Return the offsets that each abbreviation of the zone (`CET`, `CEST`) stands for in these years."""
     place, found = zoneinfo.ZoneInfo(zone), dict[str, set[timedelta]]()
     for year in years:
@@ -188,7 +190,7 @@ def to_standard_time(
         UserError: a local time does not exist in the zone (a clock put forward skips it).
     """
     first, last = (times.min(), times.max()) if span is None else span
-    offset, _ = standard_offset(zone, first, last)
+    offset, _ = find_standard_offset(zone, first, last)
     pairs = times.astype("M8[us]").astype(np.int64) * 2 + (second & (not utc))
     unique, where = np.unique(pairs, return_inverse=True)
     instants = (unique // 2).astype("M8[us]")
@@ -201,5 +203,5 @@ def to_standard_time(
                 "times are standard time all year or UTC, leave data.timezone out; if the hour is filled in, "
                 "remove it"
             )
-        instants = _localize(pd.DatetimeIndex(instants), unique % 2 == 0, zone)
+        instants = _localise(pd.DatetimeIndex(instants), unique % 2 == 0, zone)
     return (instants + np.timedelta64(offset)).astype("M8[s]")[where]

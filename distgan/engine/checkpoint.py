@@ -35,19 +35,19 @@ TensorFiles = dict[str, dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run needs to go on after `step` updates."""
+    """The state that a run needs to go on after `step` updates."""
 
     step: int
     state: TensorFiles  # file name without its ending -> tensor name -> tensor, on the CPU
     facts: dict[str, Any]
 
 
-def place_of(folder: Path, step: int) -> Path:
-    """The checkpoint of a step in a run's folder of checkpoints."""
+def locate(folder: Path, step: int) -> Path:
+    """Return the path of the checkpoint of a step in a run's folder of checkpoints."""
     return folder / f"step-{step}"
 
 
-def tensor_file(name: str) -> str:
+def name_tensor_file(name: str) -> str:
     return f"{name}.safetensors"
 
 
@@ -75,9 +75,11 @@ def save(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-    target = place_of(folder, step)
+    target = locate(folder, step)
     with whole_folder(target) as temporary:
-        files = {tensor_file(name): _write(temporary, name, state[name]) for name in sorted(state)}
+        files = {
+            name_tensor_file(name): _write_tensors(temporary, name, state[name]) for name in sorted(state)
+        }
         plain = json.loads(json.dumps(dict(facts)))  # as it will be read: text keys, lists
         content = {"format": FORMAT, "step": step, "facts": plain, "files": files}
         (temporary / MANIFEST).write_bytes(_seal_json(content))
@@ -86,8 +88,8 @@ def save(
 
 
 class Writer:
-    """Saves checkpoints one after another; `beside` the training, if that is asked for: from a copy in the
-    CPU's memory, by a thread of its own.
+    """A writer of checkpoints one after another; `beside` the training, if asked for: from a copy in the
+    CPU's memory, by its own thread.
 
     What goes wrong beside the training is raised by the next `save` or `finish`.
     """
@@ -97,7 +99,7 @@ class Writer:
         self.pending: Future[Path] | None = None
 
     def save(self, folder: Path, step: int, state: Mapping[str, Mapping[str, Tensor]], *rest: Any) -> None:
-        """Arguments as of `save` above."""
+        """Write a checkpoint; arguments as of `save` above."""
         self.finish()
         if self.thread is None:
             save(folder, step, state, *rest)
@@ -120,7 +122,8 @@ class Writer:
 
 
 def load_latest(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> Checkpoint | None:
-    """The newest checkpoint that is whole, with the files that are `wanted`; None where there is none at all.
+    """Return the newest checkpoint that is whole, with the files that are `wanted`; None where there is none
+    at all.
 
     A damaged one is named in a warning and the one before it is taken.
 
@@ -128,13 +131,13 @@ def load_latest(folder: Path, wanted: Callable[[str], bool] = lambda name: True)
         UserError: there are checkpoints and all are damaged; training does not start afresh over them.
     """
     problems: list[str] = []
-    for step in sorted(steps(folder), reverse=True):
+    for step in sorted(list_steps(folder), reverse=True):
         try:
-            found = _read(place_of(folder, step), step, wanted)
+            found = _read_checkpoint(locate(folder, step), step, wanted)
         except Exception as error:  # whatever a damaged file makes of a reader
-            problems.append(_reason(error))
+            problems.append(_explain(error))
             log.warning(
-                "checkpoint %s is damaged: %s; trying the one before", place_of(folder, step), problems[-1]
+                "checkpoint %s is damaged: %s; trying the one before", locate(folder, step), problems[-1]
             )
             continue
         return found
@@ -153,33 +156,33 @@ def load(folder: Path, step: int) -> Checkpoint:
         UserError: `folder/step-N` is missing or damaged.
     """
     try:
-        return _read(place_of(folder, step), step)
+        return _read_checkpoint(locate(folder, step), step)
     except Exception as error:
-        raise UserError(f"checkpoint {place_of(folder, step)} is damaged: {_reason(error)}") from error
+        raise UserError(f"checkpoint {locate(folder, step)} is damaged: {_explain(error)}") from error
 
 
-def steps(folder: Path) -> list[int]:
-    """Steps of which a checkpoint stands, whole or not, in order."""
+def list_steps(folder: Path) -> list[int]:
+    """Return the steps that have a checkpoint, whole or not, in order."""
     found = [re.fullmatch(r"step-(\d+)", path.name) for path in folder.glob("step-*")]
     return sorted(int(match[1]) for match in found if match)
 
 
-def _write(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+def _write_tensors(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """Write one file; its size and checksum are of the bytes in memory, whatever a disk makes of them."""
     copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
     content = safetensors.torch.save(copies)
-    (folder / tensor_file(name)).write_bytes(content)
+    (folder / name_tensor_file(name)).write_bytes(content)
     return {"size": len(content), "crc32c": google_crc32c.value(content)}
 
 
 def _seal_json(content: Mapping[str, Any]) -> bytes:
-    """JSON in one fixed form with its own checksum, so that a flip anywhere in it shows."""
+    """Return JSON in one fixed form with its own checksum, so that a flip anywhere in it shows."""
     text = json.dumps(content, sort_keys=True)
     seal = google_crc32c.value(text.encode())
     return (json.dumps({**content, "seal": seal}, sort_keys=True, indent=1) + "\n").encode()
 
 
-def _manifest(folder: Path, step: int) -> dict[str, Any]:
+def _read_manifest(folder: Path, step: int) -> dict[str, Any]:
     """
     Raises:
         Damaged, OSError, ValueError: it is missing, or is not what was written.
@@ -200,8 +203,10 @@ def _manifest(folder: Path, step: int) -> dict[str, Any]:
     return content
 
 
-def _read(folder: Path, step: int, wanted: Callable[[str], bool] = lambda name: True) -> Checkpoint:
-    manifest = _manifest(folder, step)
+def _read_checkpoint(
+    folder: Path, step: int, wanted: Callable[[str], bool] = lambda name: True
+) -> Checkpoint:
+    manifest = _read_manifest(folder, step)
     files = {Path(name).stem: name for name in manifest["files"]}
     state = {
         stem: _read_file(folder, name, manifest["files"][name])
@@ -225,9 +230,9 @@ def _read_file(folder: Path, name: str, facts: Mapping[str, int]) -> dict[str, T
 
 
 def _looks_complete(folder: Path, step: int) -> bool:
-    """Manifest sealed, every file there in its size: what can be known without reading all."""
+    """Return whether the manifest is sealed and every file has its size, without reading all."""
     try:
-        files = _manifest(folder, step)["files"]
+        files = _read_manifest(folder, step)["files"]
         return all((folder / name).stat().st_size == facts["size"] for name, facts in files.items())
     except Exception:
         return False
@@ -236,11 +241,11 @@ def _looks_complete(folder: Path, step: int) -> bool:
 def _purge(folder: Path, saved: int, keep_last: int, keep_every: int) -> None:
     """Keep the newest complete ones. Those beyond `saved` were damaged when this run resumed before them."""
     kept = 0
-    for step in reversed(steps(folder)):
+    for step in reversed(list_steps(folder)):
         if step <= saved and kept < max(2, keep_last):
-            kept += _looks_complete(place_of(folder, step), step)
+            kept += _looks_complete(locate(folder, step), step)
         elif step > saved or not keep_every or step % keep_every:
-            _remove(place_of(folder, step))
+            _remove(locate(folder, step))
 
 
 def _remove(checkpoint: Path) -> None:
@@ -257,7 +262,7 @@ def _sweep(folder: Path) -> None:
         shutil.rmtree(litter, ignore_errors=True)
 
 
-def _reason(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{Path(error.filename).name} is missing"
     return " ".join(str(error).split()) or type(error).__name__

@@ -13,14 +13,14 @@ PATIENCE = 3  # reports in a row
 
 
 class CollapseMonitor:
-    """Warns, each time it sets in, when all generated series are alike or the discriminator has won."""
+    """Monitor that warns, at each onset, that all generated series are alike or the discriminator has won."""
 
     def __init__(self, speaks: bool = True) -> None:
         self.speaks = speaks
         self.rows = {"alike": 0, "decided": 0}
 
-    def look(self, step: int, metrics: Mapping[str, float]) -> list[str]:
-        """Look at one report's means; gives the warnings that are due."""
+    def check(self, step: int, metrics: Mapping[str, float]) -> list[str]:
+        """Check one report's means; return the warnings that are due."""
         found: dict[str, str] = {}
         for name, value in metrics.items():
             if name.endswith("/spread") and value < ALIKE:
@@ -34,9 +34,9 @@ class CollapseMonitor:
                     "the generator learns little; lower train.discriminator_rate or raise "
                     "objective.penalty.weight"
                 )
-        return [self._warn(found[kind]) for kind in self.rows if self._lasts(kind, kind in found)]
+        return [self._warn(found[kind]) for kind in self.rows if self._has_lasted(kind, kind in found)]
 
-    def _lasts(self, kind: str, seen: bool) -> bool:
+    def _has_lasted(self, kind: str, seen: bool) -> bool:
         self.rows[kind] = self.rows[kind] + 1 if seen else 0
         return self.rows[kind] == PATIENCE
 

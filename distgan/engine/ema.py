@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from distgan.parallel.optimized_network import OptimizedNetwork
 
 
-def decay(series_seen: int, batch_size: int, half_life: float, ramp: float = 0.05) -> float:
-    """What the average keeps of itself in an update of `batch_size` series: 0.5 ** (batch_size / half-life).
+def compute_decay(series_seen: int, batch_size: int, half_life: float, ramp: float = 0.05) -> float:
+    """Return the share that the average keeps in an update of `batch_size` series: 0.5 ** (batch_size /
+    half-life).
 
     The half-life, in series, is at most the share `ramp` of the series seen so far, so that early averages
     forget the weights that training started from. A half-life of 0 keeps nothing: the average is the weights.
@@ -33,7 +34,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
-        """average <- decay · average + (1 - decay) · weights; buffers (statistics) are copied."""
+        """Compute average <- decay · average + (1 - decay) · weights; buffers (statistics) are copied."""
         weights = [weight.detach() for weight in self._weights]
         if decay > 0:
             torch._foreach_lerp_(self._average, weights, 1.0 - decay)
@@ -42,7 +43,7 @@ class Average:
         for ours, theirs in zip(self.network.buffers(), self._source.buffers(), strict=True):
             ours.copy_(theirs)
 
-    def state(self) -> dict[str, Tensor]:
+    def collect_state(self) -> dict[str, Tensor]:
         return dict(self.network.state_dict())
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -50,7 +51,7 @@ class Average:
 
 
 class SharedAverage:
-    """The same of a network that processes share out: each keeps the average of its own part.
+    """The average of a network that processes share out: each keeps the average of its own part.
 
     `network` is gathered when asked for, by all processes together, and is whole on rank 0 alone.
     """
@@ -61,14 +62,14 @@ class SharedAverage:
 
     @property
     def network(self) -> nn.Module:
-        return self._optimized.whole(self._average)
+        return self._optimized.gather_network(self._average)
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
         torch._foreach_lerp_(self._average, self._optimized.parts, 1.0 - decay)
 
-    def state(self) -> dict[str, Tensor]:
-        return self._optimized.gather(self._average) | self._optimized.saved_buffers()
+    def collect_state(self) -> dict[str, Tensor]:
+        return self._optimized.gather(self._average) | self._optimized.collect_buffers()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         self._optimized.scatter(state, self._average)

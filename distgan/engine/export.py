@@ -29,7 +29,7 @@ def export(run: Run, out: Path | None = None) -> str:
     found = checkpoint.load_latest(folder, wanted=lambda name: not name.endswith((".optimiser", ".scaler")))
     if found is None:
         raise UserError(
-            f"{folder} holds no checkpoint; run {run.command()}, or wait for its first checkpoint"
+            f"{folder} holds no checkpoint; run {run.format_command()}, or wait for its first checkpoint"
         )
     averaged = {name.removesuffix(AVERAGE): name for name in found.state if name.endswith(AVERAGE)}
     plain = {name: name for name in found.state if not name.endswith(AVERAGE) and name != SELECTED}

@@ -35,7 +35,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Rule:
-    """How the step is chosen.
+    """The rule by which the step is chosen.
 
     Attributes:
         name: of the score, as in `train.select.score`.
@@ -66,8 +66,8 @@ class Selector:
         return find_best(self.evaluations)
 
     @property
-    def finished(self) -> bool:
-        """Whether so many evaluations in a row brought nothing better that training ends."""
+    def is_finished(self) -> bool:
+        """Return whether so many evaluations in a row brought nothing better that training ends."""
         return is_over(self.evaluations, self.rule.patience)
 
     def evaluate(self, step: int, networks: Networks) -> float:
@@ -78,25 +78,25 @@ class Selector:
         sampler = self.rule.sampler(networks)
         begun = time.monotonic()
 
-        def score() -> dict[str, float | None]:
+        def score_main() -> dict[str, float | None]:
             loss = self.rule.score(step, sampler)
             seconds = round(time.monotonic() - begun, 3)
             training = round(begun - self.since, 3)
             return {"loss": loss if math.isfinite(loss) else None, "seconds": seconds, "training": training}
 
-        found: Any = self.parallel.on_main(score)
+        found: Any = self.parallel.run_on_main(score_main)
         self.evaluations.append(Evaluation(step, **found))
         if self.best is not None and self.best.step == step and self.parallel.is_main:
             self.weights = copy_weights(sampler)
         self.since = time.monotonic()
         return math.nan if found["loss"] is None else float(found["loss"])
 
-    def state(self) -> dict[str, dict[str, Tensor]]:
-        """What a checkpoint adds to its files."""
+    def collect_state(self) -> dict[str, dict[str, Tensor]]:
+        """Return the tensors that a checkpoint adds to its files."""
         return {SELECTED: self.weights} if self.weights else {}
 
-    def facts(self) -> dict[str, Any]:
-        """What a checkpoint adds to its facts."""
+    def collect_facts(self) -> dict[str, Any]:
+        """Return what a checkpoint adds to its facts."""
         return {"selection": [asdict(found) for found in self.evaluations]}
 
     def restore(self, facts: Mapping[str, Any], state: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -127,7 +127,7 @@ def is_over(evaluations: Sequence[Evaluation], patience: int) -> bool:
 
 
 def copy_weights(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of all parameters and buffers in CPU memory, by name."""
+    """Return a copy of all parameters and buffers in CPU memory, by name."""
     return {
         name: torch.empty_like(tensor, device="cpu").copy_(tensor.detach())
         for name, tensor in network.state_dict().items()

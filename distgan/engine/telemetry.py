@@ -26,7 +26,7 @@ QUIET = ("gradient_norm", "spread", "accuracy", "loss_scale")  # in the files on
 
 
 class Telemetry:
-    """Collects the values of every step and reports them; only rank 0 writes.
+    """Collector of the values of every step, which it reports; only rank 0 writes.
 
     Args:
         step: updates already done; lines of later steps, of a run that was cut off, are dropped.
@@ -45,19 +45,19 @@ class Telemetry:
         self.trackers: Trackers | None = None
         self.bar: Progress | None = None
         if parallel.is_main:
-            last = _forget_after(run, stage, step)
+            last = _drop_lines_after(run, stage, step)
             self.trackers = Trackers(run, stage, parallel.settings, step=step, last=last)
             self.bar = Progress(stage, steps, "steps", done=step, lines=False).__enter__()
 
     def describe(self, facts: Mapping[str, Any]) -> None:
-        """Tell trackers with what settings is trained: of the networks and losses alone."""
+        """Give the trackers the settings of the training: of the networks and losses alone."""
         if self.trackers is not None:
             tree = facts.get("config", {})
             shared = {name: tree[name] for name in SHARED_SETTINGS if name in tree}
             self.trackers.store_settings(flatten(shared))
 
     @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
+    def measure_time(self, what: str) -> Iterator[None]:
         """Count the time of the block as "data" (waiting for a batch) or "aside" (saving, plots)."""
         begin = time.perf_counter()
         try:
@@ -70,13 +70,13 @@ class Telemetry:
         for name, value in values.items():
             self.values.setdefault(name, []).append(value.detach())
 
-    def stepped(self) -> None:
+    def count_step(self) -> None:
         if self.bar is not None:
             self.bar.advance()
 
     def report(self, step: int) -> dict[str, float]:
-        """Means since the last report over steps and processes, and rates; shown, written and returned."""
-        means = self._means()
+        """Show, write and return the means since the last report over steps and processes, and rates."""
+        means = self._compute_means()
         elapsed = time.perf_counter() - self.since
         data, training = self.seconds["data"], max(elapsed - self.seconds["aside"], 1e-9)
         done = step - self.reported
@@ -85,18 +85,18 @@ class Telemetry:
             **means,
             "series_per_second": done * self.batch_size / training,
             "data_share": data / training,
-            **self._memory(),
+            **self._measure_memory(),
         }
         metrics = self.parallel.share(metrics)  # rank 0's clock, so that all processes report the same
         if self.parallel.is_main:
             self._write(step, metrics)
-            self._show(step, format_line(means, metrics))
+            self._print(step, format_line(means, metrics))
         self.values.clear()
         self.seconds = dict.fromkeys(self.seconds, 0.0)
         self.since, self.reported = time.perf_counter(), step
         return metrics
 
-    def figures(self, step: int, figures: Mapping[str, Any] | None) -> None:
+    def log_figures(self, step: int, figures: Mapping[str, Any] | None) -> None:
         """Send matplotlib figures by name to the trackers."""
         if self.trackers is not None and figures:
             self.trackers.log_figures(step, figures)
@@ -108,13 +108,13 @@ class Telemetry:
         if self.trackers is not None:
             self.trackers.close()
 
-    def _means(self) -> dict[str, float]:
+    def _compute_means(self) -> dict[str, float]:
         if not self.values:
             return {}
         means = torch.stack([torch.stack(values).float().mean() for values in self.values.values()])
-        return dict(zip(self.values, self.parallel.mean(means).tolist(), strict=True))
+        return dict(zip(self.values, self.parallel.average(means).tolist(), strict=True))
 
-    def _memory(self) -> dict[str, float]:
+    def _measure_memory(self) -> dict[str, float]:
         if self.parallel.device.type != "cuda":
             return {}
         return {"peak_memory_gib": torch.cuda.max_memory_allocated(self.parallel.device) / GIB}
@@ -125,14 +125,16 @@ class Telemetry:
         if self.trackers is not None:
             self.trackers.log(step, metrics)
 
-    def _show(self, step: int, text: str) -> None:
+    def _print(self, step: int, text: str) -> None:
         left = f"  {self.bar.left}" if self.bar is not None and self.bar.left else ""
         if self.bar is None or not self.bar.show_figures(text):
             say(f"step {step}/{self.steps}  {text}{left}")
 
 
 def format_line(means: Mapping[str, float], metrics: Mapping[str, float]) -> str:
-    """`d 0.84  g -0.11  1,930 series/s  21.4 GiB  data 3%`; a phase's loss only if it shows nothing else."""
+    """Return `d 0.84  g -0.11  1,930 series/s  21.4 GiB  data 3%`; a phase's loss only if it shows nothing
+    else.
+    """
     shown = []
     for name, value in means.items():
         phase, _, key = name.partition("/")
@@ -164,7 +166,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _forget_after(run: Run, stage: str, step: int) -> int:
+def _drop_lines_after(run: Run, stage: str, step: int) -> int:
     """Drop lines of steps that will be done again, and a last line that a kill tore.
 
     Returns:
@@ -174,14 +176,14 @@ def _forget_after(run: Run, stage: str, step: int) -> int:
     if not path.exists():
         return 0
     old = path.read_bytes()
-    lines = [(raw, _step_of(raw)) for raw in old.splitlines(keepends=True)]
+    lines = [(raw, _parse_step(raw)) for raw in old.splitlines(keepends=True)]
     kept = b"".join(raw for raw, found in lines if found <= step)
     if kept != old:
         write_bytes(path, kept)
     return int(max((found for _, found in lines if math.isfinite(found)), default=0))
 
 
-def _step_of(raw: bytes) -> float:
+def _parse_step(raw: bytes) -> float:
     try:
         return float(json.loads(raw)["step"]) if raw.endswith(b"\n") else math.inf
     except (ValueError, KeyError, TypeError):

@@ -26,8 +26,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 class Batches(Protocol):
     """The loader, as far as the loop knows it: step s always gives the same batch, or this process's part."""
 
-    def batches(self, first_step: int = 0) -> Iterator[Any]:
-        """Endless batches from `first_step` on; a batch has `to(device, non_blocking)` and `step`."""
+    def iterate_batches(self, first_step: int = 0) -> Iterator[Any]:
+        """Yield endless batches from `first_step` on; a batch has `to(device, non_blocking)` and `step`."""
 
 
 def fit(
@@ -52,9 +52,9 @@ def fit(
         UserError: the checkpoints are damaged, of another run, or beyond `schedule.steps`.
     """
     training = Training(objective, optimized_networks, parallel, schedule, job)
-    with parallel.together(), catch_signals() as caught:
+    with parallel.watch_peers(), catch_signals() as caught:
         training.resume()
-        while not training.finished:
+        while not training.is_finished:
             try:
                 telemetry = Telemetry(
                     job.run,
@@ -69,7 +69,7 @@ def fit(
             except SpoiledError as spoiled:
                 training.roll_back(spoiled)
         training.finish_saving()
-        return training.networks()
+        return training.collect_networks()
 
 
 def train_to_end(
@@ -80,13 +80,13 @@ def train_to_end(
     job: Job,
 ) -> None:
     """Train until the end, a signal, or values that stay not finite."""
-    batches = loader.batches(training.step)
+    batches = loader.iterate_batches(training.step)
     try:
-        while not training.finished:
-            with telemetry.timed("data"):
+        while not training.is_finished:
+            with telemetry.measure_time("data"):
                 batch = next(batches).to(training.parallel.device, non_blocking=True)
             telemetry.add(training.advance(batch))
-            telemetry.stepped()
+            telemetry.count_step()
             report_if_due(training, telemetry, job)
             stop_if_asked(training, caught)
     finally:
@@ -97,36 +97,36 @@ def train_to_end(
 
 
 def report_if_due(training: Training, telemetry: Telemetry, job: Job) -> None:
-    """After a step: the line, the pictures and the checkpoint, each when it is due; all at the end."""
-    step, schedule, selecting = training.step, training.schedule, training.selecting
-    saving, reporting = training.due(schedule.checkpoint_every), training.due(schedule.report_every)
+    """Report after a step: the line, the pictures and the checkpoint, each when it is due; all at the end."""
+    step, schedule, selecting = training.step, training.schedule, training.is_selecting
+    saving, reporting = training.is_due(schedule.checkpoint_every), training.is_due(schedule.report_every)
     on_cpu = training.parallel.device.type == "cpu"  # where reading a value costs nothing
     if saving or reporting or selecting or on_cpu:
         training.check_finite()
     if selecting:
-        with telemetry.timed("aside"):
+        with telemetry.measure_time("aside"):
             telemetry.add(training.select())
-        saving, reporting = saving or training.finished, reporting or training.finished
+        saving, reporting = saving or training.is_finished, reporting or training.is_finished
     if reporting:
         metrics = telemetry.report(step)
-        training.watch.look(step, metrics)
+        training.watch.check(step, metrics)
         if job.on_report is not None:
             job.on_report(step, metrics)
-    with telemetry.timed("aside"):
-        if job.on_sample is not None and training.due(schedule.sample_every):
-            telemetry.figures(step, job.on_sample(step, training.networks()))
+    with telemetry.measure_time("aside"):
+        if job.on_sample is not None and training.is_due(schedule.sample_every):
+            telemetry.log_figures(step, job.on_sample(step, training.collect_networks()))
             training.train_mode()
         if saving:
             training.save()
 
 
 def stop_if_asked(training: Training, caught: list[int]) -> None:
-    """All processes stop after the same step, whichever of them the signal reached.
+    """Stop all processes after the same step, whichever of them the signal reached.
 
     Raises:
         Stopped: a signal came.
     """
-    number = training.parallel.largest(caught[0] if caught else 0)
+    number = training.parallel.find_largest(caught[0] if caught else 0)
     if number:
         training.save(always=True)
         training.finish_saving()
@@ -138,7 +138,7 @@ def stop_if_asked(training: Training, caught: list[int]) -> None:
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[list[int]]:
-    """A list that signals are added to while the block runs; a second Ctrl-C interrupts at once."""
+    """Yield a list that signals are added to while the block runs; a second Ctrl-C interrupts at once."""
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

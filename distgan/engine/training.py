@@ -30,7 +30,7 @@ OnSample = Callable[[int, dict[str, nn.Module]], Mapping[str, Any] | None]
 
 @dataclass(frozen=True)
 class Rate:
-    """Of one network's Adam, in one step."""
+    """Learning rate and beta2 of one network's Adam in one step."""
 
     learning_rate: float
     beta2: float
@@ -38,12 +38,13 @@ class Rate:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, how fast and how often. Steps count from 0; `every` counts finished steps; 0 is never.
+    """Length, rates and intervals of a training. Steps count from 0; `every` counts finished steps; 0 is
+    never.
 
     Args:
         batch_size: series per step over all processes.
         rates: for each network, its rate in a step; a network left out keeps its own.
-        decay: what averages keep of themselves in a step (see `ema.decay`).
+        decay: what averages keep of themselves in a step (see `ema.compute_decay`).
         clip: largest gradient norm; 0 does not clip.
         micro_batch: series per process and forward pass, whose gradients add up; 0 is all at once.
         max_skips: steps in a row that may be skipped, for values that are not finite, before a rollback.
@@ -67,7 +68,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained in a run, and who receives its progress.
+    """The subject of a training in a run, and who receives its progress.
 
     Attributes:
         facts: JSON kept in every checkpoint; if it has an "identity" or "inputs", a checkpoint of others is
@@ -94,7 +95,7 @@ class SpoiledError(Exception):
 
 
 def has_idle_cpu(device: torch.device) -> bool:
-    """Whether checkpoints are written beside the training: a CPU that trains has no time to spare."""
+    """Return whether checkpoints are written beside the training: a CPU that trains has no time to spare."""
     return device.type != "cpu"
 
 
@@ -126,12 +127,12 @@ class Training:
         self.selector = job.select
         self.rollbacks = 0
         self.watch = CollapseMonitor(parallel.is_main)
-        self.forget_skips()
+        self.reset_skips()
         self.train_mode()
 
-    def forget_skips(self) -> None:
-        """Counts of skipped steps, kept on the device: in a row up to now, and the longest row with the place
-        where it began (step x phases + phase).
+    def reset_skips(self) -> None:
+        """Reset the counts of skipped steps, kept on the device: in a row up to now, and the longest row with
+        the place where it began (step x phases + phase).
         """
         device = self.parallel.device
         self.row, self.longest = torch.zeros(2, device=device).unbind()
@@ -139,7 +140,7 @@ class Training:
         self.first = torch.zeros((), dtype=torch.float64, device=device)
 
     def advance(self, batch: Any) -> dict[str, Tensor]:
-        """One step: every phase that is due, then the averages. Gives the scalars to show."""
+        """Do one step: every phase that is due, then the averages. Return the scalars to show."""
         step, bad = self.step, torch.zeros((), dtype=torch.bool, device=self.parallel.device)
         assert batch.step == step, f"the loader gave batch {batch.step} at step {step}"
         shown: dict[str, Tensor] = {}
@@ -151,10 +152,10 @@ class Training:
         for name, rate in self.schedule.rates(step).items():
             self.optimized_networks[name].set_rate(slower * rate.learning_rate, rate.beta2)
         for place, phase in enumerate(self.objective.phases):
-            if phase.due(step):
+            if phase.is_due(step):
                 values, norm = self.update(phase, batch)
                 skipped = ~torch.isfinite(norm)
-                self.note(skipped & ~bad, step * len(self.objective.phases) + place)
+                self.note_skip(skipped & ~bad, step * len(self.objective.phases) + place)
                 bad = bad | skipped
                 values = {**values, "gradient_norm": norm, "skipped": skipped.float()}
                 shown |= {f"{phase.name}/{name}": value for name, value in values.items()}
@@ -176,7 +177,9 @@ class Training:
         """Minimise one phase's loss over its network while all others are frozen."""
         for name, optimized in self.optimized_networks.items():
             optimized.require_gradients(name == phase.network)
-        torch.manual_seed(rng.torch_seed(self.seed, self.step, f"phase {phase.name}", self.parallel.rank))
+        torch.manual_seed(
+            rng.derive_torch_seed(self.seed, self.step, f"phase {phase.name}", self.parallel.rank)
+        )
         optimized, size = self.optimized_networks[phase.network], self.schedule.micro_batch
         if phase.gradient is not None:
             values, gradient = phase.gradient(batch)
@@ -185,24 +188,24 @@ class Training:
         losses: Iterable[Mapping[str, Tensor]] = (phase.loss(part) for part in parts)
         if phase.skip is not None:
             losses = list(losses)  # the rule looks at all of them before any gradient
-            if phase.skip(self.global_means(_means(losses))):
+            if phase.skip(self.average_over_processes(_average_micro_batches(losses))):
                 zero = torch.zeros((), device=self.parallel.device)
-                return _means(losses) | {"frozen": zero + 1}, zero
+                return _average_micro_batches(losses) | {"frozen": zero + 1}, zero
         every: list[Mapping[str, Tensor]] = []
         for values in losses:
             optimized.backward(values["loss"] / len(parts) if len(parts) > 1 else values["loss"])
             every.append({name: value.detach() for name, value in values.items()})
         norm = optimized.step(self.schedule.clip)
         frozen = {} if phase.skip is None else {"frozen": torch.zeros_like(norm)}
-        return _means(every) | frozen | optimized.figures(), norm
+        return _average_micro_batches(every) | frozen | optimized.collect_figures(), norm
 
-    def global_means(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """The scalars' means over processes, read from the device."""
-        means = self.parallel.mean(torch.stack([value.detach().float() for value in values.values()]))
+    def average_over_processes(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return the scalars' means over processes, read from the device."""
+        means = self.parallel.average(torch.stack([value.detach().float() for value in values.values()]))
         return dict(zip(values, means.tolist(), strict=True))
 
-    def note(self, skipped: Tensor, place: int) -> None:
-        """Where a row of skipped steps begins."""
+    def note_skip(self, skipped: Tensor, place: int) -> None:
+        """Note where a row of skipped steps begins."""
         self.began = torch.where(skipped & (self.row == 0), float(place), self.began)
 
     def check_finite(self) -> None:
@@ -221,7 +224,7 @@ class Training:
             Diverged: that was done often enough, or there is no checkpoint.
         """
         self.finish_saving()
-        good, times = checkpoint.steps(self.folder), self.schedule.max_rollbacks
+        good, times = checkpoint.list_steps(self.folder), self.schedule.max_rollbacks
         if not good or self.rollbacks >= times:
             why = f"{self.rollbacks} rollbacks did not help" if good else "no checkpoint was saved before"
             raise Diverged(
@@ -229,9 +232,9 @@ class Training:
                 "lower the learning rate or set train.clip, in a new run_dir"
             ) from None
         rollbacks = self.rollbacks + 1
-        self.parallel.on_main(lambda: write_json(self.folder / ROLLBACKS, {"rollbacks": rollbacks}))
+        self.parallel.run_on_main(lambda: write_json(self.folder / ROLLBACKS, {"rollbacks": rollbacks}))
         self.resume()
-        self.forget_skips()
+        self.reset_skips()
         if self.parallel.is_main:
             log.warning(
                 "%s; back to step %d at %g x the learning rates (rollback %d of %d)",
@@ -242,31 +245,33 @@ class Training:
                 times,
             )
 
-    def due(self, every: int) -> bool:
-        """Whether the step just finished is the last, or one of each `every`."""
-        return self.finished or (every > 0 and self.step % every == 0)
+    def is_due(self, every: int) -> bool:
+        """Return whether the step just finished is the last, or one of each `every`."""
+        return self.is_finished or (every > 0 and self.step % every == 0)
 
     @property
-    def finished(self) -> bool:
-        """Whether no step is left, or the validation score has not improved for long enough."""
-        return self.step >= self.schedule.steps or (self.selector is not None and self.selector.finished)
+    def is_finished(self) -> bool:
+        """Return whether no step is left, or the validation score has not improved for long enough."""
+        return self.step >= self.schedule.steps or (self.selector is not None and self.selector.is_finished)
 
     @property
-    def selecting(self) -> bool:
-        """Whether the step just finished is to be scored."""
+    def is_selecting(self) -> bool:
+        """Return whether the step just finished is to be scored."""
         return self.selector is not None and self.step % self.selector.rule.every == 0
 
     def select(self) -> dict[str, Tensor]:
-        """Score what would be kept at this step; gives the scalar to show."""
+        """Score the weights that would be kept at this step; return the scalar to show."""
         assert self.selector is not None
-        loss = self.selector.evaluate(self.step, self.networks())
+        loss = self.selector.evaluate(self.step, self.collect_networks())
         self.train_mode()
         return {f"validation/{self.selector.rule.name}": torch.tensor(loss, device=self.parallel.device)}
 
-    def networks(self) -> dict[str, nn.Module]:
-        """What to sample from, in evaluation mode."""
+    def collect_networks(self) -> dict[str, nn.Module]:
+        """Return the networks to sample from, in evaluation mode."""
         plain = {
-            n: optimized.whole() for n, optimized in self.optimized_networks.items() if n not in self.averages
+            n: optimized.gather_network()
+            for n, optimized in self.optimized_networks.items()
+            if n not in self.averages
         }
         averaged = {name: average.network for name, average in self.averages.items()}
         return {name: network.eval() for name, network in (plain | averaged).items()}
@@ -275,25 +280,25 @@ class Training:
         for optimized in self.optimized_networks.values():
             optimized.plain.train()
 
-    def state(self) -> checkpoint.TensorFiles:
-        """`generator` (weights as the network's state_dict), `generator.optimiser`, `generator.average`, …"""
+    def collect_state(self) -> checkpoint.TensorFiles:
+        """Return `generator` (weights as a state_dict), `generator.optimiser`, `generator.average`, …"""
         files: checkpoint.TensorFiles = {}
         for name, optimized in self.optimized_networks.items():
-            state = optimized.state()
+            state = optimized.collect_state()
             files |= {name: state["weights"], f"{name}.optimiser": state["optimiser"]}
             if "scaler" in state:
                 files[f"{name}.scaler"] = state["scaler"]
-        files |= {f"{name}.average": average.state() for name, average in self.averages.items()}
-        return files if self.selector is None else files | self.selector.state()
+        files |= {f"{name}.average": average.collect_state() for name, average in self.averages.items()}
+        return files if self.selector is None else files | self.selector.collect_state()
 
     def save(self, always: bool = False) -> None:
-        """One checkpoint for all processes, unless this step has one, or is in trouble and not `always`."""
+        """Save one checkpoint for all processes, unless this step has one or, not `always`, is in trouble."""
         if self.saved == self.step:
             return
         if (
             not always
             and 0 < float(self.row) < self.step < self.schedule.steps
-            and checkpoint.steps(self.folder)
+            and checkpoint.list_steps(self.folder)
         ):
             return  # in trouble: what was saved before it is worth more
         facts = self.facts | {
@@ -303,9 +308,9 @@ class Training:
             "torch": torch.__version__,
         }
         if self.selector is not None:
-            facts |= self.selector.facts()
-        state = self.state()
-        self.parallel.on_main(
+            facts |= self.selector.collect_facts()
+        state = self.collect_state()
+        self.parallel.run_on_main(
             lambda: self.writer.save(
                 self.folder, self.step, state, facts, self.schedule.keep_last, self.schedule.keep_every
             )
@@ -313,8 +318,8 @@ class Training:
         self.saved = self.step
 
     def finish_saving(self) -> None:
-        """What was saved is on the disk, or an error on all processes."""
-        self.parallel.on_main(self.writer.finish)
+        """Wait until what was saved is on the disk, or raise its error on all processes."""
+        self.parallel.run_on_main(self.writer.finish)
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, if there is any.
@@ -322,26 +327,30 @@ class Training:
         Raises:
             UserError: all are damaged, or the newest is of another run or beyond the last step.
         """
-        found = checkpoint.load_latest(self.folder) if self.parallel.world_size == 1 else self.agreed()
+        found = (
+            checkpoint.load_latest(self.folder)
+            if self.parallel.world_size == 1
+            else self.find_common_checkpoint()
+        )
         if found is not None:
-            self.take(found)
+            self.load(found)
             path = self.folder / ROLLBACKS
             self.rollbacks = read_record(path, "rollbacks")["rollbacks"] if path.exists() else 0
 
-    def agreed(self) -> checkpoint.Checkpoint | None:
-        """Rank 0 finds the newest whole checkpoint; the others read and verify the same one."""
+    def find_common_checkpoint(self) -> checkpoint.Checkpoint | None:
+        """Return the newest whole checkpoint that rank 0 finds; the others read and verify the same one."""
         found: list[checkpoint.Checkpoint | None] = []
 
-        def choose() -> int | None:
+        def choose_step() -> int | None:
             found.append(checkpoint.load_latest(self.folder))
             return None if found[0] is None else found[0].step
 
-        step = self.parallel.on_main(choose)
+        step = self.parallel.run_on_main(choose_step)
         if self.parallel.is_main:
             return found[0]
         return None if step is None else checkpoint.load(self.folder, step)
 
-    def take(self, saved: checkpoint.Checkpoint) -> None:
+    def load(self, saved: checkpoint.Checkpoint) -> None:
         ours, theirs = self.facts.get("identity"), saved.facts.get("identity")
         if ours is not None and theirs is not None and ours != theirs:
             raise UserError(
@@ -375,6 +384,6 @@ class Training:
             self.selector.restore(saved.facts, saved.state)
 
 
-def _means(every: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Of each scalar over micro-batches, without its gradient."""
+def _average_micro_batches(every: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of each scalar over micro-batches, without its gradient."""
     return {name: torch.stack([values[name].detach() for values in every]).mean(0) for name in every[0]}

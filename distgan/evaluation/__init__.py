@@ -1,1 +1,1 @@
-"""How good the synthetic series are: scores beside their floors, pictures, and the report."""
+"""The quality of synthetic series: scores beside their baselines, pictures, and the report."""

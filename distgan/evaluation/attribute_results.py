@@ -1,10 +1,10 @@
-"""What a comparison by attribute finds, as types: a part of the report (`results.Report`)."""
+"""The types of a comparison by attribute: a part of the report (`results.Report`)."""
 
 from distgan.evaluation.typed_json import JsonResult
 
 
 class Recovery(JsonResult):
-    """How well a classifier finds an attribute: trained on real series and tested on held-out and on
+    """The accuracy of a classifier of an attribute: trained on real series and tested on held-out and on
     synthetic ones, and trained on synthetic series and tested on held-out ones; `errors` are standard errors.
     """
 
@@ -37,8 +37,8 @@ class AttributeValueResult(JsonResult):
 
 
 class AttributeResult(JsonResult):
-    """One attribute: its values above the minimum group size, of a number the means; shares of the series of
-    which it is known; and how well a classifier finds it.
+    """One attribute: its values above the minimum group size; for a number, the means; shares of the series
+    with a known value; and how well a classifier finds it.
     """
 
     name: str

@@ -1,4 +1,5 @@
-"""What every table prints beside a model: copies, the mean, shuffles, and generators without a network.
+"""The baselines that every table prints beside a model: copies, the mean, shuffles, and generators without a
+network.
 
 All are made from training series alone. Shapes: n series, L steps, C channels.
 """
@@ -24,7 +25,7 @@ from distgan.evaluation.report.verdict import (
     TEMPLATE_AR,
 )
 from distgan.models import classical
-from distgan.rng import keyed_generator, keyed_normal
+from distgan.rng import draw_keyed_normal, make_keyed_generator
 
 NOISE = 0.05  # of the noisy copier, in spreads of each series
 FITTED_SERIES = 1000  # that a classical generator is fitted to, at most
@@ -43,7 +44,8 @@ CLASSICAL = {
 def make_baselines(
     train: Array, count: int, steps_per_day: float, seed: int
 ) -> dict[str, Callable[[], Array]]:
-    """What makes the series of each floor, by row: train [n, L, C] -> [n or count, L, C] each.
+    """Return the functions that make the series of each baseline, by row: train [n, L, C] -> [n or count, L,
+    C] each.
 
     Rows that the data have no room for are left out: days to shuffle, enough series to fit to.
     """
@@ -51,34 +53,34 @@ def make_baselines(
     rows: dict[str, Callable[[], Array]] = {
         COPIER: lambda: train,
         NOISY_COPIER: lambda: add_noise(train, seed),
-        MEAN_CURVE: lambda: np.repeat(mean_curve(train)[None], count, axis=0),
+        MEAN_CURVE: lambda: np.repeat(compute_mean_curve(train)[None], count, axis=0),
         SHUFFLED: lambda: shuffle_blocks(train, 1, seed),
     }
     if 2 <= day <= train.shape[1] // 2:
         rows[SHUFFLED_DAYS] = lambda: shuffle_blocks(train, day, seed)
     if len(train) >= FEWEST_FITTED:
-        rows |= {name: _fit_classical(name, train, count, seed) for name in CLASSICAL}
+        rows |= {name: _make_classical(name, train, count, seed) for name in CLASSICAL}
     return rows
 
 
 def add_noise(train: Array, seed: int) -> Array:
-    noise = keyed_generator(seed, 0, "floor noise").standard_normal(train.shape, dtype=np.float32)
+    noise = make_keyed_generator(seed, 0, "floor noise").standard_normal(train.shape, dtype=np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a channel that is missing throughout stays missing
         spread = np.nanstd(train, axis=1, keepdims=True)
     return np.asarray(train + NOISE * spread * noise, dtype=np.float32)
 
 
-def mean_curve(train: Array) -> Array:
-    """[n, L, C] -> [L, C]; a step that is missing everywhere stays missing."""
+def compute_mean_curve(train: Array) -> Array:
+    """Return [n, L, C] -> [L, C]; a step that is missing everywhere stays missing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.asarray(np.nanmean(train, axis=0, dtype=np.float64), dtype=np.float32)
 
 
 def shuffle_blocks(train: Array, block: int, seed: int) -> Array:
-    """Every series in blocks of so many steps, in random order; what is left at the end stays there."""
-    rng = keyed_generator(seed, 0, f"floor shuffled {block}")
+    """Shuffle every series in blocks of so many steps; the remainder at the end stays in place."""
+    rng = make_keyed_generator(seed, 0, f"floor shuffled {block}")
     blocks = train.shape[1] // block
     order = np.arange(train.shape[1])
     result = np.empty_like(train)
@@ -88,23 +90,25 @@ def shuffle_blocks(train: Array, block: int, seed: int) -> Array:
     return result
 
 
-def _fit_classical(name: str, train: Array, count: int, seed: int) -> Callable[[], Array]:
-    """Draws `count` series from the classical generator of that name; at least 0 if training values are."""
+def _make_classical(name: str, train: Array, count: int, seed: int) -> Callable[[], Array]:
+    """Return a function that draws `count` series from the classical generator of that name; at least 0 if
+    training values are.
+    """
 
-    def make() -> Array:
+    def draw() -> Array:
         _, length, channels = train.shape
         family, settings = CLASSICAL[name]
         generator = family(length, channels, settings)
-        chosen = keyed_generator(seed, 0, "floor fitted").permutation(len(train))[:FITTED_SERIES]
+        chosen = make_keyed_generator(seed, 0, "floor fitted").permutation(len(train))[:FITTED_SERIES]
         series = torch.from_numpy(np.asarray(train[np.sort(chosen)], dtype=np.float32))
         generator.fit(series.nan_to_num(0), (~series.isnan()).float(), seed)
         parts = []
         for start in range(0, count, AT_ONCE):
             places = torch.arange(start, min(start + AT_ONCE, count))
-            noise = keyed_normal(seed, 0, f"floor {name}", places, (generator.noise_dim,))
+            noise = draw_keyed_normal(seed, 0, f"floor {name}", places, (generator.noise_dim,))
             with torch.inference_mode():
                 parts.append(generator(noise, torch.zeros(len(places), 0)).numpy())
         made = np.concatenate(parts)
         return np.maximum(made, 0) if np.nanmin(train) >= 0 else made
 
-    return make
+    return draw

@@ -1,4 +1,5 @@
-"""Comparisons of one set of series with another, as types: a difference with its interval, and what it means.
+"""The types of comparisons of one set of series with another: a difference with its interval, and its
+meaning.
 
 One vocabulary holds for every page, file and terminal (`WORDS`): the same key has the same words and the same
 tone, from which the colour follows.
@@ -14,7 +15,7 @@ Standing = Literal["real", "between", "baseline", "few"]
 
 
 class Wording(NamedTuple):
-    """How a verdict is written: its words, its tone, and what it means."""
+    """The wording of a verdict: its words, its tone, and its meaning."""
 
     text: str
     tone: Tone
@@ -94,12 +95,12 @@ class RowComparison(JsonResult):
     ratio: Difference | None
     scores: dict[str, Difference]
 
-    def names(self, verdict: Comparison) -> list[str]:
+    def list_names(self, verdict: Comparison) -> list[str]:
         """Return the scores with this verdict."""
         return [name for name, difference in self.scores.items() if difference.verdict == verdict]
 
 
-class Paired(JsonResult):
+class PairedComparisons(JsonResult):
     """All comparisons of a table.
 
     Attributes:

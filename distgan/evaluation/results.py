@@ -1,4 +1,4 @@
-"""What an evaluation finds, as types: the table of scores, utility, classification, attacks, the report.
+"""The types of evaluation results: the table of scores, utility, classification, attacks, the report.
 
 Each is a pydantic model, frozen and strict about unknown keys; `to_json` gives the content of its file, in
 which numbers that do not exist are null. `Report.from_json` reads a report back.
@@ -27,7 +27,7 @@ from pydantic import Field, ValidationError
 
 from distgan.errors import UserError
 from distgan.evaluation.attribute_results import ByAttribute
-from distgan.evaluation.comparisons import Difference, OverallScore, Paired, Standing, Tone
+from distgan.evaluation.comparisons import Difference, OverallScore, PairedComparisons, Standing, Tone
 from distgan.evaluation.metrics.loads import LoadFigures
 from distgan.evaluation.metrics.plain import PlainStatistics
 from distgan.evaluation.metrics.two_sample_table import TwoSampleTests
@@ -44,7 +44,7 @@ Scores = dict[str, float | None]  # by name of the score; None where one does no
 
 
 class Sentence(JsonResult):
-    """A finding in plain words; `topic` says what it is about, where that matters."""
+    """A finding in plain words; `topic` names its subject, where that matters."""
 
     tone: Tone
     text: str
@@ -52,7 +52,7 @@ class Sentence(JsonResult):
 
 
 class ScoreMeaning(JsonResult):
-    """What a score is: a column of the table. `better` says in which direction."""
+    """The meaning of a score: a column of the table. `better` gives the direction."""
 
     name: str
     title: str
@@ -103,7 +103,7 @@ class Measurements(JsonResult):
     scores: list[ScoreMeaning]
     rows: list[Row]
     lags: dict[str, list[int]]
-    paired: Paired
+    paired: PairedComparisons
 
     @property
     def by_name(self) -> dict[str, Row]:
@@ -136,7 +136,7 @@ class Interval(JsonResult):
 
 
 class UtilityRow(Interval):
-    """The error of a forecaster, by what it was trained on."""
+    """The error of a forecaster, by its training set."""
 
     name: str
     meaning: str
@@ -150,8 +150,8 @@ class UtilityCounts(JsonResult):
 
 
 class UtilityErrors(JsonResult):
-    """Errors on held-out series by what the forecaster was trained on, in the naive forecast's error; `gaps`
-    are paired differences of rows.
+    """Errors on held-out series by training set of the forecaster, in the naive forecast's error; `gaps` are
+    paired differences of rows.
     """
 
     task: str
@@ -176,7 +176,7 @@ class ClassifiedSeries(JsonResult):
 
 
 class Classification(JsonResult):
-    """Accuracy by what the classifier was trained on; `gain` is what synthetic series add to real ones."""
+    """Accuracy by training set of the classifier; `gain` is what synthetic series add to real ones."""
 
     labels: list[str]
     series: ClassifiedSeries
@@ -201,14 +201,14 @@ class Figure(JsonResult):
 
 
 class AttackGroup(Figure):
-    """An attack on those of one exposure."""
+    """An attack on the owners of one exposure."""
 
     name: str
 
 
 class AttackResult(Figure):
-    """A line of the battery's result. The note leaves with a release; the detail may say what was found in
-    few people, and stays with the run.
+    """A line of the battery's result. The note leaves with a release; the detail may describe findings in few
+    people, and stays with the run.
     """
 
     id: str
@@ -223,8 +223,8 @@ class AttackResult(Figure):
 
 
 class Evidence(JsonResult):
-    """How many were compared, and how many of each side are needed; of the `released` series, where they are
-    more, `synthetic` were compared by the attacks that use a sample.
+    """The numbers compared, and the numbers of each side that are needed; of the `released` series, where
+    they are more, `synthetic` were compared by the attacks that use a sample.
     """
 
     members: int
@@ -235,9 +235,9 @@ class Evidence(JsonResult):
 
 
 class PrivacyResult(JsonResult):
-    """All attacks together: those with a limit, `others` without one or not tried, and what can be said;
-    `sample` says in words which series were attacked, where they are not all; `proof` what is proved of them,
-    if they are private end to end.
+    """All attacks together: those with a limit, `others` without one or not tried, and the conclusion;
+    `sample` describes the attacked series, where they are not all; `proof` what is proved of them, if they
+    are private end to end.
     """
 
     version: str = Field(default=PRIVACY_SCHEMA, alias="schema")
@@ -252,9 +252,8 @@ class PrivacyResult(JsonResult):
 
 
 class AttackedCounts(JsonResult):
-    """Of the series that were attacked: those to leave, of earlier attempts, of the generator's sample; how
-    many of earlier attempts could not be taken; and how many of the first two each attack but P1 used, where
-    these were not all.
+    """Numbers of attacked series: those to leave, of earlier attempts, of the generator's sample; how many of
+    earlier attempts could not be taken; and how many of the first two each attack but P1 used.
     """
 
     candidate: int
@@ -271,7 +270,7 @@ class ReleasePrivacy(PrivacyResult):
 
 
 class CheckResult(JsonResult):
-    """Whether a promise holds; if not, why; and what was verified, a line each."""
+    """The result of checking a promise: why it does not hold, if so; and what was verified, a line each."""
 
     name: str
     holds: bool
@@ -301,7 +300,7 @@ class Verdict(JsonResult):
 
 @dataclass(frozen=True)
 class Split:
-    """How many series, entities and owners a split holds."""
+    """Numbers of series, entities and owners in a split."""
 
     series: int
     entities: int
@@ -325,8 +324,8 @@ class Groups:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was done, in numbers. Free text (`source`, `credit`, …) comes from the data's provenance; no field
-    has a place for an entity's id: counts, sizes and settings only.
+    """The facts of a run, in numbers. Free text (`source`, `credit`, …) comes from the data's provenance; no
+    field has a place for an entity's id: counts, sizes and settings only.
 
     Attributes:
         windows: split -> number of windows that its series were cut into; empty where whole series are used.
@@ -365,7 +364,9 @@ class Facts:
 
 
 class Findings(JsonResult):
-    """All that is found about a set of synthetic series; None where it was not asked or cannot be."""
+    """All findings about a set of synthetic series; None where one was not asked for or cannot be
+    computed.
+    """
 
     fidelity: ScoreTable
     tests: TwoSampleTests | None = None
@@ -377,7 +378,7 @@ class Findings(JsonResult):
 
 
 class Answer(JsonResult):
-    """Of one of the two questions of a data owner; `verdict` is a key of `comparisons.WORDS`."""
+    """The answer to one of the two questions of a data owner; `verdict` is a key of `comparisons.WORDS`."""
 
     question: str
     verdict: str
@@ -423,7 +424,8 @@ class Report(Findings):
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], name: str) -> Self:
-        """
+        """Read a report.
+
         Args:
             name: of the report, for a message.
 

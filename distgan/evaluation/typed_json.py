@@ -8,18 +8,18 @@ from pydantic import BaseModel, ConfigDict
 
 
 class JsonResult(BaseModel):
-    """What was found; it is never changed, only copied with other fields (`model_copy`)."""
+    """An immutable result; `model_copy` returns a copy with other fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     def to_json(self) -> dict[str, Any]:
-        """The content of the JSON file."""
+        """Return the content of the JSON file."""
         content: dict[str, Any] = make_json_ready(self.model_dump(by_alias=True))
         return content
 
 
 def make_json_ready(content: Any) -> Any:
-    """The same content ready for JSON: NaN and infinities become None, numpy's numbers plain ones."""
+    """Make content ready for JSON: NaN and infinities become None, numpy's numbers plain ones."""
     if isinstance(content, Mapping):
         return {str(key): make_json_ready(value) for key, value in content.items()}
     if hasattr(content, "tolist"):

@@ -19,15 +19,15 @@ from distgan.objectives.owner_games import OwnerGame
 
 def find_module(settings: config.Config) -> ModuleType:
     """Return the module with the networks and the game of the family that `model` names."""
-    return import_module(type(settings.model).module_name())
+    return import_module(type(settings.model).find_module_name())
 
 
 def build(settings: config.Config, length: int, channels: int, labels: int = 0) -> dict[str, nn.Module]:
     """Return the family's networks: `generator(noise (B, noise_dim), condition (B, K)) -> (B, L, C)` and, but
     for fitted ones, `discriminator(series (B, L, C), condition) -> logits (B, H)`; some families have more.
-    K is `condition_width`.
+    K is `compute_condition_width`.
     """
-    width = condition_width(settings, channels, labels)
+    width = compute_condition_width(settings, channels, labels)
     networks: dict[str, nn.Module] = find_module(settings).build(
         settings.model, length, channels, width, labels
     )
@@ -70,14 +70,14 @@ def make_rules(settings: config.Config, networks: dict[str, nn.Module], steps_pe
     return Rules(
         settings.objective,
         settings.seed,
-        noise_width(networks["generator"]),
+        compute_noise_width(networks["generator"]),
         settings.train.burn_in_steps,
         steps_per_day,
         settings.model,
     )
 
 
-def condition_width(settings: config.Config, channels: int, labels: int = 0) -> int:
+def compute_condition_width(settings: config.Config, channels: int, labels: int = 0) -> int:
     """Return the numbers of a condition: location and scale of every channel, the group's mean, one for each
     label.
     """
@@ -91,6 +91,6 @@ def join_sampler(settings: config.Config, networks: dict[str, nn.Module]) -> nn.
     return joined
 
 
-def noise_width(generator: nn.Module) -> int:
+def compute_noise_width(generator: nn.Module) -> int:
     """Return the numbers of noise that a generator takes for a series."""
     return int(generator.noise_dim)  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.models.recurrent import uniform
+from distgan.models.recurrent import to_uniform
 
 LEVELS = 513  # quantiles of a distribution that is kept
 RIDGE = 1e-4  # of a correlation: columns that say the same twice stay apart
@@ -66,7 +66,7 @@ class Fitted(nn.Module, ABC):
 
     @abstractmethod
     def draw(self, noise_BZ: Tensor) -> Tensor:
-        """(B, Z) -> (B, L, C), float32."""
+        """Return series (B, L, C), float32, from noise (B, Z)."""
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
         return self.draw(noise_BZ.float()).to(noise_BZ.dtype)
@@ -111,7 +111,7 @@ class PcaGmm(Fitted):
         self.keep_floats(**arrays)
 
     def draw(self, noise_BZ: Tensor) -> Tensor:
-        chosen_B = torch.searchsorted(self.thresholds, uniform(noise_BZ[:, 0]))
+        chosen_B = torch.searchsorted(self.thresholds, to_uniform(noise_BZ[:, 0]))
         normal_BP = noise_BZ[:, 1 : 1 + self.centres.shape[1]]
         scores_BP = self.centres[chosen_B] + torch.einsum("bpq,bq->bp", self.factors[chosen_B], normal_BP)
         return (self.mean + scores_BP @ self.directions).unflatten(1, self.shape)
@@ -138,8 +138,8 @@ class PcaCopula(Fitted):
         arrays = {
             "mean": pca.mean_,
             "directions": pca.components_,
-            "quantiles": quantiles_of(scores_NP, min(LEVELS, len(scores_NP))),
-            "factor": factor_of(normal_NP),
+            "quantiles": compute_quantiles(scores_NP, min(LEVELS, len(scores_NP))),
+            "factor": factorise_correlations(normal_NP),
         }
         self.keep_floats(**arrays)
 
@@ -173,7 +173,7 @@ class TemplateAr(Fitted):
         templates_KLC = np.stack([series_NLC[labels == each].mean(0) for each in range(len(kept))])
         rest_NLC = series_NLC.astype(np.float64) - templates_KLC[labels]
         order = max(1, min(self.settings.order, length // 4))
-        coefficients_CO = np.stack([yule_walker(rest_NLC[..., each], order) for each in range(channels)])
+        coefficients_CO = np.stack([fit_yule_walker(rest_NLC[..., each], order) for each in range(channels)])
         innovations_NLC = np.stack(
             [
                 lfilter(np.r_[1, -coefficients_CO[each]], [1], rest_NLC[..., each], axis=1)
@@ -184,7 +184,7 @@ class TemplateAr(Fitted):
         levels = min(LEVELS, int(sizes.min()) * length)
         quantiles_KQC = np.stack(
             [
-                quantiles_of(innovations_NLC[labels == each].reshape(-1, channels), levels)
+                compute_quantiles(innovations_NLC[labels == each].reshape(-1, channels), levels)
                 for each in range(len(kept))
             ]
         )
@@ -193,12 +193,12 @@ class TemplateAr(Fitted):
             "templates": templates_KLC,
             "coefficients": coefficients_CO,
             "quantiles": quantiles_KQC,
-            "factor": factor_of(innovations_NLC.reshape(-1, channels)),
+            "factor": factorise_correlations(innovations_NLC.reshape(-1, channels)),
         }
         self.keep_floats(**arrays)
 
     def draw(self, noise_BZ: Tensor) -> Tensor:
-        chosen_B = torch.searchsorted(self.thresholds, uniform(noise_BZ[:, 0]))
+        chosen_B = torch.searchsorted(self.thresholds, to_uniform(noise_BZ[:, 0]))
         normal_BLC = noise_BZ[:, 1:].unflatten(1, self.shape) @ self.factor.T
         made = [
             from_quantiles(self.quantiles[place], normal_LC)
@@ -220,15 +220,15 @@ def fit_components(series_NLC: np.ndarray, most: int, seed: int) -> tuple[PCA, n
     return pca, pca.transform(rows)
 
 
-def factor_of(values_NP: np.ndarray) -> np.ndarray:
+def factorise_correlations(values_NP: np.ndarray) -> np.ndarray:
     """Return the Cholesky factor of the columns' correlations: [N, P] -> [P, P]; a constant has none."""
     correlation_PP = np.atleast_2d(np.nan_to_num(np.corrcoef(values_NP.T), nan=0.0))
     np.fill_diagonal(correlation_PP, 1)
     return np.linalg.cholesky((1 - RIDGE) * correlation_PP + RIDGE * np.eye(len(correlation_PP)))
 
 
-def yule_walker(rest_NL: np.ndarray, order: int) -> np.ndarray:
-    """Autoregressive coefficients of zero-mean series: [N, L] -> [order] float64."""
+def fit_yule_walker(rest_NL: np.ndarray, order: int) -> np.ndarray:
+    """Return the autoregressive coefficients of zero-mean series: [N, L] -> [order] float64."""
     size = 2 * rest_NL.shape[1]
     power = (np.abs(np.fft.rfft(rest_NL, n=size, axis=1)) ** 2).mean(0)
     covariance = np.fft.irfft(power, n=size)[: order + 1] / rest_NL.shape[1]
@@ -238,8 +238,8 @@ def yule_walker(rest_NL: np.ndarray, order: int) -> np.ndarray:
     return np.asarray(solve_toeplitz(covariance[:-1], covariance[1:]))
 
 
-def quantiles_of(values_NP: np.ndarray, levels: int) -> np.ndarray:
-    """Values at even probabilities, of each column: [N, P] -> [Q, P], with the columns' deviations."""
+def compute_quantiles(values_NP: np.ndarray, levels: int) -> np.ndarray:
+    """Return each column's values at even probabilities: [N, P] -> [Q, P], with the columns' deviations."""
     found_QP = np.quantile(values_NP, (np.arange(levels) + 0.5) / levels, axis=0)
     middle_P, wanted_P = found_QP.mean(0), values_NP.std(0)
     have_P = found_QP.std(0)
@@ -248,9 +248,11 @@ def quantiles_of(values_NP: np.ndarray, levels: int) -> np.ndarray:
 
 
 def from_quantiles(quantiles_QP: Tensor, normal_BP: Tensor) -> Tensor:
-    """Standard normal numbers to values of a column's distribution, between its quantiles: [B, P] both."""
+    """Return values of a column's distribution, between its quantiles, for standard normal numbers: [B, P]
+    both.
+    """
     levels = len(quantiles_QP)
-    place_BP = (uniform(normal_BP) * levels - 0.5).clamp(0, levels - 1)
+    place_BP = (to_uniform(normal_BP) * levels - 0.5).clamp(0, levels - 1)
     low_BP = place_BP.long().clamp(max=max(levels - 2, 0))
     high_BP = (low_BP + 1).clamp(max=levels - 1)
     share_BP = place_BP - low_BP
@@ -331,8 +333,8 @@ class ClusterMean(Fitted):
 
 
 def pick_rows(normal: Tensor, count: int | Tensor) -> Tensor:
-    """Standard normal numbers to places in 0 … count - 1, each as likely."""
-    return (uniform(normal.double()) * count).long().clamp(max=count - 1)  # type: ignore[arg-type]
+    """Return places in 0 … count - 1, each as likely, for standard normal numbers."""
+    return (to_uniform(normal.double()) * count).long().clamp(max=count - 1)  # type: ignore[arg-type]
 
 
 FAMILIES: dict[str, Any] = {
@@ -348,5 +350,5 @@ FAMILIES: dict[str, Any] = {
 def build(
     settings: Any, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
-    """The generator alone, still to be fitted."""
+    """Return the generator alone, still to be fitted."""
     return {"generator": FAMILIES[settings.name](length, channels, settings)}

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from distgan import config
 from distgan.data.loader import Batch
 from distgan.models.layers import Linear
-from distgan.models.recurrent import Recurrent, uniform
+from distgan.models.recurrent import Recurrent, to_uniform
 from distgan.objectives.adversarial import Adversarial
 from distgan.objectives.base import Phase
 from distgan.objectives.losses import LOSSES
@@ -41,7 +41,7 @@ class Generator(nn.Module):
         self.head = Linear(settings.width, channels)
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
-        lifted_BLW = F.relu(self.lift(uniform(noise_BZ).unflatten(1, self.shape)))
+        lifted_BLW = F.relu(self.lift(to_uniform(noise_BZ).unflatten(1, self.shape)))
         return self.head(self.body(lifted_BLW)).tanh()
 
 
@@ -55,21 +55,21 @@ class Discriminator(nn.Module):
         )
         self.verdict = Linear(2 * settings.width, 1)
 
-    def features(self, series_BLC: Tensor) -> Tensor:
-        """What the verdict of each step looks at: (B, L, C) -> (B, L, 2 W)."""
+    def compute_features(self, series_BLC: Tensor) -> Tensor:
+        """Return what the verdict of each step looks at: (B, L, C) -> (B, L, 2 W)."""
         return self.body(series_BLC)
 
     def judge(self, features_BLW: Tensor) -> Tensor:
         return self.verdict(features_BLW).mean(1).float()
 
     def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
-        return self.judge(self.features(series_BLC))
+        return self.judge(self.compute_features(series_BLC))
 
 
 def build(
     settings: config.CrnnGan, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
-    """The generator and the discriminator for series of `length` steps."""
+    """Return the generator and the discriminator for series of `length` steps."""
     return {
         "generator": Generator(length, channels, settings),
         "discriminator": Discriminator(channels, settings),
@@ -94,43 +94,45 @@ class Game(Adversarial):
     def schedule(self) -> list[Phase]:
         first, share = self.family.pretraining_steps, self.family.freeze_below
 
-        def critic_rests(values: Mapping[str, float]) -> bool:
+        def is_critic_resting(values: Mapping[str, float]) -> bool:
             return values["critic_entropy"] < share * values["generator_entropy"]
 
-        def generator_rests(values: Mapping[str, float]) -> bool:
+        def is_generator_resting(values: Mapping[str, float]) -> bool:
             return values["generator_entropy"] < share * values["critic_entropy"]
 
         return [
             Phase("pretraining", "generator", self.pretraining_loss, stop=first),
-            Phase("discriminator", "discriminator", self.discriminator_loss, start=first, skip=critic_rests),
-            Phase("generator", "generator", self.generator_loss, start=first, skip=generator_rests),
+            Phase(
+                "discriminator", "discriminator", self.discriminator_loss, start=first, skip=is_critic_resting
+            ),
+            Phase("generator", "generator", self.generator_loss, start=first, skip=is_generator_resting),
         ]
 
     def pretraining_loss(self, batch: Batch) -> dict[str, Tensor]:
-        fake_BLC = self.fake(batch, self.condition(batch), "generator noise").float()
-        error = self.mean((fake_BLC - batch.series).square(), batch.mask)
+        fake_BLC = self.generate(batch, self.condition(batch), "generator noise").float()
+        error = self.average((fake_BLC - batch.series).square(), batch.mask)
         return {"loss": error, "error": error.detach()}
 
-    def shown(self, loss: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        return super().shown(loss, real, fake) | cross_entropies(real, fake)
+    def summarise_logits(self, loss: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        return super().summarise_logits(loss, real, fake) | compute_cross_entropies(real, fake)
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         condition_BK, critic = self.condition(batch), self.networks["discriminator"]
-        fake_BLC = self.fake(batch, condition_BK, "generator noise")
-        seen, seen_fake_BLC = self.augmented(batch, fake_BLC)
-        fake_features = critic.features(seen_fake_BLC)
+        fake_BLC = self.generate(batch, condition_BK, "generator noise")
+        seen, seen_fake_BLC = self.augment(batch, fake_BLC)
+        fake_features = critic.compute_features(seen_fake_BLC)
         with torch.no_grad():
-            real_features = critic.features(seen.series.to(self.dtype))
+            real_features = critic.compute_features(seen.series.to(self.dtype))
         real, fake = (critic.judge(features) for features in (real_features, fake_features))
         fooled = self.game.generator(real, fake)
         loss = fooled
         if self.family.feature_matching:
             loss = (fake_features.float() - real_features.float()).square().mean()
-        return {"loss": loss, "g": fooled.detach(), **cross_entropies(real, fake.detach())}
+        return {"loss": loss, "g": fooled.detach(), **compute_cross_entropies(real, fake.detach())}
 
 
-def cross_entropies(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """What freezing compares: the mean cross entropy of a verdict, of either side."""
+def compute_cross_entropies(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """Return what freezing compares: the mean cross entropy of a verdict, of either side."""
     plain = LOSSES["nonsaturating"]
     return {
         "critic_entropy": plain.discriminator(real, fake) / 2,

@@ -21,7 +21,7 @@ from distgan.objectives.derivatives import is_twice_differentiable, twice_differ
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout: float = 0.0) -> Tensor:
-    """Softmax attention, fused wherever that can be: (B, H, N, D) each -> (B, H, N, D).
+    """Return softmax attention, fused wherever that can be: (B, H, N, D) each -> (B, H, N, D).
 
     On the meta device, where a plan counts work and memory, torch itself would take the plain kernel.
     """
@@ -32,8 +32,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout:
     return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scale)
 
 
-def _same_kernels() -> tuple[Any, Any]:
-    """For a block's forward pass and for its recomputation in backward, which happens outside."""
+def _make_kernel_contexts() -> tuple[Any, Any]:
+    """Return the contexts of a block's forward pass and of its recomputation in backward (outside of it)."""
     return (
         contextlib.nullcontext(),
         twice_differentiable() if is_twice_differentiable() else contextlib.nullcontext(),
@@ -45,7 +45,9 @@ def _cast(parameter: Tensor | None, like: Tensor) -> Tensor | None:
 
 
 def _initialise(weight: Tensor, bias: Tensor | None, gain: float = 1.0) -> None:
-    """Normal weights that keep the variance of their input, no bias: small inputs are not drowned by it."""
+    """Set normal weights that keep the variance of their input, and no bias: small inputs are not drowned by
+    it.
+    """
     fan_in = weight[0].numel()
     nn.init.normal_(weight, std=gain / fan_in**0.5)
     if bias is not None:
@@ -61,7 +63,7 @@ class Linear(nn.Linear):
 
 
 def _cast_convolution(x: Tensor) -> Tensor:
-    """What a convolution works on: on a CPU, float32 in place of half precision.
+    """Return what a convolution works on: on a CPU, float32 in place of half precision.
 
     The half-precision convolutions of CPUs (torch 2.13) at times read memory that nobody wrote and give NaN:
     about 1 call in 200 on small pictures. They are slower than float32 ones, too.
@@ -106,13 +108,13 @@ class RMSNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
-        """`gain`, (B, 1, D), multiplies the norm's own: one pass over x for both."""
+        """Normalise; `gain`, (B, 1, D), multiplies the norm's own: one pass over x for both."""
         own = self.gain.to(x.dtype)
         return normalise(x, own if gain is None else own * gain)
 
 
-def rotary_angles(tokens: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary positions (Su et al. 2021): each (N, head_width // 2), float32."""
+def compute_rotary_angles(tokens: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return cosines and sines of rotary positions (Su et al. 2021): each (N, head_width // 2), float32."""
     rates = 10000.0 ** (
         -torch.arange(head_width // 2, device=device, dtype=torch.float32) / (head_width // 2)
     )
@@ -128,7 +130,7 @@ def rotate(x_BNQHD: Tensor, gain_QD: Tensor) -> Tensor:
     """
     width, half = x_BNQHD.shape[-1], x_BNQHD.shape[-1] // 2
     sizes = [half, half, width - 2 * half]
-    angles = rotary_angles(x_BNQHD.shape[1], width, x_BNQHD.device)
+    angles = compute_rotary_angles(x_BNQHD.shape[1], width, x_BNQHD.device)
     cos_N1H, sin_N1H = (part[:, None].to(gain_QD.dtype) for part in angles)
     first, second, rest = gain_QD.split(sizes, dim=-1)
     still = rest.expand(len(cos_N1H), *rest.shape)
@@ -214,7 +216,9 @@ class Transformer(nn.Module):
     def forward(self, x_BND: Tensor, style_BS: Tensor | None = None) -> Tensor:
         for block in self.blocks:
             if self.checkpoint_activations and torch.is_grad_enabled():
-                x_BND = checkpoint(block, x_BND, style_BS, use_reentrant=False, context_fn=_same_kernels)
+                x_BND = checkpoint(
+                    block, x_BND, style_BS, use_reentrant=False, context_fn=_make_kernel_contexts
+                )
             else:
                 x_BND = block(x_BND, style_BS)
         return x_BND
@@ -229,7 +233,7 @@ def pad_to(series_BLC: Tensor, multiple: int) -> Tensor:
 
 
 class PatchEmbedding(nn.Module):
-    """Cut a series of any length into patches and embed each: (B, L, C) -> (B, ⌈L/P⌉, D)."""
+    """Cuts of a series of any length into patches, each embedded: (B, L, C) -> (B, ⌈L/P⌉, D)."""
 
     def __init__(self, channels: int, patch: int, width: int) -> None:
         super().__init__()
@@ -243,7 +247,7 @@ class PatchEmbedding(nn.Module):
 
 
 class PatchHead(nn.Module):
-    """Turn tokens into a series by an overlapping transposed convolution: (B, N, D) -> (B, L, C).
+    """Overlapping transposed convolution of tokens into a series: (B, N, D) -> (B, L, C).
 
     Neighbouring tokens overlap by half a patch on each side, so that no seam shows where patches meet. Each
     channel's kernel has a learned norm (Salimans & Kingma 2016), which sets its range.
@@ -271,19 +275,19 @@ def pool(tokens_BND: Tensor, ratio: int) -> Tensor:
 
 
 def upsample(tokens_BMD: Tensor, tokens: int) -> Tensor:
-    """Linear interpolation back to `tokens` tokens: (B, M, D) -> (B, N, D)."""
+    """Interpolate linearly back to `tokens` tokens: (B, M, D) -> (B, N, D)."""
     if tokens_BMD.shape[1] == tokens:
         return tokens_BMD
     return F.interpolate(tokens_BMD.transpose(1, 2), size=tokens, mode="linear").transpose(1, 2)
 
 
-def label_of(condition_BK: Tensor, labels: int) -> Tensor:
-    """The part of a condition that tells the label, its last numbers: (B, K) -> (B, M)."""
+def select_label(condition_BK: Tensor, labels: int) -> Tensor:
+    """Return the part of a condition that tells the label, its last numbers: (B, K) -> (B, M)."""
     return condition_BK[:, condition_BK.shape[1] - labels :]
 
 
-def positions(tokens: int, width: int) -> nn.Parameter:
-    """Learned positions, small at first: (N, D)."""
+def make_positions(tokens: int, width: int) -> nn.Parameter:
+    """Return learned positions, small at first: (N, D)."""
     return nn.Parameter(0.02 * torch.randn(tokens, width))
 
 

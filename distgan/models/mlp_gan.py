@@ -45,7 +45,7 @@ class Discriminator(nn.Module):
 def build(
     settings: config.MlpGan, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
-    """The generator and the discriminator for series of `length` steps."""
+    """Return the generator and the discriminator for series of `length` steps."""
     return {
         "generator": Generator(length, channels, settings),
         "discriminator": Discriminator(length, channels, settings),

@@ -25,11 +25,11 @@ from distgan.models.layers import (
     PatchHead,
     RMSNorm,
     Transformer,
+    make_positions,
     pool,
-    positions,
     upsample,
 )
-from distgan.models.readings import ColouredNoise, SoftMinimum, count_octaves
+from distgan.models.readings import ColouredNoise, Profile, SoftMinimum
 
 
 class Branch(nn.Module):
@@ -38,7 +38,7 @@ class Branch(nn.Module):
     def __init__(self, tokens: int, width: int, scale: config.Scale, style_dim: int = 0) -> None:
         super().__init__()
         self.ratio = scale.ratio
-        self.position = positions(math.ceil(tokens / scale.ratio), width)
+        self.position = make_positions(math.ceil(tokens / scale.ratio), width)
         self.transformer = Transformer(width, scale.depth, scale.heads, style_dim)
 
     def forward(self, tokens_BND: Tensor, style_BS: Tensor | None = None) -> Tensor:
@@ -66,13 +66,14 @@ class Generator(nn.Module):
         self.token_noise = (
             Linear(settings.token_noise_dim, width, bias=False) if settings.token_noise_dim else None
         )
-        self.position = positions(tokens, width)
+        self.position = make_positions(tokens, width)
         self.branches = nn.ModuleList(Branch(tokens, width, scale, width) for scale in settings.scales)
         self.weights = nn.Parameter(torch.full((len(settings.scales),), 1 / len(settings.scales)))
         self.head = PatchHead(width, length, 3 * channels, patch)
         lags = [lag for lag in settings.noise_lags if lag <= length // 2]
-        octaves = count_octaves(length) if settings.noise_octaves else 0
-        self.colour = ColouredNoise(channels, lags, width, octaves) if lags or octaves else None
+        self.colour = ColouredNoise(channels, lags, width) if lags else None
+        period = settings.profile
+        self.profile = Profile(channels, period, length, width) if 0 < period <= length // 2 else None
         self.minimum = SoftMinimum(channels, width) if settings.soft_minimum else None
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
@@ -88,6 +89,8 @@ class Generator(nn.Module):
         if self.colour is not None:
             reading_BLC = self.colour(reading_BLC, style_BS)
         series_BLC = sample_readings(self.head(merged_BND), reading_BLC)
+        if self.profile is not None:
+            series_BLC = series_BLC + self.profile(style_BS)
         if self.minimum is not None:
             series_BLC = self.minimum(series_BLC, style_BS)
         return torch.tanh(series_BLC)
@@ -142,12 +145,6 @@ def fold_periods(series_BLC: Tensor, period: int) -> Tensor:
     return padded_BCL.unflatten(2, (-1, period))
 
 
-def average_steps(series_BLC: Tensor, steps: int) -> Tensor:
-    """Means of so many steps at a time, whole ones only: (B, L, C) -> (B, ⌊L/steps⌋, C)."""
-    whole = series_BLC.shape[1] // steps
-    return series_BLC[:, : whole * steps].unflatten(1, (whole, steps)).mean(2)
-
-
 def spectrogram(series_BLC: Tensor, window: int) -> Tensor:
     """ln(1 + |short-time Fourier transform|), hop a quarter window: (B, L, C) -> (B, C, window/2 + 1,
     frames).
@@ -171,9 +168,8 @@ class Discriminator(nn.Module):
         self.branches = nn.ModuleList(Branch(tokens, width, scale) for scale in settings.scales)
         self.norms = nn.ModuleList(RMSNorm(width) for _ in settings.scales)
         self.periods = [period for period in settings.periods if period <= length // 2]
-        self.totals = [(steps, period) for steps, period in settings.totals if 2 * period * steps <= length]
         self.windows = [window for window in settings.spectra if window <= length]
-        pictures = len(self.periods) + len(self.windows) + len(self.totals)
+        pictures = len(self.periods) + len(self.windows)
         self.critics = nn.ModuleList(PictureCritic(channels, settings.side_channels) for _ in range(pictures))
         widths = [width] * len(self.branches) + [4 * settings.side_channels] * pictures
         self.verdicts = nn.ModuleList(Verdict(features, condition_dim) for features in widths)
@@ -183,7 +179,6 @@ class Discriminator(nn.Module):
         features = [norm(branch(tokens_BND)).mean(1) for norm, branch in zip(self.norms, self.branches)]
         pictures = [fold_periods(series_BLC, period) for period in self.periods]
         pictures += [spectrogram(series_BLC, window) for window in self.windows]
-        pictures += [fold_periods(average_steps(series_BLC, n), period) for n, period in self.totals]
         features += [critic(picture) for critic, picture in zip(self.critics, pictures)]
         logits = [verdict(f, condition_BK) for verdict, f in zip(self.verdicts, features)]
         return torch.stack(logits, dim=1).float()

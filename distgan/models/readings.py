@@ -16,49 +16,49 @@ from distgan.models.layers import Linear
 class ColouredNoise(nn.Module):
     """White noise to stationary noise of a series' own spectrum: (B, L, C), (B, S) -> (B, L, C).
 
-    ln |H(f)| = Σ_k a_k cos(2π f k) + Σ_j b_j φ_j(f) over the lags k (Bloomfield 1973) and octaves j, a and b
-    from the style and 0 at first; φ_j is 1 at f = 2^-j, 0 at the octaves beside it and linear in log f
-    between. Cosines cannot shape what is slower than their longest lag: octaves do, down to half the record.
-    The filter has unit power, so the noise keeps its variance. Zero phase, circular, float32.
-
-    Args:
-        octaves: whether there are octaves; without, lags alone.
+    ln |H(f)| = Σ_k a_k cos(2π f k) over the lags k (Bloomfield 1973), a from the style and 0 at first; the
+    filter has unit power, so the noise keeps its variance. Zero phase, circular, float32.
     """
 
-    def __init__(self, channels: int, lags: Sequence[int], style_dim: int, octaves: int = 0) -> None:
+    def __init__(self, channels: int, lags: Sequence[int], style_dim: int) -> None:
         super().__init__()
-        self.channels, self.lags, self.octaves = channels, tuple(lags), octaves
-        self.amplitudes = Linear(style_dim, channels * (len(lags) + octaves))
+        self.channels, self.lags = channels, tuple(lags)
+        self.amplitudes = Linear(style_dim, channels * len(lags))
         nn.init.zeros_(self.amplitudes.weight)
 
     def forward(self, noise_BLC: Tensor, style_BS: Tensor) -> Tensor:
         length, device = noise_BLC.shape[1], noise_BLC.device
+        frequency_F = torch.arange(length // 2 + 1, device=device, dtype=torch.float32) / length
+        lag_K1 = torch.tensor(self.lags, device=device, dtype=torch.float32)[:, None]
         amplitudes_BCK = self.amplitudes(style_BS).float().unflatten(1, (self.channels, -1))
-        gain_BCF = torch.exp(amplitudes_BCK @ self.shapes(length, device))
+        gain_BCF = torch.exp(amplitudes_BCK @ torch.cos(2 * torch.pi * lag_K1 * frequency_F))
         once_BCF = gain_BCF[..., :1] if length % 2 else gain_BCF[..., [0, -1]]  # all others stand for two
         power_BC1 = sum_squares(gain_BCF) * 2 / length - sum_squares(once_BCF) / length
         white_BCF = torch.fft.rfft(noise_BLC.float().transpose(1, 2), dim=2)
         filtered_BCF = white_BCF * (gain_BCF * power_BC1.rsqrt())
         return torch.fft.irfft(filtered_BCF, n=length, dim=2).transpose(1, 2).to(noise_BLC.dtype)
 
-    def shapes(self, length: int, device: torch.device) -> Tensor:
-        """What the amplitudes multiply: (K, F), cosines of the lags, then octaves from the fastest on."""
-        frequency_F = torch.arange(length // 2 + 1, device=device, dtype=torch.float32) / length
-        lag_K1 = torch.tensor(self.lags, device=device, dtype=torch.float32)[:, None]
-        cosines_KF = torch.cos(2 * torch.pi * lag_K1 * frequency_F)
-        octave_J1 = torch.arange(1, self.octaves + 1, device=device, dtype=torch.float32)[:, None]
-        place_F = -torch.log2(frequency_F.clamp(min=1 / length)).clamp(max=max(self.octaves, 1))
-        return torch.cat([cosines_KF, (1 - (place_F - octave_J1).abs()).clamp(min=0)])
-
-
-def count_octaves(length: int) -> int:
-    """Return how often 2 steps can be doubled within half a record: octaves of frequency, 1/2 the first."""
-    return max(int(math.log2(max(length, 2))) - 1, 1)
-
 
 def sum_squares(x: Tensor) -> Tensor:
     """Return the sum of squares over the last dimension, which stays: (..., F) -> (..., 1)."""
     return x.square().sum(-1, keepdim=True)
+
+
+class Profile(nn.Module):
+    """A curve of one period of a series' own, repeated: (B, S) -> (B, L, C). From the style, 0 at first.
+
+    Tokens and noise change from week to week; habits such as a washing day stay.
+    """
+
+    def __init__(self, channels: int, period: int, length: int, style_dim: int) -> None:
+        super().__init__()
+        self.shape, self.length = (period, channels), length
+        self.curve = Linear(style_dim, period * channels)
+        nn.init.zeros_(self.curve.weight)
+
+    def forward(self, style_BS: Tensor) -> Tensor:
+        curve_BPC = self.curve(style_BS).unflatten(1, self.shape)
+        return curve_BPC.repeat(1, math.ceil(self.length / self.shape[0]), 1)[:, : self.length]
 
 
 class SoftMinimum(nn.Module):

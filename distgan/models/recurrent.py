@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from distgan.objectives.derivatives import plain_kernels
+from distgan.objectives.derivatives import use_plain_kernels
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -37,12 +37,12 @@ class Recurrent(nn.Module):
 
     def forward(self, x_BLI: Tensor) -> Tensor:
         x = x_BLI.float()
-        with plain_kernels():
+        with use_plain_kernels():
             for layer in self.layers:
                 x = self.dropout(layer(x)[0])
         return x.to(x_BLI.dtype)
 
 
-def uniform(normal: Tensor) -> Tensor:
-    """Standard normal numbers to uniform ones in [0, 1]: Φ(z), float32 inside."""
+def to_uniform(normal: Tensor) -> Tensor:
+    """Return uniform numbers in [0, 1] for standard normal ones: Φ(z), float32 inside."""
     return torch.special.ndtr(normal.float()).to(normal.dtype)

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from distgan import config
 from distgan.data.loader import Batch
-from distgan.models.layers import Linear, label_of
-from distgan.models.recurrent import Recurrent, uniform
+from distgan.models.layers import Linear, select_label
+from distgan.models.recurrent import Recurrent, to_uniform
 from distgan.objectives.adversarial import Adversarial
 from distgan.objectives.base import Phase
-from distgan.objectives.losses import moment_distance, of_global_means
+from distgan.objectives.losses import apply_to_global_means, compute_moment_distance
 
 
 class Stack(nn.Module):
@@ -43,7 +43,7 @@ class Stack(nn.Module):
 
 
 def apply_each_step(x_BLI: Tensor, label_BM: Tensor) -> Tensor:
-    """A series' label beside each of its steps: (B, L, I), (B, M) -> (B, L, I + M)."""
+    """Put a series' label beside each of its steps: (B, L, I), (B, M) -> (B, L, I + M)."""
     label_BLM = label_BM[:, None].expand(-1, x_BLI.shape[1], -1)
     return torch.cat([x_BLI, label_BLM.to(x_BLI.dtype)], dim=2)
 
@@ -78,11 +78,11 @@ class Generator(nn.Module):
         self.supervisor = Stack(settings.width, settings.width, settings.layers - 1, settings)
 
     def supervise(self, latent_BLH: Tensor) -> Tensor:
-        """What the next step's latent should be, for each step: (B, L, H) -> (B, L, H)."""
+        """Return what the next step's latent should be, for each step: (B, L, H) -> (B, L, H)."""
         return self.supervisor(latent_BLH).sigmoid()
 
     def forward(self, noise_BZ: Tensor, label_BM: Tensor) -> Tensor:
-        noise_BLN = uniform(noise_BZ).unflatten(1, self.shape)
+        noise_BLN = to_uniform(noise_BZ).unflatten(1, self.shape)
         return self.generator(apply_each_step(noise_BLN, label_BM)).sigmoid()
 
 
@@ -106,7 +106,7 @@ class Sampler(nn.Module):
         self.noise_dim = generator.noise_dim
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
-        label_BM = label_of(condition_BK, self.autoencoder.labels)
+        label_BM = select_label(condition_BK, self.autoencoder.labels)
         return self.autoencoder.recover(self.generator.supervise(self.generator(noise_BZ, label_BM)))
 
 
@@ -117,7 +117,7 @@ def join_sampler(networks: dict[str, nn.Module]) -> Sampler:
 def build(
     settings: config.TimeGan, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
-    """Autoencoder, generator and discriminator for series of `length` steps."""
+    """Return autoencoder, generator and discriminator for series of `length` steps."""
     return {
         "autoencoder": Autoencoder(channels, labels, settings),
         "generator": Generator(length, channels, labels, settings),
@@ -165,91 +165,91 @@ class Game(Adversarial):
     # ------------------------------------------------------------------------------------------- the losses
 
     def embedding_loss(self, batch: Batch) -> dict[str, Tensor]:
-        error = self.reconstruction_error(batch, self.embed(batch, self.label(batch)))
+        error = self.compute_reconstruction_error(batch, self.embed(batch, self.select_label(batch)))
         return {"loss": error, "reconstruction": error.detach()}
 
     def supervised_loss(self, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
-            latent_BLH = self.embed(batch, self.label(batch))
-        error = self.step_error(batch, latent_BLH)
+            latent_BLH = self.embed(batch, self.select_label(batch))
+        error = self.compute_step_error(batch, latent_BLH)
         return {"loss": error, "supervised": error.detach()}
 
     def autoencoder_loss(self, batch: Batch) -> dict[str, Tensor]:
-        latent_BLH = self.embed(batch, self.label(batch))
-        error = self.reconstruction_error(batch, latent_BLH)
-        loss = error + 0.1 * self.step_error(batch, latent_BLH)
+        latent_BLH = self.embed(batch, self.select_label(batch))
+        error = self.compute_reconstruction_error(batch, latent_BLH)
+        loss = error + 0.1 * self.compute_step_error(batch, latent_BLH)
         return {"loss": loss, "reconstruction": error.detach()}
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        label_BM = self.label(batch)
-        raw_BLH, supervised_BLH = self.fakes(batch, label_BM, "generator noise")
+        label_BM = self.select_label(batch)
+        raw_BLH, supervised_BLH = self.generate_latents(batch, label_BM, "generator noise")
         with torch.no_grad():
             latent_BLH = self.embed(batch, label_BM)
         series_BLC = self.networks["autoencoder"].recover(supervised_BLH)
-        fooled = self.verdict(batch, supervised_BLH, label_BM, 1.0)
-        fooled = fooled + self.family.gamma * self.verdict(batch, raw_BLH, label_BM, 1.0)
-        steps = self.root(self.step_error(batch, latent_BLH))
-        moments = moment_distance(series_BLC, batch.series, batch.mask, self.across)
+        fooled = self.compute_verdict_loss(batch, supervised_BLH, label_BM, 1.0)
+        fooled = fooled + self.family.gamma * self.compute_verdict_loss(batch, raw_BLH, label_BM, 1.0)
+        steps = self.compute_root(self.compute_step_error(batch, latent_BLH))
+        moments = compute_moment_distance(series_BLC, batch.series, batch.mask, self.across)
         loss = fooled + self.family.supervised_weight * steps + self.family.moment_weight * moments
         return {"loss": loss, "g": fooled.detach(), "moments": moments.detach()}
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        label_BM = self.label(batch)
+        label_BM = self.select_label(batch)
         with torch.no_grad():
             real_BLH = self.embed(batch, label_BM)
-            raw_BLH, supervised_BLH = self.fakes(batch, label_BM, "discriminator noise")
-        loss = self.verdict(batch, real_BLH, label_BM, 1.0)
-        loss = loss + self.verdict(batch, supervised_BLH, label_BM, 0.0)
-        loss = loss + self.family.gamma * self.verdict(batch, raw_BLH, label_BM, 0.0)
+            raw_BLH, supervised_BLH = self.generate_latents(batch, label_BM, "discriminator noise")
+        loss = self.compute_verdict_loss(batch, real_BLH, label_BM, 1.0)
+        loss = loss + self.compute_verdict_loss(batch, supervised_BLH, label_BM, 0.0)
+        loss = loss + self.family.gamma * self.compute_verdict_loss(batch, raw_BLH, label_BM, 0.0)
         return {"loss": loss, "d": loss.detach()}
 
     # ------------------------------------------------------------------------------------------ their parts
 
-    def label(self, batch: Batch) -> Tensor:
-        """The static features of a batch's series, which the generated ones share: (B, M). Where there are
-        none, no condition is worked out.
+    def select_label(self, batch: Batch) -> Tensor:
+        """Return the static features of a batch's series, which the generated ones share: (B, M). Where there
+        are none, no condition is worked out.
         """
         labels = self.networks["autoencoder"].labels
         if not labels:
             return batch.series.new_empty(len(batch.series), 0)
-        return label_of(self.real_condition(batch), labels)
+        return select_label(self.real_condition(batch), labels)
 
     def embed(self, batch: Batch, label_BM: Tensor) -> Tensor:
         latent: Tensor = self.networks["autoencoder"].embed(batch.series.to(self.dtype), label_BM)
         return latent
 
-    def fakes(self, batch: Batch, label_BM: Tensor, purpose: str) -> tuple[Tensor, Tensor]:
-        """Latents before and behind the supervisor, each (B, L, H)."""
+    def generate_latents(self, batch: Batch, label_BM: Tensor, purpose: str) -> tuple[Tensor, Tensor]:
+        """Return latents before and behind the supervisor, each (B, L, H)."""
         generator = self.networks["generator"]
-        raw_BLH = generator(self.noise(batch, purpose).to(self.dtype), label_BM)
+        raw_BLH = generator(self.draw_noise(batch, purpose).to(self.dtype), label_BM)
         return raw_BLH, generator.supervise(raw_BLH)
 
-    def reconstruction_error(self, batch: Batch, latent_BLH: Tensor) -> Tensor:
-        """10 √E(x - x̃)²."""
+    def compute_reconstruction_error(self, batch: Batch, latent_BLH: Tensor) -> Tensor:
+        """Return 10 √E(x - x̃)²."""
         error = (self.networks["autoencoder"].recover(latent_BLH).float() - batch.series) / 2
-        return 10 * self.root(self.mean(error.square(), batch.mask))
+        return 10 * self.compute_root(self.average(error.square(), batch.mask))
 
-    def step_error(self, batch: Batch, latent_BLH: Tensor) -> Tensor:
-        """E(H_{t+1} - S(H)_t)² over steps that are measured."""
-        told_BLH = self.networks["generator"].supervise(latent_BLH)
-        error_BL = (latent_BLH[:, 1:].float() - told_BLH[:, :-1].float()).square().mean(2)
+    def compute_step_error(self, batch: Batch, latent_BLH: Tensor) -> Tensor:
+        """Return E(H_{t+1} - S(H)_t)² over steps that are measured."""
+        next_BLH = self.networks["generator"].supervise(latent_BLH)
+        error_BL = (latent_BLH[:, 1:].float() - next_BLH[:, :-1].float()).square().mean(2)
         whole_BL = mask_whole_steps(batch)
-        return self.mean(error_BL, whole_BL[:, 1:] * whole_BL[:, :-1])
+        return self.average(error_BL, whole_BL[:, 1:] * whole_BL[:, :-1])
 
-    def verdict(self, batch: Batch, latent_BLH: Tensor, label_BM: Tensor, real: float) -> Tensor:
-        """Binary cross entropy of the discriminator's logits over steps that are measured."""
+    def compute_verdict_loss(self, batch: Batch, latent_BLH: Tensor, label_BM: Tensor, real: float) -> Tensor:
+        """Return the binary cross entropy of the discriminator's logits over steps that are measured."""
         whole_BL = mask_whole_steps(batch)
         hidden_BLH = latent_BLH * whole_BL[..., None].to(latent_BLH.dtype)
         logits_BL = self.networks["discriminator"](hidden_BLH, label_BM)
         target_BL = torch.full_like(logits_BL, real)
         entropy_BL = F.binary_cross_entropy_with_logits(logits_BL, target_BL, reduction="none")
-        return self.mean(entropy_BL, whole_BL)
+        return self.average(entropy_BL, whole_BL)
 
-    def root(self, mean: Tensor) -> Tensor:
-        """The root of a mean over the global batch."""
-        return of_global_means(lambda value: (value + 1e-12).sqrt(), mean, self.across)
+    def compute_root(self, mean: Tensor) -> Tensor:
+        """Return the root of a mean over the global batch."""
+        return apply_to_global_means(lambda value: (value + 1e-12).sqrt(), mean, self.across)
 
 
 def mask_whole_steps(batch: Batch) -> Tensor:
-    """1 where all channels of a step are measured: (B, L)."""
+    """Return 1 where all channels of a step are measured: (B, L)."""
     return batch.mask.amin(2)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from distgan import config
 from distgan.errors import UserError
 from distgan.models import tts_gan
-from distgan.models.layers import Linear, label_of
+from distgan.models.layers import Linear, select_label
 from distgan.models.tts_gan_fork import LayerNorm
 from distgan.objectives.adversarial import Adversarial
 
@@ -34,7 +34,7 @@ class Generator(nn.Module):
         self.body = tts_gan.Generator(length, channels, both)
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
-        label_BM = label_of(condition_BK, self.labels).to(noise_BZ.dtype)
+        label_BM = select_label(condition_BK, self.labels).to(noise_BZ.dtype)
         embedded_BE = label_BM @ self.embedding.to(noise_BZ.dtype)
         series_BLC: Tensor = self.body(torch.cat([noise_BZ, embedded_BE], dim=1), condition_BK)
         return series_BLC
@@ -48,14 +48,14 @@ class Discriminator(tts_gan.Discriminator):
         self.labels = labels
         self.label = nn.Sequential(LayerNorm(settings.critic_width), Linear(settings.critic_width, labels))
 
-    def classes(self, series_BLC: Tensor) -> Tensor:
-        return self.label(self.features(series_BLC)).float()
+    def classify(self, series_BLC: Tensor) -> Tensor:
+        return self.label(self.compute_features(series_BLC)).float()
 
 
 def build(
     settings: config.TtsCgan, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
-    """The generator and the discriminator for series of `length` steps.
+    """Return the generator and the discriminator for series of `length` steps.
 
     Raises:
         UserError: there are no labels.
@@ -78,9 +78,9 @@ class Game(Adversarial):
     generator      its loss + w E -ln p(label | G(z, label)) of generated ones
     """
 
-    def beside(self, series_BLC: Tensor, condition_BK: Tensor) -> dict[str, Tensor]:
+    def compute_extra_losses(self, series_BLC: Tensor, condition_BK: Tensor) -> dict[str, Tensor]:
         critic = self.networks["discriminator"]
-        logits_BM = critic.classes(series_BLC.to(self.dtype))
-        label_BM = label_of(condition_BK, critic.labels)
+        logits_BM = critic.classify(series_BLC.to(self.dtype))
+        label_BM = select_label(condition_BK, critic.labels)
         entropy_B = -(label_BM.float() * logits_BM.log_softmax(1)).sum(1)
         return {"label": self.family.class_weight * entropy_B.mean()}

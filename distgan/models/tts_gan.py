@@ -57,18 +57,18 @@ class Discriminator(nn.Module):
         )
         self.verdict = nn.Sequential(LayerNorm(width), Linear(width, 1))
 
-    def features(self, series_BLC: Tensor) -> Tensor:
-        """What the verdict looks at: (B, L, C) -> (B, E)."""
+    def compute_features(self, series_BLC: Tensor) -> Tensor:
+        """Return what the verdict looks at: (B, L, C) -> (B, E)."""
         return self.blocks(self.tokens(series_BLC)).mean(1)
 
     def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
-        return self.verdict(self.features(series_BLC)).float()
+        return self.verdict(self.compute_features(series_BLC)).float()
 
 
 def build(
     settings: config.TtsGan, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
-    """The generator and the discriminator for series of `length` steps."""
+    """Return the generator and the discriminator for series of `length` steps."""
     return {
         "generator": Generator(length, channels, settings),
         "discriminator": Discriminator(length, channels, settings),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.models.layers import Linear, PatchEmbedding, PatchHead, RMSNorm, Transformer, positions
+from distgan.models.layers import Linear, PatchEmbedding, PatchHead, RMSNorm, Transformer, make_positions
 
 
 class Encoder(nn.Module):
@@ -18,7 +18,7 @@ class Encoder(nn.Module):
     def __init__(self, length: int, channels: int, settings: config.Encoder) -> None:
         super().__init__()
         self.embed = PatchEmbedding(2 * channels, settings.patch, settings.width)
-        self.position = positions(math.ceil(length / settings.patch), settings.width)
+        self.position = make_positions(math.ceil(length / settings.patch), settings.width)
         self.transformer = Transformer(settings.width, settings.depth, settings.heads)
         self.norm = RMSNorm(settings.width)
         self.out = Linear(settings.width, 2 * settings.latent_dim)
@@ -36,7 +36,7 @@ class Decoder(nn.Module):
     def __init__(self, length: int, channels: int, settings: config.Encoder) -> None:
         super().__init__()
         self.lift = Linear(settings.latent_dim, settings.width)
-        self.position = positions(math.ceil(length / settings.patch), settings.width)
+        self.position = make_positions(math.ceil(length / settings.patch), settings.width)
         self.transformer = Transformer(
             settings.width, settings.decoder_depth, settings.heads, style_dim=settings.latent_dim
         )

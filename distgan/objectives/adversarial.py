@@ -15,17 +15,23 @@ from distgan import config, rng
 from distgan.data.augmentation import draw_augmentation
 from distgan.data.loader import Batch
 from distgan.objectives.base import Phase
-from distgan.objectives.derivatives import twice_differentiable, without_dropout
-from distgan.objectives.losses import LOSSES, masked_mean, mode_seeking, moment_distance, of_global_means
-from distgan.objectives.penalties import (
-    distance_to_norm,
-    exact,
-    finite_difference,
-    interpolate,
-    squared_slope,
+from distgan.objectives.derivatives import disable_dropout, twice_differentiable
+from distgan.objectives.losses import (
+    LOSSES,
+    apply_to_global_means,
+    average_masked,
+    compute_mode_seeking,
+    compute_moment_distance,
 )
-from distgan.objectives.schedules import cosine
-from distgan.objectives.series_features import feature_distance, measure_features
+from distgan.objectives.penalties import (
+    compute_squared_slope,
+    interpolate,
+    penalise_difference,
+    penalise_distance_to_norm,
+    penalise_gradient,
+)
+from distgan.objectives.schedules import anneal_cosine
+from distgan.objectives.series_features import compute_feature_distance, measure_features
 
 Condition = Callable[[Batch], Tensor]
 Standardise = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -38,7 +44,7 @@ def keep_as_generated(series_BLC: Tensor, mask: Tensor, condition_BK: Tensor) ->
 
 @dataclass(frozen=True)
 class Conditions:
-    """What goes with each series of a batch.
+    """Conditions of each series of a batch.
 
     Attributes:
         generated: what each generated series is made from, (B, K).
@@ -54,7 +60,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Rules:
-    """What is minimised, and with which random numbers.
+    """Rules of what is minimised, and with which random numbers.
 
     Attributes:
         noise_dim: numbers of noise a series takes.
@@ -72,7 +78,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How numbers are kept and averaged.
+    """Rules of how numbers are kept and averaged.
 
     Attributes:
         across: mean of a count over processes; the identity by default.
@@ -113,7 +119,7 @@ class Adversarial:
         self.phases = self.schedule()
 
     def schedule(self) -> list[Phase]:
-        """The updates of a step, in order."""
+        """Return the updates of a step, in order."""
         return [
             Phase("discriminator", "discriminator", self.discriminator_loss),
             Phase("generator", "generator", self.generator_loss),
@@ -121,40 +127,40 @@ class Adversarial:
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         real_BK, fake_BK = self.real_condition(batch), self.condition(batch)
-        penalised = self.penalised(batch)  # processes meet here, where none has to wait for another's work
+        penalised = self.count_penalised(batch)  # processes meet here: none has to wait for another's work
         with torch.no_grad():
-            fake_BLC = self.fake(batch, fake_BK, "discriminator noise")
-        batch, fake_BLC = self.augmented(batch, fake_BLC)
+            fake_BLC = self.generate(batch, fake_BK, "discriminator noise")
+        batch, fake_BLC = self.augment(batch, fake_BLC)
         (real, fake), penalty = self.judge_and_penalise(batch, fake_BLC, (real_BK, fake_BK), penalised)
         loss = self.game.discriminator(real, fake)
-        shown = self.shown(loss.detach(), real.detach(), fake.detach())
-        shown |= self.health(batch.series, fake_BLC, real.detach(), fake.detach())
+        shown = self.summarise_logits(loss.detach(), real.detach(), fake.detach())
+        shown |= self.measure_health(batch.series, fake_BLC, real.detach(), fake.detach())
         if penalty is not None:
-            loss = loss + self.penalty_weight(batch.step) * penalty
+            loss = loss + self.compute_penalty_weight(batch.step) * penalty
             shown["penalty"] = penalty.detach()
-        beside = self.beside(batch.series, real_BK)
-        return {"loss": sum(beside.values(), loss), **shown, **_detach(beside)}
+        extra = self.compute_extra_losses(batch.series, real_BK)
+        return {"loss": sum(extra.values(), loss), **shown, **_detach(extra)}
 
     @staticmethod
-    def health(real_BLC: Tensor, fake_BLC: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """How unlike the generated series are, next to the real ones (mean squared distance of pairs; 0 when
-        all are one), and how often the discriminator tells a pair apart (a half when it cannot).
+    def measure_health(real_BLC: Tensor, fake_BLC: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Return how unlike the generated series are, next to the real ones (mean squared distance of pairs;
+        0 when all are one), and how often the discriminator tells a pair apart (a half when it cannot).
         """
 
-        def apart(series_BLC: Tensor) -> Tensor:
+        def measure_distance(series_BLC: Tensor) -> Tensor:
             return series_BLC.float().var(0, correction=0).mean()
 
-        spread = (apart(fake_BLC) + 1e-12) / (apart(real_BLC) + 1e-12)
+        spread = (measure_distance(fake_BLC) + 1e-12) / (measure_distance(real_BLC) + 1e-12)
         return {"spread": spread.sqrt(), "accuracy": (real.mean(1) > fake.mean(1)).float().mean()}
 
-    def shown(self, loss: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """What the discriminator's phase tells of its logits."""
+    def summarise_logits(self, loss: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Return what the discriminator's phase shows of its logits."""
         return {"d": loss, "real": real.mean(), "fake": fake.mean()}
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         condition_BK = self.condition(batch)
-        fake_BLC = self.fake(batch, condition_BK, "generator noise")
-        seen, seen_fake_BLC = self.augmented(batch, fake_BLC)
+        fake_BLC = self.generate(batch, condition_BK, "generator noise")
+        seen, seen_fake_BLC = self.augment(batch, fake_BLC)
         fake = self.judge(seen_fake_BLC, condition_BK)
         real = fake
         if self.game.compares:
@@ -163,120 +169,130 @@ class Adversarial:
         loss = self.game.generator(real, fake)
         shown = {"g": loss.detach()}
         if self.game.seeks_modes:
-            other_BLC = self.fake(batch, condition_BK, "second noise")
-            noise_BZ, other_BZ = (self.noise(batch, f"{which} noise") for which in ("generator", "second"))
+            other_BLC = self.generate(batch, condition_BK, "second noise")
+            noise_BZ, other_BZ = (
+                self.draw_noise(batch, f"{which} noise") for which in ("generator", "second")
+            )
             series = fake_BLC.float(), other_BLC.float()
-            loss = loss + mode_seeking(*series, noise_BZ, other_BZ, across=self.across)
-        beside = self.beside(seen_fake_BLC, condition_BK)
+            loss = loss + compute_mode_seeking(*series, noise_BZ, other_BZ, across=self.across)
+        extra = self.compute_extra_losses(seen_fake_BLC, condition_BK)
         if self.settings.moments:
-            distance = moment_distance(fake_BLC, batch.series, batch.mask, self.across)
-            beside = {**beside, "moments": self.settings.moments * distance}
+            distance = compute_moment_distance(fake_BLC, batch.series, batch.mask, self.across)
+            extra = {**extra, "moments": self.settings.moments * distance}
         if self.settings.features:
-            beside = {**beside, "features": self.settings.features * self.feature_distance(batch, fake_BLC)}
-        return {"loss": sum(beside.values(), loss), **shown, **_detach(beside)}
+            extra = {
+                **extra,
+                "features": self.settings.features * self.compute_feature_distance(batch, fake_BLC),
+            }
+        return {"loss": sum(extra.values(), loss), **shown, **_detach(extra)}
 
-    def feature_distance(self, batch: Batch, fake_BLC: Tensor) -> Tensor:
-        """How far moments of features of generated series are from those of real ones: a scalar."""
+    def compute_feature_distance(self, batch: Batch, fake_BLC: Tensor) -> Tensor:
+        """Return how far moments of features of generated series are from those of real ones: a scalar."""
         fake, real = (measure_features(each, self.steps_per_day) for each in (fake_BLC, batch.series))
-        return feature_distance(fake, real, partial(of_global_means, across=self.across))
+        return compute_feature_distance(fake, real, partial(apply_to_global_means, across=self.across))
 
-    def beside(self, series_BLC: Tensor, condition_BK: Tensor) -> dict[str, Tensor]:
-        """What a family adds to both losses, by name: of real series to the discriminator's, of generated
-        ones to the generator's.
+    def compute_extra_losses(self, series_BLC: Tensor, condition_BK: Tensor) -> dict[str, Tensor]:
+        """Return what a family adds to both losses, by name: of real series to the discriminator's, of
+        generated ones to the generator's.
         """
         return {}
 
-    def mean(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Mean of x over what the mask has on all processes."""
-        return masked_mean(x, mask, self.across(mask.sum()))
+    def average(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the mean of x over what the mask has on all processes."""
+        return average_masked(x, mask, self.across(mask.sum()))
 
-    def noise(self, batch: Batch, purpose: str) -> Tensor:
+    def draw_noise(self, batch: Batch, purpose: str) -> Tensor:
         shape, device = (self.noise_dim,), batch.series.device
-        return rng.keyed_normal(self.seed, batch.step, purpose, batch.sample, shape, device)
+        return rng.draw_keyed_normal(self.seed, batch.step, purpose, batch.sample, shape, device)
 
-    def fake(self, batch: Batch, condition_BK: Tensor, purpose: str) -> Tensor:
-        """Generated series with the real ones' gaps, so that gaps betray nothing: (B, L, C)."""
-        noise_BZ = self.noise(batch, purpose)
+    def generate(self, batch: Batch, condition_BK: Tensor, purpose: str) -> Tensor:
+        """Return generated series with the real ones' gaps, so that gaps betray nothing: (B, L, C)."""
+        noise_BZ = self.draw_noise(batch, purpose)
         series_BLC = self.networks["generator"](noise_BZ.to(self.dtype), condition_BK.to(self.dtype))
         series_BLC = self.standardise(series_BLC, batch.mask, condition_BK)
         return series_BLC * batch.mask.to(series_BLC.dtype)
 
-    def augmented(self, batch: Batch, fake_BLC: Tensor) -> tuple[Batch, Tensor]:
-        """The batch and the generated series as the discriminator sees them: the same done to both."""
+    def augment(self, batch: Batch, fake_BLC: Tensor) -> tuple[Batch, Tensor]:
+        """Return the batch and the generated series as the discriminator sees them: the same done to both."""
         settings = self.settings.augment
         if not settings.on:
             return batch, fake_BLC
         length = batch.series.shape[1]
         drawn = draw_augmentation(settings, self.seed, batch.step, batch.sample, length, self.steps_per_day)
         drawn = drawn.to(batch.series.device)
-        seen = replace(batch, series=drawn.series(batch.series), mask=drawn.mask(batch.mask))
-        return seen, drawn.series(fake_BLC)
+        seen = replace(batch, series=drawn.apply(batch.series), mask=drawn.mask(batch.mask))
+        return seen, drawn.apply(fake_BLC)
 
     def judge(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
-        """Logits in float32: (B, L, C), (B, K) -> (B, H)."""
+        """Return logits in float32: (B, L, C), (B, K) -> (B, H)."""
         logits = self.networks["discriminator"](series_BLC.to(self.dtype), condition_BK.to(self.dtype))
         return logits.float()
 
     def judge_and_penalise(
         self, batch: Batch, fake_BLC: Tensor, conditions: tuple[Tensor, Tensor], penalised: Tensor
     ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
-        """Logits of real and of generated series, (B, H) each, and the penalty, a scalar, or None.
+        """Return the logits of real and of generated series, (B, H) each, and the penalty, a scalar, or None.
 
         The finite difference takes the logits that the loss needs anyway, wherever a discriminator judges
         every series by itself and in float32: one pass of 2 B and the moved series.
         """
         settings = self.settings.penalty
-        both, conditions_BK = torch.cat([batch.series, fake_BLC]), torch.cat(conditions)
         apart = self.dtype == torch.float32 and getattr(self.family, "by_owners", False)
         if not apart or settings.kind != "finite_difference":
-            real, fake = self.judge(both, conditions_BK).chunk(2)
+            logits = self.judge(torch.cat([batch.series, fake_BLC]), torch.cat(conditions))
+            real, fake = logits.chunk(2)
             if settings.kind == "none":
                 return (real, fake), None
-            return (real, fake), self.penalty(batch, fake_BLC, *conditions, penalised)
-        chosen, kept_B = self.share(batch)
-        places = torch.arange(len(both), device=both.device).unflatten(0, (2, -1))[:, chosen].flatten()
-        directions = self.directions(batch, batch.sample[chosen], batch.mask[chosen])
-        moved = both[places].float() + settings.sigma * directions
-        logits = self.judge(torch.cat([both, moved]), torch.cat([conditions_BK, conditions_BK[places]]))
+            return (real, fake), self.compute_penalty(batch, fake_BLC, *conditions, penalised)
+        chosen, kept_B = self.choose_penalised(batch)
+        directions = self.draw_directions(batch, batch.sample[chosen], batch.mask[chosen])
+        both, conditions_BK = torch.cat([batch.series, fake_BLC]), torch.cat(conditions)
+
+        def pick(values: Tensor) -> Tensor:
+            """Return the chosen of the real half, then those of the other."""
+            return values.unflatten(0, (2, -1))[:, chosen].flatten(0, 1)
+
+        moved = pick(both).float() + settings.sigma * directions
+        logits = self.judge(torch.cat([both, moved]), torch.cat([conditions_BK, pick(conditions_BK)]))
         logits, there = logits.split([len(both), len(moved)])
-        real_B, fake_B = squared_slope(logits[places], there, settings.sigma).chunk(2)
+        real_B, fake_B = compute_squared_slope(pick(logits), there, settings.sigma).chunk(2)
         real, fake = logits.chunk(2)
         return (real, fake), ((real_B + fake_B) * kept_B).sum() / penalised
 
-    def directions(self, batch: Batch, samples: Tensor, mask: Tensor) -> Tensor:
-        """Where the finite difference moves the chosen real and generated series: (2 B, L, C)."""
+    def draw_directions(self, batch: Batch, samples: Tensor, mask: Tensor) -> Tensor:
+        """Return where the finite difference moves the chosen real and generated series: (2 B, L, C)."""
         shape, device = tuple(mask.shape[1:]), mask.device
         drawn = [
-            rng.keyed_normal(self.seed, batch.step, way, samples, shape, device)
+            rng.draw_keyed_normal(self.seed, batch.step, way, samples, shape, device)
             for way in ("real direction", "fake direction")
         ]
         return torch.cat(drawn) * torch.cat([mask] * 2)
 
-    def penalty_weight(self, step: int) -> float:
+    def compute_penalty_weight(self, step: int) -> float:
         weight = self.settings.penalty.weight
-        return cosine(step, self.burn_in_steps, 10 * weight, weight)
+        return anneal_cosine(step, self.burn_in_steps, 10 * weight, weight)
 
-    def penalised(self, batch: Batch) -> Tensor:
-        """How many series a process penalises, as a mean over processes; a small batch may have none."""
+    def count_penalised(self, batch: Batch) -> Tensor:
+        """Return how many series a process penalises, as a mean over processes; 0 in some small batches."""
         if self.settings.penalty.kind == "none":
             return torch.zeros((), device=batch.series.device)
-        count = self.across(batch.mean_count(lambda part: self.share(part)[1].sum()))
+        count = self.across(batch.average_count(lambda part: self.choose_penalised(part)[1].sum()))
         return count.clamp(min=1e-6)
 
-    def penalty(
+    def compute_penalty(
         self, batch: Batch, fake_BLC: Tensor, real_BK: Tensor, fake_BK: Tensor, penalised: Tensor
     ) -> Tensor:
-        """Mean penalty over this step's share of the global batch, at real and at generated series: a
-        scalar.
+        """Return the mean penalty over this step's share of the global batch, at real and at generated
+        series: a scalar.
         """
-        chosen, kept_B = self.share(batch)
+        chosen, kept_B = self.choose_penalised(batch)
         real, fake = batch.series[chosen], fake_BLC[chosen].float()
         conditions, mask = (real_BK[chosen], fake_BK[chosen]), batch.mask[chosen]
-        with without_dropout(self.networks["discriminator"]):
-            penalties_B = self.penalties(batch, batch.sample[chosen], real, fake, conditions, mask)
+        with disable_dropout(self.networks["discriminator"]):
+            penalties_B = self.compute_penalties(batch, batch.sample[chosen], real, fake, conditions, mask)
         return (penalties_B * kept_B).sum() / penalised
 
-    def penalties(
+    def compute_penalties(
         self,
         batch: Batch,
         samples: Tensor,
@@ -285,27 +301,27 @@ class Adversarial:
         conditions: tuple[Tensor, Tensor],
         mask: Tensor,
     ) -> Tensor:
-        """One number for each chosen series, which stand at `samples` of the global batch."""
+        """Return one number for each chosen series, which stand at `samples` of the global batch."""
         network, settings, device = self.networks["discriminator"], self.settings.penalty, real.device
         if settings.kind == "interpolated":
-            share_B = rng.keyed_uniform(self.seed, batch.step, "interpolation", samples, (), device)
+            share_B = rng.draw_keyed_uniform(self.seed, batch.step, "interpolation", samples, (), device)
             with twice_differentiable():
                 between = torch.lerp(conditions[1], conditions[0], share_B[:, None])
                 series = interpolate(real, fake, share_B)
-                return distance_to_norm(network, series, between, mask, settings.target)
+                return penalise_distance_to_norm(network, series, between, mask, settings.target)
         both, conditions_BK, both_mask = torch.cat([real, fake]), torch.cat(conditions), torch.cat([mask] * 2)
         if settings.kind == "exact":
             with twice_differentiable():
-                values = exact(network, both, conditions_BK, both_mask)
+                values = penalise_gradient(network, both, conditions_BK, both_mask)
         else:
-            direction = self.directions(batch, samples, mask)
-            values = finite_difference(network, both, conditions_BK, direction, settings.sigma)
+            direction = self.draw_directions(batch, samples, mask)
+            values = penalise_difference(network, both, conditions_BK, direction, settings.sigma)
         real_B, fake_B = values.chunk(2)
         return real_B + fake_B
 
-    def share(self, batch: Batch) -> tuple[slice, Tensor]:
-        """Which series are penalised this step, and their weights: one in 1/fraction of the global batch, in
-        turn.
+    def choose_penalised(self, batch: Batch) -> tuple[slice, Tensor]:
+        """Return which series are penalised this step, and their weights: one in 1/fraction of the global
+        batch, in turn.
 
         A process that holds none of them computes one and weighs it 0, so that all processes do the same
         work.

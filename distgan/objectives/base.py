@@ -29,8 +29,8 @@ class Phase:
     skip: Callable[[Mapping[str, float]], bool] | None = None
     gradient: Callable[[Any], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] | None = None
 
-    def due(self, step: int) -> bool:
-        """Whether step `step`, counted from 0, has this phase."""
+    def is_due(self, step: int) -> bool:
+        """Return whether step `step`, counted from 0, has this phase."""
         within = self.start <= step and (self.stop is None or step < self.stop)
         return within and (step - self.start) % self.every == 0
 
@@ -40,7 +40,7 @@ class Objective(Protocol):
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
-        """What the losses call, by name."""
+        """Networks that the losses call, by name."""
 
     @property
     def phases(self) -> Sequence[Phase]:

@@ -28,20 +28,20 @@ class twice_differentiable:  # noqa: N801 (read as a verb)
 
 
 def is_twice_differentiable() -> bool:
-    """Whether this is inside `twice_differentiable`."""
+    """Return whether this is inside `twice_differentiable`."""
     return _twice.get()
 
 
-def plain_kernels() -> AbstractContextManager[None]:
-    """Where recurrent layers compute: inside `twice_differentiable` without cuDNN, whose backward passes have
-    no derivative.
+def use_plain_kernels() -> AbstractContextManager[None]:
+    """Return the context of recurrent layers: inside `twice_differentiable` without cuDNN, whose backward
+    passes have no derivative.
     """
     return torch.backends.cudnn.flags(enabled=False) if _twice.get() else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
-def without_dropout(network: nn.Module) -> Iterator[None]:
-    """Inside, the network drops nothing: a difference of two passes is then of their inputs alone."""
+def disable_dropout(network: nn.Module) -> Iterator[None]:
+    """Switch dropout off in the block: a difference of two passes is then of their inputs alone."""
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Dropout) and layer.training]
     for layer in layers:
         layer.eval()

@@ -14,17 +14,17 @@ from torch import Tensor
 Discriminator = Callable[[Tensor, Tensor], Tensor]
 
 
-def masked_mean(x: Tensor, mask: Tensor, count: Tensor | None = None) -> Tensor:
-    """Mean of x where mask is 1; with `count`, the mean number of measured values over processes, its part
-    of a global mean: the mean of the parts is the mean over all processes' values.
+def average_masked(x: Tensor, mask: Tensor, count: Tensor | None = None) -> Tensor:
+    """Return the mean of x where mask is 1; with `count`, the mean number of measured values over processes,
+    its part of a global mean: the mean of the parts is the mean over all processes' values.
     """
     return (x * mask).sum() / (mask.sum() if count is None else count).clamp(min=1e-6)
 
 
-def of_global_means(
+def apply_to_global_means(
     function: Callable[[Tensor], Tensor], means: Tensor, across: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """f(m) for the mean m of `means` over processes, where f is curved (a root, a distance): a scalar.
+    """Return f(m) for the mean m of `means` over processes, where f is curved (a root, a distance): a scalar.
 
     The gradient goes through f's slope at m, so that the mean of the processes' gradients is the gradient of
     the global loss; a root of each process's own mean would give another.
@@ -40,67 +40,67 @@ def of_global_means(
 
 
 def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """E softplus(-(D(x) - D(G(z)))), pairs of one condition (Jolicoeur-Martineau 2019; R3GAN)."""
+    """Return E softplus(-(D(x) - D(G(z)))), pairs of one condition (Jolicoeur-Martineau 2019; R3GAN)."""
     return F.softplus(fake - real).mean()
 
 
 def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
-    """E softplus(-(D(G(z)) - D(x)))."""
+    """Return E softplus(-(D(G(z)) - D(x)))."""
     return F.softplus(real - fake).mean()
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """E max(0, 1 - D(x)) + E max(0, 1 + D(G(z)))."""
+    """Return E max(0, 1 - D(x)) + E max(0, 1 + D(G(z)))."""
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
 def minus_fake(real: Tensor, fake: Tensor) -> Tensor:
-    """-E D(G(z)): the generator's side of hinge and Wasserstein."""
+    """Return -E D(G(z)): the generator's side of hinge and Wasserstein."""
     return -fake.mean()
 
 
 def standard_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """Binary cross entropy with soft labels .9 for real and .1 for generated (TTS-GAN)."""
-    return _cross_entropy(real, 0.9) + _cross_entropy(fake, 0.1)
+    """Return the binary cross entropy with soft labels .9 for real and .1 for generated (TTS-GAN)."""
+    return _compute_cross_entropy(real, 0.9) + _compute_cross_entropy(fake, 0.1)
 
 
 def standard_generator(real: Tensor, fake: Tensor) -> Tensor:
-    """Binary cross entropy of the generated with label 1 (TTS-GAN)."""
-    return _cross_entropy(fake, 1.0)
+    """Return the binary cross entropy of the generated with label 1 (TTS-GAN)."""
+    return _compute_cross_entropy(fake, 1.0)
 
 
-def _cross_entropy(logits: Tensor, label: float) -> Tensor:
+def _compute_cross_entropy(logits: Tensor, label: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
 
 def lsgan_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """½ [E (D(x) - 1)² + E D(G(z))²] (Mao et al. 2017)."""
+    """Return ½ [E (D(x) - 1)² + E D(G(z))²] (Mao et al. 2017)."""
     return 0.5 * ((real - 1).square().mean() + fake.square().mean())
 
 
 def lsgan_generator(real: Tensor, fake: Tensor) -> Tensor:
-    """E (D(G(z)) - 1)²."""
+    """Return E (D(G(z)) - 1)²."""
     return (fake - 1).square().mean()
 
 
 def nonsaturating_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """E softplus(-D(x)) + E softplus(D(G(z))) (Goodfellow et al. 2014)."""
+    """Return E softplus(-D(x)) + E softplus(D(G(z))) (Goodfellow et al. 2014)."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
 def nonsaturating_generator(real: Tensor, fake: Tensor) -> Tensor:
-    """E softplus(-D(G(z)))."""
+    """Return E softplus(-D(G(z)))."""
     return F.softplus(-fake).mean()
 
 
 def wasserstein_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """E D(G(z)) - E D(x) (Arjovsky et al. 2017); needs a penalty."""
+    """Return E D(G(z)) - E D(x) (Arjovsky et al. 2017); needs a penalty."""
     return fake.mean() - real.mean()
 
 
 def wasserstein_eps_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """The same with the drift term 10⁻³ E[D(x)²] (Karras et al. 2018). TTS-GAN's code has 10⁻³ (E D(x))², of
-    a process's part of the batch; a mean over series is the same for any number of processes.
+    """Return the same with the drift term 10⁻³ E[D(x)²] (Karras et al. 2018). TTS-GAN's code has 10⁻³ (E
+    D(x))², of a process's part of the batch; a mean over series is the same for any number of processes.
     """
     return wasserstein_discriminator(real, fake) + 1e-3 * real.square().mean()
 
@@ -129,27 +129,28 @@ LOSSES = {
 }
 
 
-def mode_seeking(
+def compute_mode_seeking(
     fake_1: Tensor,
     fake_2: Tensor,
     noise_1: Tensor,
     noise_2: Tensor,
     across: Callable[[Tensor], Tensor] = lambda value: value,
 ) -> Tensor:
-    """1 / (E|G(z₁) - G(z₂)| / E|z₁ - z₂| + 10⁻⁵): large when unlike noise gives like series (Mao et al.
-    2019). `across` averages over processes.
+    """Return 1 / (E|G(z₁) - G(z₂)| / E|z₁ - z₂| + 10⁻⁵): large when unlike noise gives like series (Mao et
+    al. 2019). `across` averages over processes.
     """
     distances = torch.stack([(fake_1 - fake_2).abs().mean(), (noise_1 - noise_2).abs().mean()])
-    return of_global_means(lambda means: 1 / (means[0] / means[1] + 1e-5), distances, across)
+    return apply_to_global_means(lambda means: 1 / (means[0] / means[1] + 1e-5), distances, across)
 
 
-def moment_distance(
+def compute_moment_distance(
     fake_BLC: Tensor,
     real_BLC: Tensor,
     mask: Tensor,
     across: Callable[[Tensor], Tensor] = lambda value: value,
 ) -> Tensor:
-    """E|σ̂ - σ| + E|μ̂ - μ| over steps and channels, of the batch, on the scale of [0, 1] (TimeGAN's code).
+    """Return E|σ̂ - σ| + E|μ̂ - μ| over steps and channels, of the batch, on the scale of [0, 1] (TimeGAN's
+    code).
 
     A discriminator of bounded slope hardly tells a reading's deviation from a third less; this does.
     """
@@ -157,20 +158,20 @@ def moment_distance(
     scaled = [(x.float() + 1) / 2 * mask for x in (fake_BLC, real_BLC)]
     means = torch.stack([x.pow(power).sum(0) / counts_LC for x in scaled for power in (1, 2)])
 
-    def distance(means_4LC: Tensor) -> Tensor:
-        (mean_f, deviation_f), (mean_r, deviation_r) = map(_deviations, means_4LC.split(2))
+    def measure_distance(means_4LC: Tensor) -> Tensor:
+        (mean_f, deviation_f), (mean_r, deviation_r) = map(_compute_deviations, means_4LC.split(2))
         return (deviation_f - deviation_r).abs().mean() + (mean_f - mean_r).abs().mean()
 
-    return of_global_means(distance, means, across)
+    return apply_to_global_means(measure_distance, means, across)
 
 
-def _deviations(means_2LC: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation from the means of x and x²: (2, L, C) -> two of (L, C)."""
+def _compute_deviations(means_2LC: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation from the means of x and x²: (2, L, C) -> two of (L, C)."""
     mean, square = means_2LC
     return mean, (square - mean.square()).clamp(min=0).add(1e-6).sqrt()
 
 
-def evidence_lower_bound(
+def compute_evidence_lower_bound(
     series_BLC: Tensor,
     mask_BLC: Tensor,
     reconstruction_BLC: Tensor,
@@ -182,7 +183,8 @@ def evidence_lower_bound(
     count: Tensor | None = None,
     across: Callable[[Tensor], Tensor] = lambda value: value,
 ) -> dict[str, Tensor]:
-    """Negative evidence lower bound a step, its Gaussian width at the optimum (σ-VAE, Rybkin et al. 2021).
+    """Return the negative evidence lower bound a step, its Gaussian width at the optimum (σ-VAE, Rybkin et
+    al. 2021).
 
     loss = ½ ln MSE + β / n · Σ_z max(KL_z, free bits), KL_z = ½ (μ² + σ² - 1 - ln σ²) averaged over the
     batch, n the measured values of a series, on average. With the width optimal the two terms weigh as in the
@@ -193,7 +195,7 @@ def evidence_lower_bound(
     """
     error = (reconstruction_BLC.float() - series_BLC.float()).square()
     count = across(mask_BLC.sum()) if count is None else count
-    mse = masked_mean(error, mask_BLC, count)
+    mse = average_masked(error, mask_BLC, count)
     mean, logvar = mean_BZ.float(), logvar_BZ.float()
     kl_Z = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(0)
     global_mse, global_kl_Z = across(mse.detach()) + 1e-8, across(kl_Z.detach())

@@ -20,7 +20,7 @@ from distgan.data.loader import Batch
 from distgan.data.owner_loader import OwnerBatch
 from distgan.objectives.adversarial import PLAIN, Adversarial, Arithmetic, Condition, Conditions, Rules
 from distgan.objectives.derivatives import twice_differentiable
-from distgan.objectives.losses import evidence_lower_bound
+from distgan.objectives.losses import compute_evidence_lower_bound
 from distgan.objectives.vae import VariationalAutoencoder
 
 Network = Callable[..., Any]
@@ -55,24 +55,25 @@ class OwnerGame(Adversarial):
         return super().generator_loss(batch.public)
 
     @torch.no_grad()
-    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Real and generated series, their conditions, masks and the directions of the penalty: (B, …) each.
+    def make_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return real and generated series, their conditions, masks and the directions of the penalty: (B, …)
+        each.
 
         Every random number is keyed by `batch.sample`, which is the owner's own.
         """
         real_BK, fake_BK = self.real_condition(batch), self.beside_real(batch)
-        fake_BLC = self.fake(batch, fake_BK, "discriminator noise")
-        batch, fake_BLC = self.augmented(batch, fake_BLC)
+        fake_BLC = self.generate(batch, fake_BK, "discriminator noise")
+        batch, fake_BLC = self.augment(batch, fake_BLC)
         ways = ("real direction", "fake direction")
         shape, device = tuple(batch.series.shape[1:]), batch.series.device
         directions = [
-            rng.keyed_normal(self.seed, batch.step, way, batch.sample, shape, device) * batch.mask
+            rng.draw_keyed_normal(self.seed, batch.step, way, batch.sample, shape, device) * batch.mask
             for way in (ways if self.settings.penalty.kind == "finite_difference" else ())
         ]
         return (batch.series, fake_BLC.float(), real_BK, fake_BK, batch.mask, *directions)
 
-    def of_owner(self, network: Network, step: int, *inputs: Tensor) -> dict[str, Tensor]:
-        """The discriminator's loss on one owner's series and as many generated ones."""
+    def compute_owner_loss(self, network: Network, step: int, *inputs: Tensor) -> dict[str, Tensor]:
+        """Return the discriminator's loss on one owner's series and as many generated ones."""
         real_WLC, fake_WLC, real_WK, fake_WK, mask_WLC, *directions = inputs
         both, conditions = torch.cat([real_WLC, fake_WLC]), torch.cat([real_WK, fake_WK])
         logits_2WH, penalty = self.judge_with_penalty(
@@ -81,7 +82,7 @@ class OwnerGame(Adversarial):
         real_WH, fake_WH = logits_2WH.chunk(2)
         loss = self.game.discriminator(real_WH, fake_WH)
         return {
-            "loss": loss + self.penalty_weight(step) * penalty,
+            "loss": loss + self.compute_penalty_weight(step) * penalty,
             "d": loss,
             "real": real_WH.mean(),
             "fake": fake_WH.mean(),
@@ -91,7 +92,7 @@ class OwnerGame(Adversarial):
     def judge_with_penalty(
         self, network: Network, series: Tensor, conditions: Tensor, mask: Tensor, directions: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Logits of real and generated series, (2W, H), and their penalty R1 + R2, a scalar.
+        """Return the logits of real and generated series, (2W, H), and their penalty R1 + R2, a scalar.
 
         The finite difference takes the logits that the loss needs anyway: one pass of 4W series.
         """
@@ -104,12 +105,12 @@ class OwnerGame(Adversarial):
         if kind == "none":
             return logits, torch.zeros_like(logits.sum())
 
-        def logits_of(series_LC: Tensor, condition_K: Tensor) -> Tensor:
+        def compute_logits(series_LC: Tensor, condition_K: Tensor) -> Tensor:
             found: Tensor = network(series_LC[None], condition_K[None])[0]
             return found
 
         with twice_differentiable():
-            slopes = vmap(jacrev(logits_of))(series, conditions)  # (2W, H, L, C)
+            slopes = vmap(jacrev(compute_logits))(series, conditions)  # (2W, H, L, C)
         return logits, 2 * (slopes * mask[:, None]).square().sum((-2, -1)).mean()
 
 
@@ -118,17 +119,17 @@ class OwnerVAE(VariationalAutoencoder):
 
     scalars: Sequence[str] = ("loss", "mse", "kl")
 
-    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Series, masks, and the noise of the latents: (B, …) each."""
+    def make_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return series, masks, and the noise of the latents: (B, …) each."""
         shape, device = (self.settings.latent_dim,), batch.series.device
-        noise_BZ = rng.keyed_normal(self.seed, batch.step, "latent", batch.sample, shape, device)
+        noise_BZ = rng.draw_keyed_normal(self.seed, batch.step, "latent", batch.sample, shape, device)
         return batch.series, batch.mask, noise_BZ
 
-    def of_owner(self, network: Network, step: int, *inputs: Tensor) -> dict[str, Tensor]:
-        """The negative evidence lower bound of one owner's series."""
+    def compute_owner_loss(self, network: Network, step: int, *inputs: Tensor) -> dict[str, Tensor]:
+        """Return the negative evidence lower bound of one owner's series."""
         series_WLC, mask_WLC, noise_WZ = inputs
         reconstruction, mean, logvar = network(series_WLC, mask_WLC, noise_WZ)
-        return evidence_lower_bound(
+        return compute_evidence_lower_bound(
             series_WLC,
             mask_WLC,
             reconstruction,

@@ -3,9 +3,9 @@
 import math
 
 
-def cosine(step: int, steps: int, start: float, end: float) -> float:
-    """From `start` at step 0 to `end` at `steps` along half a cosine, then `end`. `steps` 0 is `end`
-    throughout.
+def anneal_cosine(step: int, steps: int, start: float, end: float) -> float:
+    """Return the value that goes from `start` at step 0 to `end` at `steps` along half a cosine, then `end`.
+    `steps` 0 is `end` throughout.
     """
     if step >= steps:
         return end

@@ -61,13 +61,13 @@ def measure_changes(x_NL: Tensor, lag: int) -> Tensor:
     direction, softly: (N, L) -> (N, F).
     """
     change_NL = x_NL[:, lag:] - x_NL[:, :-lag]
-    relative_NL = change_NL.abs() / root_mean_square(x_NL)
+    relative_NL = change_NL.abs() / compute_root_mean_square(x_NL)
     shares = [(relative_NL / size).clamp(max=1).mean(1) for size in CHANGES]
-    sign_NL = (change_NL / root_mean_square(change_NL)).clamp(-SOFTNESS, SOFTNESS) / SOFTNESS
+    sign_NL = (change_NL / compute_root_mean_square(change_NL)).clamp(-SOFTNESS, SOFTNESS) / SOFTNESS
     return torch.stack([*shares, (sign_NL[:, lag:] * sign_NL[:, :-lag]).mean(1)], dim=1)
 
 
-def root_mean_square(x_NL: Tensor) -> Tensor:
+def compute_root_mean_square(x_NL: Tensor) -> Tensor:
     """Return each row's root mean square, without a gradient: (N, L) -> (N, 1)."""
     return x_NL.detach().square().mean(1, keepdim=True).add(SMALL**2).sqrt()
 
@@ -121,37 +121,38 @@ def measure_kernels(x_NL: Tensor, dilations: Sequence[int]) -> Tensor:
         total_NL = torch.stack(taps).sum(0)
         for first, second, third in KERNELS:
             output_NL = 3 * (taps[first] + taps[second] + taps[third]) - total_NL
-            scaled_NL = output_NL / (SOFTNESS * root_mean_square(output_NL))
+            scaled_NL = output_NL / (SOFTNESS * compute_root_mean_square(output_NL))
             found += [(scaled_NL + 0.5 - level / SOFTNESS).clamp(0, 1).mean(1) for level in THRESHOLDS]
     return torch.stack(found, dim=1) if found else x_NL.new_zeros(len(x_NL), 1)
 
 
-def feature_distance(
+def compute_feature_distance(
     fake: Sequence[Tensor],
     real: Sequence[Tensor],
     combine: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
 ) -> Tensor:
-    """Mean over families of E ρ((μ̂ - μ) / σ) + E ρ(ln σ̂ / σ), ρ(d) = √(1 + d²) - 1, of a batch's features.
+    """Return the mean over families of E ρ((μ̂ - μ) / σ) + E ρ(ln σ̂ / σ), ρ(d) = √(1 + d²) - 1, of a batch's
+    features.
 
-    `combine` applies a function to global means, as `of_global_means` does.
+    `combine` applies a function to global means, as `apply_to_global_means` does.
     """
     sizes = [family.shape[1] for family in fake]
     stacked = torch.stack([torch.cat(list(each), dim=1) for each in (fake, real)]).double()  # (2, B, F)
 
-    def distance(means_4F: Tensor) -> Tensor:
+    def measure_distance(means_4F: Tensor) -> Tensor:
         mean_f, mean_r, square_f, square_r = means_4F
         sigma_f, sigma_r = (
             (square - mean.square()).clamp(min=0).add(SMALL).sqrt()
             for mean, square in ((mean_f, square_f), (mean_r, square_r))
         )
-        means = huber((mean_f - mean_r) / sigma_r)
-        sigmas = huber((sigma_f / sigma_r).log())
+        means = apply_huber((mean_f - mean_r) / sigma_r)
+        sigmas = apply_huber((sigma_f / sigma_r).log())
         parts = [part.mean() for part in (means + sigmas).split(sizes)]
         return torch.stack(parts).mean()
 
-    return combine(distance, torch.cat([stacked.mean(1), stacked.square().mean(1)])).float()
+    return combine(measure_distance, torch.cat([stacked.mean(1), stacked.square().mean(1)])).float()
 
 
-def huber(d: Tensor) -> Tensor:
+def apply_huber(d: Tensor) -> Tensor:
     """Return √(1 + d²) - 1: quadratic near 0, linear far out."""
     return (1 + d.square()).sqrt() - 1

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from distgan import config, rng
 from distgan.data.loader import Batch
 from distgan.objectives.base import Phase
-from distgan.objectives.losses import evidence_lower_bound
+from distgan.objectives.losses import compute_evidence_lower_bound
 
 
 class VariationalAutoencoder:
@@ -29,10 +29,10 @@ class VariationalAutoencoder:
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         shape, device = (self.settings.latent_dim,), batch.series.device
-        noise_BZ = rng.keyed_normal(self.seed, batch.step, "latent", batch.sample, shape, device)
+        noise_BZ = rng.draw_keyed_normal(self.seed, batch.step, "latent", batch.sample, shape, device)
         series, mask = batch.series.to(self.dtype), batch.mask.to(self.dtype)
         reconstruction, mean, logvar = self.networks["vae"](series, mask, noise_BZ)
-        return evidence_lower_bound(
+        return compute_evidence_lower_bound(
             batch.series,
             batch.mask,
             reconstruction,
@@ -40,6 +40,6 @@ class VariationalAutoencoder:
             logvar,
             beta=self.settings.beta,
             free_bits=self.settings.free_bits,
-            count=self.across(batch.mean_count(lambda part: part.mask.sum())),
+            count=self.across(batch.average_count(lambda part: part.mask.sum())),
             across=self.across,
         )

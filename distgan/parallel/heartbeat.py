@@ -24,7 +24,7 @@ _numbered = itertools.count()  # heartbeats of this process: all processes start
 
 
 class Counts(NamedTuple):
-    """What a process has counted so far; no count ever falls."""
+    """Counts of a process's work so far; no count ever falls."""
 
     beats: int = 0
     done: int = 0  # pieces of work, by rank 0
@@ -32,7 +32,7 @@ class Counts(NamedTuple):
 
 
 class Heartbeat:
-    """Beats in a thread of its own until `stop`, unless its process dies or is stopped by a signal."""
+    """A thread that beats until `stop`, unless its process dies or is stopped by a signal."""
 
     def __init__(self, rank: int, world_size: int, token: bytes) -> None:
         self.rank, self.world_size, self._token = rank, world_size, token
@@ -48,23 +48,23 @@ class Heartbeat:
     def stop(self) -> None:
         self._stopped.set()
 
-    def silent(self) -> list[int] | None:
-        """Ranks whose beats stand still for LATE seconds; None where the store itself does not answer."""
+    def find_silent_ranks(self) -> list[int] | None:
+        """Return ranks whose beats stand still for LATE seconds; None where the store does not answer."""
         found: list[list[int]] = []
 
-        def look() -> None:
+        def look_up() -> None:
             with contextlib.suppress(RuntimeError, ConnectionError):
                 before = self._listen()
                 if not self._stopped.wait(LATE):
                     now = self._listen()
                     found.append([rank for rank in now if now[rank].beats == before[rank].beats])
 
-        reader = threading.Thread(target=look, daemon=True)
+        reader = threading.Thread(target=look_up, daemon=True)
         reader.start()
         reader.join(LATE + PATIENCE)
         return found[0] if found else None
 
-    def work_done(self) -> None:
+    def count_work(self) -> None:
         """Tell the others that rank 0 has done one more piece of work."""
         self._raise_counts(done=1)
 
@@ -92,7 +92,7 @@ class Heartbeat:
         return [rank for rank in range(self.world_size) if rank != self.rank]
 
     def _await(self, arrived: Callable[[], bool], timeout: float) -> None:
-        """Wait until it is so.
+        """Wait until `arrived` holds.
 
         Raises:
             ConnectionError: a process has not beaten for `timeout` seconds.
@@ -124,7 +124,7 @@ class Heartbeat:
             self._store.set(str(self.rank), self._sign(self.rank, self._own))
 
     def _listen(self) -> dict[int, Counts]:
-        """What the others have counted, as far as it is signed."""
+        """Return what the others have counted, as far as it is signed."""
         for rank in self._others:
             message = self._store.compare_set(str(rank), ABSENT, ABSENT)
             counts = self._verify(rank, message)
@@ -138,7 +138,7 @@ class Heartbeat:
         return f"{text} {seal.hexdigest()}"
 
     def _verify(self, rank: int, message: bytes) -> Counts | None:
-        """The counts of a message, or None where `rank` did not write it for this heartbeat."""
+        """Return the counts of a message, or None where `rank` did not write it for this heartbeat."""
         if len(message) > LONGEST:
             return None
         parts = message.split(b" ")

@@ -18,7 +18,7 @@ ELSEWHERE = "192.0.2.1"  # an address that nobody has (RFC 5737): the way to it 
 
 
 def is_one_machine() -> bool:
-    """Whether the launch that the environment describes has all its processes on this machine."""
+    """Return whether the launch that the environment describes has all its processes on this machine."""
     world_size = os.environ.get("WORLD_SIZE", "1")
     return world_size != "1" and (
         os.environ.get("LOCAL_WORLD_SIZE") == world_size or _is_loopback(os.environ.get("MASTER_ADDR", ""))
@@ -55,14 +55,14 @@ def find_interface(host: str) -> str | None:
         and not ipaddress.ip_address(found.address).is_link_local
     }
     for place in (host, ELSEWHERE):
-        address = _own_address(place)
+        address = _find_own_address(place)
         if address in outer:
             return outer[address]
     up = {name for name in outer.values() if psutil.net_if_stats()[name].isup}
     return up.pop() if len(up) == 1 else None
 
 
-def _own_address(host: str) -> str | None:
+def _find_own_address(host: str) -> str | None:
     """Return this machine's address on the way to a host, None where there is no way."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
@@ -90,12 +90,12 @@ def meet(patience: timedelta) -> None:
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if agent and attempt != "0":
-        _join(dist.PrefixStore(f"attempt {attempt}", _store(patience)), patience)
+        _join(dist.PrefixStore(f"attempt {attempt}", _open_store(patience)), patience)
     elif not agent and _is_loopback(os.environ.get("MASTER_ADDR", "")):
-        _join(_store(patience, _loopback_socket()), patience)
+        _join(_open_store(patience, _open_loopback_socket()), patience)
 
 
-def _store(patience: timedelta, listening: int | None = None) -> dist.TCPStore:
+def _open_store(patience: timedelta, listening: int | None = None) -> dist.TCPStore:
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     world_size = int(os.environ["WORLD_SIZE"])
     return dist.TCPStore(
@@ -103,7 +103,7 @@ def _store(patience: timedelta, listening: int | None = None) -> dist.TCPStore:
     )
 
 
-def _loopback_socket() -> int | None:
+def _open_loopback_socket() -> int | None:
     """Return the file descriptor on which rank 0 listens at MASTER_PORT; None on other ranks.
 
     Raises:
@@ -111,7 +111,7 @@ def _loopback_socket() -> int | None:
     """
     if os.environ["RANK"] != "0":
         return None
-    port, address = int(os.environ["MASTER_PORT"]), _address(os.environ["MASTER_ADDR"])
+    port, address = int(os.environ["MASTER_PORT"]), _resolve_address(os.environ["MASTER_ADDR"])
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -125,13 +125,13 @@ def _loopback_socket() -> int | None:
         return listening.detach()
 
 
-def _address(name: str) -> str:
+def _resolve_address(name: str) -> str:
     return "127.0.0.1" if name == "localhost" else name
 
 
 def _is_loopback(name: str) -> bool:
     try:
-        return ipaddress.ip_address(_address(name)).is_loopback
+        return ipaddress.ip_address(_resolve_address(name)).is_loopback
     except ValueError:
         return False
 

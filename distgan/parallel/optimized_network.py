@@ -42,11 +42,11 @@ class OptimizedNetwork:
 
     def __init__(self, name: str, network: nn.Module, optimizer: Adam, parallel: "Parallel") -> None:
         self.name, self.parallel = name, parallel
-        self.plain = parallel.place(network)
+        self.plain = parallel.place_network(network)
         compiled: Any = torch.compile(self.plain) if parallel.settings.compile else self.plain
         self.network: nn.Module = compiled
         self.trainable = {n: p for n, p in self.plain.named_parameters() if p.requires_grad}
-        self.buffers = [b for b in _persistent_buffers(self.plain).values() if b.is_floating_point()]
+        self.buffers = [b for b in _list_persistent_buffers(self.plain).values() if b.is_floating_point()]
         self.gradients, self.views = _flatten_gradients(list(self.trainable.values()))
         self.loss_scale = LossScale(parallel.device) if parallel.dtype == torch.float16 else None
         self._fresh = True  # whether the next backward pass is the first of an update
@@ -62,7 +62,7 @@ class OptimizedNetwork:
             parameter.requires_grad_(required)
 
     def minimise(self, loss: Tensor, clip: float = 0.0) -> Tensor:
-        """`backward` and `step` in one."""
+        """Do `backward` and `step` in one call."""
         self.backward(loss)
         return self.step(clip)
 
@@ -78,7 +78,8 @@ class OptimizedNetwork:
         self.gradients[-1].add_(loss.detach())
 
     def step(self, clip: float = 0.0) -> Tensor:
-        """One Adam step on the mean over processes of the gradients; none where a number is not finite.
+        """Make one Adam step with the mean over processes of the gradients; none where a number is not
+        finite.
 
         Returns:
             The norm of the averaged gradient before clipping, the same on every process, on the device; not
@@ -103,7 +104,7 @@ class OptimizedNetwork:
         return norm
 
     def apply(self, gradient: Mapping[str, Tensor], clip: float = 0.0) -> Tensor:
-        """One Adam step on a gradient that is known, by name of weight, and the same on every process.
+        """Make one Adam step with a gradient that is known, by name of weight, and the same on every process.
 
         Returns:
             Its norm before clipping, on the device; where that is not finite, nothing was changed.
@@ -120,16 +121,16 @@ class OptimizedNetwork:
         self.adam.step()
         return norm
 
-    def figures(self) -> dict[str, Tensor]:
-        """What is worth showing of the update."""
+    def collect_figures(self) -> dict[str, Tensor]:
+        """Return the figures of the update that a report shows."""
         return {} if self.loss_scale is None else {"loss_scale": self.loss_scale.scale.clone()}
 
-    def whole(self) -> nn.Module:
-        """The network as it may be called by one process alone."""
+    def gather_network(self) -> nn.Module:
+        """Return the network in a form that one process alone may call."""
         return self.plain
 
-    def held_bytes(self) -> dict[str, int]:
-        """What this process holds between two steps: weights, their float32 master copy, Adam's moments."""
+    def count_held_bytes(self) -> dict[str, int]:
+        """Return the bytes held between two steps: weights, their float32 master copy, Adam's moments."""
         moments = [t for state in self.adam.state.values() for name, t in state.items() if name != "step"]
         return {
             "weights": _count_bytes(list(self.trainable.values())),
@@ -141,18 +142,18 @@ class OptimizedNetwork:
         """Give every process rank 0's statistics (batch normalisation's differ; weights never do)."""
         self.parallel.broadcast(self.buffers)
 
-    def state(self) -> dict[str, dict[str, Tensor]]:
-        """{"weights": as the network's state_dict, "optimiser": `parameter.exp_avg`, …}, the live tensors."""
+    def collect_state(self) -> dict[str, dict[str, Tensor]]:
+        """Return {"weights": as a state_dict, "optimiser": `parameter.exp_avg`, …}, the live tensors."""
         moments = {
             f"{name}.{key}": value
             for name, parameter in self.trainable.items()
             for key, value in self.adam.state.get(parameter, {}).items()
         }
-        scaler = {} if self.loss_scale is None else {"scaler": self.loss_scale.state()}
+        scaler = {} if self.loss_scale is None else {"scaler": self.loss_scale.collect_state()}
         return {"weights": dict(self.plain.state_dict()), "optimiser": moments, **scaler}
 
     def restore(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Take back what `state` gave, on any device.
+        """Load what `collect_state` returned, on any device.
 
         Raises:
             RuntimeError, KeyError: it is of another network.
@@ -169,8 +170,8 @@ class OptimizedNetwork:
 
 
 class LossScale:
-    """What an fp16 loss is multiplied by, so that its gradients do not vanish: halved when one overflows,
-    doubled after SCALE_WINDOW steps without. It stays on the device.
+    """Factor of an fp16 loss that keeps its gradients from vanishing: halved when one overflows, doubled
+    after SCALE_WINDOW steps without. It stays on the device.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -181,7 +182,7 @@ class LossScale:
         torch._amp_update_scale_(self.scale, self.steps, bad, 2.0, 0.5, SCALE_WINDOW)
         self.scale.clamp_(min=1.0)
 
-    def state(self) -> dict[str, Tensor]:
+    def collect_state(self) -> dict[str, Tensor]:
         return {"scale": self.scale, "steps": self.steps}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -204,7 +205,7 @@ def _make_adam(parameters: list[nn.Parameter], optimizer: Adam) -> torch.optim.A
 
 
 def _flatten_gradients(parameters: list[nn.Parameter]) -> tuple[Tensor, list[Tensor]]:
-    """One buffer for all gradients and a last place for the loss, and a view of it for each parameter."""
+    """Return one buffer for all gradients, with a last place for the loss, and a view for each parameter."""
     if not parameters:
         raise ValueError("a network without trainable parameters cannot be trained")
     spaces = [-(-parameter.numel() // ALIGNMENT) * ALIGNMENT for parameter in parameters]
@@ -217,6 +218,6 @@ def _flatten_gradients(parameters: list[nn.Parameter]) -> tuple[Tensor, list[Ten
     return buffer, [piece[: p.numel()].view_as(p) for piece, p in zip(pieces, parameters, strict=True)]
 
 
-def _persistent_buffers(network: nn.Module) -> dict[str, Tensor]:
+def _list_persistent_buffers(network: nn.Module) -> dict[str, Tensor]:
     saved = network.state_dict(keep_vars=True)
     return {name: buffer for name, buffer in network.named_buffers() if name in saved}

@@ -86,7 +86,7 @@ class Parallel:
         return self.rank == 0
 
     def prepare(self, name: str, network: nn.Module, optimizer: Adam) -> "OptimizedNetwork":
-        """`network` on this process's device, with rank 0's weights, and its optimiser.
+        """Return `network` on this process's device, with rank 0's weights, and its optimiser.
 
         The generator and the discriminator are shared out as `engine.zero` says. Other networks, which are
         small, are whole on every process.
@@ -94,37 +94,37 @@ class Parallel:
         Raises:
             UserError: DeepSpeed is needed and not installed.
         """
-        if self.stage(name) == 0:
+        if self.choose_stage(name) == 0:
             return OptimizedNetwork(name, network, optimizer, self)
         from distgan.parallel.zero import ZeroNetwork
 
         return ZeroNetwork(name, network, optimizer, self)
 
-    def building(self) -> AbstractContextManager[Any]:
-        """Where networks are built before `prepare`. If one is cut among the processes (stage 3), rank 0
-        builds them, in its CPU's memory, and they are hollow elsewhere (torch's meta device).
+    def build_networks(self) -> AbstractContextManager[Any]:
+        """Return the context in which networks are built before `prepare`. If one is cut among the processes
+        (stage 3), rank 0 builds it in the memory of its CPU; elsewhere it is hollow (torch's meta device).
         """
-        cut = 3 in (self.stage("generator"), self.stage("discriminator"))
+        cut = 3 in (self.choose_stage("generator"), self.choose_stage("discriminator"))
         return torch.device("meta") if cut and not self.is_main else nullcontext()
 
-    def place(self, network: nn.Module) -> nn.Module:
-        """`network` on this process's device with rank 0's numbers; it may come in hollow."""
+    def place_network(self, network: nn.Module) -> nn.Module:
+        """Return `network` on this process's device with rank 0's numbers; it may come in hollow."""
         tensors = [*network.parameters(), *network.buffers()]
         hollow = any(tensor.is_meta for tensor in tensors)
         network = network.to_empty(device=self.device) if hollow else network.to(self.device)
         self.broadcast([*network.parameters(), *network.buffers()])
         return network
 
-    def stage(self, name: str) -> int:
-        """Of ZeRO, for the network called `name`."""
+    def choose_stage(self, name: str) -> int:
+        """Return the ZeRO stage of the network called `name`."""
         everyone, critic = self.settings.zero, self.settings.discriminator_zero
         if name == "discriminator" and critic is not None:
             return critic
         return everyone if name in ("generator", "discriminator") else 0
 
-    def micro_batch(self, batch_size: int, key: str = "train.batch_size") -> int:
-        """Series per forward pass of this process, of a global batch of `batch_size`, which the config calls
-        `key`.
+    def compute_micro_batch(self, batch_size: int, key: str = "train.batch_size") -> int:
+        """Return the series per forward pass of this process, for a global batch of `batch_size`, the
+        config's key `key`.
 
         Raises:
             UserError: it does not divide among the processes, or their shares into micro-batches.
@@ -132,7 +132,7 @@ class Parallel:
         if batch_size % self.world_size:
             raise UserError(
                 f"{key} {batch_size} is not a multiple of {self.world_size} processes; use "
-                f"{_nearest_multiples(batch_size, self.world_size)}"
+                f"{_format_nearest_multiples(batch_size, self.world_size)}"
             )
         share, wanted = batch_size // self.world_size, self.settings.micro_batch
         if wanted is None or wanted >= share:
@@ -140,13 +140,13 @@ class Parallel:
         if share % wanted:
             raise UserError(
                 f"{key} {batch_size} is not a multiple of engine.micro_batch {wanted} x {self.world_size} "
-                f"processes; use {_nearest_multiples(batch_size, wanted * self.world_size)}"
+                f"processes; use {_format_nearest_multiples(batch_size, wanted * self.world_size)}"
             )
         return wanted
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Inside, what the death or silence of another process makes of a message becomes one line.
+    def watch_peers(self) -> Iterator[None]:
+        """Turn errors that the death or silence of another process causes in the block into one line.
 
         Raises:
             Deserted: a message to or from another process failed; names it.
@@ -163,23 +163,23 @@ class Parallel:
             self._owns_group = False  # leaving a broken group may wait for ever
             raise Deserted(
                 f"process {self.rank} of {self.world_size} "
-                f"{_describe_loss(self._heartbeat.silent(), self.settings.timeout)}. "
+                f"{_describe_loss(self._heartbeat.find_silent_ranks(), self.settings.timeout)}. "
                 "The last checkpoint is kept; run the same command again"
             ) from error
         finally:
             self._heartbeat.stop()
             self._heartbeat = None
 
-    def mean(self, tensor: Tensor) -> Tensor:
-        """Mean over processes, without a gradient; any shape, on the device, exact for equal values."""
+    def average(self, tensor: Tensor) -> Tensor:
+        """Return the mean over processes, without a gradient: any shape, on the device, exact if equal."""
         if self.world_size == 1:
             return tensor.detach()
         total = tensor.detach().clone()
         dist.all_reduce(total)
         return total / self.world_size
 
-    def total(self, values: np.ndarray) -> np.ndarray:
-        """Sum over processes in float64, any shape."""
+    def sum_values(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum over processes in float64, any shape."""
         total = torch.tensor(np.asarray(values, dtype=np.float64))
         if self.world_size > 1:
             dist.all_reduce(total, group=self._control)
@@ -190,15 +190,15 @@ class Parallel:
         if self.world_size > 1:
             dist.all_reduce(numbers)
 
-    def barrier(self) -> None:
-        """Wait for all others: inside `together` however long they work, elsewhere `engine.timeout`."""
+    def wait_for_all(self) -> None:
+        """Wait for all others: inside `watch_peers` however long they work, elsewhere `engine.timeout`."""
         if self._heartbeat is not None:
             self._heartbeat.meet(self.settings.timeout)
         elif self.world_size > 1:
             dist.barrier(group=self._control)
 
-    def largest(self, number: int) -> int:
-        """The largest of all processes' numbers, without touching the device."""
+    def find_largest(self, number: int) -> int:
+        """Return the largest of all processes' numbers, without touching the device."""
         if self.world_size == 1:
             return number
         found = torch.tensor(number)
@@ -206,8 +206,8 @@ class Parallel:
         return int(found)
 
     def agree(self, flag: bool) -> bool:
-        """Whether any process says so."""
-        return bool(self.largest(int(flag)))
+        """Return whether the flag is true on any process."""
+        return bool(self.find_largest(int(flag)))
 
     def share(self, thing: T) -> T:
         """Return rank 0's `thing`, which JSON can hold, on every rank."""
@@ -216,9 +216,9 @@ class Parallel:
         received: T = messages.broadcast(thing, self.is_main, self._control)
         return received
 
-    def on_main(self, work: Callable[[], T]) -> T:
+    def run_on_main(self, work: Callable[[], T]) -> T:
         """Do `work` on rank 0 while the others wait; all get its result, or all raise its error. Inside
-        `together` they wait however long it takes, elsewhere `engine.timeout`.
+        `watch_peers` they wait however long it takes, elsewhere `engine.timeout`.
         """
         if self.world_size == 1:
             return work()
@@ -231,7 +231,7 @@ class Parallel:
                 error = caught
         if self._heartbeat is not None:
             if self.is_main:
-                self._heartbeat.work_done()
+                self._heartbeat.count_work()
             else:
                 self._heartbeat.await_work(self.settings.timeout)
         problem = self.share(None if error is None else messages.pack_error(error))
@@ -298,8 +298,8 @@ def _name_meeting() -> Iterator[None]:
         ) from error
 
 
-def _nearest_multiples(number: int, unit: int) -> str:
-    """The multiples of `unit` next to a number."""
+def _format_nearest_multiples(number: int, unit: int) -> str:
+    """Return the multiples of `unit` next to a number."""
     lower = number // unit * unit
     return f"{lower} or {lower + unit}" if lower else f"{unit}"
 
@@ -327,8 +327,8 @@ def _refuse_contradictions(settings: config.Engine) -> None:
 
 
 def _read_launch_flag(flag: str) -> str:
-    """What `accelerate launch` was given: by its variable, or by its own command line, since it tells some
-    flags to no process that it starts; "" if nothing.
+    """Return the value of a flag of `accelerate launch`: from its variable, or from its command line, since
+    it passes some flags to no process that it starts; "" without one.
     """
     value = os.environ.get(f"ACCELERATE_{flag.removeprefix('--').upper()}", "").lower()
     try:
@@ -345,13 +345,13 @@ def _read_launch_flag(flag: str) -> str:
     return value
 
 
-def computes_fp16(device: torch.device) -> bool:
-    """Whether half-precision training makes sense there: on a CPU it is hundreds of times slower."""
+def supports_fp16(device: torch.device) -> bool:
+    """Return whether half-precision training makes sense there: on a CPU it is hundreds of times slower."""
     return device.type != "cpu"
 
 
 def _refuse_fp16(settings: config.Engine, device: torch.device) -> None:
-    if settings.precision == "fp16" and not computes_fp16(device):
+    if settings.precision == "fp16" and not supports_fp16(device):
         raise UserError(
             f"engine.precision=fp16 needs a GPU, but this process has a {device.type}; use "
             "engine.precision=bf16 (same memory) or engine.precision=fp32 (fastest there)"
@@ -359,7 +359,7 @@ def _refuse_fp16(settings: config.Engine, device: torch.device) -> None:
 
 
 def _describe_loss(silent: list[int] | None, timeout: int) -> str:
-    """What happened to whom, after the heartbeats: ranks that are silent, none, or None without an answer."""
+    """Describe the loss of a process by silent ranks of the heartbeats: some, none, or None (no answer)."""
     if silent is None:  # the store is in rank 0, or in the launcher beside it
         return (
             f"lost process 0 or its machine {os.environ.get('MASTER_ADDR', '')}, which the others depend on"
@@ -373,7 +373,7 @@ def _describe_loss(silent: list[int] | None, timeout: int) -> str:
 
 
 def _is_desertion(error: Exception) -> bool:
-    """torch has no type of its own for it on every backend: gloo says it in words."""
+    """Return whether another process is gone: torch has no type for it on every backend, gloo a message."""
     if isinstance(error, dist.DistError | ConnectionError):
         return True
     words = str(error).lower()
@@ -382,14 +382,14 @@ def _is_desertion(error: Exception) -> bool:
 
 
 def _describe_to_environment() -> None:
-    """Accelerate believes the environment alone: describe to it the process group that is there."""
+    """Describe the existing process group in the environment, which is all that Accelerate reads."""
     os.environ["RANK"], os.environ["WORLD_SIZE"] = str(dist.get_rank()), str(dist.get_world_size())
     here = torch.cuda.current_device() if torch.cuda.is_available() else dist.get_rank()
     os.environ.setdefault("LOCAL_RANK", str(here))
 
 
 def _choose_threads(wanted: int | None) -> int:
-    """Threads of this process: the setting, else OMP_NUM_THREADS, else its share of the cores it may use."""
+    """Return the threads of this process: the setting, OMP_NUM_THREADS, or its share of its cores."""
     if wanted:
         return wanted
     local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", 1)))

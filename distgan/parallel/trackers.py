@@ -32,7 +32,7 @@ WRITER_THREAD = "_AsyncWriterThread"  # class of TensorBoard's thread
 
 @dataclass(frozen=True)
 class Service:
-    """How one tracker is started again on the run that it already knows.
+    """How one tracker starts again on a run that it already knows.
 
     Attributes:
         package: what pip installs, and Python imports.
@@ -50,7 +50,9 @@ class Service:
 
 
 def _make_wandb_arguments(name: str, folder: Path) -> dict[str, Any]:
-    """W&B would also send the command line, the host, git's state and the console: paths and names."""
+    """Return the arguments that keep W&B from sending the command line, the host, git's state and the
+    console: paths and names.
+    """
     settings = import_module("wandb").Settings(
         console="off", disable_git=True, disable_code=True, x_disable_meta=True, x_save_requirements=False
     )
@@ -153,7 +155,7 @@ class Trackers:
 
     def log_figures(self, step: int, figures: Mapping[str, Any]) -> None:
         """Send matplotlib figures by name: to TensorBoard, and to a service that takes pictures if asked."""
-        pictures = {name: _draw(figure) for name, figure in figures.items()}
+        pictures = {name: _draw_pixels(figure) for name, figure in figures.items()}
         if self.board is not None:
             self.board.log_figures(step, pictures)
         if self.pictures and step > self.sent:
@@ -193,8 +195,8 @@ def start_service(name: str, project: str, place: tuple[str, Path], known: str |
     return tracker
 
 
-def _draw(figure: Any) -> np.ndarray:
-    """A matplotlib figure as uint8 [height, width, 3]."""
+def _draw_pixels(figure: Any) -> np.ndarray:
+    """Return a matplotlib figure as uint8 [height, width, 3]."""
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return np.asarray(Image.open(png).convert("RGB"))
@@ -203,7 +205,7 @@ def _draw(figure: Any) -> np.ndarray:
 def _send_pictures(
     name: str, tracker: Any, step: int, pictures: Mapping[str, np.ndarray], figures: Mapping[str, Any]
 ) -> None:
-    """Each of Accelerate's trackers takes pictures in its own way."""
+    """Send pictures in the way of the given tracker: Accelerate's trackers differ."""
     if name == "wandb":
         tracker.log_images({title: [picture] for title, picture in pictures.items()}, step=step)
     elif name == "mlflow":
@@ -242,7 +244,7 @@ class BoardTracker:
             self.tracker.log(dict(numbers), step=step)
 
     def log_figures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Pictures by name: uint8 [height, width, 3]."""
+        """Write pictures by name: uint8 [height, width, 3]."""
         with writing(self.folder), quiet_writer_thread():
             stacks = {name: picture[None] for name, picture in pictures.items()}
             self.tracker.log_images(stacks, step=step, dataformats="NHWC")

@@ -28,8 +28,8 @@ from distgan.parallel.optimized_network import (
     Adam,
     OptimizedNetwork,
     _count_bytes,
+    _list_persistent_buffers,
     _make_adam,
-    _persistent_buffers,
 )
 from distgan.parallel.processes import Parallel
 
@@ -48,20 +48,20 @@ class ZeroNetwork(OptimizedNetwork):
     partitioned = True
 
     def __init__(self, name: str, network: nn.Module, optimizer: Adam, parallel: Parallel) -> None:
-        self.name, self.parallel, self.zero = name, parallel, parallel.stage(name)
+        self.name, self.parallel, self.zero = name, parallel, parallel.choose_stage(name)
         assert all(p.requires_grad for p in network.parameters()), f"{name} has parameters that came frozen"
-        self._twin = _make_meta_copy(network)  # what `whole` fills
-        deepspeed = _deepspeed(parallel)
-        settings = _settings(parallel, self.zero)
+        self._twin = _make_meta_copy(network)  # what `gather_network` fills
+        deepspeed = _import_deepspeed(parallel)
+        settings = _make_engine_config(parallel, self.zero)
         if self.zero == 3:
-            _partition(network, parallel, deepspeed.zero.Init(config_dict_or_path=settings))
+            _partition_parameters(network, parallel, deepspeed.zero.Init(config_dict_or_path=settings))
         else:
-            parallel.place(network)
+            parallel.place_network(network)
         adam = _make_adam(list(network.parameters()), optimizer)
         self.engine: Any = deepspeed.initialize(model=network, optimizer=adam, config=settings)[0]
         self.plain = self.network = self.engine.module
         self.trainable = dict(self.plain.named_parameters())
-        self._buffers = _persistent_buffers(self.plain)
+        self._buffers = _list_persistent_buffers(self.plain)
         self.buffers = [b for b in self._buffers.values() if b.is_floating_point()]
         self.adam = adam
         self._sharded: Any = self.engine.optimizer
@@ -69,7 +69,7 @@ class ZeroNetwork(OptimizedNetwork):
         self._steady = 0  # steps since the fp16 loss scale last changed
         self._disk = parallel.settings.offload.path
         if self._disk is not None:
-            for flat in self._flats():
+            for flat in self._list_flat_weights():
                 flat.data = _map_file(Path(self._disk), flat.numel()).copy_(flat.data)
         self._forget_moments()
         gather = self.zero == 3 and parallel.settings.gather_penalty and name == "discriminator"
@@ -96,10 +96,10 @@ class ZeroNetwork(OptimizedNetwork):
         self._sharded.clip_grad = clip
         self.engine.step()
         if self.parallel.dtype == torch.float16:
-            self._regrow()
+            self._grow_loss_scale()
         return torch.as_tensor(float(self.engine.get_global_grad_norm()), device=self.parallel.device)
 
-    def _regrow(self) -> None:
+    def _grow_loss_scale(self) -> None:
         """Double the loss scale after so many steps without overflow; the engine has halved it after one.
 
         The engine's own growth comes before it divides the gradients, which are then half of what they are.
@@ -109,7 +109,7 @@ class ZeroNetwork(OptimizedNetwork):
             self._sharded.loss_scaler.cur_scale *= 2
             self._steady = 0
 
-    def figures(self) -> dict[str, Tensor]:
+    def collect_figures(self) -> dict[str, Tensor]:
         if self.parallel.dtype != torch.float16:
             return {}
         return {"loss_scale": torch.tensor(float(self._sharded.cur_scale), device=self.parallel.device)}
@@ -125,7 +125,7 @@ class ZeroNetwork(OptimizedNetwork):
 
     @torch.no_grad()
     def gather(self, parts: list[Tensor]) -> dict[str, Tensor]:
-        """Whole tensors by parameter name, on the CPU of rank 0; nothing on the others."""
+        """Return whole tensors by parameter name, on the CPU of rank 0; nothing on the others."""
         whole: dict[str, Tensor] = {}
         for name, parameter in self.trainable.items():
             tensor = self._gather_one(parameter, parts)
@@ -177,33 +177,33 @@ class ZeroNetwork(OptimizedNetwork):
         group, start, numel = self._sharded.grad_position[self._sharded.get_param_id(parameter)]
         return parts[group].narrow(0, start, numel)
 
-    def whole(self, parts: list[Tensor] | None = None) -> nn.Module:
-        """A plain copy of the network, filled on rank 0 and without memory elsewhere."""
+    def gather_network(self, parts: list[Tensor] | None = None) -> nn.Module:
+        """Return a plain copy of the network, filled on rank 0 and without memory elsewhere."""
         tensors = self.gather(self.parts if parts is None else parts)
         if not self.parallel.is_main:
             return self._twin
-        network = copy.deepcopy(self._twin).to_empty(device=self._roomy_device())
-        network.load_state_dict(tensors | self.saved_buffers())
+        network = copy.deepcopy(self._twin).to_empty(device=self._choose_copy_device())
+        network.load_state_dict(tensors | self.collect_buffers())
         return network.requires_grad_(False)
 
-    def _roomy_device(self) -> torch.device:
-        """This process's, or the CPU where the whole network does not fit beside what is there."""
+    def _choose_copy_device(self) -> torch.device:
+        """Return the device for a whole copy: this process's, or the CPU where it does not fit there."""
         device = self.parallel.device
         needed = _count_bytes([*self._twin.parameters(), *self._twin.buffers()])
         fits = device.type != "cuda" or torch.cuda.mem_get_info(device)[0] > needed
         return device if fits else torch.device("cpu")
 
-    def saved_buffers(self) -> dict[str, Tensor]:
-        """Statistics; those that the engine made half precision are saved as they came."""
+    def collect_buffers(self) -> dict[str, Tensor]:
+        """Return the buffers (statistics); those that the engine made half precision in their first type."""
         kinds = {name: buffer.dtype for name, buffer in self._twin.named_buffers()}
         return {
             name: buffer.detach().to("cpu", kinds[name], copy=True) for name, buffer in self._buffers.items()
         }
 
-    def held_bytes(self) -> dict[str, int]:
+    def count_held_bytes(self) -> dict[str, int]:
         parameters: list[Any] = list(self.trainable.values())
         weights = [p.ds_tensor for p in parameters] if self.zero == 3 else parameters
-        states = [self._adam_states(flat) for flat in self._flats()]
+        states = [self._find_adam_states(flat) for flat in self._list_flat_weights()]
         moments = [state[moment] for state in states if state for moment in MOMENTS]
         return {
             "weights": _count_bytes(weights),
@@ -213,14 +213,14 @@ class ZeroNetwork(OptimizedNetwork):
 
     # ---------------------------------------------------------------------------------------- save, load
 
-    def state(self) -> dict[str, dict[str, Tensor]]:
-        """As a whole network's, on rank 0; the others help and get less."""
-        weights, moments = self.gather(self.parts) | self.saved_buffers(), self._moments()
-        scaler = self._scaler_state() if self.parallel.dtype == torch.float16 else None
+    def collect_state(self) -> dict[str, dict[str, Tensor]]:
+        """Return the state of a whole network on rank 0; the other processes take part and get less."""
+        weights, moments = self.gather(self.parts) | self.collect_buffers(), self._gather_moments()
+        scaler = self._collect_scaler_state() if self.parallel.dtype == torch.float16 else None
         return {"weights": weights, "optimiser": moments, **({} if scaler is None else {"scaler": scaler})}
 
-    def _moments(self) -> dict[str, Tensor]:
-        states = [self._adam_states(flat) for flat in self._flats()]
+    def _gather_moments(self) -> dict[str, Tensor]:
+        states = [self._find_adam_states(flat) for flat in self._list_flat_weights()]
         if not all(states):
             return {}
         found: dict[str, Tensor] = {}
@@ -230,8 +230,8 @@ class ZeroNetwork(OptimizedNetwork):
         steps = states[0]["step"].detach().cpu()
         return found | ({f"{name}.step": steps.clone() for name in self.trainable} if found else {})
 
-    def _flats(self) -> list[Any]:
-        """What Adam keeps its moments by."""
+    def _list_flat_weights(self) -> list[Any]:
+        """Return the flat weights by which Adam keeps its moments."""
         sharded = self._sharded
         return list(
             sharded.fp32_partitioned_groups_flat
@@ -239,7 +239,7 @@ class ZeroNetwork(OptimizedNetwork):
             else sharded.single_partition_of_fp32_groups
         )
 
-    def _adam_states(self, flat: Any) -> dict[str, Tensor]:
+    def _find_adam_states(self, flat: Any) -> dict[str, Tensor]:
         return self._sharded.optimizer.state.get(flat, {})
 
     def restore(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -256,8 +256,8 @@ class ZeroNetwork(OptimizedNetwork):
 
     def _restore_moments(self, moments: Mapping[str, Tensor]) -> None:
         steps = next(value for key, value in moments.items() if key.endswith(".step"))
-        flats = self._flats()
-        filled = {moment: [self._zero_moments(flat) for flat in flats] for moment in MOMENTS}
+        flats = self._list_flat_weights()
+        filled = {moment: [self._make_zero_moment(flat) for flat in flats] for moment in MOMENTS}
         for moment, parts in filled.items():
             self.scatter({name: moments[f"{name}.{moment}"] for name in self.trainable}, parts)
         for place, flat in enumerate(flats):
@@ -265,15 +265,15 @@ class ZeroNetwork(OptimizedNetwork):
             self._sharded.optimizer.state[flat] = {"step": steps.to(flat.device, copy=True).float(), **own}
 
     def _forget_moments(self) -> None:
-        """Adam makes its own at the first step, in memory; on disk, they are made here."""
+        """Drop the moments: Adam makes its own at the first step, in memory; on disk, they are made here."""
         self._sharded.optimizer.state.clear()
         if self._disk is not None:
-            for flat in self._flats():
-                blank = {moment: self._zero_moments(flat) for moment in MOMENTS}
+            for flat in self._list_flat_weights():
+                blank = {moment: self._make_zero_moment(flat) for moment in MOMENTS}
                 self._sharded.optimizer.state[flat] = {"step": torch.zeros(()), **blank}
 
-    def _zero_moments(self, flat: Any) -> Tensor:
-        """Zeros for one moment, where moments live."""
+    def _make_zero_moment(self, flat: Any) -> Tensor:
+        """Return zeros for one moment, on the device or disk that holds moments."""
         return (
             torch.zeros_like(flat.data) if self._disk is None else _map_file(Path(self._disk), flat.numel())
         )
@@ -293,7 +293,7 @@ class ZeroNetwork(OptimizedNetwork):
             small[0].partition(small)
             small[0].all_gather(small)
 
-    def _scaler_state(self) -> dict[str, Tensor]:
+    def _collect_scaler_state(self) -> dict[str, Tensor]:
         scale = torch.tensor(float(self._sharded.loss_scaler.cur_scale))
         return {"scale": scale, "steps": torch.tensor(self._steady, dtype=torch.int32)}
 
@@ -303,7 +303,7 @@ class ZeroNetwork(OptimizedNetwork):
 
 
 def _make_meta_copy(network: nn.Module) -> nn.Module:
-    """A copy without memory: parameters and buffers of the same shapes on the meta device."""
+    """Return a copy without memory: parameters and buffers of the same shapes on the meta device."""
     memo: dict[int, Any] = {}
     for tensor in (*network.parameters(), *network.buffers()):
         empty = torch.empty_like(tensor, device="meta")
@@ -311,9 +311,9 @@ def _make_meta_copy(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, memo)
 
 
-def _partition(network: nn.Module, parallel: Parallel, init: Any) -> None:
+def _partition_parameters(network: nn.Module, parallel: Parallel, init: Any) -> None:
     """Cut rank 0's parameters among the processes, a module's own at a time: besides its shares, a process
-    other than rank 0 never holds more of a hollow network (`Parallel.building`) than one module.
+    other than rank 0 never holds more of a hollow network (`Parallel.build_networks`) than one module.
     """
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -327,7 +327,8 @@ def _partition(network: nn.Module, parallel: Parallel, init: Any) -> None:
 
 
 def _map_file(folder: Path, numbers: int) -> Tensor:
-    """Float32 zeros in a file that the system reads and writes as they are used; it goes with the process.
+    """Return float32 zeros in a file that the system reads and writes as they are used; it goes with the
+    process.
 
     Raises:
         DiskFull: there is not room for them all.
@@ -340,8 +341,8 @@ def _map_file(folder: Path, numbers: int) -> Tensor:
             return torch.from_file(file.name, shared=True, size=numbers, dtype=torch.float32)
 
 
-def _deepspeed(parallel: Parallel) -> Any:
-    """The library, ready for use without a compiler.
+def _import_deepspeed(parallel: Parallel) -> Any:
+    """Return DeepSpeed, ready for use without a compiler.
 
     Raises:
         UserError: it is not installed.
@@ -373,14 +374,14 @@ def _deepspeed(parallel: Parallel) -> Any:
 
 
 def _forget_groups(groups: Any) -> None:
-    """It keeps groups for the whole process, beyond the death of the world that they were part of."""
+    """Remove groups from DeepSpeed, which keeps them for the whole process, beyond the end of their world."""
     known = groups._WORLD_GROUP
     if known is not None and known not in dist.distributed_c10d._world.pg_map:
         groups._release_process_group_references()
 
 
-def _settings(parallel: Parallel, stage: int) -> dict[str, Any]:
-    """The engine's settings. Each is written: several defaults change a training in silence."""
+def _make_engine_config(parallel: Parallel, stage: int) -> dict[str, Any]:
+    """Return the engine's settings, each of them: several defaults change a training without a message."""
     asked = parallel.settings
     zero: dict[str, Any] = {
         "stage": stage,
@@ -400,7 +401,7 @@ def _settings(parallel: Parallel, stage: int) -> dict[str, Any]:
     if asked.precision == "bf16":
         half = {"bf16": {"enabled": True, "check_grad_overflow": True}}
     if asked.precision == "fp16":
-        never = 2**31  # `_regrow` does it
+        never = 2**31  # `_grow_loss_scale` does it
         power = int(FIRST_SCALE).bit_length() - 1
         scaling = {"loss_scale": 0, "initial_scale_power": power, "loss_scale_window": never}
         half = {"fp16": {"enabled": True, "hysteresis": 1, "min_loss_scale": 1, **scaling}}

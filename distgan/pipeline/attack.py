@@ -17,17 +17,17 @@ from distgan.engine import checkpoint
 from distgan.errors import parsing
 from distgan.evaluation.attacks import battery, tracing
 from distgan.evaluation.attacks.attack_data import AttackData, Embed, Side
-from distgan.evaluation.attacks.released import Released, describe_misses
+from distgan.evaluation.attacks.released import ReleasedSeries, describe_misses
 from distgan.evaluation.results import PrivacyResult
 from distgan.files import read_json
-from distgan.memory import host_memory
-from distgan.pipeline.attribute_cells import training_statics
+from distgan.memory import measure_host_memory
+from distgan.pipeline.attribute_cells import select_training_statics
 from distgan.pipeline.build_bank import assign_non_members
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.train_encoder import load_encoder, load_vae
 from distgan.pipeline.train_gan import count_labels
-from distgan.pipeline.training_data import TrainingData, owner_codes, read_owners
-from distgan.rng import keyed_generator
+from distgan.pipeline.training_data import TrainingData, number_owners, read_owners
+from distgan.rng import make_keyed_generator
 from distgan.run import Run
 
 MOST_TRACING = 0.65  # of a release, whatever the bank's own limit
@@ -37,7 +37,7 @@ COPIES = 8  # of the attacked series in memory at a time, at most
 
 @dataclass(frozen=True)
 class Target:
-    """What is attacked.
+    """The subject of an attack.
 
     Attributes:
         synthetic: [n, L, C] the released series, or a random sample of them.
@@ -49,7 +49,7 @@ class Target:
 
     synthetic: np.ndarray
     num_released: int
-    released: Released | None = None
+    released: ReleasedSeries | None = None
     traced: list[tracing.Attack] | None = None
     said: str = ""
 
@@ -57,10 +57,10 @@ class Target:
     def sample_of(context: PipelineContext) -> "Target":
         """Return the run's synthetic series, or a random sample of them that fits into memory."""
         store = Store.open(context.run.need(context.run.synthetic, "generate"))
-        everything, chosen = Released((store,)), context.settings.evaluate
-        room = host_memory() // (COPIES * 4 * store.length * store.channels)
+        everything, chosen = ReleasedSeries((store,)), context.settings.evaluate
+        room = measure_host_memory() // (COPIES * 4 * store.length * store.channels)
         most = max(chosen.max_series, min(MOST_SYNTHETIC, room))
-        rows = everything.choose(most, keyed_generator(chosen.seed, 0, "attacked synthetic"))
+        rows = everything.choose(most, make_keyed_generator(chosen.seed, 0, "attacked synthetic"))
         said = ""
         if len(rows) < store.num_series:
             said = (
@@ -68,7 +68,7 @@ class Target:
                 f"random (evaluate.seed {chosen.seed}). {describe_misses(len(rows))}; distgan release "
                 "searches all series for copied windows (P1)."
             )
-        return Target(everything.rows(rows), store.num_series, said=said)
+        return Target(everything.read_rows(rows), store.num_series, said=said)
 
 
 def run_attacks(
@@ -78,7 +78,7 @@ def run_attacks(
     target: Target,
     progress: Callable[[str], None] = lambda line: None,
 ) -> PrivacyResult | None:
-    """The battery's result for a run; None if nobody was held out to compare with.
+    """Return the battery's result for a run; None if nobody was held out to compare with.
 
     Args:
         most: owners of each side, at most.
@@ -92,14 +92,14 @@ def run_attacks(
     }
     if not sides["held_out"].num_series:
         return None
-    members, non_members, reference = (side.store.rows(side.rows) for side in sides.values())
+    members, non_members, reference = (side.store.read_rows(side.rows) for side in sides.values())
     table = read_table(context.run.private_table)
-    owners = [owner_codes(table, sides[name].store, sides[name].rows) for name in ("train", "held_out")]
+    owners = [number_owners(table, sides[name].store, sides[name].rows) for name in ("train", "held_out")]
     inside, beside = assign_groups(context, bank, sides["train"], sides["held_out"])
     guarantee = bank.guarantee
     attack_data = AttackData(
-        Side.of(members, owners[0], inside),
-        Side.of(non_members, owners[1], beside),
+        Side.from_series(members, owners[0], inside),
+        Side.from_series(non_members, owners[1], beside),
         reference,
         target.synthetic,
         sides["train"].store.meta.axis.steps_per_day,
@@ -122,9 +122,8 @@ def run_attacks(
 
 
 def find_proof(settings: config.Config) -> str:
-    """What is proved of the synthetic series, in words, if it makes evidence of thousands unnecessary:
-    they are private end to end, at no more than `release.max_epsilon`, and with noise that nobody can
-    repeat.
+    """Return what is proved of the synthetic series, in words, if it makes evidence of thousands unnecessary:
+    they are private end to end, at no more than `release.max_epsilon`, and with noise that nobody can repeat.
     """
     privacy = settings.privacy
     if not privacy.end_to_end or privacy.epsilon is None or privacy.insecure_seed is not None:
@@ -133,7 +132,7 @@ def find_proof(settings: config.Config) -> str:
 
 
 def state_guarantees(bank: Bank, settings: config.Config) -> list[str]:
-    """What the bank, or the whole run, promises, in words."""
+    """Return what the bank, or the whole run, promises, in words."""
     if bank.guarantee is None:
         return [
             f"Every condition of the generator is a mean of at least {bank.minimum_group_size} entities, "
@@ -159,13 +158,13 @@ def load_tracing(run: Run) -> list[tracing.Attack]:
 
 
 def sample_owners(data: TrainingData, run: Run, purpose: str, most: int, seed: int) -> TrainingData:
-    """Random owners, at most `most`, and of each so many of its series that there are at most `most` or one
-    each.
+    """Return random owners, at most `most`, and of each so many of its series that there are at most `most`
+    or one each.
     """
     if data.num_series <= most:
         return data
     owners = read_owners(data, run)
-    rng = keyed_generator(seed, 0, f"attacked {purpose}")
+    rng = make_keyed_generator(seed, 0, f"attacked {purpose}")
     chosen = rng.permutation(int(owners.max()) + 1)[:most]
     order = rng.permutation(data.num_series)
     order = order[np.isin(owners[order], chosen)]
@@ -183,7 +182,7 @@ def sample_owners(data: TrainingData, run: Run, purpose: str, most: int, seed: i
 def assign_groups(
     context: PipelineContext, bank: Bank, train: TrainingData, held_out: TrainingData
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The group of each member's series, and the one each non-member's would be in."""
+    """Return the group of each member's series, and the one each non-member's would be in."""
     members = Members.load(context.run.need(context.run.cluster_files.members, "bank"))
     places = np.searchsorted(TrainingData.open(context.run).rows, train.rows)
     return members.groups[places], assign_non_members(context, held_out, members, bank)[1]
@@ -193,7 +192,7 @@ def assign_groups(
 
 
 def make_embedding(context: PipelineContext, data: TrainingData) -> Embed:
-    """The run's encoder, with location and scale, which it does not see: [n, L, C] -> [n, d + 2C]."""
+    """Return the run's encoder, with location and scale, which it does not see: [n, L, C] -> [n, d + 2C]."""
     encoder = load_encoder(context.settings, context.run, data.store).to(context.parallel.device).eval()
     scaler = data.scaler
     size = context.settings.encoder.batch_size
@@ -203,11 +202,11 @@ def make_embedding(context: PipelineContext, data: TrainingData) -> Embed:
         found = []
         for first in range(0, len(series), size):
             values = series[first : first + size]
-            attributes = scaler.attributes(values)
+            attributes = scaler.compute_attributes(values)
             scaled = torch.from_numpy(scaler.scale(values, attributes)).to(context.parallel.device)
             mask = ~scaled.isnan()
             latents = encoder(scaled.nan_to_num(), mask.float())[0].cpu().numpy()
-            numbers = tracing.own_numbers(latents, attributes)
+            numbers = tracing.stack_entity_numbers(latents, attributes)
             found.append(numbers[:, : latents.shape[1] + 2 * attributes.shape[1]])  # not their squares
         return np.concatenate(found) if found else np.empty((0, 0))
 
@@ -220,8 +219,8 @@ def score_white_box(
     bank: Bank,
     *sides: tuple[TrainingData, np.ndarray],
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Scores of members' and non-members' series: the discriminator's verdict (LOGAN: Hayes et al. 2019), and
-    how well the autoencoder gives them back.
+    """Return scores of members' and non-members' series: the discriminator's verdict (LOGAN: Hayes et al.
+    2019), and how well the autoencoder gives them back.
     """
     vae = load_vae(context.settings, context.run, sides[0][0].store).to(context.parallel.device).eval()
     critic = load_discriminator(context, sides[0][0])
@@ -231,14 +230,16 @@ def score_white_box(
         found_scores: dict[str, list[np.ndarray]] = {name: [] for name in scores}
         values = read_own_statics(context.settings, bank, data, where)
         for first in range(0, data.num_series, size):
-            series, mask = (each.to(context.parallel.device) for each in data.scaled(first, first + size))
+            series, mask = (
+                each.to(context.parallel.device) for each in data.read_scaled(first, first + size)
+            )
             again = vae.decoder(vae.encoder(series, mask)[0])
             error = ((again - series).square() * mask).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
             found_scores["autoencoder"].append(-error.cpu().numpy())
             if critic is not None:
                 part = slice(first, first + size)
                 own = None if values is None else values[part]
-                given = torch.from_numpy(bank.given(where[part], data.attributes[part], own))
+                given = torch.from_numpy(bank.make_conditions(where[part], data.attributes[part], own))
                 verdict = critic(series, given.to(context.parallel.device))
                 found_scores["discriminator"].append(verdict.float().mean(1).cpu().numpy())
         for name, found in found_scores.items():
@@ -255,12 +256,12 @@ def read_own_statics(
     """
     if bank.statics is None:
         return None
-    own = bank.statics.read(training_statics(settings, data))
+    own = bank.statics.read(select_training_statics(settings, data))
     return np.where(bank.statics.numbers, own, bank.statics.values[groups])
 
 
 def load_discriminator(context: PipelineContext, data: TrainingData) -> torch.nn.Module | None:
-    """Of the newest checkpoint; None where there is none, or it takes no series."""
+    """Return the discriminator of the newest checkpoint; None where there is none, or it takes no series."""
     known = count_labels(context.settings, context.run)
     network = models.build(context.settings, data.store.length, data.store.channels, known).get(
         "discriminator"

@@ -11,9 +11,9 @@ from distgan.anonymity import faiss_backend
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.cells import Cells, CountedEntities, find_cells
 from distgan.anonymity.group_size import (
+    compute_minimum_group_size,
     count_attribute_numbers,
     count_released_numbers,
-    minimum_group_size,
 )
 from distgan.anonymity.groups import Members
 from distgan.data.static_attributes import StaticAttribute
@@ -43,7 +43,7 @@ def choose_statics(
     return tuple(known[name] for name in by)
 
 
-def training_statics(settings: config.Config, data: TrainingData) -> tuple[StaticAttribute, ...]:
+def select_training_statics(settings: config.Config, data: TrainingData) -> tuple[StaticAttribute, ...]:
     """Return the attributes of series that groups go by, none without bank.by. Raises as `choose_statics`."""
     return choose_statics(settings.bank.by, data.statics, data.labels)
 
@@ -61,11 +61,11 @@ def find_training_cells(settings: config.Config, data: TrainingData, loads: np.n
     """
     if not settings.bank.by:
         return None
-    statics = training_statics(settings, data)
+    statics = select_training_statics(settings, data)
     released = count_released_numbers(
         settings.bank.condition_dim, data.store.channels, count_numbers(statics)
     )
-    fewest = minimum_group_size(settings.bank, released)
+    fewest = compute_minimum_group_size(settings.bank, released)
     return find_cells(statics, CountedEntities(data.entity_codes, loads, fewest, settings.bank))
 
 
@@ -83,7 +83,7 @@ def assign_by_attributes(
     for number, pattern in enumerate(patterns):
         rows = np.flatnonzero(index.ravel() == number)
         inside = np.flatnonzero(pattern[members.groups])
-        nearest = faiss_backend.nearest_centroid(points[rows], members.points[inside])
+        nearest = faiss_backend.find_nearest_centroid(points[rows], members.points[inside])
         found[rows] = members.groups[inside][nearest]
     return found
 

@@ -15,10 +15,10 @@ from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
 from distgan.errors import UserError
 from distgan.evaluation.attribute_results import ByAttribute
-from distgan.evaluation.metrics.by_attribute import Comparison, Described, compare_by_attribute
+from distgan.evaluation.metrics.by_attribute import Comparison, DescribedSeries, compare_by_attribute
 from distgan.files import read_text
 from distgan.pipeline.attribute_cells import choose_statics
-from distgan.pipeline.training_data import owner_codes
+from distgan.pipeline.training_data import number_owners
 from distgan.run import Run
 
 
@@ -44,16 +44,16 @@ def compare_attributes(
     if statics is None or not len(rows["held_out"]):
         return None
     real = {
-        name: Described(
+        name: DescribedSeries(
             series[name],
             describe_rows(statics, settings, table, data, rows[name]),
-            owner_codes(table, data, rows[name]),
+            number_owners(table, data, rows[name]),
         )
         for name in SPLITS[:2]
     }
     cells = read_synthetic(run.synthetic_attributes, statics)
     made = {name: own[rows["synthetic"]] for name, own in cells.items()}
-    synthetic = Described(series["synthetic"], made, np.arange(len(rows["synthetic"])))
+    synthetic = DescribedSeries(series["synthetic"], made, np.arange(len(rows["synthetic"])))
     return compare_by_attribute(
         Comparison(
             real["train"],
@@ -61,7 +61,7 @@ def compare_attributes(
             synthetic,
             frozenset(column.name for column in statics.columns if column.is_number),
             bank.minimum_group_size,
-            data.meta.axis.times(),
+            data.meta.axis.list_times(),
             data.meta.axis.steps_per_day,
         )
     )
@@ -75,7 +75,7 @@ def describe_rows(
     rows: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Return attributes of some real series as cells, categories as the bank has them: name -> [n] str."""
-    series = data.series(rows) if isinstance(data, Windows) else rows
+    series = data.find_series(rows) if isinstance(data, Windows) else rows
     chosen = choose_statics(settings.bank.by, table.statics, table.labels)
     values = statics.read([each.take(series) for each in chosen])
     return {

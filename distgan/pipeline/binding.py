@@ -23,7 +23,7 @@ Digest = Callable[[Run], str]
 
 
 def digest_files(*paths: Path) -> str:
-    """SHA-256 of the contents of files, those that are absent left out, in order."""
+    """Return the SHA-256 of the contents of files, those that are absent left out, in order."""
     content = hashlib.sha256()
     for path in paths:
         if path.exists():
@@ -35,13 +35,15 @@ def digest_files(*paths: Path) -> str:
 
 
 def digest_series(path: Path) -> str:
-    """Of a store: its manifest has a checksum of every shard, which is verified when the shard is read."""
+    """Return the digest of a store: its manifest has a checksum of every shard, which is verified when the
+    shard is read.
+    """
     return digest_files(path / MANIFEST)
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """What a stage makes, as a person would call it, and how it is digested."""
+    """Output of a stage, as a person would call it, and how it is digested."""
 
     title: str
     stage: str
@@ -90,12 +92,12 @@ READ: dict[str, tuple[str, ...]] = {
 
 
 def digest_inputs(stage: str, run: Run) -> dict[str, str]:
-    """What a stage is about to read, by name."""
+    """Return the digests of what a stage is about to read, by name."""
     return {name: ARTEFACTS[name].digest(run) for name in READ.get(stage, ())}
 
 
 def digest_outputs(stage: str, run: Run) -> dict[str, str]:
-    """What a stage has made, by name."""
+    """Return the digests of what a stage has made, by name."""
     return {name: each.digest(run) for name, each in ARTEFACTS.items() if each.stage == stage}
 
 
@@ -111,13 +113,13 @@ def audit_chain(settings: config.Config, run: Run) -> list[str]:
     lines = []
     now = {name: each.digest(run) for name, each in ARTEFACTS.items()}
     for stage in [stage for stage in READ if stage in settings.stages]:
-        record = run.done(stage)
+        record = run.read_record(stage)
         if record is None:
-            raise Mismatch(f"{run.record(stage)} is missing; run {run.command()}")
+            raise Mismatch(f"{run.record(stage)} is missing; run {run.format_command()}")
         if not isinstance(record.get("digests"), Mapping):
             raise Mismatch(
                 f"{run.record(stage)} does not record what the stage {stage} read and made; remove "
-                f"it and run {run.command()}"
+                f"it and run {run.format_command()}"
             )
         compare(stage, record["digests"], now)
         lines.append(describe_stage(stage))
@@ -142,7 +144,7 @@ def compare(stage: str, recorded: Mapping[str, Any], now: Mapping[str, str]) -> 
 
 
 def describe_stage(stage: str) -> str:
-    """A line of what the record of one stage shows."""
+    """Return a line of what the record of one stage shows."""
     titles = [each.title for each in ARTEFACTS.values() if each.stage == stage]
     read = [ARTEFACTS[name].title for name in READ[stage]]
     made = f"{' and '.join(titles)} as the stage made them" if titles else ""

@@ -16,8 +16,8 @@ from distgan.anonymity.dp import bank as private_sums
 from distgan.anonymity.dp import contributions
 from distgan.anonymity.dp.accounting import make_budget
 from distgan.anonymity.dp.bank import Sums
-from distgan.anonymity.group_size import count_released_numbers, minimum_group_size
-from distgan.anonymity.groups import GroupedSeries, Members, effective_owners, merge_small_groups
+from distgan.anonymity.group_size import compute_minimum_group_size, count_released_numbers
+from distgan.anonymity.groups import GroupedSeries, Members, count_effective_owners, merge_small_groups
 from distgan.anonymity.projection import Projection
 from distgan.errors import UserError
 from distgan.evaluation.attacks import tracing
@@ -27,11 +27,11 @@ from distgan.pipeline.attribute_cells import (
     assign_by_attributes,
     count_numbers,
     find_training_cells,
-    training_statics,
+    select_training_statics,
 )
 from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.encode import embed
-from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
+from distgan.pipeline.private_ledger import make_query, open_ledger, select_head_facts
 from distgan.pipeline.train_encoder import load_encoder
 from distgan.pipeline.training_data import TrainingData, compute_loads, read_owners
 from distgan.progress import say
@@ -48,12 +48,14 @@ def run(context: PipelineContext) -> dict[str, Any]:
     else:
         bank = build_plain_bank(context.settings, context.run, data, points, groups)
     attacks = run_tracing(context, data, bank)
-    say("\n".join(tracing.lines(attacks)) or "inference not tried: too few held-out series")
+    say("\n".join(tracing.format_lines(attacks)) or "inference not tried: too few held-out series")
     save_attacks(context.run, attacks)
     summary = format_summary(bank, context.settings) + (
         f"; {format_guarantee(bank)}" if bank.guarantee else ""
     )
-    return {"summary": summary} | ({"ledger": head_facts(bank.guarantee.head)} if bank.guarantee else {})
+    return {"summary": summary} | (
+        {"ledger": select_head_facts(bank.guarantee.head)} if bank.guarantee else {}
+    )
 
 
 def build_plain_bank(
@@ -62,15 +64,15 @@ def build_plain_bank(
     labels, loads = data.labels if settings.bank.by_label else None, compute_loads(data)
     cells, numbers = find_training_cells(settings, data, loads), 0
     if cells is not None:
-        labels, numbers = cells.cells, count_numbers(training_statics(settings, data))
+        labels, numbers = cells.cells, count_numbers(select_training_statics(settings, data))
     series = GroupedSeries(points, loads, groups, data.entity_codes, labels, numbers)
     settled = merge_small_groups(series, settings.bank, data.store.channels)
     series = replace(series, groups=settled.groups, entities=settled.entities)
     bank = make_bank(series, data.attributes, settings.bank, seed=settings.seed)
-    bank = replace(bank, owners=effective_owners(settled, read_owners(data, run)))
+    bank = replace(bank, owners=count_effective_owners(settled, read_owners(data, run)))
     if cells is not None:
         released = count_released_numbers(settings.bank.condition_dim, data.store.channels, numbers)
-        fewest = minimum_group_size(settings.bank, released)
+        fewest = compute_minimum_group_size(settings.bank, released)
         bank = replace(bank, statics=summarise_groups(cells, settled, fewest))
     settled.save(run.cluster_files.members)
     bank.save(run.bank)
@@ -80,20 +82,20 @@ def build_plain_bank(
 def build_private_bank(
     settings: config.Config, run: Run, data: TrainingData, points: np.ndarray, cells: np.ndarray
 ) -> Bank:
-    """The bank under differential privacy. Noise is drawn once: what fails after that, or is cut off, goes on
-    from the same noisy sums.
+    """Return the bank under differential privacy. Noise is drawn once: what fails after that, or is cut off,
+    goes on from the same noisy sums.
     """
-    facts, ledger = private_facts(run), open_ledger(run)
+    facts, ledger = read_private_facts(run), open_ledger(run)
     entities, budget = data.entity_codes, make_budget(settings, settings.encoder.latent_dim)
     first = np.unique(entities, return_index=True)[1]  # a row of every entity: they share point and cell
 
     def draw() -> dict[str, np.ndarray]:
-        values = contributions.attribute_means(data.attributes, entities, settings.privacy)
-        noisy = private_sums.noisy_sums(points[first], values, cells[first], facts["cells"], budget)
-        return noisy.tensors()
+        values = contributions.average_attributes(data.attributes, entities, settings.privacy)
+        noisy = private_sums.sum_cells(points[first], values, cells[first], facts["cells"], budget)
+        return noisy.to_tensors()
 
     projection = Projection.load(run.cluster_files.projection)
-    query = query_of(
+    query = make_query(
         run,
         "groups",
         budget,
@@ -101,25 +103,25 @@ def build_private_bank(
         directions=projection.directions.tolist(),
         centroids=facts["centroids"],
     )
-    sums = Sums.of_tensors(ledger.draw(query, budget, draw))
+    sums = Sums.from_tensors(ledger.draw(query, budget, draw))
     bank = private_bank.make_private_bank(
-        sums, np.array(facts["variances"]), settings.bank, budget, ledger.head()
+        sums, np.array(facts["variances"]), settings.bank, budget, ledger.find_head()
     )
-    keeps = private_bank.kept_cells(sums, settings.bank)
-    groups = private_bank.groups_of_cells(points, cells, keeps, bank)
+    keeps = private_bank.choose_cells(sums, settings.bank)
+    groups = private_bank.find_groups(points, cells, keeps, bank)
     members = private_bank.assign_members(points, groups, entities, compute_loads(data), bank)
     members.save(run.cluster_files.members)
     bank.save(run.bank)
     return bank
 
 
-def private_facts(run: Run) -> dict[str, Any]:
+def read_private_facts(run: Run) -> dict[str, Any]:
     """Return what the cluster stage has noted of a private partition."""
     facts = read_record(run.cluster_files.facts)
     if "cells" not in facts:
         raise UserError(
             f"{run.clusters} was not made under privacy.epsilon; run that stage again: "
-            f"{run.command('cluster')}"
+            f"{run.format_command('cluster')}"
         )
     return facts
 
@@ -130,7 +132,7 @@ def private_facts(run: Run) -> dict[str, Any]:
 def run_tracing(
     context: PipelineContext, data: TrainingData, bank: Bank, farthest: float = tracing.FARTHEST
 ) -> list[tracing.Attack]:
-    """The tracing attack on the bank, with the held-out and reference series as non-members."""
+    """Run the tracing attack on the bank, with the held-out and reference series as non-members."""
     members = Members.load(context.run.cluster_files.members)
     others = TrainingData.open(context.run, ("held_out", "reference"))
     if not others.num_series:
@@ -146,10 +148,10 @@ def run_tracing(
         if context.settings.bank.study
         else None
     )
-    return tracing.attack(
+    return tracing.run_attack(
         Sample(inside, groups, averaged),
         Sample(non_members, where),
-        tracing.released_numbers(means, bank.attributes_mean, bank.attributes_std),
+        tracing.stack_group_numbers(means, bank.attributes_mean, bank.attributes_std),
         limit=context.settings.bank.max_tracing_auc,
         farthest=farthest,
         seed=context.settings.seed,
@@ -159,7 +161,7 @@ def run_tracing(
 def assign_non_members(
     context: PipelineContext, others: TrainingData, members: Members, bank: Bank
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points of non-members [n, K], and the group [n] that each would be in.
+    """Return the points of non-members [n, K], and the group [n] that each would be in.
 
     Under a promise of privacy all series of an entity have one point and one group, made as members' are.
     Else a group is that of the member that is most like.
@@ -169,23 +171,27 @@ def assign_non_members(
     if bank.guarantee is None:
         points = projection(found)
         if bank.statics is not None:
-            values = bank.statics.read(training_statics(context.settings, others))
-            own = bank.statics.read(training_statics(context.settings, TrainingData.open(context.run)))
+            values = bank.statics.read(select_training_statics(context.settings, others))
+            own = bank.statics.read(select_training_statics(context.settings, TrainingData.open(context.run)))
             return points, assign_by_attributes(points, values, members, bank, own)
-        return points, members.groups[faiss_backend.nearest_centroid(points, members.points)]
+        return points, members.groups[faiss_backend.find_nearest_centroid(points, members.points)]
     codes = others.entity_codes
-    points = contributions.entity_points(found, codes, projection.directions, bank.guarantee.clip)[codes]
-    cells = contributions.nearest_cells(points, np.array(private_facts(context.run)["centroids"], np.float32))
-    keeps = private_bank.kept_cells(Sums.of_tensors(open_ledger(context.run).read("groups")), bank.settings)
-    return points, private_bank.groups_of_cells(points, cells, keeps, bank)
+    points = contributions.make_entity_points(found, codes, projection.directions, bank.guarantee.clip)[codes]
+    cells = contributions.find_nearest_cells(
+        points, np.array(read_private_facts(context.run)["centroids"], np.float32)
+    )
+    keeps = private_bank.choose_cells(
+        Sums.from_tensors(open_ledger(context.run).read("groups")), bank.settings
+    )
+    return points, private_bank.find_groups(points, cells, keeps, bank)
 
 
 def encode_series(context: PipelineContext, data: TrainingData) -> np.ndarray:
-    """Means of the latents of some series, not kept: [n, d]."""
+    """Return the means of the latents of some series, not kept: [n, d]."""
     encoder = load_encoder(context.settings, context.run, data.store).to(context.parallel.device).eval()
     size, found = context.settings.encoder.batch_size, []
     for first in range(0, data.num_series, size):
-        series, mask = data.scaled(first, first + size)
+        series, mask = data.read_scaled(first, first + size)
         found.append(embed(encoder, series, mask, size, context.parallel.device)[0])
     return np.concatenate(found)
 
@@ -193,8 +199,8 @@ def encode_series(context: PipelineContext, data: TrainingData) -> np.ndarray:
 def average_by_entity(
     points: np.ndarray, attributes: np.ndarray, entities: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Own numbers of each entity in each group, its series averaged; the group; a row of each."""
-    values = tracing.own_numbers(points, attributes)
+    """Return the averages of each entity in each group, its series averaged; the group; a row of each."""
+    values = tracing.stack_entity_numbers(points, attributes)
     keys = groups * (int(entities.max()) + 1) + entities
     _, first, index, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     means = np.stack([np.bincount(index, weights=column) / sizes for column in values.T], axis=1)
@@ -202,7 +208,7 @@ def average_by_entity(
 
 
 def mask_averaged_rows(settings: config.Config, run: Run, bank: Bank, members: Members) -> np.ndarray:
-    """Whose points a study's conditions really average: [n] bool."""
+    """Return whose points a study's conditions really average: [n] bool."""
     averaged = np.ones(len(members.points), bool)
     if settings.bank.training == "probes":
         averaged[:] = False
@@ -211,7 +217,7 @@ def mask_averaged_rows(settings: config.Config, run: Run, bank: Bank, members: M
 
 
 def save_attacks(run: Run, attacks: list[tracing.Attack]) -> None:
-    """Aggregates only; kept among the owner's files all the same."""
+    """Save aggregates of attacks only; they are kept among the owner's files all the same."""
     path = run.cluster_files.tracing
     write_json(path, [{**asdict(each), "verdict": each.verdict} for each in attacks], private=True)
 

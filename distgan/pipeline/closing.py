@@ -4,7 +4,7 @@ from pathlib import Path
 
 from distgan import config
 from distgan.files import read_json
-from distgan.preflight import current
+from distgan.preflight import find_current
 from distgan.run import Run
 
 ANSWERS = 4  # of the report that are shown
@@ -23,7 +23,7 @@ def format_closing(settings: config.Config, run: Run) -> str:
 
 def list_answers(settings: config.Config, run: Run) -> list[str]:
     """Return a line for each question that the report answers, where the run has a current one."""
-    if "evaluate" not in settings.stages or current("evaluate", settings, run) is None:
+    if "evaluate" not in settings.stages or find_current("evaluate", settings, run) is None:
         return []
     answers = read_json(run.scores).get("answers", [])
     lines = [
@@ -47,9 +47,9 @@ def list_places(run: Run) -> dict[str, Path]:
 def suggest_next(settings: config.Config, run: Run) -> list[str]:
     """Return the two commands that a user most likely types next."""
     place = run.folder
-    unfinished = next((name for name in settings.stages if current(name, settings, run) is None), None)
+    unfinished = next((name for name in settings.stages if find_current(name, settings, run) is None), None)
     if unfinished is not None:
-        return [run.command(), f"distgan inspect {place}"]
+        return [run.format_command(), f"distgan inspect {place}"]
     if "generate" not in settings.stages:
         return [f"distgan denoise {place} SERIES.csv filtered.csv", f"distgan export {place} --networks"]
     return [f"distgan release {place}", f"distgan generate {place} --out series.csv generate.count=1000"]

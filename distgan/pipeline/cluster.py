@@ -21,15 +21,15 @@ from distgan.anonymity.dp import bank as private_sums
 from distgan.anonymity.dp import contributions
 from distgan.anonymity.dp.accounting import make_budget
 from distgan.anonymity.dp.bank import Moments
-from distgan.anonymity.projection import Projection, fit_projection, principal_directions
+from distgan.anonymity.projection import Projection, find_principal_directions, fit_projection
 from distgan.data.store.latents import LatentStore
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.files import whole_folder, write_bytes, write_json
 from distgan.parallel.processes import Parallel
-from distgan.pipeline.attribute_cells import count_numbers, find_training_cells, training_statics
+from distgan.pipeline.attribute_cells import count_numbers, find_training_cells, select_training_statics
 from distgan.pipeline.context import PipelineContext, Shape
-from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
+from distgan.pipeline.private_ledger import make_query, open_ledger, select_head_facts
 from distgan.pipeline.training_data import (
     TrainingData,
     compute_loads,
@@ -37,7 +37,7 @@ from distgan.pipeline.training_data import (
     refuse_shared_owners,
 )
 from distgan.progress import Progress
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 from distgan.run import ClusterFiles, Run
 
 FEWEST_ROWS, MOST_ROWS = 64, 8192  # of a block
@@ -57,7 +57,7 @@ class Share:
     file: Path
 
     @classmethod
-    def of(cls, run: Run, parallel: Parallel) -> "Share":
+    def from_run(cls, run: Run, parallel: Parallel) -> "Share":
         store = LatentStore.open(run.need(run.latents, "encode"))
         size = max(FEWEST_ROWS, min(MOST_ROWS, -(-store.num_series // BLOCKS)))
         blocks = -(-store.num_series // size)
@@ -67,42 +67,42 @@ class Share:
         )
         return cls(store, first, end, size, run.projected_points(parallel.rank))
 
-    def latents(self) -> Iterator[np.ndarray]:
+    def iterate_latents(self) -> Iterator[np.ndarray]:
         for first in range(self.first, self.end, self.size):
-            yield self.store.mean(np.arange(first, min(first + self.size, self.end)))
+            yield self.store.read_mean(np.arange(first, min(first + self.size, self.end)))
 
-    def narrowed(self, projection: Projection) -> None:
-        """Write the narrow part of every latent of this share."""
+    def write_projected(self, projection: Projection) -> None:
+        """Write the projected part of every latent of this share."""
         shape = (self.end - self.first, projection.directions.shape[1])
         points = np.lib.format.open_memmap(self.file, "w+", np.float32, shape) if shape[0] else None
         first = 0
-        for block in self.latents():
+        for block in self.iterate_latents():
             assert points is not None
             points[first : first + len(block)] = projection(block)
             first += len(block)
 
-    def points(self) -> Iterator[np.ndarray]:
+    def iterate_points(self) -> Iterator[np.ndarray]:
         if self.end > self.first:
             points = np.load(self.file, mmap_mode="r")
             for first in range(0, len(points), self.size):
                 yield np.asarray(points[first : first + self.size])
 
 
-def work_folder(run: Run) -> Path:
+def find_work_folder(run: Run) -> Path:
     return run.folder / "clusters.work"
 
 
 def run(context: PipelineContext) -> Facts:
     if context.settings.privacy.epsilon is not None:
-        return context.parallel.on_main(lambda: cluster_privately(context.settings, context.run))
-    context.parallel.on_main(lambda: recreate_folder(work_folder(context.run)))
+        return context.parallel.run_on_main(lambda: cluster_privately(context.settings, context.run))
+    context.parallel.run_on_main(lambda: recreate_folder(find_work_folder(context.run)))
     try:
-        facts = cluster_together(context)
+        facts = cluster_on_all(context)
     except BaseException:
         if context.parallel.is_main:  # the others are going down as well, and need it no more
-            shutil.rmtree(work_folder(context.run), ignore_errors=True)
+            shutil.rmtree(find_work_folder(context.run), ignore_errors=True)
         raise
-    context.parallel.on_main(lambda: shutil.rmtree(work_folder(context.run)))
+    context.parallel.run_on_main(lambda: shutil.rmtree(find_work_folder(context.run)))
     return facts
 
 
@@ -111,18 +111,20 @@ def recreate_folder(place: Path) -> None:
     place.mkdir(parents=True)
 
 
-def cluster_together(context: PipelineContext) -> Facts:
-    """k-means by all processes, then groups of at least the minimum size."""
-    share = Share.of(context.run, context.parallel)
-    projection = fit_projection(share.latents, context.settings.bank.condition_dim, context.parallel.total)
-    share.narrowed(projection)
-    device = local_device(context.parallel)
+def cluster_on_all(context: PipelineContext) -> Facts:
+    """Run k-means on all processes, then form groups of at least the minimum size."""
+    share = Share.from_run(context.run, context.parallel)
+    projection = fit_projection(
+        share.iterate_latents, context.settings.bank.condition_dim, context.parallel.sum_values
+    )
+    share.write_projected(projection)
+    device = choose_device(context.parallel)
     data = TrainingData.open(context.run)
-    numbers = count_numbers(training_statics(context.settings, data))
+    numbers = count_numbers(select_training_statics(context.settings, data))
     minimum_size = resolve_minimum_group_size(context.settings, data.store.channels, numbers)
     entities, labels = data.entity_codes, read_labels(data, context.settings, minimum_size)
     if context.settings.bank.by:
-        labels = context.parallel.on_main(lambda: find_attribute_cells(context.settings, data))
+        labels = context.parallel.run_on_main(lambda: find_attribute_cells(context.settings, data))
     fewest = choose_smallest_group(context.settings, entities, labels, minimum_size)
     people = People(entities, labels, minimum_size, fewest)
     count, choice = choose_cluster_count(context.settings, share, entities, fewest, device, context.parallel)
@@ -130,8 +132,8 @@ def cluster_together(context: PipelineContext) -> Facts:
         context.settings, share, count, device, context.parallel, context.settings.clusters.restarts
     )
     np.save(context.run.cluster_labels(context.parallel.rank), found.assignment)
-    context.parallel.barrier()
-    return context.parallel.on_main(
+    context.parallel.wait_for_all()
+    return context.parallel.run_on_main(
         lambda: form_groups(
             context.settings,
             context.run,
@@ -145,7 +147,9 @@ def cluster_together(context: PipelineContext) -> Facts:
 def choose_smallest_group(
     settings: config.Config, entities: np.ndarray, labels: np.ndarray | None, minimum_size: int
 ) -> int:
-    """Entities that each group is to have: the minimum where the number of clusters is given, else more."""
+    """Return how many entities each group is to have: the minimum where the number of clusters is given, else
+    more.
+    """
     if settings.clusters.count is not None or settings.bank.study:
         return minimum_size
     every = [np.unique(entities)]
@@ -153,7 +157,8 @@ def choose_smallest_group(
         every = [np.unique(entities[labels == label]) for label in np.unique(labels)]
     smallest = min(map(len, every))
     return max(
-        minimum_size, min(smallest, group_size.target_group_size(minimum_size, len(np.unique(entities))))
+        minimum_size,
+        min(smallest, group_size.compute_target_group_size(minimum_size, len(np.unique(entities)))),
     )
 
 
@@ -169,7 +174,7 @@ def find_attribute_cells(settings: config.Config, data: TrainingData) -> np.ndar
 
 
 def read_labels(data: TrainingData, settings: config.Config, minimum_size: int) -> np.ndarray | None:
-    """The label of each training series, where groups go by it: [n] str.
+    """Return the label of each training series, where groups go by it: [n] str.
 
     Raises:
         UserError: the source has no labels, or one has too few entities for a group.
@@ -192,8 +197,8 @@ def read_labels(data: TrainingData, settings: config.Config, minimum_size: int) 
     return data.labels
 
 
-def local_device(parallel: Parallel) -> str:
-    """Where this process clusters: its own GPU if faiss can use one, else the CPU."""
+def choose_device(parallel: Parallel) -> str:
+    """Return the device on which this process clusters: its own GPU if faiss can use one, else the CPU."""
     wanted = f"cuda:{parallel.device.index or 0}" if parallel.device.type == "cuda" else "cpu"
     return wanted if faiss_backend.choose_device() != "cpu" else "cpu"
 
@@ -206,7 +211,7 @@ def choose_cluster_count(
     device: str,
     parallel: Parallel,
 ) -> tuple[int, Choice | None]:
-    """The k of k-means, and what it was chosen from, if it was."""
+    """Return the k of k-means, and what it was chosen from, if it was."""
     chosen = settings.clusters
     if chosen.count is None:
         return max(1, len(np.unique(entities)) // minimum_size), None
@@ -219,11 +224,11 @@ def choose_cluster_count(
             f"end to {len(entities)} or less"
         )
     choice = cluster_count.choose_count(
-        share.points,
+        share.iterate_points,
         (low, high),
         chosen.criterion,
         search=KMeans(chosen.iterations, 1, settings.seed, chosen.spherical, device),
-        reduce=parallel.total,
+        reduce=parallel.sum_values,
         shown=parallel.is_main,
     )
     return choice.count, choice
@@ -234,11 +239,11 @@ def run_kmeans(
 ) -> Clustering:
     chosen = settings.clusters
     with Progress("cluster", chosen.iterations, "passes", parallel.is_main) as progress:
-        return clustering.kmeans(
-            share.points,
+        return clustering.run_kmeans(
+            share.iterate_points,
             count,
             search=KMeans(chosen.iterations, restarts, settings.seed, chosen.spherical, device),
-            reduce=parallel.total,
+            reduce=parallel.sum_values,
             progress=lambda done, most: progress.advance(),
         )
 
@@ -257,7 +262,7 @@ class People:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What all processes found together."""
+    """Result that all processes found together."""
 
     projection: Projection
     clusters: Clustering
@@ -265,7 +270,7 @@ class Outcome:
 
 
 def form_groups(settings: config.Config, run: Run, outcome: Outcome, people: People, processes: int) -> Facts:
-    """Rank 0, from all projected parts: groups of enough entities, and everything written."""
+    """Form groups of enough entities on rank 0, from all projected parts, and write everything."""
     points, assignment = (
         np.concatenate([np.load(file) for rank in range(processes) if (file := place_of(rank)).exists()])
         for place_of in (run.projected_points, run.cluster_labels)
@@ -291,7 +296,7 @@ def form_groups(settings: config.Config, run: Run, outcome: Outcome, people: Peo
 def form_groups_by_label(
     points: np.ndarray, found: Clustering, entities: np.ndarray, labels: np.ndarray | None, minimum_size: int
 ) -> Clustering:
-    """Groups of at least `minimum_size` entities; of series of one label each, if there are labels."""
+    """Form groups of at least `minimum_size` entities; of series of one label each, if there are labels."""
     if labels is None:
         return (
             found
@@ -305,8 +310,8 @@ def form_groups_by_label(
         part = cluster_sizes.dissolve_small_clusters(points[inside], own, entities[inside], minimum_size)
         assignment[inside] = part.assignment + count
         count, inertia = count + len(part.sizes), inertia + part.inertia
-        given_up += part.loss * cluster_sizes.total_scatter(points[inside], found.spherical)
-    loss = given_up / max(cluster_sizes.total_scatter(points, found.spherical), 1e-300)
+        given_up += part.loss * cluster_sizes.compute_scatter(points[inside], found.spherical)
+    loss = given_up / max(cluster_sizes.compute_scatter(points, found.spherical), 1e-300)
     sizes = np.bincount(assignment)
     return replace(found, assignment=assignment, sizes=sizes, inertia=inertia, loss=loss)
 
@@ -341,14 +346,15 @@ def save(
             write_json(files.choice, tried)
             from distgan.evaluation.plots import population, style  # matplotlib: a second to import
 
-            write_bytes(files.choice_picture, style.render(population.elbow(**tried)))
+            write_bytes(files.choice_picture, style.render(population.draw_elbow(**tried)))
 
 
 # -------------------------------------------------------------------------------------- a private partition
 
 
 def cluster_privately(settings: config.Config, run: Run) -> Facts:
-    """Groups under differential privacy: directions from a private release, cells that never saw the data.
+    """Form groups under differential privacy: directions from a private release, cells that never saw the
+    data.
 
     The cells are those of k-means on draws from a normal distribution with the released mean and variances,
     so they cost nothing more. Series of one entity go together, where the mean of their clipped latents lies.
@@ -361,18 +367,18 @@ def cluster_privately(settings: config.Config, run: Run) -> Facts:
     minimum_size = resolve_minimum_group_size(settings, channels)
     budget = make_budget(settings, store.dim)
     budget.check(minimum_size, channels)
-    latents, ledger = store.mean(), open_ledger(run)
+    latents, ledger = store.read_mean(), open_ledger(run)
 
     def draw() -> dict[str, np.ndarray]:
-        records = contributions.entity_means(latents, data.entity_codes, budget.radius)
-        return private_sums.noisy_moments(records, budget).tensors()
+        records = contributions.average_entities(latents, data.entity_codes, budget.radius)
+        return private_sums.sum_moments(records, budget).to_tensors()
 
-    query = query_of(run, "directions", budget, budget.directions_multiplier)
-    moments = Moments.of_tensors(ledger.draw(query, budget, draw))
+    query = make_query(run, "directions", budget, budget.directions_multiplier)
+    moments = Moments.from_tensors(ledger.draw(query, budget, draw))
     budget.check_delta(moments.count)
     facts = save_private(settings, run, latents, data.entity_codes, moments)
     return facts | {
-        "ledger": head_facts(ledger.head()),
+        "ledger": select_head_facts(ledger.find_head()),
         "summary": f"{facts['cells']} cells that do not depend on the data, in {settings.bank.condition_dim} "
         f"directions released privately; these keep {facts['explained']:.0%} of the latents' variance",
     }
@@ -381,7 +387,7 @@ def cluster_privately(settings: config.Config, run: Run) -> Facts:
 def save_private(
     settings: config.Config, run: Run, latents: np.ndarray, entities: np.ndarray, moments: Moments
 ) -> Facts:
-    """From noisy moments on nothing more is spent: directions, cells, and who lies where.
+    """Save directions, cells, and who lies where: from noisy moments on nothing more is spent.
 
     How many cells there are goes by the noisy count. Points are not moved to the mean: their length is
     bounded where they are.
@@ -391,15 +397,15 @@ def save_private(
         resolve_minimum_group_size(settings, channels),
         make_budget(settings, latents.shape[1]).radius,
     )
-    mean, covariance = moments.mean_and_covariance(radius)
-    directions, explained = principal_directions(covariance, settings.bank.condition_dim)
+    mean, covariance = moments.compute_mean_and_covariance(radius)
+    directions, explained = find_principal_directions(covariance, settings.bank.condition_dim)
     projection = Projection(np.zeros(len(directions), np.float32), directions, explained)
-    variances = private_sums.variances_along(covariance, directions)
+    variances = private_sums.compute_variances(covariance, directions)
     count = settings.clusters.count
     cells = count if isinstance(count, int) else max(1, int(moments.count) // (2 * minimum_size))
     centroids = draw_partition(projection(mean[None])[0], variances, cells, settings.seed)
-    points = contributions.entity_points(latents, entities, directions, radius)
-    found = contributions.nearest_cells(points, centroids)
+    points = contributions.make_entity_points(latents, entities, directions, radius)
+    found = contributions.find_nearest_cells(points, centroids)
     facts = {
         "cells": cells,
         "floor": minimum_size,
@@ -412,10 +418,10 @@ def save_private(
 
 
 def draw_partition(mean: np.ndarray, variances: np.ndarray, cells: int, seed: int) -> np.ndarray:
-    """Centroids of k-means on draws from N(mean, variances): [cells, K] float32."""
-    rng = keyed_generator(seed, 0, "public partition")
+    """Return the centroids of k-means on draws from N(mean, variances): [cells, K] float32."""
+    rng = make_keyed_generator(seed, 0, "public partition")
     drawn = mean + rng.standard_normal((PRIOR_POINTS * cells, len(variances))) * np.sqrt(variances)
-    found = clustering.kmeans(
+    found = clustering.run_kmeans(
         lambda: iter([drawn]), cells, search=KMeans(iterations=25, restarts=1, seed=seed, device="cpu")
     )
     return found.centroids
@@ -425,9 +431,9 @@ def draw_partition(mean: np.ndarray, variances: np.ndarray, cells: int, seed: in
 
 
 def resolve_minimum_group_size(settings: config.Config, channels: int, attributes: int = 0) -> int:
-    """The fewest entities a group may have; every number released of it counts."""
+    """Return the fewest entities a group may have; every number released of it counts."""
     released = group_size.count_released_numbers(settings.bank.condition_dim, channels, attributes)
-    return group_size.minimum_group_size(settings.bank, released)
+    return group_size.compute_minimum_group_size(settings.bank, released)
 
 
 def describe(settings: config.Config, of: Shape) -> str:

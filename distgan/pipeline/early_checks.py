@@ -38,7 +38,7 @@ class Training:
     statics: tuple[StaticAttribute, ...] = ()  # those that groups go by
 
     @classmethod
-    def of(cls, settings: config.Config, found: ingest.Series, splits: np.ndarray) -> "Training":
+    def from_series(cls, settings: config.Config, found: ingest.Series, splits: np.ndarray) -> "Training":
         rows = np.flatnonzero(splits == "train")
         chosen, whole = settings.data.windows, found.meta.axis.length
         windows = (
@@ -63,8 +63,8 @@ class Training:
     def num_entities(self) -> int:
         return len(np.unique(self.entities))
 
-    def parts(self, by_label: bool) -> Iterator[tuple[str, np.ndarray]]:
-        """The series that may share a group, by label where groups go by it: (name, rows)."""
+    def iterate_parts(self, by_label: bool) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield the series that may share a group, by label where groups go by it: (name, rows)."""
         if not by_label or self.labels is None:
             yield "", np.arange(len(self.entities))
             return
@@ -80,7 +80,7 @@ def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarr
     refuse_wishes(settings)
     length = refuse_lengths(settings, found.meta.axis.length)
     refuse_shifts(settings, found.meta.axis, length)
-    training = Training.of(settings, found, splits)
+    training = Training.from_series(settings, found, splits)
     refuse_labels(settings, training)
     refuse_selection(settings, splits)
     if "bank" in settings.stages:
@@ -133,10 +133,10 @@ def refuse_shifts(settings: config.Config, axis: Axis, length: int) -> None:
     Raises:
         UserError: augmentation is to turn series by days that are no whole number of steps, or are too few.
     """
-    from distgan.pipeline.train_gan import steps_per_day
+    from distgan.pipeline.train_gan import count_steps_per_day
 
     if "gan" in settings.stages and not settings.model.fitted:
-        steps_per_day(settings, Axis(axis.start, axis.step_seconds, length, axis.leap_days))
+        count_steps_per_day(settings, Axis(axis.start, axis.step_seconds, length, axis.leap_days))
 
 
 def refuse_selection(settings: config.Config, splits: np.ndarray) -> None:
@@ -210,8 +210,8 @@ def refuse_groups(settings: config.Config, training: Training, found: ingest.Ser
     bank = settings.bank
     if bank.study:
         return
-    fewest = minimum_group_size(bank, bank.condition_dim, training)
-    for label, rows in training.parts(bank.by_label):
+    fewest = compute_minimum_group_size(bank, bank.condition_dim, training)
+    for label, rows in training.iterate_parts(bank.by_label):
         entities, effective = count_entities(settings, training, rows)
         if effective >= fewest * (1 - groups.TOLERANCE):
             continue
@@ -233,9 +233,9 @@ def refuse_groups(settings: config.Config, training: Training, found: ingest.Ser
         fit_column(each, training.entities, fewest)
 
 
-def minimum_group_size(bank: config.Bank, condition_dim: int, training: Training) -> int:
+def compute_minimum_group_size(bank: config.Bank, condition_dim: int, training: Training) -> int:
     """Return the fewest entities behind one released mean."""
-    return group_size.minimum_group_size(bank, training.count_released(condition_dim))
+    return group_size.compute_minimum_group_size(bank, training.count_released(condition_dim))
 
 
 def count_entities(settings: config.Config, training: Training, rows: np.ndarray) -> tuple[int, float]:
@@ -245,8 +245,8 @@ def count_entities(settings: config.Config, training: Training, rows: np.ndarray
     codes = np.unique(training.entities[rows], return_inverse=True)[1]
     entities = int(codes.max(initial=-1)) + 1
     loads = np.bincount(codes, weights=training.loads[rows])
-    weights = groups.capped_weights(loads, settings.bank.max_share)
-    effective = 0.0 if weights is None else groups.effective_members(weights)
+    weights = groups.cap_weights(loads, settings.bank.max_share)
+    effective = 0.0 if weights is None else groups.count_effective_members(weights)
     if training.windows == 1:
         return entities, effective
     chosen = settings.data.windows
@@ -260,22 +260,25 @@ def find_remedies(
 ) -> Iterator[str]:
     """Yield what makes a group large enough, each by itself; true for these data."""
     bank = settings.bank
-    fewest = minimum_group_size(bank, bank.condition_dim, training)
+    fewest = compute_minimum_group_size(bank, bank.condition_dim, training)
     for dim in range(bank.condition_dim - 1, 0, -1):
-        if minimum_group_size(bank, dim, training) <= effective:
+        if compute_minimum_group_size(bank, dim, training) <= effective:
             yield f"set bank.condition_dim={dim}"
             break
-    relaxed = minimum_group_size(bank.model_copy(update={"min_members": LEAST}), bank.condition_dim, training)
+    relaxed = compute_minimum_group_size(
+        bank.model_copy(update={"min_members": LEAST}), bank.condition_dim, training
+    )
     if relaxed <= effective and relaxed < fewest:
         yield f"set bank.min_members={relaxed}"
     if label:
-        yield from remedies_for_label(training, fewest)
-    elif shares := larger_training_share(settings, found, fewest):
+        yield from list_label_remedies(training, fewest)
+    elif shares := suggest_larger_share(settings, found, fewest):
         yield f"set {shares}"
-    yield f"add about {entities_to_bring(fewest - effective, settings.data.training_share)} more entities"
+    added = count_entities_to_bring(fewest - effective, settings.data.training_share)
+    yield f"add about {added} more entities"
 
 
-def entities_to_bring(missing: float, share: float) -> int:
+def count_entities_to_bring(missing: float, share: float) -> int:
     """Return how many new entities give `missing` to the training split, by two deviations of chance."""
     count = math.ceil(missing / share)
     while count * share - 2 * math.sqrt(count * share * (1 - share)) < missing:
@@ -283,15 +286,15 @@ def entities_to_bring(missing: float, share: float) -> int:
     return count
 
 
-def remedies_for_label(training: Training, fewest: int) -> list[str]:
+def list_label_remedies(training: Training, fewest: int) -> list[str]:
     """Return what to do where one label is too rare: train on the others alone, or do without labels."""
-    sizes = {name: len(np.unique(training.entities[rows])) for name, rows in training.parts(True)}
+    sizes = {name: len(np.unique(training.entities[rows])) for name, rows in training.iterate_parts(True)}
     common = [name for name, size in sizes.items() if size >= fewest]
     alone = [f"set data.labels=[{','.join(common)}]"] if common else []
     return [*alone, "set bank.by_label=false"]
 
 
-def larger_training_share(settings: config.Config, found: ingest.Series, fewest: int) -> str | None:
+def suggest_larger_share(settings: config.Config, found: ingest.Series, fewest: int) -> str | None:
     """Return shares of the splits that leave enough training entities."""
     splits = settings.data.splits
     for percent in range(5 * math.ceil(20 * splits.train + 0.5), 91, 5):
@@ -305,7 +308,7 @@ def larger_training_share(settings: config.Config, found: ingest.Series, fewest:
             )
         except UserError:  # a split would be empty
             continue
-        training = Training.of(settings, found, sides)
+        training = Training.from_series(settings, found, sides)
         if count_entities(settings, training, np.arange(len(training.entities)))[1] >= fewest:
             return " ".join(f"data.splits.{name}={share:g}" for name, share in tree.items())
     return None
@@ -318,5 +321,5 @@ def refuse_budget(settings: config.Config, training: Training, found: ingest.Ser
     """
     refuse_shared_owners(found.entities, found.owners)
     budget = make_budget(settings, settings.encoder.latent_dim)
-    fewest = minimum_group_size(settings.bank, settings.bank.condition_dim, training)
+    fewest = compute_minimum_group_size(settings.bank, settings.bank.condition_dim, training)
     budget.check(fewest, training.channels)

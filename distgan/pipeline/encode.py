@@ -32,36 +32,36 @@ def run(context: PipelineContext) -> dict[str, Any]:
     data = TrainingData.open(context.run)
     encoder = load_encoder(context.settings, context.run, data.store).to(context.parallel.device).eval()
     size, dim = context.settings.encoder.batch_size, context.settings.encoder.latent_dim
-    place = parts_folder(context.run)
+    place = locate_parts(context.run)
     parts = plan_parts(data.num_series, size, place)
-    context.parallel.on_main(lambda: remove_folders(context.run.all_latent_parts(), place))
+    context.parallel.run_on_main(lambda: remove_folders(context.run.list_latent_parts(), place))
     mine = [
         part
         for part in list(parts.items())[context.parallel.rank :: context.parallel.world_size]
         if not is_complete(*part)
     ]
-    kept = len(parts) - int(context.parallel.total(np.array([len(mine)]))[0])
+    kept = len(parts) - int(context.parallel.sum_values(np.array([len(mine)]))[0])
     with Progress(
         "encode", sum(len(rows) for _, rows in mine), "series", context.parallel.is_main
     ) as progress:
         for part, rows in mine:
             write_part(part, rows, data, encoder, context.settings.encoder, context.parallel.device)
             progress.advance(len(rows))
-    context.parallel.barrier()
-    context.parallel.on_main(lambda: join_parts(list(parts), context.run.latents, dim))
-    context.parallel.on_main(lambda: remove_folders(context.run.all_latent_parts()))
+    context.parallel.wait_for_all()
+    context.parallel.run_on_main(lambda: join_parts(list(parts), context.run.latents, dim))
+    context.parallel.run_on_main(lambda: remove_folders(context.run.list_latent_parts()))
     went_on = f"; {kept} of {len(parts)} parts were done before" if kept else ""
     return {"summary": f"{data.num_series} latents of {dim} numbers, mean and log-variance{went_on}"}
 
 
-def parts_folder(run: Run) -> Path:
-    """Named after the encoder's weights: another encoder's parts are never taken for this one's."""
+def locate_parts(run: Run) -> Path:
+    """Return a folder named after the encoder's weights, so that parts of another are never taken."""
     weights = hashlib.sha256((run.encoder_weights).read_bytes()).hexdigest()[:12]
     return run.latent_parts(weights)
 
 
 def plan_parts(num_series: int, batch_size: int, place: Path) -> dict[Path, range]:
-    """Which training series each part holds; whole batches, so that the batches are always the same ones."""
+    """Return which training series each part holds: whole batches, so that batches are always the same."""
     batches = -(-num_series // batch_size)
     rows = batch_size * min(MOST_BATCHES, -(-batches // FEWEST_PARTS))
     return {
@@ -71,7 +71,7 @@ def plan_parts(num_series: int, batch_size: int, place: Path) -> dict[Path, rang
 
 
 def is_complete(place: Path, rows: range) -> bool:
-    """Whether an earlier try has finished this part, and it is as it was written."""
+    """Return whether an earlier try has finished this part, and it is as it was written."""
     if not place.exists():
         return False
     try:
@@ -93,7 +93,7 @@ def write_part(
 ) -> None:
     with LatentWriter(place, chosen.latent_dim) as writer:
         for first in range(rows.start, rows.stop, chosen.batch_size):
-            series, mask = data.scaled(first, min(first + chosen.batch_size, rows.stop))
+            series, mask = data.read_scaled(first, min(first + chosen.batch_size, rows.stop))
             writer.append(*embed(encoder, series, mask, chosen.batch_size, device))
 
 
@@ -113,10 +113,10 @@ def embed(
 
 
 def join_parts(parts: list[Path], path: Path, dim: int) -> None:
-    """All parts in order as one store; a block at a time."""
+    """Join all parts in order as one store; a block at a time."""
     with LatentWriter(path, dim) as writer:
         for place in parts:
-            for _, mean, logvar in LatentStore.open(place).blocks():
+            for _, mean, logvar in LatentStore.open(place).iterate_blocks():
                 writer.append(mean, logvar)
 
 

@@ -25,8 +25,8 @@ from distgan.pipeline.attack import Target, run_attacks
 from distgan.pipeline.attribute_report import compare_attributes
 from distgan.pipeline.build_bank import format_guarantee
 from distgan.pipeline.context import PipelineContext, Shape
-from distgan.pipeline.training_data import find_credit, open_series, owner_codes, select_rows
-from distgan.rng import keyed_generator
+from distgan.pipeline.training_data import find_credit, number_owners, open_series, select_rows
+from distgan.rng import make_keyed_generator
 from distgan.run import Run
 
 SHOWN = (
@@ -47,17 +47,17 @@ def run(context: PipelineContext) -> dict[str, Any]:
     whole = {name: select_rows(real, table, name, context.run) for name in SPLITS}
     whole["synthetic"] = np.arange(synthetic.num_series)
     rows = {name: sample_series(found, name, context.settings.evaluate) for name, found in whole.items()}
-    sets = {name: real.rows(rows[name]) for name in SPLITS}
-    made = synthetic.rows(rows["synthetic"])
+    sets = {name: real.read_rows(rows[name]) for name in SPLITS}
+    made = synthetic.read_rows(rows["synthetic"])
     compared = fidelity.Sets(
         **sets,
         synthetic=made,
         owners={name: split.owners for name, split in count_splits(table).items()},
-        owner_of={name: owner_codes(table, real, rows[name]) for name in fidelity.TESTED},
+        owner_of={name: number_owners(table, real, rows[name]) for name in fidelity.TESTED},
     )
     found = compute_scores(compared, real.meta, context.settings.evaluate)
     if len(made) < synthetic.num_series:
-        found = with_sample(found, len(made), synthetic.num_series)
+        found = note_sample(found, len(made), synthetic.num_series)
     counts = {name: len(found) for name, found in whole.items()}
     table_of_all = found.fidelity.model_copy(update={"n": found.fidelity.n.model_copy(update=counts)})
     target = Target.sample_of(context)
@@ -80,13 +80,13 @@ def run(context: PipelineContext) -> dict[str, Any]:
             compared.owner_of["held_out"],
         )
         drawn.pictures.extend(draw_training_pictures(context.run))
-    writer.write(context.run.report, context.run.scores, found, shown, drawn)
+    writer.write_report(context.run.report, context.run.scores, found, shown, drawn)
     answer = answer_good(found)
     return {"summary": f"{answer.question} {answer.short}. {answer.text}"}
 
 
 def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> Findings:
-    """Scores and utility of synthetic series beside real ones; the attacks are `run_attacks`."""
+    """Compute scores and utility of synthetic series beside real ones; the attacks are `run_attacks`."""
     steps_per_day = meta.axis.steps_per_day
     table = fidelity.evaluate(
         sets,
@@ -111,7 +111,7 @@ def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> 
 
 
 def join_unseen(sets: fidelity.Sets) -> two_sample_table.Sides:
-    """All real series that were never trained on, beside the synthetic ones."""
+    """Return all real series that were never trained on, beside the synthetic ones."""
     parts = {
         name: series
         for name in fidelity.TESTED
@@ -141,7 +141,7 @@ def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -
     together = loads.describe_loads(
         real,
         made,
-        meta.axis.times(),
+        meta.axis.list_times(),
         meta.units,
         owners=len(np.unique(owners)),
         anonymous=anonymous,
@@ -149,7 +149,7 @@ def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -
     return {"plain": values, "loads": together}
 
 
-def with_sample(found: Findings, number: int, total: int) -> Findings:
+def note_sample(found: Findings, number: int, total: int) -> Findings:
     """Say in the verdict that a sample of the synthetic series was compared."""
     text = (
         f"The scores compare {number:,} of the {total:,} synthetic series, drawn at random "
@@ -160,22 +160,22 @@ def with_sample(found: Findings, number: int, total: int) -> Findings:
 
 
 def format_report(run: Run) -> str:
-    """The report for a terminal, as Markdown."""
+    """Return the report for a terminal, as Markdown."""
     return writer.format_markdown(Report.from_json(read_json(run.scores), str(run.folder)))
 
 
 def sample_series(rows: np.ndarray, name: str, chosen: config.Evaluate) -> np.ndarray:
-    """All series of a set; of more than are compared, which can be millions, a random part: [n] -> [m]."""
+    """Return all series of a set, or a random part of more than are compared (maybe millions): [n] -> [m]."""
     if len(rows) <= chosen.max_series:
         return rows
-    rng = keyed_generator(chosen.seed, 0, f"windows of {name}")
+    rng = make_keyed_generator(chosen.seed, 0, f"windows of {name}")
     return np.sort(rng.choice(rows, chosen.max_series, replace=False))
 
 
 def count_splits(table: Table) -> dict[str, Split]:
     found = {}
     for name in (*SPLITS, VALIDATION):
-        rows = table.rows(name)
+        rows = table.find_rows(name)
         if name == VALIDATION and not len(rows):
             continue
         entities, owners = (len(np.unique(np.asarray(ids)[rows])) for ids in (table.entities, table.owners))
@@ -186,10 +186,10 @@ def count_splits(table: Table) -> dict[str, Split]:
 def collect_facts(
     settings: config.Config, run: Run, meta: Meta, table: Table, windows: dict[str, int]
 ) -> Facts:
-    """What the report says of the run."""
+    """Return what the report says of the run."""
     bank = Bank.load(run.need(run.bank, "bank"))
-    records = {stage: run.done(stage) or {} for stage in config.STAGES}
-    tree = {name: value for name, value in settings.flat().items() if name in SHOWN}
+    records = {stage: run.read_record(stage) or {} for stage in config.STAGES}
+    tree = {name: value for name, value in settings.flatten().items() if name in SHOWN}
     return Facts(
         name=run.folder.name,
         source=str(meta.provenance.get("source", "")),
@@ -224,12 +224,12 @@ def collect_facts(
 
 
 def read_if_present(path: Path) -> Any:
-    """What a file of the run says, or None: banks can be given away without their private files."""
+    """Return what a file of the run says, or None: banks can be given away without their private files."""
     return read_json(path) if path.exists() else None
 
 
 def draw_cluster_choice(run: Run) -> list[style.Picture]:
-    """How the number of clusters was chosen, if it was."""
+    """Draw how the number of clusters was chosen, if it was."""
     choice = read_if_present(run.cluster_files.choice)
     if choice is None:
         return []
@@ -240,7 +240,7 @@ def draw_cluster_choice(run: Run) -> list[style.Picture]:
             f"{choice['count']} were chosen by the {choice['criterion']}; groups that were too small were "
             "merged with others.",
             "Inertia and mean silhouette over the number of clusters.",
-            population.elbow(**choice),
+            population.draw_elbow(**choice),
         )
     ]
 
@@ -248,7 +248,7 @@ def draw_cluster_choice(run: Run) -> list[style.Picture]:
 def draw_training_pictures(run: Run) -> list[style.Picture]:
     bank = Bank.load(run.bank)
     auc = [float(value) for value in bank.tracing_auc]
-    groups = population.groups(
+    groups = population.draw_groups(
         bank.sizes.tolist(),
         minimum_size=bank.minimum_group_size,
         tracing=auc,
@@ -270,8 +270,8 @@ def draw_training_pictures(run: Run) -> list[style.Picture]:
             "Training over time",
             "What each network minimised, and what was monitored.",
             "Curves of the losses of the encoder and of the GAN over steps.",
-            training.losses(lines),
-            live=interactive.losses(lines),
+            training.draw_losses(lines),
+            live=interactive.plot_losses(lines),
         ),
     ]
 

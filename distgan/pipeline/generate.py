@@ -27,9 +27,9 @@ from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
 from distgan.pipeline.wanted import Plan, plan_series
 from distgan.pipeline.zeros import read_zero_thresholds
-from distgan.preflight import tokens
+from distgan.preflight import make_tokens
 from distgan.progress import Progress
-from distgan.run import Run, attributes_beside
+from distgan.run import Run, locate_attributes
 
 TABLES = (".csv", ".parquet")
 EXTRAPOLATED = "extrapolated"  # column of the table of attributes
@@ -45,15 +45,15 @@ def run(context: PipelineContext) -> dict[str, Any]:
     staged = stage_shards(context)
     shards = range(staged.layout.shards)
     due = [shard for shard in shards[parallel.rank :: parallel.world_size] if not staged.is_complete(shard)]
-    kept = len(shards) - int(parallel.total(np.array([len(due)]))[0])
-    spans = [staged.layout.span(shard) for shard in due]
+    kept = len(shards) - int(parallel.sum_values(np.array([len(due)]))[0])
+    spans = [staged.layout.find_span(shard) for shard in due]
     total = sum(last - first for first, last in spans)
     with Progress("generate", total, "series", parallel.is_main) as progress:
         for shard, (first, last) in zip(due, spans):
             staged.write(shard, sampler.generate(np.arange(first, last), chosen.batch_size))
             progress.advance(last - first)
-    parallel.barrier()
-    place = parallel.on_main(lambda: str(finish(context.settings, context.run, bank, staged)))
+    parallel.wait_for_all()
+    place = parallel.run_on_main(lambda: str(finish(context.settings, context.run, bank, staged)))
     went_on = f"; {kept} of {len(shards)} shards were done before" if kept else ""
     return {"summary": f"{chosen.count} synthetic series from {len(bank.sizes)} conditions: {place}{went_on}"}
 
@@ -63,12 +63,12 @@ def stage_shards(context: PipelineContext) -> StagedShards:
     run, chosen = context.run, context.settings.generate
 
     def choose() -> str:
-        read = [tokens(context.settings)["generate"], digest_inputs("generate", run)]
+        read = [make_tokens(context.settings)["generate"], digest_inputs("generate", run)]
         key = hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
-        remove_folders(run.all_synthetic_staging(), run.synthetic_staging(key))
+        remove_folders(run.list_synthetic_staging(), run.synthetic_staging(key))
         return key
 
-    place = run.synthetic_staging(context.parallel.on_main(choose))
+    place = run.synthetic_staging(context.parallel.run_on_main(choose))
     _, meta = read_scaler(run)
     shape = (meta.axis.length, len(meta.channels))
     return StagedShards(place, shape, chosen.count, min(chosen.batch_size, chosen.count))
@@ -88,7 +88,7 @@ def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) 
     place = run.synthetic
     for older in TABLES:  # of series that were made before
         export.remove(place.with_suffix(older))
-    export.readme_of(place).unlink(missing_ok=True)
+    export.find_readme(place).unlink(missing_ok=True)
     leaving = write_moved(settings, run)
     if settings.generate.format != "zarr":
         place = place.with_suffix(f".{settings.generate.format}")
@@ -131,11 +131,11 @@ def export_to(settings: config.Config, run: Run, place: Path) -> str:
     run.need(run.synthetic, "generate")
     made = export.export(write_moved(settings, run), place, NAME, settings.generate.layout)
     if run.synthetic_labels.exists():
-        write_bytes(export.labels_of(place), read_bytes(run.synthetic_labels))
+        write_bytes(export.find_labels(place), read_bytes(run.synthetic_labels))
     if run.synthetic_attributes.exists():
-        write_bytes(attributes_beside(place), read_bytes(run.synthetic_attributes))
+        write_bytes(locate_attributes(place), read_bytes(run.synthetic_attributes))
     describe_export(made, settings, run)
-    return f"export    {place} ({made.layout}; {export.readme_of(place).name} says what is in it)"
+    return f"export    {place} ({made.layout}; {export.find_readme(place).name} says what is in it)"
 
 
 def describe_export(made: export.Exported, settings: config.Config, run: Run) -> None:
@@ -171,7 +171,7 @@ def tabulate_attributes(
 def sample_batches(
     context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of scaled series (n, L, C) with the location and scale drawn for each (n, C, 2), groups
+    """Yield batches of scaled series (n, L, C) with the location and scale drawn for each (n, C, 2), groups
     shuffled; `among` [G] bool leaves groups out, `length` is another than was trained on.
     """
     chosen = context.settings.generate
@@ -202,14 +202,16 @@ def load_sampler(
 ) -> Sampler:
     """Draw groups and attributes of all `generate.count` series, and load the run's generator."""
     generator = load_generator(context.settings, context.run, length).to(context.parallel.device).eval()
-    sampler = Sampler.of(generator, read_scaler(context.run)[0], context.settings.generate, bank, among)
+    sampler = Sampler.from_bank(
+        generator, read_scaler(context.run)[0], context.settings.generate, bank, among
+    )
     zeros = read_zero_thresholds(context.run)
     return replace(sampler, device=context.parallel.device, zeros=zeros)
 
 
 def make_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
-    """What a synthetic store says of its origin: who made it, and whose data must be credited. No path,
-    no id.
+    """Return what a synthetic store says of its origin: who made it, and whose data must be credited. No
+    path, no id.
     """
     made = {"source": "synthetic", "maker": f"distgan {distgan.__version__}", "run": settings.identity}
     return made | {"credit": find_credit(settings, meta)}

@@ -17,11 +17,11 @@ from distgan.errors import Mismatch, UserError
 from distgan.run import Run
 
 
-def near_copies(store: Store, owners: Sequence[str] | np.ndarray) -> np.ndarray:
+def list_near_copies(store: Store, owners: Sequence[str] | np.ndarray) -> np.ndarray:
     """Return the pairs of rows of different owners that are near copies: int64 [P, 2]."""
     codes = np.unique(np.asarray(owners, dtype=str), return_inverse=True)[1]
     population = Population(
-        store.rows_once, codes, store.length, store.channels, store.meta.axis.steps_per_day
+        store.read_rows_once, codes, store.length, store.channels, store.meta.axis.steps_per_day
     )
     return find_near_copies(population)
 
@@ -45,7 +45,7 @@ def merge(
     Raises:
         UserError: privacy.epsilon is set, and there are near copies.
     """
-    pairs = near_copies(store, owners)
+    pairs = list_near_copies(store, owners)
     if not len(pairs):
         return entities, owners, 0
     names = merge_owners(owners, pairs)
@@ -64,7 +64,7 @@ def merge(
 
 
 def describe_merged(merged: int) -> str:
-    """A part of a summary: how many owners count as another, if any; no ids."""
+    """Return a part of a summary: how many owners count as another, if any; no ids."""
     if not merged:
         return ""
     verb = (
@@ -80,7 +80,7 @@ def audit_owners(run: Run) -> str:
         Mismatch: the private table counts owners apart whose series are near copies.
     """
     table = read_table(run.private_table)
-    pairs = near_copies(Store.open(run.series), table.owners)
+    pairs = list_near_copies(Store.open(run.series), table.owners)
     if len(pairs):
         merged = len(set(table.owners)) - len(set(merge_owners(table.owners.tolist(), pairs)))
         raise Mismatch(

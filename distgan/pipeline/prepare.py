@@ -30,7 +30,7 @@ from distgan.pipeline import early_checks, source_summary
 from distgan.pipeline.attribute_cells import choose_statics, count_numbers
 from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.owners import describe_merged, merge
-from distgan.pipeline.training_data import open_series, owner_codes, select_rows
+from distgan.pipeline.training_data import number_owners, open_series, select_rows
 from distgan.pipeline.zeros import measure_zeros
 from distgan.progress import Progress, say
 from distgan.run import Run
@@ -40,7 +40,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     with open_cache_folder(context.run.series.with_name(".series.parts")) as place:
         found, splits, suspicions = examine(context.settings, place)
         refuse_suspicions(suspicions, context.settings.data.source)
-        found.meta = with_suspicions(found.meta, suspicions)
+        found.meta = add_suspicions(found.meta, suspicions)
         stored = write_store(found, context.run, context.settings.data.store)
     entities: Sequence[str] = found.entities
     owners: Sequence[str] = found.owners
@@ -54,7 +54,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     data, windows = cut_windows(context.settings, context.run, splits)
     find_year(data.meta, context.settings.generate.start, context.settings.data)
     fit_scaler(context.settings, context.run, data)
-    counts = {name: int((splits == name).sum()) for name in used_splits(context.settings)}
+    counts = {name: int((splits == name).sum()) for name in list_used_splits(context.settings)}
     people = {name: len({o for o, s in zip(owners, splits) if s == name}) for name in counts}
     left_out = "".join(f", {count} left out ({reason})" for reason, count in found.left_out.items() if count)
     length, channels = stored.axis.length, len(stored.channels)
@@ -96,12 +96,12 @@ def examine(settings: config.Config, place: Path) -> tuple[ingest.Series, np.nda
         UserError: as `read`.
     """
     found, splits = read_source(settings, place)
-    suspicions = source_summary.look(settings, found)
+    suspicions = source_summary.find_suspicions(settings, found)
     say("\n".join(source_summary.describe(found, suspicions)))
     return found, splits, suspicions
 
 
-def with_suspicions(meta: Meta, suspicions: Sequence[Suspicion]) -> Meta:
+def add_suspicions(meta: Meta, suspicions: Sequence[Suspicion]) -> Meta:
     """Return what the store says of itself, with what was noticed about its source, in counts alone."""
     if not suspicions:
         return meta
@@ -110,12 +110,12 @@ def with_suspicions(meta: Meta, suspicions: Sequence[Suspicion]) -> Meta:
 
 
 def write_store(found: ingest.Series, run: Run, chosen: config.Storing) -> Meta:
-    """The store, several shards at a time; what it says of itself."""
+    """Write the store, several shards at a time; return what it says of itself."""
     form = Form(chosen.dtype, chosen.compressor)
     with ParallelStoreWriter(run.series, found.meta, found.num_series, form) as writer:
         layout = writer.layout
         run_in_parallel(
-            lambda shard: writer.fill(shard, found.rows(*layout.span(shard))),
+            lambda shard: writer.fill(shard, found.read_rows(*layout.find_span(shard))),
             range(layout.shards),
             f"writing {run.series.name}",
         )
@@ -123,17 +123,17 @@ def write_store(found: ingest.Series, run: Run, chosen: config.Storing) -> Meta:
 
 
 def cut_windows(settings: config.Config, run: Run, splits: np.ndarray) -> tuple[Store | Windows, str]:
-    """The store, or its windows if they are asked for, of which those with too many gaps, or with one value
-    alone, are left out.
+    """Return the store, or its windows if they are asked for, of which those with too many gaps, or with one
+    value alone, are left out.
     """
     store, chosen = Store.open(run.series), settings.data.windows
     if chosen.length is None:
         return store, ""
     windows = Windows(store, chosen.length, chosen.stride or chosen.length)
-    bad = windows.unusable(np.arange(store.num_series), settings.data.max_missing)
+    bad = windows.find_unusable(np.arange(store.num_series), settings.data.max_missing)
     with writing(run.left_out_windows):
         np.save(run.left_out_windows, bad)
-    if np.setdiff1d(windows.of(np.flatnonzero(splits == "train")), bad).size == 0:
+    if np.setdiff1d(windows.list_windows(np.flatnonzero(splits == "train")), bad).size == 0:
         raise UserError(
             f"no training window of {chosen.length} steps varies and has at most "
             f"{100 * settings.data.max_missing:g} % missing values; raise data.max_missing, or "
@@ -152,8 +152,8 @@ def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> None
     table = read_table(run.private_table)
     rows = select_rows(data, table, "train", run)
     bounds = settings.data.bounds
-    watched = BoundChecker(data.part(rows), bounds, settings.data.store.dtype, len(rows))
-    owners = owner_codes(table, data, rows)
+    watched = BoundChecker(data.select_part(rows), bounds, settings.data.store.dtype, len(rows))
+    owners = number_owners(table, data, rows)
     scaler = Scaler.fit(watched, settings.data.scaling, bounds, owners, settings.bank.min_members)
     watched.refuse_beyond()
     tree: dict[str, Any] = {"scaler": scaler.to_dict(), "meta": data.meta.to_dict()}
@@ -261,7 +261,7 @@ def describe_precision(meta: Meta) -> str:
     return f"; stored as float16, with an error of {stored['largest_error']:.2g} at most" if stored else ""
 
 
-def used_splits(settings: config.Config) -> tuple[str, ...]:
+def list_used_splits(settings: config.Config) -> tuple[str, ...]:
     """Return the splits by name, with that of validation where there is one."""
     return (*SPLITS, VALIDATION) if settings.data.validation else SPLITS
 
@@ -286,25 +286,25 @@ def describe_validation(count: int) -> str:
 
 
 def read_source(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarray]:
-    """The source's series and the split of each; parsed parts are kept in `place` meanwhile.
+    """Return the source's series and the split of each; parsed parts are kept in `place` meanwhile.
 
     Raises:
         UserError: the source is unusable, a split would be left without enough series, or what is to be
             protected is not all that an owner has.
     """
-    found = ingest.opened(settings.data, place, survey=True)
+    found = ingest.open_source(settings.data, place, survey=True)
     splits = split_owners(settings, found.owners)
     early_checks.refuse_early(settings, found, splits)
     return found, splits
 
 
 def find_shape(settings: config.Config, run: Run) -> Shape:
-    """From the store if it is there, else from the source.
+    """Return the shape, from the store if it is there, else from the source.
 
     Raises:
         UserError: `prepare` would refuse the source.
     """
-    if run.done("prepare") and run.series.exists():
+    if run.read_record("prepare") and run.series.exists():
         data, table = open_series(run), read_table(run.private_table)
         counts = [len(select_rows(data, table, name, run)) for name in (*SPLITS, VALIDATION)]
         labels = len(np.unique(table.labels)) if table.labels is not None else 0

@@ -30,12 +30,12 @@ def open_ledger(run: Run) -> Ledger:
     return Ledger(run.ledger, run.noisy_sums, witnesses)
 
 
-def head_facts(head: Head) -> dict[str, int | str]:
+def select_head_facts(head: Head) -> dict[str, int | str]:
     """Return what a stage's record says of the ledger."""
     return {"lines": head.lines, "digest": head.digest}
 
 
-def query_of(run: Run, name: str, budget: Budget, multiplier: float, **settings: Any) -> Query:
+def make_query(run: Run, name: str, budget: Budget, multiplier: float, **settings: Any) -> Query:
     """Return a query of the run's latents and series.
 
     Args:
@@ -83,14 +83,14 @@ def audit_trainings(settings: config.Config, run: Run, ledger: Ledger) -> float:
     Raises:
         Mismatch: one of them does not hold.
     """
-    wanted = trained_weights(run) if settings.privacy.end_to_end else {}
-    found = [entry["name"] for entry in ledger.draws(TRAINING)]
+    wanted = list_trained_weights(run) if settings.privacy.end_to_end else {}
+    found = [entry["name"] for entry in ledger.list_draws(TRAINING)]
     if sorted(found) != sorted(wanted):
         raise Mismatch(
             f"{ledger.path} has private trainings of {', '.join(found) or 'nothing'}, but the config asks "
             f"for {', '.join(wanted) or 'none'}; restore the config, or use another run_dir"
         )
-    done = {entry["name"]: entry["weights"] for entry in ledger.entries() if "weights" in entry}
+    done = {entry["name"]: entry["weights"] for entry in ledger.read_entries() if "weights" in entry}
     for name, place in wanted.items():
         if name not in done or not place.exists() or digest_weights(place) != done[name]:
             raise Mismatch(
@@ -99,7 +99,7 @@ def audit_trainings(settings: config.Config, run: Run, ledger: Ledger) -> float:
             )
     budget, delta = settings.privacy.epsilon, settings.privacy.delta
     assert budget is not None
-    spent = ledger.spent(delta)
+    spent = ledger.compute_spent(delta)
     if spent > budget * (1 + SLACK):
         raise Mismatch(
             f"{ledger.path} adds up to epsilon {spent:.3g}, above privacy.epsilon {budget:g}; {ELSEWHERE}"
@@ -107,7 +107,7 @@ def audit_trainings(settings: config.Config, run: Run, ledger: Ledger) -> float:
     return spent
 
 
-def trained_weights(run: Run) -> dict[str, Path]:
+def list_trained_weights(run: Run) -> dict[str, Path]:
     """Return the weights that a run's private trainings end with, by their name in the ledger."""
     return {"encoder": run.encoder_weights, "discriminator": run.generator_weights}
 

@@ -20,11 +20,11 @@ from distgan.anonymity.dp.lattice import Stream
 from distgan.anonymity.dp.ledger import TRAINING, Query
 from distgan.anonymity.dp.mechanism import Spending
 from distgan.anonymity.dp.training_ledger import TrainingLedger
-from distgan.data.owner_loader import OwnerBatching, OwnerLoader, owner_keys
+from distgan.data.owner_loader import OwnerBatching, OwnerLoader, compute_owner_keys
 from distgan.errors import Mismatch
 from distgan.objectives.base import Phase
 from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.private_ledger import digest_weights, head_facts, open_ledger
+from distgan.pipeline.private_ledger import digest_weights, open_ledger, select_head_facts
 from distgan.pipeline.training_data import (
     TrainingData,
     fingerprint_inputs,
@@ -55,9 +55,9 @@ class PrivateTraining:
 
     @property
     def spending(self) -> Spending:
-        return make_plan(self.context.settings).parts()[self.name]
+        return make_plan(self.context.settings).list_parts()[self.name]
 
-    def ledger(self) -> TrainingLedger:
+    def open_ledger(self) -> TrainingLedger:
         settings, run = self.context.settings, self.context.run
         chosen = {
             "identity": settings.identities[STAGES[self.name]],
@@ -73,14 +73,14 @@ class PrivateTraining:
         return TrainingLedger(open_ledger(run), query)
 
     def is_finished(self, weights: Path) -> bool:
-        """Whether the ledger says that it is done, and its weights are there.
+        """Return whether the ledger says that it is done, and its weights are there.
 
         Raises:
             Mismatch: other weights are there.
         """
 
-        def look() -> bool:
-            known = self.ledger().finished()
+        def check() -> bool:
+            known = self.open_ledger().find_result()
             if known is None or not weights.exists():
                 return False
             if known != digest_weights(weights):
@@ -90,7 +90,7 @@ class PrivateTraining:
                 )
             return True
 
-        return self.context.parallel.on_main(look)
+        return self.context.parallel.run_on_main(check)
 
     def begin(self, network: nn.Module) -> Stream:
         """Spend all steps, or go on with those that are spent.
@@ -104,9 +104,11 @@ class PrivateTraining:
         numbers = sum(weight.numel() for weight in network.parameters())
         budget = make_budget(settings, settings.encoder.latent_dim)
         accounting.refuse_gap(self.name, numbers, self.spending, (budget.epsilon, budget.delta))
-        return Stream(bytes.fromhex(self.context.parallel.on_main(lambda: self.ledger().begin(budget).hex())))
+        return Stream(
+            bytes.fromhex(self.context.parallel.run_on_main(lambda: self.open_ledger().begin(budget).hex()))
+        )
 
-    def loader(self, stream: Stream) -> OwnerLoader:
+    def make_loader(self, stream: Stream) -> OwnerLoader:
         """Return batches of the owners that the stream's coins take."""
         names, chosen, parallel = (
             read_entities(self.data, self.context.run),
@@ -123,9 +125,11 @@ class PrivateTraining:
             parallel.world_size,
         )
         data = self.data
-        return OwnerLoader(data.store, data.rows, data.scaler, data.entity_codes, owner_keys(names), batching)
+        return OwnerLoader(
+            data.store, data.rows, data.scaler, data.entity_codes, compute_owner_keys(names), batching
+        )
 
-    def with_noise(
+    def add_noise(
         self, phases: list[Phase], networks: Mapping[str, nn.Module], loss: OwnerLoss, stream: Stream
     ) -> list[Phase]:
         """Return the phases, with the noisy gradient for the network that reads real series."""
@@ -144,10 +148,10 @@ class PrivateTraining:
         """Note the weights and remove the key; what the stage's record says of the ledger."""
 
         def close() -> dict[str, Any]:
-            self.ledger().finish(digest_weights(weights))
-            return {"ledger": head_facts(open_ledger(self.context.run).head())}
+            self.open_ledger().finish(digest_weights(weights))
+            return {"ledger": select_head_facts(open_ledger(self.context.run).find_head())}
 
-        return self.context.parallel.on_main(close)
+        return self.context.parallel.run_on_main(close)
 
     def describe(self) -> str:
         """Return a part of the stage's summary."""
@@ -164,8 +168,8 @@ def describe_spending(settings: config.Config, name: str) -> str:
     if not settings.privacy.end_to_end:
         return ""
     plan = make_plan(settings)
-    part = plan.parts()[name]
+    part = plan.list_parts()[name]
     return (
         f"; private: sampling rate {part.rate:.3g}, noise {part.multiplier:.3g} clipping lengths, epsilon "
-        f"{plan.alone()[name]:.3g} by itself, {plan.total:.3g} of {plan.epsilon:g} for the whole run"
+        f"{plan.spend_alone()[name]:.3g} by itself, {plan.total:.3g} of {plan.epsilon:g} for the whole run"
     )

@@ -61,14 +61,14 @@ class ReleaseLedger:
     def path(self) -> Path:
         return self.run.release_ledger
 
-    def entries(self) -> list[Entry]:
+    def read_entries(self) -> list[Entry]:
         """
         Raises:
             Mismatch: a line was changed, or removed from the middle.
         """
         found: list[Entry] = []
         before = ""
-        for number, line in enumerate(self._lines()):
+        for number, line in enumerate(self._read_lines()):
             try:
                 content = {"wished": {}} | json.loads(line)  # older lines have none
                 entry = Entry(**{field.name: content[field.name] for field in fields(Entry)})
@@ -83,10 +83,10 @@ class ReleaseLedger:
             before = _digest(line)
         return found
 
-    def head(self) -> dict[str, int | str]:
-        """The number of lines and the hash of the last one, for the record of the stage gan."""
-        self.entries()
-        lines = self._lines()
+    def read_head(self) -> dict[str, int | str]:
+        """Return the number of lines and the hash of the last one, for the record of the stage gan."""
+        self.read_entries()
+        lines = self._read_lines()
         return {"count": len(lines), "head": _digest(lines[-1]) if lines else ""}
 
     def audit(self) -> str:
@@ -95,11 +95,11 @@ class ReleaseLedger:
         Raises:
             Mismatch: lines are missing or changed, or a copy of what was released is.
         """
-        entries, lines = self.entries(), self._lines()
-        known = (self.run.done("gan") or {}).get("releases")
+        entries, lines = self.read_entries(), self._read_lines()
+        known = (self.run.read_record("gan") or {}).get("releases")
         if not isinstance(known, Mapping):
             raise Mismatch(
-                f"{self.run.record('gan')} does not record earlier releases; run {self.run.command()}"
+                f"{self.run.record('gan')} does not record earlier releases; run {self.run.format_command()}"
             )
         count = known["count"]
         if len(lines) < count or (count and _digest(lines[count - 1]) != known["head"]):
@@ -109,7 +109,7 @@ class ReleaseLedger:
             )
         for entry in entries:
             place = self.run.released_copy(entry.series)
-            if entry.verdict == RELEASED and digest_of_copy(place) != entry.series:
+            if entry.verdict == RELEASED and digest_copy(place) != entry.series:
                 raise Mismatch(
                     f"{place} differs from what was released on {entry.time}; restore it from a copy"
                 )
@@ -120,7 +120,7 @@ class ReleaseLedger:
         """Copy a store that is to leave, readable by its owner alone."""
         digest = digest_series(source)
         place = self.run.released_copy(digest)
-        if digest_of_copy(place) == digest:
+        if digest_copy(place) == digest:
             return
         with writing(place):
             self.run.released.mkdir(mode=0o700, exist_ok=True)
@@ -134,22 +134,22 @@ class ReleaseLedger:
 
     def append(self, attempt: Attempt) -> None:
         """Add a line, and tell the record of the stage gan; the line counts even if the latter fails."""
-        self.entries()  # the chain holds up to here
-        lines = self._lines()
+        self.read_entries()  # the chain holds up to here
+        lines = self._read_lines()
         before = _digest(lines[-1]) if lines else ""
         line = json.dumps(
             asdict(Entry(**asdict(attempt), time=time.strftime("%Y-%m-%dT%H:%M:%S%z"), before=before))
         )
-        with writing(self.path), open(self.path, "a", encoding="utf-8", opener=_private) as file:
+        with writing(self.path), open(self.path, "a", encoding="utf-8", opener=_open_private) as file:
             file.truncate(sum(len(each.encode()) + 1 for each in lines))
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())
-        record = self.run.done("gan") or {}
-        self.run.finish("gan", **{**record, "releases": self.head()})
+        record = self.run.read_record("gan") or {}
+        self.run.finish("gan", **{**record, "releases": self.read_head()})
 
-    def _lines(self) -> list[str]:
-        """Whole lines; one that a kill cut off in the middle counts as not written."""
+    def _read_lines(self) -> list[str]:
+        """Return whole lines; one that a kill cut off in the middle counts as not written."""
         try:
             text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -159,12 +159,12 @@ class ReleaseLedger:
         return text[: text.rfind("\n") + 1].splitlines()
 
 
-def digest_of_copy(place: Path) -> str:
-    """Of a store, "" where there is none."""
+def digest_copy(place: Path) -> str:
+    """Return the digest of a store, "" where there is none."""
     return digest_series(place) if is_store(place) else ""
 
 
-def _private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 

@@ -20,7 +20,7 @@ from distgan.pipeline import binding
 from distgan.pipeline.closing import format_closing
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.release_ledger import ReleaseLedger
-from distgan.preflight import check_earlier, current, refuse_absent, refuse_another, tokens
+from distgan.preflight import check_earlier, find_current, make_tokens, refuse_absent, refuse_another
 from distgan.progress import enter_stage, open_view, say
 from distgan.run import Run
 
@@ -49,7 +49,7 @@ def run(settings: config.Config, run: Run, names: tuple[str, ...], *, closing: b
     names = select_stages(settings, names)
     parallel = Parallel(settings.engine)
     try:
-        with private_files(), parallel.together(), open_run(PipelineContext(settings, run, parallel)):
+        with private_files(), parallel.watch_peers(), open_run(PipelineContext(settings, run, parallel)):
             due = tuple(name for name in names if find_finished(name, settings, run) is None)
             check_trainings(settings, parallel.share(due), parallel)
             with open_view(parallel.is_main):
@@ -70,9 +70,9 @@ def check_trainings(settings: config.Config, names: tuple[str, ...], parallel: P
     if "encoder" in names or ("gan" in names and not settings.model.fitted):
         refuse_absent_trackers(settings.engine.trackers)
     if "encoder" in names:
-        parallel.micro_batch(settings.encoder.batch_size, "encoder.batch_size")
+        parallel.compute_micro_batch(settings.encoder.batch_size, "encoder.batch_size")
     if "gan" in names and not settings.model.fitted:
-        whole = parallel.micro_batch(settings.train.batch_size) * parallel.world_size
+        whole = parallel.compute_micro_batch(settings.train.batch_size) * parallel.world_size
         if settings.of_whole_batches and whole < settings.train.batch_size:
             who = (*settings.objective.batch_terms, f"model {settings.model.name}")[0]
             raise UserError(
@@ -95,7 +95,7 @@ def refuse_trainings(settings: config.Config, names: tuple[str, ...]) -> None:
 
 
 def select_stages(settings: config.Config, names: tuple[str, ...]) -> tuple[str, ...]:
-    """All stages that the model has, or those asked for.
+    """Return all stages that the model has, or those asked for.
 
     Raises:
         UserError: it has not all that were asked for.
@@ -121,23 +121,23 @@ def run_stage(name: str, context: PipelineContext) -> None:
     if context.parallel.is_main:
         stages = context.settings.stages
         enter_stage(name, stages.index(name) + 1, len(stages))
-    context.parallel.on_main(lambda: begin_stage(name, context.settings, context.run))
-    read = context.parallel.on_main(lambda: binding.digest_inputs(name, context.run))
+    context.parallel.run_on_main(lambda: begin_stage(name, context.settings, context.run))
+    read = context.parallel.run_on_main(lambda: binding.digest_inputs(name, context.run))
     started = time.monotonic()
 
-    def work() -> dict[str, Any]:
+    def do_work() -> dict[str, Any]:
         return import_module(STAGES[name]).run(context)  # type: ignore[no-any-return]
 
-    facts = work() if name in TOGETHER else context.parallel.on_main(work)
-    seconds, token = time.monotonic() - started, tokens(context.settings)[name]
+    facts = do_work() if name in TOGETHER else context.parallel.run_on_main(do_work)
+    seconds, token = time.monotonic() - started, make_tokens(context.settings)[name]
 
     def finish() -> None:
         facts["digests"] = {"read": read, "made": binding.digest_outputs(name, context.run)}
         if name == "gan":
-            facts["releases"] = ReleaseLedger.open(context.run).head()
+            facts["releases"] = ReleaseLedger.open(context.run).read_head()
         context.run.finish(name, token=token, seconds=round(seconds, 1), **facts)
 
-    context.parallel.on_main(finish)
+    context.parallel.run_on_main(finish)
     if context.parallel.is_main:
         say(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)")
 
@@ -156,13 +156,13 @@ def begin_stage(name: str, settings: config.Config, run: Run) -> None:
 
 
 def find_finished(name: str, settings: config.Config, run: Run) -> dict[str, Any] | None:
-    """As `current`, and None where something that the stage makes is gone."""
+    """Return the record as `find_current` does, and None where something that the stage makes is gone."""
     whole = all(path.exists() for path in list_outputs(name, settings, run))
-    return current(name, settings, run) if whole else None
+    return find_current(name, settings, run) if whole else None
 
 
 def list_outputs(name: str, settings: config.Config, run: Run) -> tuple[Path, ...]:
-    """What later stages read of a stage, or the user."""
+    """Return what later stages, or the user, read of a stage."""
     synthetic = run.synthetic
     windows = (run.left_out_windows,) if settings.data.windows.length else ()
     return {
@@ -194,8 +194,8 @@ def open_run(context: PipelineContext) -> Iterator[None]:
         write_text(context.run.config, context.settings.to_yaml())
 
     with ExitStack() as held:
-        context.parallel.on_main(lambda: held.enter_context(context.run.lock()) and None)
-        context.parallel.on_main(claim)
+        context.parallel.run_on_main(lambda: held.enter_context(context.run.lock()) and None)
+        context.parallel.run_on_main(claim)
         yield
 
 

@@ -10,7 +10,7 @@ from distgan import config, rng
 from distgan.anonymity.bank import Bank
 from distgan.data.scaling import Scaler
 from distgan.data.zeros import ZeroThresholds
-from distgan.models import noise_width
+from distgan.models import compute_noise_width
 from distgan.pipeline.wanted import plan_series
 
 
@@ -27,7 +27,7 @@ class Sampler:
     zeros: ZeroThresholds | None = None  # what makes values exactly 0, besides bounds
 
     @classmethod
-    def of(
+    def from_bank(
         cls,
         generator: nn.Module,
         scaler: Scaler,
@@ -37,18 +37,20 @@ class Sampler:
     ) -> "Sampler":
         """Draw groups and attributes of all `generate.count` series, for a generator on its device."""
         plan = plan_series(chosen, bank, among)
-        attributes = bank.draw_attributes(plan.groups, rng.keyed_generator(chosen.seed, 0, "levels"))
-        given = bank.given(plan.groups, attributes, plan.values)
+        attributes = bank.draw_attributes(plan.groups, rng.make_keyed_generator(chosen.seed, 0, "levels"))
+        given = bank.make_conditions(plan.groups, attributes, plan.values)
         device = next(generator.parameters(), torch.empty(0)).device
         return cls(generator, scaler, chosen.seed, given, attributes, device)
 
     @torch.inference_mode()
     def draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled series and attributes of some rows: (n, L, C), (n, C, 2). Where thresholds decide on zeros,
-        what is below the lower bound is not cut off yet.
+        """Return scaled series and attributes of some rows: (n, L, C), (n, C, 2). Where thresholds decide on
+        zeros, what is below the lower bound is not cut off yet.
         """
         samples = torch.from_numpy(rows).to(self.device)
-        noise = rng.keyed_normal(self.seed, 0, "generation", samples, (noise_width(self.generator),))
+        noise = rng.draw_keyed_normal(
+            self.seed, 0, "generation", samples, (compute_noise_width(self.generator),)
+        )
         series = self.generator(noise, torch.from_numpy(self.conditions[rows]).to(self.device))
         attributes = torch.from_numpy(self.attributes[rows]).to(self.device)
         kept = self.zeros is not None
@@ -56,7 +58,7 @@ class Sampler:
         return series.float().cpu().numpy(), self.attributes[rows]
 
     def generate(self, rows: np.ndarray, batch_size: int) -> np.ndarray:
-        """Series of some rows in original units: [n] -> float32 [n, L, C]."""
+        """Return the series of some rows in original units: [n] -> float32 [n, L, C]."""
         batches = (rows[first : first + batch_size] for first in range(0, len(rows), batch_size))
         return np.concatenate([self.restore(*self.draw(batch)) for batch in batches])
 

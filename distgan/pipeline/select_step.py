@@ -11,8 +11,8 @@ from distgan.data.store.private_table import VALIDATION, read_table
 from distgan.engine.selection import Evaluation, Rule, Selector
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.sampler import Sampler
-from distgan.pipeline.training_data import open_series, owner_codes, read_scaler, select_rows
-from distgan.rng import keyed_generator
+from distgan.pipeline.training_data import number_owners, open_series, read_scaler, select_rows
+from distgan.rng import make_keyed_generator
 
 if TYPE_CHECKING:
     from distgan.evaluation.metrics.validation import Validation  # with sklearn, a second to import
@@ -21,8 +21,8 @@ SCORE = "train.select.score"
 
 
 def make_selector(context: PipelineContext) -> Selector | None:
-    """The choice that the settings ask for, or None. The validation series are read when they are first
-    needed, by rank 0 alone.
+    """Return the choice that the settings ask for, or None. The validation series are read when they are
+    first needed, by rank 0 alone.
 
     Raises:
         UserError: there is no such score.
@@ -45,14 +45,14 @@ def make_selector(context: PipelineContext) -> Selector | None:
 
 
 class StepScorer:
-    """Generates series from the same noise at each evaluation, and scores them."""
+    """Scorer that generates series from the same noise at each evaluation."""
 
     def __init__(self, context: PipelineContext, name: str) -> None:
         self.context, self.name = context, name
         self.validation: Validation | None = None
 
     def score(self, step: int, sampler: nn.Module) -> float:
-        """The loss of the series that `sampler` generates after `step` updates.
+        """Return the loss of the series that `sampler` generates after `step` updates.
 
         Raises:
             UserError: there are too few validation series.
@@ -60,13 +60,13 @@ class StepScorer:
         if self.validation is None:
             self.validation = self.read_validation()
         settings = self.context.settings
-        seed = int(rng.keyed_generator(settings.seed, 0, "validation").integers(2**62))
+        seed = int(rng.make_keyed_generator(settings.seed, 0, "validation").integers(2**62))
         asked = {"count": settings.train.select.series, "seed": seed, "table": None}
         scaler, _ = read_scaler(self.context.run)
         chosen = settings.generate.model_copy(update={**asked, "attributes": {}, "shares": {}})
-        series = Sampler.of(sampler, scaler, chosen, Bank.load(self.context.run.bank))
+        series = Sampler.from_bank(sampler, scaler, chosen, Bank.load(self.context.run.bank))
         made = series.generate(np.arange(chosen.count), chosen.batch_size)
-        return self.validation.loss(self.name, made)
+        return self.validation.compute_loss(self.name, made)
 
     def read_validation(self) -> "Validation":
         """Measure the validation series beside training series; of many, a random part."""
@@ -78,10 +78,10 @@ class StepScorer:
         for split in ("train", VALIDATION):
             found = select_rows(data, table, split, run)
             most = min(len(found), self.context.settings.train.select.series)
-            draw = keyed_generator(seed, 0, f"validation {split}")
+            draw = make_keyed_generator(seed, 0, f"validation {split}")
             rows[split] = np.sort(draw.choice(found, most, replace=False))
-        owners = owner_codes(table, data, rows[VALIDATION])
-        train, real = (data.rows(found) for found in rows.values())
+        owners = number_owners(table, data, rows[VALIDATION])
+        train, real = (data.read_rows(found) for found in rows.values())
         steps_per_day, count = data.meta.axis.steps_per_day, self.context.settings.train.select.series
         return Validation(train, real, owners, steps_per_day=steps_per_day, count=count, seed=seed)
 
@@ -100,19 +100,19 @@ def describe_choice(selector: Selector, steps: int) -> str:
 
 
 def describe_cost(done: list[Evaluation]) -> str:
-    """`12 s, 3.4 % of the training's time`."""
+    """Return `12 s, 3.4 % of the training's time`."""
     scoring, training = sum(found.seconds for found in done), sum(found.training for found in done)
     share = scoring / max(scoring + training, 1e-9)
     return f"{scoring:.3g} s, {share:.1%} of the training's time"
 
 
 def collect_choice(selector: Selector, steps: int) -> dict[str, Any]:
-    """What the stage's record keeps of the choice."""
+    """Return what the stage's record keeps of the choice."""
     best = selector.best
     return {
         "score": selector.rule.name,
         "step": None if best is None else best.step,
         "loss": None if best is None else best.loss,
         "text": describe_choice(selector, steps),
-        "evaluations": selector.facts()["selection"],
+        "evaluations": selector.collect_facts()["selection"],
     }

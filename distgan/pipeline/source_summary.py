@@ -31,7 +31,7 @@ LENIENT = 0.999  # data.max_missing, to look at what prepare would refuse
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for."""
+    """Options of the command line."""
 
     source: str
     settings: config.Config
@@ -62,8 +62,8 @@ def examine(options: Options) -> tuple[str, dict[str, Any]]:
     """
     with open_cache_folder(None) as place:
         found, refusal = open_leniently(options.settings, place)
-        suspicions = look(options.settings, found)
-        return "\n".join(describe(found, suspicions, refusal)), tree_of(found, suspicions, refusal)
+        suspicions = find_suspicions(options.settings, found)
+        return "\n".join(describe(found, suspicions, refusal)), make_tree(found, suspicions, refusal)
 
 
 def _is_override(argument: str) -> bool:
@@ -74,16 +74,16 @@ def open_leniently(settings: config.Config, place: Path) -> tuple[ingest.Series,
     """Open a source even where `prepare` would refuse all of its series; the refusal, if there is one."""
     data = settings.data.model_copy(update={"unusable": "drop"})
     try:
-        return ingest.opened(data, place, survey=True), ""
+        return ingest.open_source(data, place, survey=True), ""
     except UserError as error:
         lenient = data.model_copy(update={"max_missing": LENIENT, "cut": "whole"})
         try:
-            return ingest.opened(lenient, place, flat=True, survey=True), str(error)
+            return ingest.open_source(lenient, place, flat=True, survey=True), str(error)
         except UserError:
             raise error from None
 
 
-def look(settings: config.Config, found: ingest.Series) -> list[Suspicion]:
+def find_suspicions(settings: config.Config, found: ingest.Series) -> list[Suspicion]:
     """Return what is suspicious about the source of `found`, which was opened with a survey."""
     assert found.survey is not None
     source = found.source
@@ -109,10 +109,10 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
     source, meta = found.source, found.source.meta
     axis, entities = meta.axis, found.source.entities
     ids = ", ".join(mask_id(name) for name in entities[:OPENING])
-    times = axis.times()
+    times = axis.list_times()
     clock = str(meta.provenance.get("clock", ""))
     lines = [
-        *_understood_lines(source.understood),
+        *_format_understood(source.understood),
         f"series     {len(entities):,} of {axis.length:,} steps, of {len(set(source.owners)):,} owners "
         f"(ids {ids})",
         f"channels   {_format_first(meta.channels, CHANNELS)}",
@@ -123,11 +123,11 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
     ]
     assert found.survey is not None
     for name, channel in list(zip(meta.channels, found.survey.channels))[:CHANNELS]:
-        lines.append(_values_line(channel, name if len(meta.channels) > 1 else ""))
-    lines += attribute_lines(found)
+        lines.append(_format_values(channel, name if len(meta.channels) > 1 else ""))
+    lines += format_attributes(found)
     lines += [f"left out   {count:,} {reason}" for reason, count in found.left_out.items() if count]
     lines += [f"refused    {refusal}"] if refusal else []
-    lines += suspicion_lines(suspicions)
+    lines += format_suspicions(suspicions)
     return [*lines, "These lines show single series' values: they are for the owner of the data only."]
 
 
@@ -135,8 +135,8 @@ def _format_more(count: int, shown: int) -> str:
     return f", … ({count} in all)" if count > shown else ""
 
 
-def _understood_lines(understood: Understood | None) -> list[str]:
-    """What the reader said of layout, marks, columns and rows."""
+def _format_understood(understood: Understood | None) -> list[str]:
+    """Return what the reader said of layout, marks, columns and rows."""
     if understood is None:
         return []
     marks = {
@@ -151,7 +151,7 @@ def _understood_lines(understood: Understood | None) -> list[str]:
         "time": understood.time_columns,
         "id": understood.id_columns,
         "channel": [understood.channel_column] if understood.channel_column else [],
-        "values": _names_or_masks(understood.value_columns, understood.layout),
+        "values": _list_value_columns(understood.value_columns, understood.layout),
         "attributes": understood.attributes,
         "ignored": understood.ignored_columns,
     }
@@ -174,8 +174,8 @@ def _understood_lines(understood: Understood | None) -> list[str]:
     return [f"{name:<10} {value}" for name, value in [*lines.items(), *notes] if value]
 
 
-def _names_or_masks(columns: Sequence[str], layout: str) -> list[str]:
-    """Value columns by name, or masked where a column is an entity's."""
+def _list_value_columns(columns: Sequence[str], layout: str) -> list[str]:
+    """Return value columns by name, or masked where a column is an entity's."""
     return [mask_id(name) if layout.startswith("wide") else name for name in columns]
 
 
@@ -183,22 +183,22 @@ def _format_first(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + _format_more(len(names), most)
 
 
-def _values_line(channel: Channel, name: str) -> str:
+def _format_values(channel: Channel, name: str) -> str:
     label = f" ({name})" if name else ""
     if not channel.measured:
         return f"values     none{label}"
     return (
-        f"values     {channel.low:.6g} to {channel.high:.6g}, median {channel.quantile(0.5):.4g}, "
-        f"{100 * QUANTILE:g} % below {channel.quantile(QUANTILE):.4g}; "
+        f"values     {channel.low:.6g} to {channel.high:.6g}, median {channel.compute_quantile(0.5):.4g}, "
+        f"{100 * QUANTILE:g} % below {channel.compute_quantile(QUANTILE):.4g}; "
         f"{1 - channel.measured / channel.values:.2%} missing, {channel.zeros / channel.measured:.2%} "
         f"zeros{label}"
     )
 
 
-def attribute_lines(found: ingest.Series) -> list[str]:
+def format_attributes(found: ingest.Series) -> list[str]:
     """Return a line per attribute: its values with the entities that have them, rare ones together."""
     lines = []
-    for name, each in attribute_trees(found).items():
+    for name, each in make_attribute_trees(found).items():
         if "counts" in each:
             said = ", ".join(f"{value} {count:,}" for value, count in each["counts"].items()) or "no value"
         else:
@@ -208,7 +208,7 @@ def attribute_lines(found: ingest.Series) -> list[str]:
     return lines
 
 
-def attribute_trees(found: ingest.Series) -> dict[str, dict[str, Any]]:
+def make_attribute_trees(found: ingest.Series) -> dict[str, dict[str, Any]]:
     """Return what is shown of each attribute: counts of entities for values that bank.min_members entities
     have, the others as one; of numbers the range that so many entities reach on either side, and the median.
     """
@@ -219,7 +219,7 @@ def attribute_trees(found: ingest.Series) -> dict[str, dict[str, Any]]:
         tree: dict[str, Any] = {"kind": each.kind, "missing": missing}
         known = np.array([])
         if each.is_number:
-            numbers = each.take(np.unique(entities, return_index=True)[1]).numbers()
+            numbers = each.take(np.unique(entities, return_index=True)[1]).parse_numbers()
             known = np.sort(numbers[~np.isnan(numbers)])
         if each.is_number and len(known) >= 2 * SHOWN_TOGETHER:
             low, high = known[SHOWN_TOGETHER - 1], known[-SHOWN_TOGETHER]
@@ -231,7 +231,7 @@ def attribute_trees(found: ingest.Series) -> dict[str, dict[str, Any]]:
     return trees
 
 
-def suspicion_lines(suspicions: Sequence[Suspicion]) -> list[str]:
+def format_suspicions(suspicions: Sequence[Suspicion]) -> list[str]:
     """Return a line for each: severity, name, what was noticed, and the setting that acts."""
     lines = [f"{each.severity:<10} {each.name}: {each.text}; {each.advice}" for each in suspicions]
     errors = [each.name for each in suspicions if each.severity == "error"]
@@ -246,17 +246,17 @@ def suspicion_lines(suspicions: Sequence[Suspicion]) -> list[str]:
 # ---------------------------------------------------------------------------------------------------- as JSON
 
 
-def tree_of(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str = "") -> dict[str, Any]:
+def make_tree(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str = "") -> dict[str, Any]:
     """Return the same facts for a program."""
     source, meta = found.source, found.source.meta
-    times = meta.axis.times()
+    times = meta.axis.list_times()
     assert found.survey is not None
     understood = source.understood or Understood()
     return {
         "source": found.settings.source,
         "understood": {
             **asdict(understood),
-            "value_columns": _names_or_masks(understood.value_columns, understood.layout),
+            "value_columns": _list_value_columns(understood.value_columns, understood.layout),
             "units_row": sorted(set(understood.units_row.values())),
         },
         "series": len(source.entities),
@@ -275,22 +275,22 @@ def tree_of(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str 
             "step_seconds": found.meta.axis.step_seconds,
         },
         "values": {
-            name: _values_tree(channel) for name, channel in zip(meta.channels, found.survey.channels)
+            name: _make_values_tree(channel) for name, channel in zip(meta.channels, found.survey.channels)
         },
-        "attributes": attribute_trees(found),
+        "attributes": make_attribute_trees(found),
         "left_out": {reason: count for reason, count in found.left_out.items() if count},
         "refused": refusal,
         "suspicions": [asdict(each) for each in suspicions],
     }
 
 
-def _values_tree(channel: Channel) -> dict[str, float | None]:
+def _make_values_tree(channel: Channel) -> dict[str, float | None]:
     if not channel.measured:
         return {"missing": 1.0}
     return {
         "min": channel.low,
-        "median": channel.quantile(0.5),
-        "quantile_999": channel.quantile(QUANTILE),
+        "median": channel.compute_quantile(0.5),
+        "quantile_999": channel.compute_quantile(QUANTILE),
         "max": channel.high,
         "missing": 1 - channel.measured / channel.values,
         "zeros": channel.zeros / channel.measured,

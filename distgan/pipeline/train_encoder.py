@@ -12,7 +12,7 @@ from distgan.files import read_lines
 from distgan.models.layers import checkpoint_activations
 from distgan.models.vae import VAE, Encoder
 from distgan.objectives.owner_games import OwnerVAE
-from distgan.objectives.schedules import cosine
+from distgan.objectives.schedules import anneal_cosine
 from distgan.objectives.vae import VariationalAutoencoder
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
 from distgan.pipeline.context import PipelineContext, Shape
@@ -42,17 +42,17 @@ def run(context: PipelineContext) -> dict[str, Any]:
             {"vae": optimized.network},
             chosen,
             context.settings.seed,
-            across=context.parallel.mean,
+            across=context.parallel.average,
             dtype=context.parallel.dtype,
         )
-        batches = data.loader(chosen.batch_size, context.settings, context.parallel)
+        batches = data.make_loader(chosen.batch_size, context.settings, context.parallel)
     trained = fit(
         objective,
         {"vae": optimized},
         batches,
         context.parallel,
         make_schedule(
-            context.settings, context.parallel.micro_batch(chosen.batch_size, "encoder.batch_size")
+            context.settings, context.parallel.compute_micro_batch(chosen.batch_size, "encoder.batch_size")
         ),
         job=Job(
             run=context.run,
@@ -65,7 +65,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
             },
         ),
     )
-    context.parallel.on_main(lambda: save_network(trained["vae"], context.run.encoder_weights))
+    context.parallel.run_on_main(lambda: save_network(trained["vae"], context.run.encoder_weights))
     summary = f"{chosen.steps} steps{read_last_error(context.run)}"
     if not context.settings.privacy.end_to_end:
         return {"summary": summary}
@@ -88,12 +88,12 @@ def prepare_private(
     """Spend the encoder's part of the budget, and return its loss by owners with noise."""
     stream, optimized = private.begin(network), prepare_network(context, network)
     objective = OwnerVAE({"vae": optimized.network}, context.settings.encoder, context.settings.seed)
-    objective.phases = private.with_noise(objective.phases, objective.networks, objective, stream)
-    return objective, private.loader(stream), optimized
+    objective.phases = private.add_noise(objective.phases, objective.networks, objective, stream)
+    return objective, private.make_loader(stream), optimized
 
 
 def read_last_error(run: Run) -> str:
-    """The last line of the training; it may have been written before an interruption."""
+    """Return the last line of the training; it may have been written before an interruption."""
     lines = read_lines(run.metrics("encoder"))
     error = lines[-1]["vae/mse"] if lines else None
     return "" if error is None else f"; the reconstruction's mean squared error is {error:.4f}"
@@ -102,15 +102,17 @@ def read_last_error(run: Run) -> str:
 def make_schedule(settings: config.Config, micro_batch: int = 0) -> Schedule:
     chosen = settings.encoder
 
-    def rates(step: int) -> dict[str, Rate]:
+    def find_rates(step: int) -> dict[str, Rate]:
         return {
-            "vae": Rate(cosine(step, chosen.steps, chosen.learning_rate, chosen.learning_rate / 10), BETA2)
+            "vae": Rate(
+                anneal_cosine(step, chosen.steps, chosen.learning_rate, chosen.learning_rate / 10), BETA2
+            )
         }
 
     return Schedule(
         steps=chosen.steps,
         batch_size=chosen.batch_size,
-        rates=rates,
+        rates=find_rates,
         clip=1.0,
         report_every=settings.train.report_every,
         checkpoint_every=settings.train.checkpoint_every,
@@ -132,7 +134,7 @@ def load_vae(settings: config.Config, run: Run, store: Readable) -> VAE:
 
 
 def load_encoder(settings: config.Config, run: Run, store: Readable) -> Encoder:
-    """The half of it that embeds; raises as `load_vae`."""
+    """Return the half of it that embeds; raises as `load_vae`."""
     return load_vae(settings, run, store).encoder
 
 

@@ -18,18 +18,18 @@ from distgan.anonymity.groups import Members
 from distgan.data.loader import Batch
 from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.metadata import Axis
-from distgan.engine.ema import decay
+from distgan.engine.ema import compute_decay
 from distgan.engine.selection import Selector
 from distgan.engine.trainer import Batches, fit
 from distgan.engine.training import Job, OnSample, Rate, Schedule
 from distgan.errors import UserError
-from distgan.models import make_objective, noise_width
+from distgan.models import compute_noise_width, make_objective
 from distgan.models.layers import checkpoint_activations
 from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.objectives.base import Objective
-from distgan.objectives.schedules import cosine
+from distgan.objectives.schedules import anneal_cosine
 from distgan.parallel.optimized_network import Adam
-from distgan.pipeline.attribute_cells import training_statics
+from distgan.pipeline.attribute_cells import select_training_statics
 from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.private_training import PrivateTraining, describe_spending
 from distgan.pipeline.select_step import collect_choice, describe_choice, make_selector
@@ -52,7 +52,7 @@ DAY = 86400  # seconds
 def run(context: PipelineContext) -> dict[str, Any]:
     """Train the generator, and find its thresholds of zeros."""
     record = train(context)
-    context.parallel.on_main(
+    context.parallel.run_on_main(
         lambda: match_zeros(context, lambda: load_generator(context.settings, context.run))
     )
     return record
@@ -62,10 +62,10 @@ def train(context: PipelineContext) -> dict[str, Any]:
     data = TrainingData.open(context.run)
     torch.manual_seed(context.settings.seed)
     known = count_labels(context.settings, context.run)
-    with context.parallel.building():
+    with context.parallel.build_networks():
         networks = models.build(context.settings, data.store.length, data.store.channels, known)
     if context.settings.model.fitted:
-        return context.parallel.on_main(
+        return context.parallel.run_on_main(
             lambda: fit_at_once(networks["generator"], data, context.settings, context.run)
         )
     if context.settings.engine.checkpoint_activations:
@@ -73,14 +73,16 @@ def train(context: PipelineContext) -> dict[str, Any]:
     memory.check_memory(context.settings, context.parallel, data.store.length, data.store.channels)
     selector = make_selector(context)
     plan = make_schedule(
-        context.settings, tuple(networks), context.parallel.micro_batch(context.settings.train.batch_size)
+        context.settings,
+        tuple(networks),
+        context.parallel.compute_micro_batch(context.settings.train.batch_size),
     )
     private = find_private(context, data)
     if private is not None and private.is_finished(context.run.generator_weights):
         return {"summary": FOUND, **private.finish(context.run.generator_weights)}
     stream = None if private is None else private.begin(networks["discriminator"])
     optimized_networks = {
-        name: context.parallel.prepare(name, network, first_adam(context.settings, plan.rates(0)[name]))
+        name: context.parallel.prepare(name, network, make_first_adam(context.settings, plan.rates(0)[name]))
         for name, network in networks.items()
     }
     plain = {name: optimized.network for name, optimized in optimized_networks.items()}
@@ -91,11 +93,11 @@ def train(context: PipelineContext) -> dict[str, Any]:
         objective = make_objective(
             context.settings,
             plain,
-            steps_per_day=steps_per_day(context.settings, data.store.meta.axis),
-            arithmetic=Arithmetic(across=context.parallel.mean, dtype=context.parallel.dtype),
+            steps_per_day=count_steps_per_day(context.settings, data.store.meta.axis),
+            arithmetic=Arithmetic(across=context.parallel.average, dtype=context.parallel.dtype),
             conditions=make_training_conditions(context.settings, context.run, data),
         )
-        batches = data.loader(context.settings.train.batch_size, context.settings, context.parallel)
+        batches = data.make_loader(context.settings.train.batch_size, context.settings, context.parallel)
     trained = fit(
         objective, optimized_networks, batches, context.parallel, plan, job=make_job(context, selector)
     )
@@ -114,7 +116,7 @@ def keep_generator(
     steps, batch_size = context.settings.train.steps, context.settings.train.batch_size
     if selector is not None:
         selector.fill(generator)
-    context.parallel.on_main(lambda: save_network(generator, context.run.generator_weights))
+    context.parallel.run_on_main(lambda: save_network(generator, context.run.generator_weights))
     if selector is None:
         return {"summary": f"{steps:,} steps, {steps * batch_size:,} series seen"}
     done = selector.evaluations[-1].step
@@ -165,22 +167,22 @@ def prepare_private(
     settings, (private, stream) = context.settings, spent
     conditioner = load_conditioner(settings, context.run)
 
-    def public(batch: Batch) -> Tensor:
-        return conditioner.public(batch.sample, batch.step).to(batch.series.device)
+    def make_public(batch: Batch) -> Tensor:
+        return conditioner.make_public(batch.sample, batch.step).to(batch.series.device)
 
     given = make_training_conditions(settings, context.run, data)
     game = models.make_owner_game(
         settings,
         networks,
-        replace(given, generated=public),
+        replace(given, generated=make_public),
         beside=given.generated,
-        steps_per_day=steps_per_day(settings, data.store.meta.axis),
+        steps_per_day=count_steps_per_day(settings, data.store.meta.axis),
     )
-    game.phases = private.with_noise(game.phases, networks, game, stream)
-    return game, private.loader(stream)
+    game.phases = private.add_noise(game.phases, networks, game, stream)
+    return game, private.make_loader(stream)
 
 
-def steps_per_day(settings: config.Config, axis: Axis) -> int:
+def count_steps_per_day(settings: config.Config, axis: Axis) -> int:
     """
     Raises:
         UserError: augmentation is to turn series by days, and a day is no whole number of steps, or the
@@ -202,36 +204,39 @@ def steps_per_day(settings: config.Config, axis: Axis) -> int:
 
 
 def fit_at_once(generator: Any, data: TrainingData, settings: config.Config, run: Run) -> dict[str, Any]:
-    """A fitted family: nothing is trained by steps."""
-    generator.fit(*data.scaled(0, data.num_series), settings.seed)
+    """Fit a fitted family: nothing is trained by steps."""
+    generator.fit(*data.read_scaled(0, data.num_series), settings.seed)
     save_network(generator, run.generator_weights)
     return {"summary": f"{settings.model.name} fitted to {data.num_series} series"}
 
 
-def first_adam(settings: config.Config, rate: Rate) -> Adam:
+def make_first_adam(settings: config.Config, rate: Rate) -> Adam:
     return Adam(rate.learning_rate, settings.train.beta1, rate.beta2)
 
 
 def make_schedule(settings: config.Config, networks: tuple[str, ...], micro_batch: int = 0) -> Schedule:
-    """Lengths and rates; over the burn-in, rates fall from four times theirs and beta2 rises from .9.
+    """Return the lengths and rates; over the burn-in, rates fall from four times theirs and beta2 rises from
+    .9.
 
     All networks but the discriminator have the generator's rate.
     """
     chosen = settings.train
     final = dict.fromkeys(networks, chosen.generator_rate) | {"discriminator": chosen.discriminator_rate}
 
-    def rates(step: int) -> dict[str, Rate]:
-        beta2 = cosine(step, chosen.burn_in_steps, 0.9, chosen.beta2)
+    def find_rates(step: int) -> dict[str, Rate]:
+        beta2 = anneal_cosine(step, chosen.burn_in_steps, 0.9, chosen.beta2)
         return {
-            name: Rate(cosine(step, chosen.burn_in_steps, 4 * rate, rate), beta2)
+            name: Rate(anneal_cosine(step, chosen.burn_in_steps, 4 * rate, rate), beta2)
             for name, rate in final.items()
         }
 
     return Schedule(
         steps=chosen.steps,
         batch_size=chosen.batch_size,
-        rates=rates,
-        decay=lambda step: decay((step + 1) * chosen.batch_size, chosen.batch_size, chosen.ema_half_life),
+        rates=find_rates,
+        decay=lambda step: compute_decay(
+            (step + 1) * chosen.batch_size, chosen.batch_size, chosen.ema_half_life
+        ),
         clip=chosen.clip,
         report_every=chosen.report_every,
         sample_every=chosen.sample_every,
@@ -245,28 +250,28 @@ def make_schedule(settings: config.Config, networks: tuple[str, ...], micro_batc
 
 
 def make_training_conditions(settings: config.Config, run: Run, data: TrainingData) -> Conditions:
-    """What goes with each series of a batch, (B, K): `generated` is never a function of the series alone,
-    `real` tells the discriminator the real one's own location and scale; `standardise` gives generated
+    """Return what goes with each series of a batch, (B, K): `generated` is never a function of the series
+    alone, `real` tells the discriminator the real one's own location and scale; `standardise` gives generated
     series those of their condition.
     """
     if "bank" not in settings.stages:
         return Conditions(mark_clean_series(data, settings.data.source))
-    conditioner = load_conditioner(settings, run, training_statics(settings, data))
+    conditioner = load_conditioner(settings, run, select_training_statics(settings, data))
     bank = conditioner.bank
 
-    def drawn(batch: Batch) -> Tensor:
-        found = conditioner.drawn(batch.rows, batch.sample, batch.step)
+    def draw_condition(batch: Batch) -> Tensor:
+        found = conditioner.make_drawn(batch.rows, batch.sample, batch.step)
         return found.to(batch.series.device, non_blocking=True)
 
-    def real(batch: Batch) -> Tensor:
+    def make_real_condition(batch: Batch) -> Tensor:
         assert batch.attributes is not None  # the loader gives them
-        found = conditioner.real(batch.rows, batch.sample, batch.step, batch.attributes)
+        found = conditioner.make_real(batch.rows, batch.sample, batch.step, batch.attributes)
         return found.to(batch.series.device, non_blocking=True)
 
     def standardise(series: Tensor, mask: Tensor, given: Tensor) -> Tensor:
         return data.scaler.standardise(series, mask, bank.read_attributes(given))
 
-    return Conditions(drawn, real, standardise)
+    return Conditions(draw_condition, make_real_condition, standardise)
 
 
 def load_conditioner(
@@ -279,7 +284,7 @@ def load_conditioner(
 
 
 def mark_clean_series(data: TrainingData, source: str) -> Callable[[Batch], Tensor]:
-    """1 for series with the label `clean`, 0 for all others: (B, 1).
+    """Return 1 for series with the label `clean`, 0 for all others: (B, 1).
 
     Raises:
         UserError: one of the two kinds is absent.
@@ -296,7 +301,7 @@ def mark_clean_series(data: TrainingData, source: str) -> Callable[[Batch], Tens
 
 
 def draw_sample_sheets(context: PipelineContext) -> OnSample | None:
-    """What pictures samples while training, of a model that makes some."""
+    """Return the function that draws samples while training, for a model that makes pictures of them."""
     if "generate" not in context.settings.stages:
         return None
     return lambda step, networks: draw_sample_sheet(models.join_sampler(context.settings, networks), context)
@@ -304,28 +309,28 @@ def draw_sample_sheets(context: PipelineContext) -> OnSample | None:
 
 @torch.inference_mode()
 def draw_sample_sheet(generator: nn.Module, context: PipelineContext) -> dict[str, Any] | None:
-    """A picture of a few samples of the averaged generator, in units of the scaled series."""
+    """Return a picture of a few samples of the averaged generator, in units of the scaled series."""
     if not context.parallel.is_main:
         return None
     from distgan.evaluation.plots import style  # matplotlib: a second to import, on the first process alone
-    from distgan.evaluation.plots.series import sample_sheet
+    from distgan.evaluation.plots.series import draw_preview
 
     bank = Bank.load(context.run.bank)
     groups = np.arange(PICTURED) % len(bank.sizes)
     random = torch.Generator().manual_seed(context.settings.seed)
-    noise = torch.randn(PICTURED, noise_width(generator), generator=random)
-    attributes = bank.draw_attributes(groups, rng.keyed_generator(context.settings.seed, 0, "levels"))
-    conditions = torch.from_numpy(bank.given(groups, attributes))
+    noise = torch.randn(PICTURED, compute_noise_width(generator), generator=random)
+    attributes = bank.draw_attributes(groups, rng.make_keyed_generator(context.settings.seed, 0, "levels"))
+    conditions = torch.from_numpy(bank.make_conditions(groups, attributes))
     device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
     scaler, meta = read_scaler(context.run)
     series = generator(noise.to(device), conditions.to(device)).float().cpu()
     standardised = scaler.standardise(series, torch.ones_like(series), torch.from_numpy(attributes))
-    return {"samples": sample_sheet(standardised.numpy(), style.make_view(meta, unit="scaled"))}
+    return {"samples": draw_preview(standardised.numpy(), style.make_view(meta, unit="scaled"))}
 
 
 def load_generator(settings: config.Config, run: Run, length: int | None = None) -> nn.Module:
-    """The generator of a trained run, built from its config and what the run says of the series; for series
-    of another length, if one is given.
+    """Return the generator of a trained run, built from its config and what the run says of the series; for
+    series of another length, if one is given.
 
     Raises:
         UserError: the run has no trained generator, or its weights are for one length alone.

@@ -30,7 +30,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def open_series(run: Run) -> Store | Windows:
-    """The run's series, or the windows of them that it trains on.
+    """Return the run's series, or the windows of them that it trains on.
 
     Raises:
         UserError: the run has no store yet, or it is damaged.
@@ -42,8 +42,8 @@ def open_series(run: Run) -> Store | Windows:
 
 
 def fingerprint_inputs(run: Run, *more: Path) -> str:
-    """A fingerprint of what a training reads: series, splits, scaler, and `more` files of the run; not of
-    words about them, as whose data they are.
+    """Return a fingerprint of what a training reads: series, splits, scaler, and `more` files of the run; not
+    of words about them, as whose data they are.
     """
     scaler = {name: value for name, value in read_record(run.scaler).items() if name != "meta"}
     manifest = run.series / MANIFEST
@@ -57,51 +57,52 @@ def fingerprint_inputs(run: Run, *more: Path) -> str:
 
 
 def digest_latents(run: Run) -> str:
-    """What a private release is of."""
+    """Return the digest of what a private release is of."""
     return hashlib.sha256((run.latents / MANIFEST).read_bytes()).hexdigest()[:16]
 
 
 def find_credit(settings: config.Config, meta: Meta) -> str:
-    """Whose data a run is of: what its config says now, or what was stored when it was prepared."""
+    """Return whose data a run is of: what its config says now, or what was stored when it was prepared."""
     return settings.data.credit or str(meta.provenance.get("credit", ""))
 
 
 def open_for_inference(settings: config.Config) -> Parallel:
-    """Where a finished run's networks work: in float32, so that what fp16 trained works on a CPU, too."""
+    """Return where a finished run's networks work: float32, so that what fp16 trained works on a CPU."""
     return Parallel(settings.engine.model_copy(update={"precision": "fp32"}))
 
 
 def select_rows(data: Store | Windows, table: Table, split: str, run: Run) -> np.ndarray:
-    """The series of one split, or their usable windows: int64, ascending."""
-    rows = table.rows(split)
+    """Return the series of one split, or their usable windows: int64, ascending."""
+    rows = table.find_rows(split)
     if isinstance(data, Store):
         return rows
     left_out = np.load(run.need(run.left_out_windows, "prepare"))
-    return np.setdiff1d(data.of(rows), left_out, assume_unique=True)
+    return np.setdiff1d(data.list_windows(rows), left_out, assume_unique=True)
 
 
-def owner_codes(table: Table, store: Store | Windows, rows: np.ndarray) -> np.ndarray:
-    """A number 0 .. E-1 for the owner of each series, or of each window: [n] -> [n]."""
-    series = rows if isinstance(store, Store) else store.series(rows)
+def number_owners(table: Table, store: Store | Windows, rows: np.ndarray) -> np.ndarray:
+    """Return a number 0 .. E-1 for the owner of each series, or of each window: [n] -> [n]."""
+    series = rows if isinstance(store, Store) else store.find_series(rows)
     codes: np.ndarray = np.unique(np.asarray(table.owners)[series], return_inverse=True)[1]
     return codes
 
 
 def read_owners(data: "TrainingData", run: Run) -> np.ndarray:
-    """The owner of each training series: [n]."""
-    return owner_codes(read_table(run.private_table), data.store, data.rows)
+    """Return the owner of each training series: [n]."""
+    return number_owners(read_table(run.private_table), data.store, data.rows)
 
 
 def read_entities(data: "TrainingData", run: Run) -> list[str]:
-    """The id of each entity of the training series, by its number in `entity_codes`: [E]."""
+    """Return the id of each entity of the training series, by its number in `entity_codes`: [E]."""
     table = read_table(run.private_table)
-    series = data.rows if isinstance(data.store, Store) else data.store.series(data.rows)
+    series = data.rows if isinstance(data.store, Store) else data.store.find_series(data.rows)
     names: list[str] = np.unique(np.asarray(table.entities)[series]).tolist()
     return names
 
 
 def refuse_shared_owners(entities: Sequence[Any] | np.ndarray, owners: Sequence[Any] | np.ndarray) -> None:
-    """What privacy.epsilon protects is the entity of each series, with all series it has.
+    """Refuse owners of several entities: privacy.epsilon protects the entity of each series, with all series
+    it has.
 
     Raises:
         UserError: an owner has several entities, and would be protected less.
@@ -138,7 +139,7 @@ class TrainingData:
         table = read_table(run.private_table)
         rows = np.sort(np.concatenate([select_rows(store, table, split, run) for split in splits]))
         scaler, _ = read_scaler(run)
-        series = store.series(rows) if isinstance(store, Windows) else rows
+        series = store.find_series(rows) if isinstance(store, Windows) else rows
         codes = np.unique(np.asarray(table.entities), return_inverse=True)[1][series]
         labels = None if table.labels is None else table.labels[series]
         statics = tuple(each.take(series) for each in table.statics)
@@ -151,15 +152,17 @@ class TrainingData:
     @cached_property
     def attributes(self) -> np.ndarray:
         """Location and scale of every training series, (n, C, 2): a pass over the store."""
-        return np.concatenate([self.scaler.attributes(block) for block in self.store.part(self.rows)])
+        return np.concatenate(
+            [self.scaler.compute_attributes(block) for block in self.store.select_part(self.rows)]
+        )
 
-    def scaled(self, first: int, end: int) -> tuple[Tensor, Tensor]:
-        """Training series first..end: scaled with 0 for missing, and the mask, each (n, L, C)."""
-        values = self.store.rows(self.rows[first:end])
-        scaled = self.scaler.scale(values, self.scaler.attributes(values))
+    def read_scaled(self, first: int, end: int) -> tuple[Tensor, Tensor]:
+        """Return training series first..end: scaled with 0 for missing, and the mask, each (n, L, C)."""
+        values = self.store.read_rows(self.rows[first:end])
+        scaled = self.scaler.scale(values, self.scaler.compute_attributes(values))
         return torch.from_numpy(np.nan_to_num(scaled)), torch.from_numpy(~np.isnan(scaled)).float()
 
-    def loader(self, batch_size: int, settings: config.Config, parallel: Parallel) -> Loader:
+    def make_loader(self, batch_size: int, settings: config.Config, parallel: Parallel) -> Loader:
         return Loader(
             self.store,
             self.rows,
@@ -169,12 +172,12 @@ class TrainingData:
                 seed=settings.seed,
                 rank=parallel.rank,
                 world_size=parallel.world_size,
-                buffer_shards=self.buffer_shards(settings.data.buffer_mib),
+                buffer_shards=self.count_buffer_shards(settings.data.buffer_mib),
             ),
         )
 
-    def buffer_shards(self, buffer_mib: int | None) -> int | None:
-        """Shards that a buffer of so many MiB holds; at least one."""
+    def count_buffer_shards(self, buffer_mib: int | None) -> int | None:
+        """Return how many shards a buffer of so many MiB holds; at least one."""
         if buffer_mib is None:
             return None
         layout = self.store.values.layout
@@ -182,13 +185,13 @@ class TrainingData:
 
 
 def compute_loads(data: TrainingData) -> np.ndarray:
-    """Each training series' total of absolute values, missing ones left out: (n,)."""
-    blocks = data.store.part(data.rows)
+    """Return each training series' total of absolute values, missing ones left out: (n,)."""
+    blocks = data.store.select_part(data.rows)
     return np.concatenate([np.nansum(np.abs(block), axis=(1, 2), dtype=np.float64) for block in blocks])
 
 
 def read_scaler(run: Run) -> tuple[Scaler, Meta]:
-    """How to undo the scaling, and the axis, channels and units of the series."""
+    """Return the scaler, whose inverse undoes the scaling, and the axis, channels and units of the series."""
     place = run.need(run.scaler, "prepare")
     with parsing(place, "remove it and run the same command again"):
         tree = read_record(place, "scaler", "meta")
@@ -196,7 +199,7 @@ def read_scaler(run: Run) -> tuple[Scaler, Meta]:
 
 
 def save_network(network: nn.Module, path: Path) -> None:
-    """The network's weights as one safetensors file, whole or absent."""
+    """Save the network's weights as one safetensors file, whole or absent."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_bytes(path, safetensors.torch.save(tensors))
 

@@ -50,7 +50,7 @@ def plan_series(chosen: config.Generate, bank: Bank, among: np.ndarray | None = 
     if statics is None:
         refuse_wishes(chosen)
         groups = np.repeat(np.arange(bank.num_groups), bank.allocate(count, among))
-        rng.keyed_generator(chosen.seed, 0, "order of groups").shuffle(groups)
+        rng.make_keyed_generator(chosen.seed, 0, "order of groups").shuffle(groups)
         return Plan(groups, None, np.zeros(count, bool))
     planner = Planner(bank, statics, chosen, np.ones(bank.num_groups, bool) if among is None else among)
     if chosen.table is not None:
@@ -58,12 +58,12 @@ def plan_series(chosen: config.Generate, bank: Bank, among: np.ndarray | None = 
     else:
         wish = parse_wish(chosen.attributes, statics, "generate.attributes")
         groups = planner.plan_shares(wish) if chosen.shares else planner.choose(wish, count)
-        rng.keyed_generator(chosen.seed, 0, "order of groups").shuffle(groups)
+        rng.make_keyed_generator(chosen.seed, 0, "order of groups").shuffle(groups)
         wishes = np.tile(np.array(wish, np.float64), (count, 1))
-    normal = rng.keyed_generator(chosen.seed, 0, "attribute numbers").standard_normal(wishes.shape)
+    normal = rng.make_keyed_generator(chosen.seed, 0, "attribute numbers").standard_normal(wishes.shape)
     drawn = statics.draw(groups, normal)
     values = np.where(np.isnan(wishes), drawn, wishes)
-    return Plan(groups, values, ~planner.fits(groups, wishes))
+    return Plan(groups, values, ~planner.match(groups, wishes))
 
 
 def refuse_wishes(chosen: config.Generate) -> None:
@@ -154,7 +154,7 @@ class Planner:
         span = (column.high or 0.0) - (column.low or 0.0)
         return np.maximum(self.statics.deviations[:, place], max(SMALLEST_SHARE * span, 1e-9))
 
-    def fits(self, groups: np.ndarray, wishes: np.ndarray) -> np.ndarray:
+    def match(self, groups: np.ndarray, wishes: np.ndarray) -> np.ndarray:
         """Return whether the group of each series has what is wished for it: [n], [n, A] -> bool [n]."""
         patterns, index = np.unique(wishes, axis=0, return_inverse=True)  # NaN are alike here
         able = np.stack([self.weigh(tuple(each)) > 0 for each in patterns])
@@ -229,7 +229,7 @@ class Planner:
         table = np.array(wishes, np.float64)
         patterns, index = np.unique(table, axis=0, return_inverse=True)
         groups = np.empty(len(table), np.int64)
-        mixer = rng.keyed_generator(self.chosen.seed, 0, "order of groups")
+        mixer = rng.make_keyed_generator(self.chosen.seed, 0, "order of groups")
         for number, pattern in enumerate(patterns):
             rows = np.flatnonzero(index.ravel() == number)
             own = self.choose(tuple(pattern), len(rows))

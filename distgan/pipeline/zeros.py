@@ -43,7 +43,7 @@ def measure_zeros(
     least = max(settings.bank.min_members, config.Bank().min_members)
     if shares:
         grid = choose_grid(data, shares)
-        found = ZeroShares.measure(data.part(rows), owners, grid, least=least, always=asked)
+        found = ZeroShares.measure(data.select_part(rows), owners, grid, least=least, always=asked)
     if found is None and asked:
         needed = OWNERS_PER_SHARE * data.channels
         raise UserError(
@@ -55,13 +55,13 @@ def measure_zeros(
 
 def choose_grid(data: Store | Windows, shares: int) -> ZeroGrid:
     """Return the finest grid of so many cells that all series, or windows, share."""
-    axis, whole = data.meta.axis, not isinstance(data, Windows)
-    aligned = not isinstance(data, Windows) or data.stride * axis.step_seconds % 86400 == 0
+    whole, axis = isinstance(data, Store), data.meta.axis
+    aligned = isinstance(data, Store) or data.stride * axis.step_seconds % 86400 == 0
     return ZeroGrid.choose(
         axis,
         shares,
-        has_days=aligned and not data.meta.nominal,
-        has_seasons=whole and not data.meta.nominal,
+        has_days=aligned and not data.meta.is_nominal,
+        has_seasons=whole and not data.meta.is_nominal,
     )
 
 
@@ -96,12 +96,12 @@ def match_zeros(context: PipelineContext, load: Callable[[], nn.Module]) -> None
     scaler, meta = read_scaler(run)
     settings = context.settings
     size = max(FEWEST_SERIES, min(SERIES, VALUES // (meta.axis.length * len(meta.channels))))
-    seed = int(rng.keyed_generator(settings.seed, 0, "zeros").integers(2**62))
+    seed = int(rng.make_keyed_generator(settings.seed, 0, "zeros").integers(2**62))
     plain = {"count": size, "seed": seed, "attributes": {}, "shares": {}, "table": None}
     chosen = settings.generate.model_copy(update=plain)
     generator = load().to(context.parallel.device).eval()
     unmatched = ZeroThresholds.leave_all(shares.grid, len(meta.channels))
-    sampler = replace(Sampler.of(generator, scaler, chosen, Bank.load(run.bank)), zeros=unmatched)
+    sampler = replace(Sampler.from_bank(generator, scaler, chosen, Bank.load(run.bank)), zeros=unmatched)
     parts = [
         scaler.restore_unbounded(*sampler.draw(np.arange(first, min(first + chosen.batch_size, size))))
         for first in range(0, size, chosen.batch_size)

@@ -1,1 +1,1 @@
-"""Memory, time and cost of a training, worked out before it is launched."""
+"""Memory, time and cost of a training, computed before it is launched."""

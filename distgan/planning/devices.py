@@ -1,4 +1,4 @@
-"""What computes: public figures of common devices, or this machine's, measured.
+"""The devices of a plan: public figures of common ones, or this machine's, measured.
 
 Sources: the data sheets of the makers (dense rates, without sparsity; TF32 is off here, so float32 is
 the rate without tensor cores). `link` is one direction of a device's share between devices of a machine,
@@ -16,7 +16,7 @@ import torch
 from distgan.errors import UserError
 from distgan.models.layers import Transformer, attend
 from distgan.parallel.processes import Parallel
-from distgan.planning.memory import available_memory
+from distgan.planning.memory import find_available_memory
 from distgan.planning.trace import ATTENTION, MATRIX, OTHER, Trace
 
 ASSUMED = (0.5, 0.35, 0.2)  # shares of the peak that matrix products, attention and convolutions reach
@@ -46,7 +46,7 @@ class Device:
     on_cpu: bool = field(default=False)
 
 
-def _gpu(
+def _make_gpu(
     name: str,
     gib: float,
     products: tuple[float, float],
@@ -54,7 +54,9 @@ def _gpu(
     links: tuple[float, float],
     source: str,
 ) -> Device:
-    """Rates: products (float32, half precision) in TFLOP/s; memory, links in and between machines in GB/s."""
+    """Return a GPU from its rates: products (float32, half precision) in TFLOP/s; memory, links in and
+    between machines in GB/s.
+    """
     (wide, half), (link, network) = products, links
     rates = (wide * 1e12, half * 1e12, BANDWIDTH_SHARE * bandwidth * 1e9, link * 1e9, network * 1e9)
     return Device(name, gib, *rates, source=source)
@@ -64,20 +66,20 @@ NVIDIA = "nvidia.com/en-us/data-center"
 DEVICES = {
     device.name: device
     for device in (
-        _gpu("V100-16GB", 16, (15.7, 125), 900, (150, 12.5), f"{NVIDIA}/v100 (SXM2)"),
-        _gpu("V100-32GB", 32, (15.7, 125), 900, (150, 12.5), f"{NVIDIA}/v100 (SXM2)"),
-        _gpu("T4-16GB", 15, (8.1, 65), 320, (16, 6), f"{NVIDIA}/tesla-t4"),
-        _gpu("A10-24GB", 23, (31.2, 125), 600, (32, 6), f"{NVIDIA}/products/a10-gpu"),
-        _gpu("L4-24GB", 23, (30.3, 121), 300, (32, 6), f"{NVIDIA}/l4"),
-        _gpu("L40S-48GB", 45, (91.6, 362), 864, (32, 12.5), f"{NVIDIA}/l40s"),
-        _gpu("A100-40GB", 40, (19.5, 312), 1555, (300, 25), f"{NVIDIA}/a100 (SXM)"),
-        _gpu("A100-80GB", 80, (19.5, 312), 2039, (300, 25), f"{NVIDIA}/a100 (SXM)"),
-        _gpu("H100-80GB", 80, (67, 989), 3350, (450, 50), f"{NVIDIA}/h100 (SXM)"),
-        _gpu("H100-PCIe-80GB", 80, (51, 756), 2000, (64, 25), f"{NVIDIA}/h100 (PCIe)"),
-        _gpu("H200-141GB", 141, (67, 989), 4800, (450, 50), f"{NVIDIA}/h200 (SXM)"),
-        _gpu("B200-180GB", 180, (75, 2250), 7700, (900, 50), f"{NVIDIA}/dgx-b200"),
-        _gpu("RTX4090-24GB", 24, (82.6, 165), 1008, (32, 6), "nvidia.com/geforce (Ada whitepaper)"),
-        _gpu(
+        _make_gpu("V100-16GB", 16, (15.7, 125), 900, (150, 12.5), f"{NVIDIA}/v100 (SXM2)"),
+        _make_gpu("V100-32GB", 32, (15.7, 125), 900, (150, 12.5), f"{NVIDIA}/v100 (SXM2)"),
+        _make_gpu("T4-16GB", 15, (8.1, 65), 320, (16, 6), f"{NVIDIA}/tesla-t4"),
+        _make_gpu("A10-24GB", 23, (31.2, 125), 600, (32, 6), f"{NVIDIA}/products/a10-gpu"),
+        _make_gpu("L4-24GB", 23, (30.3, 121), 300, (32, 6), f"{NVIDIA}/l4"),
+        _make_gpu("L40S-48GB", 45, (91.6, 362), 864, (32, 12.5), f"{NVIDIA}/l40s"),
+        _make_gpu("A100-40GB", 40, (19.5, 312), 1555, (300, 25), f"{NVIDIA}/a100 (SXM)"),
+        _make_gpu("A100-80GB", 80, (19.5, 312), 2039, (300, 25), f"{NVIDIA}/a100 (SXM)"),
+        _make_gpu("H100-80GB", 80, (67, 989), 3350, (450, 50), f"{NVIDIA}/h100 (SXM)"),
+        _make_gpu("H100-PCIe-80GB", 80, (51, 756), 2000, (64, 25), f"{NVIDIA}/h100 (PCIe)"),
+        _make_gpu("H200-141GB", 141, (67, 989), 4800, (450, 50), f"{NVIDIA}/h200 (SXM)"),
+        _make_gpu("B200-180GB", 180, (75, 2250), 7700, (900, 50), f"{NVIDIA}/dgx-b200"),
+        _make_gpu("RTX4090-24GB", 24, (82.6, 165), 1008, (32, 6), "nvidia.com/geforce (Ada whitepaper)"),
+        _make_gpu(
             "MI300X-192GB", 192, (163.4, 1307), 5300, (448, 50), "amd.com/en/products/accelerators/instinct"
         ),
     )
@@ -85,7 +87,7 @@ DEVICES = {
 
 
 def parse_device(text: str, parallel: Callable[[], Parallel]) -> tuple[int, Device]:
-    """`8xH100-80GB`, or `auto` for what this machine has, measured.
+    """Parse `8xH100-80GB`, or `auto` for the measured devices of this machine.
 
     Raises:
         UserError: it does not read so, or no such device is known.
@@ -103,7 +105,9 @@ def parse_device(text: str, parallel: Callable[[], Parallel]) -> tuple[int, Devi
 
 
 def with_efficiency(device: Device, efficiency: float | None) -> Device:
-    """The device with another share of its peak for matrix products; the others keep their ratio to it."""
+    """Return the device with another share of its peak for matrix products; the others keep their ratio to
+    it.
+    """
     if efficiency is None:
         return device
     factor = efficiency / device.shares[0]
@@ -111,38 +115,40 @@ def with_efficiency(device: Device, efficiency: float | None) -> Device:
 
 
 def measure_device(parallel: Parallel) -> tuple[int, Device]:
-    """This machine's GPUs, or its CPU as one process takes it; rates are measured in a few seconds."""
+    """Measure this machine's GPUs, or its CPU as one process uses it, in a few seconds."""
     device = parallel.device
     cuda = device.type == "cuda"
-    wide = _products(device, torch.float32)
-    layers, attention, launch = _layers(device), _attention(device), _launch(device)
-    half = _products(device, torch.float16) if cuda else wide / 5  # bf16 on CPUs without AMX is slower
+    wide = _measure_products(device, torch.float32)
+    layers, attention, launch = _measure_layers(device), _measure_attention(device), _measure_launch(device)
+    half = (
+        _measure_products(device, torch.float16) if cuda else wide / 5
+    )  # bf16 on CPUs without AMX is slower
     name = torch.cuda.get_device_name(device) if cuda else f"CPU, {parallel.threads} threads"
     return (torch.cuda.device_count() if cuda else 1), Device(
         name,
-        available_memory(parallel),
+        find_available_memory(parallel),
         wide,
         half,
-        bandwidth=_bandwidth(device, layers, attention, launch),
+        bandwidth=_measure_bandwidth(device, layers, attention, launch),
         link=25e9 if cuda else 1e9,
         network=12.5e9 if cuda else 1e9,
         per_machine=max(1, torch.cuda.device_count()),
         source="measured here",
-        shares=(layers / wide, attention / wide, _convolution(device) / wide),
+        shares=(layers / wide, attention / wide, _measure_convolution(device) / wide),
         launch=launch,
         measured=True,
         on_cpu=not cuda,
     )
 
 
-def seconds(
+def time_call(
     work: Callable[[], object],
     device: torch.device,
     repeats: int = 5,
     clock: Callable[[], float] | None = None,
 ) -> float:
-    """Of one call, the best of a few after one that does not count. By `clock`; by default, on a CPU, what
-    the process itself took, over its threads.
+    """Return the seconds of one call, the best of a few after a warm-up. By `clock`; by default, on a CPU,
+    the process's own time, over its threads.
     """
     own = clock is None and device.type == "cpu"
     clock = clock or (time.process_time if own else time.perf_counter)
@@ -158,15 +164,15 @@ def seconds(
     return best / (torch.get_num_threads() if own else 1)
 
 
-def _products(device: torch.device, dtype: torch.dtype, size: int = 0) -> float:
-    """Of square matrices, 1/s: what a device is said to reach."""
+def _measure_products(device: torch.device, dtype: torch.dtype, size: int = 0) -> float:
+    """Return the rate of products of square matrices, 1/s: the peak of a device."""
     size = size or (1024 if device.type == "cpu" else 8192)
     a = torch.randn(size, size, device=device, dtype=dtype)
-    return 2 * size**3 / seconds(lambda: a @ a, device)
+    return 2 * size**3 / time_call(lambda: a @ a, device)
 
 
-def _layers(device: torch.device) -> float:
-    """Of a linear layer with its gradients, 1/s."""
+def _measure_layers(device: torch.device) -> float:
+    """Return the rate of a linear layer with its gradients, 1/s."""
     x = torch.randn(1460, 192, device=device, requires_grad=True)
     weight = torch.randn(512, 192, device=device, requires_grad=True)
 
@@ -174,11 +180,13 @@ def _layers(device: torch.device) -> float:
         y = torch.nn.functional.linear(x, weight)
         torch.autograd.grad(y, (x, weight), y)
 
-    return 3 * 2 * 1460 * 192 * 512 / seconds(work, device)
+    return 3 * 2 * 1460 * 192 * 512 / time_call(work, device)
 
 
-def _attention(device: torch.device) -> float:
-    """Of the products alone, 1/s: on a CPU the exponentials take a time of their own, about 0.8 ns each."""
+def _measure_attention(device: torch.device) -> float:
+    """Return the rate of the products alone, 1/s: on a CPU the exponentials take a time of their own, about
+    0.8 ns each.
+    """
     q, k, v = (torch.randn(4, 4, 365, 32, device=device, requires_grad=True) for _ in range(3))
 
     def work() -> None:
@@ -187,10 +195,10 @@ def _attention(device: torch.device) -> float:
 
     flops = 7 * 2 * 4 * 4 * 365**2 * 32  # 2 products forward, 5 backward
     scores = flops / (4 * 32) if device.type == "cpu" else 0.0
-    return flops / max(1e-9, seconds(work, device) - scores * 0.8e-9)
+    return flops / max(1e-9, time_call(work, device) - scores * 0.8e-9)
 
 
-def _convolution(device: torch.device) -> float:
+def _measure_convolution(device: torch.device) -> float:
     picture = torch.randn(8, 16, 183, 12, device=device, requires_grad=True)
     kernel = torch.randn(32, 16, 3, 3, device=device, requires_grad=True)
 
@@ -198,11 +206,13 @@ def _convolution(device: torch.device) -> float:
         y = torch.nn.functional.conv2d(picture, kernel, stride=2, padding=1)
         torch.autograd.grad(y, (picture, kernel), y)
 
-    return 3 * 2 * 8 * 92 * 6 * 32 * 16 * 9 / seconds(work, device)
+    return 3 * 2 * 8 * 92 * 6 * 32 * 16 * 9 / time_call(work, device)
 
 
-def _bandwidth(device: torch.device, products: float, attention: float, launch: float) -> float:
-    """Bytes a second of what a block does beside its products: the rest of the time of a real one."""
+def _measure_bandwidth(device: torch.device, products: float, attention: float, launch: float) -> float:
+    """Return the bytes a second of the operations beside a block's products, from the rest of a block's
+    time.
+    """
     big = device.type != "cpu"
     networks = Transformer(768 if big else 128, 2, 12 if big else 4).to(device)
     tokens = torch.randn(32 if big else 8, 365, 768 if big else 128, device=device)
@@ -214,13 +224,13 @@ def _bandwidth(device: torch.device, products: float, attention: float, launch: 
         work()
     kinds, _, flops, moved, scores = (np.array(column) for column in zip(*trace.operations))
     spent = flops[kinds == MATRIX].sum() / products + flops[kinds == ATTENTION].sum() / attention
-    rest = seconds(work, device) - spent - launch * len(kinds) * (not big)
+    rest = time_call(work, device) - spent - launch * len(kinds) * (not big)
     bytes_moved = moved[kinds == OTHER].sum() + (0 if big else EXPONENTIAL * scores.sum())
     return float(bytes_moved / max(rest, 0.1 * spent))
 
 
-def _launch(device: torch.device) -> float:
-    """Seconds of an operation however small, with the Python around it: those of a tiny block."""
+def _measure_launch(device: torch.device) -> float:
+    """Return the seconds of an operation however small, with the Python around it: those of a tiny block."""
     networks = Transformer(8, 4, 2).to(device)
     tokens = torch.randn(1, 4, 8, device=device)
 
@@ -230,4 +240,4 @@ def _launch(device: torch.device) -> float:
     with Trace(device.type) as trace:
         work()
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    return seconds(work, device, 20) * threads / len(trace.operations)
+    return time_call(work, device, 20) * threads / len(trace.operations)

@@ -1,4 +1,4 @@
-"""What a process will hold in memory, worked out before it starts, and whether the device has it."""
+"""The memory of a process, estimated before it starts and compared with the device's."""
 
 import os
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from distgan import config
 from distgan.errors import UserError
 from distgan.parallel.processes import Parallel
-from distgan.planning.trace import Imagined, Work, count_parameters, trace_step
+from distgan.planning.trace import ImaginaryProcesses, Work, count_parameters, trace_step
 
 GIB = 2**30
 LIBRARIES = {"cpu": 0.55, "cuda": 1.0}  # GiB beside tensors: of a training of tiny networks; assumed
@@ -48,7 +48,7 @@ class Need:
 def estimate_need(
     settings: config.Config, parallel: Parallel, length: int, channels: int, work: Work | None = None
 ) -> Need:
-    """What a training on series of `length` steps takes of each of the processes.
+    """Estimate the memory of each process in a training on series of `length` steps.
 
     Weights and gradients 4 bytes a number (2 where ZeRO trains in half precision), master copy 4, Adam 8,
     average 4; each divided among N processes from its ZeRO stage on. Activations are counted (trace.py), or
@@ -56,12 +56,12 @@ def estimate_need(
     """
     engine, world = settings.engine, parallel.world_size
     sizes = count_parameters(settings, length, channels)
-    series = parallel.micro_batch(settings.train.batch_size)
+    series = parallel.compute_micro_batch(settings.train.batch_size)
     work = work or trace_step(settings, length, channels, series)
     names = ("weights", "gradients", "optimiser", "average", "buffers", "activations", "offloaded")
     parts = dict.fromkeys(names, 0.0)
     for name, count in sizes.items():
-        zero = parallel.stage(name)
+        zero = parallel.choose_stage(name)
         wide = 4 if zero == 0 or engine.precision == "fp32" else 2
         weights = count * wide / (world if zero == 3 else 1)
         optimiser = count * (8 if zero == 0 else 12) / (world if zero else 1)
@@ -80,21 +80,23 @@ def estimate_need(
     return Need(libraries=libraries, **{name: value / GIB for name, value in parts.items()})
 
 
-def available_memory(parallel: Parallel) -> float:
-    """GiB that this process may take: of its GPU, or its share of the machine's or the container's memory."""
+def find_available_memory(parallel: Parallel) -> float:
+    """Return the GiB that this process may take: of its GPU, or its share of the machine's or the container's
+    memory.
+    """
     if parallel.device.type == "cuda":
         return torch.cuda.mem_get_info(parallel.device)[0] / GIB
     here = int(os.environ.get("LOCAL_WORLD_SIZE", parallel.world_size))
-    return min(_meminfo(), _container_limit()) / GIB / here
+    return min(_read_meminfo(), _read_container_limit()) / GIB / here
 
 
-def _meminfo() -> float:
+def _read_meminfo() -> float:
     lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
 
 
-def _container_limit(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """Bytes left under the container's limit, if it has one."""
+def _read_container_limit(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return the bytes left under the container's limit, if it has one."""
     try:
         limit = (root / "memory.max").read_text(encoding="utf-8").strip()
         return (
@@ -107,11 +109,12 @@ def _container_limit(root: Path = Path("/sys/fs/cgroup")) -> float:
 
 
 def check_memory(settings: config.Config, parallel: Parallel, length: int, channels: int) -> Need:
-    """
+    """Check that the device has the memory.
+
     Raises:
         UserError: the device has not the memory; names what is missing and the keys that would make it fit.
     """
-    estimate, has = estimate_need(settings, parallel, length, channels), available_memory(parallel)
+    estimate, has = estimate_need(settings, parallel, length, channels), find_available_memory(parallel)
     if estimate.device <= has:
         return estimate
     parts = ("weights", "gradients", "optimiser", "average", "buffers", "activations", "libraries")
@@ -119,15 +122,15 @@ def check_memory(settings: config.Config, parallel: Parallel, length: int, chann
     raise UserError(
         f"a process needs about {estimate.device:.1f} GiB ({listed}) and {has:.1f} are free on its "
         f"{parallel.device.type}: {estimate.device - has:.1f} GiB are missing; "
-        f"{_advice(settings, parallel, length, channels, has)}"
+        f"{_find_advice(settings, parallel, length, channels, has)}"
     )
 
 
-def _advice(settings: config.Config, parallel: Parallel, length: int, channels: int, has: float) -> str:
-    """The first of ever stronger changes that fits, as overrides."""
+def _find_advice(settings: config.Config, parallel: Parallel, length: int, channels: int, has: float) -> str:
+    """Return the first of ever stronger changes that fits, as overrides."""
     engine = settings.engine
     steps: list[tuple[str, dict[str, object]]] = []
-    if parallel.micro_batch(settings.train.batch_size) > 1 and not settings.model.whole_batch:
+    if parallel.compute_micro_batch(settings.train.batch_size) > 1 and not settings.model.whole_batch:
         steps.append(("engine.micro_batch=1", {"engine.micro_batch": 1}))
     if not engine.checkpoint_activations and settings.model.recomputes:
         steps.append(("engine.checkpoint_activations=true", {"engine.checkpoint_activations": True}))
@@ -143,7 +146,7 @@ def _advice(settings: config.Config, parallel: Parallel, length: int, channels: 
             continue
         settings = changed
         words.append(word)
-        others = Imagined(changed.engine, parallel.world_size, parallel.device.type)
+        others = ImaginaryProcesses(changed.engine, parallel.world_size, parallel.device.type)
         if estimate_need(changed, others, length, channels).device <= has:
             return f"{' '.join(words)} would make it fit"
     tried = f"{' '.join(words)} are not enough: " if words else ""

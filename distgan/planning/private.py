@@ -1,4 +1,6 @@
-"""What a run that is private end to end spends, worked out from its settings before anything is spent."""
+"""The privacy spending of a run that is private end to end, computed from its settings before anything is
+spent.
+"""
 
 from typing import Any
 
@@ -23,13 +25,13 @@ def plan_privacy(settings: config.Config) -> Plan | None:
 
 def format_privacy(plan: Plan) -> str:
     """Return a table of the parts: sampling rate, steps, noise and ε of each, and of all together."""
-    alone = plan.alone()
+    alone = plan.spend_alone()
     lines = [
         f"Differential privacy end to end: epsilon {plan.total:.4g} of {plan.epsilon:g} at delta "
         f"{plan.delta:.2g}, for every owner with all its series",
         f"{'part':<22}{'rate':>9}{'steps':>9}{'noise':>9}{'epsilon alone':>15}",
     ]
-    for name, part in plan.parts().items():
+    for name, part in plan.list_parts().items():
         lines.append(
             f"{TITLES[name]:<22}{part.rate:>9.4g}{part.steps:>9,}{part.multiplier:>9.3g}{alone[name]:>15.3g}"
         )
@@ -37,8 +39,8 @@ def format_privacy(plan: Plan) -> str:
 
 
 def format_more_steps(plan: Plan) -> str:
-    """Say what other noise would buy: steps of the discriminator at its part of the budget."""
-    part, epsilon = plan.discriminator, plan.alone()["discriminator"]
+    """Describe what other noise would buy: steps of the discriminator at its part of the budget."""
+    part, epsilon = plan.discriminator, plan.spend_alone()["discriminator"]
     bought = {
         factor: find_steps(part.rate, factor * part.multiplier, epsilon, plan.delta)
         for factor in (0.75, 1.5, 2)
@@ -47,12 +49,14 @@ def format_more_steps(plan: Plan) -> str:
     return f"Steps of the discriminator that its part buys at other noise: {text}"
 
 
-def tree_of_privacy(plan: Plan) -> dict[str, Any]:
+def make_privacy_tree(plan: Plan) -> dict[str, Any]:
     """Return the same, ready for JSON."""
-    alone = plan.alone()
+    alone = plan.spend_alone()
     return {
         "epsilon": plan.total,
         "budget": plan.epsilon,
         "delta": plan.delta,
-        "parts": {name: {**vars(part), "epsilon_alone": alone[name]} for name, part in plan.parts().items()},
+        "parts": {
+            name: {**vars(part), "epsilon_alone": alone[name]} for name, part in plan.list_parts().items()
+        },
     }

@@ -1,4 +1,4 @@
-"""Memory, time and cost of a training, worked out before it starts, and the settings that suit the devices.
+"""Memory, time and cost of a training, computed before it starts, and the settings that suit the devices.
 
 seconds and bytes a step (step_time.py) -> tables -> a recommendation
 """
@@ -12,14 +12,14 @@ from distgan import config
 from distgan.errors import UserError
 from distgan.planning.devices import Device
 from distgan.planning.memory import GIB, Need, estimate_need
-from distgan.planning.step_time import BOUNDS, Series, Step, step_of, work_of
+from distgan.planning.step_time import BOUNDS, Series, Step, estimate_step, estimate_work
 from distgan.planning.trace import (
     ATTENTION,
     CONVOLUTION,
     KINDS,
     MATRIX,
     OTHER,
-    Imagined,
+    ImaginaryProcesses,
     count_parameters,
 )
 
@@ -29,7 +29,7 @@ POOR = 0.5  # below this share of the first row's speed a device, more devices d
 
 @dataclass(frozen=True)
 class Option:
-    """Settings that were worked out for so many devices."""
+    """Settings with their memory and time on so many devices."""
 
     settings: config.Config
     devices: int
@@ -58,7 +58,7 @@ class Plan:
 
 
 def with_engine(settings: config.Config, **keys: object) -> config.Config:
-    """The settings under another engine, or with another batch size (`batch_size`).
+    """Return the settings under another engine, or with another batch size (`batch_size`).
 
     Raises:
         UserError: the keys contradict the rest.
@@ -69,11 +69,11 @@ def with_engine(settings: config.Config, **keys: object) -> config.Config:
     tree["train"]["batch_size"] = size
     tree["engine"] |= keys
     if settings.privacy.end_to_end:
-        tree["privacy"] |= with_more_owners(settings.privacy, size / settings.train.batch_size)
+        tree["privacy"] |= scale_owners(settings.privacy, size / settings.train.batch_size)
     return config.from_tree(tree)
 
 
-def with_more_owners(privacy: config.Privacy, times: float) -> dict[str, object]:
+def scale_owners(privacy: config.Privacy, times: float) -> dict[str, object]:
     """Return so many times as many owners, which a batch of that size has at the same sampling rate."""
     assert privacy.owners is not None
     owners = max(privacy.owners, round(times * privacy.owners))
@@ -81,7 +81,9 @@ def with_more_owners(privacy: config.Privacy, times: float) -> dict[str, object]
 
 
 def list_options(settings: config.Config, of: Series, devices: int, device: Device) -> Iterator[Option]:
-    """Every ZeRO stage with the largest micro-batch that fits, without and with recomputed activations."""
+    """Yield every ZeRO stage with the largest micro-batch that fits, without and with recomputed
+    activations.
+    """
     share = settings.train.batch_size // devices
     whole = -1  # the stage whose whole share fits as it is: recomputing would only be slower
     for zero, recompute in itertools.product((0, 1, 2, 3), (False, True)):
@@ -98,7 +100,11 @@ def list_options(settings: config.Config, of: Series, devices: int, device: Devi
         except UserError:
             continue  # as exact penalties at stage 3
         largest = next(
-            (option for option in micro_batches(changed, of, devices, device) if fits(option.need, device)),
+            (
+                option
+                for option in iterate_micro_batches(changed, of, devices, device)
+                if fits(option.need, device)
+            ),
             None,
         )
         if largest is not None:
@@ -107,26 +113,30 @@ def list_options(settings: config.Config, of: Series, devices: int, device: Devi
                 whole = zero
 
 
-def micro_batches(settings: config.Config, of: Series, devices: int, device: Device) -> Iterator[Option]:
-    """Those of `micro_sizes`, one after the other."""
-    for size in micro_sizes(settings, settings.train.batch_size // devices):
+def iterate_micro_batches(
+    settings: config.Config, of: Series, devices: int, device: Device
+) -> Iterator[Option]:
+    """Yield an option for each of `list_micro_sizes`."""
+    for size in list_micro_sizes(settings, settings.train.batch_size // devices):
         yield make_option(with_engine(settings, micro_batch=size), of, devices, device)
 
 
-def micro_sizes(settings: config.Config, share: int) -> list[int]:
-    """The divisors of a device's share, largest first; it alone where a rule looks at the whole batch."""
+def list_micro_sizes(settings: config.Config, share: int) -> list[int]:
+    """Return the divisors of a device's share, largest first; the share alone where a rule needs the whole
+    batch.
+    """
     if settings.of_whole_batches:
         return [share]
     return [size for size in range(share, 0, -1) if share % size == 0]
 
 
 def make_option(settings: config.Config, of: Series, devices: int, device: Device) -> Option:
-    """What the settings as they are take on so many devices."""
-    parallel = Imagined(settings.engine, devices, "cpu" if device.on_cpu else "cuda")
-    size = parallel.micro_batch(settings.train.batch_size)
-    work = work_of(settings, of, size)
+    """Return the needs of the settings as they are on so many devices."""
+    parallel = ImaginaryProcesses(settings.engine, devices, "cpu" if device.on_cpu else "cuda")
+    size = parallel.compute_micro_batch(settings.train.batch_size)
+    work = estimate_work(settings, of, size)
     memory = estimate_need(settings, parallel, of.length, of.channels, work)
-    return Option(settings, devices, size, memory, step_of(settings, of, devices, device, work))
+    return Option(settings, devices, size, memory, estimate_step(settings, of, devices, device, work))
 
 
 def fits(memory: Need, device: Device) -> bool:
@@ -134,7 +144,7 @@ def fits(memory: Need, device: Device) -> bool:
 
 
 def choose_best(settings: config.Config, of: Series, devices: int, device: Device) -> Option | None:
-    """The fastest of what fits; the lower stage where two are as fast to a hundredth."""
+    """Return the fastest option that fits; the lower stage where two are as fast to a hundredth."""
     found = list(list_options(settings, of, devices, device))
     if not found:
         return None
@@ -143,8 +153,8 @@ def choose_best(settings: config.Config, of: Series, devices: int, device: Devic
 
 
 def format_overrides(settings: config.Config, chosen: Option) -> str:
-    """What the chosen settings change, as a command line takes it."""
-    before, after = settings.flat(), chosen.settings.flat()
+    """Return the changes of the chosen settings in the form of a command line."""
+    before, after = settings.flatten(), chosen.settings.flatten()
     wanted = {**after, "engine.micro_batch": chosen.micro_batch}
     share = settings.train.batch_size // chosen.devices
     if before["engine.micro_batch"] is None and chosen.micro_batch == share:
@@ -158,7 +168,8 @@ def format_overrides(settings: config.Config, chosen: Option) -> str:
 
 
 def refuse_uneven(settings: config.Config, devices: int) -> None:
-    """
+    """Refuse a batch that does not divide.
+
     Raises:
         UserError: the batch does not divide among the devices.
     """
@@ -170,7 +181,7 @@ def refuse_uneven(settings: config.Config, devices: int) -> None:
 
 
 def make_plan(settings: config.Config, of: Series, devices: int, device: Device) -> Plan:
-    """Work out the settings as they are, and the best ones.
+    """Plan the settings as they are, and the best ones.
 
     Raises:
         UserError: the batch does not divide among the devices, or the model has nothing to plan.
@@ -203,8 +214,8 @@ def format_heading(settings: config.Config, of: Series, devices: int, device: De
     some = f"{of.count:,} series" if of.count else "series"
     return (
         f"{settings.model.name} on {some} of {of.length:,} x {of.channels}, {devices} x {device.name}\n"
-        f"{device.memory:.4g} GiB; float32 {_rate(device.wide)}, half {_rate(device.half)}, memory "
-        f"{device.bandwidth / 1e9:,.0f} GB/s, links {device.link / 1e9:,.0f} GB/s, network "
+        f"{device.memory:.4g} GiB; float32 {_format_rate(device.wide)}, half {_format_rate(device.half)}, "
+        f"memory {device.bandwidth / 1e9:,.0f} GB/s, links {device.link / 1e9:,.0f} GB/s, network "
         f"{device.network / 1e9:,.0f} GB/s ({device.source})\n"
         f"efficiency {kind}: {shares} of the peak; {1e6 * device.launch:.3g} us an operation"
     )
@@ -212,22 +223,22 @@ def format_heading(settings: config.Config, of: Series, devices: int, device: De
 
 def format_counts(settings: config.Config, of: Series, asked: Option) -> str:
     sizes = count_parameters(settings, of.length, of.channels)
-    work = work_of(settings, of, asked.micro_batch)
+    work = estimate_work(settings, of, asked.micro_batch)
     times = settings.train.batch_size / asked.micro_batch
-    total = work.calculated(MATRIX, ATTENTION, CONVOLUTION)
+    total = work.sum_flops(MATRIX, ATTENTION, CONVOLUTION)
     kinds = ", ".join(
-        f"{name} {_rate(times * work.calculated(k), '')}" for k, name in enumerate(KINDS[:OTHER])
+        f"{name} {_format_rate(times * work.sum_flops(k), '')}" for k, name in enumerate(KINDS[:OTHER])
     )
     return (
         "parameters  " + ", ".join(f"{name} {count:,}" for name, count in sizes.items()) + "\n"
-        f"a step      {_rate(times * total, '')} for {settings.train.batch_size} series ({kinds})\n"
-        f"the run     {_rate(times * total * settings.train.steps, '')} in "
+        f"a step      {_format_rate(times * total, '')} for {settings.train.batch_size} series ({kinds})\n"
+        f"the run     {_format_rate(times * total * settings.train.steps, '')} in "
         f"{settings.train.steps:,} steps"
     )
 
 
 def format_outlook(option: Option, of: Series, device: Device, price: float | None) -> str:
-    """What one option means: memory, time, cost, store and reading."""
+    """Describe one option: memory, time, cost, store and reading."""
     settings, step, memory = option.settings, option.step, option.need
     hours = settings.train.steps * step.seconds / 3600
     paid = "" if price is None else f", cost {hours * option.devices * price:,.2f} at {price:g} a device-hour"
@@ -247,9 +258,9 @@ def format_outlook(option: Option, of: Series, device: Device, price: float | No
 
 
 def format_stages(settings: config.Config, of: Series, devices: int, device: Device) -> str:
-    """GiB a device for each ZeRO stage and a few micro-batches."""
+    """Return the GiB a device for each ZeRO stage and a few micro-batches."""
     share = settings.train.batch_size // devices
-    possible = micro_sizes(settings, share)
+    possible = list_micro_sizes(settings, share)
     sizes = sorted({share // part for part in (1, 2, 4, 8)} & set(possible))
     names = ("weights", "gradients", "optimiser", "average", "buffers", "activations")
     rows = [["zero", "micro-batch", *names, "device", "", "s/step"]]
@@ -284,7 +295,9 @@ def format_advice(
 
 
 def format_scaling(settings: config.Config, of: Series, device: Device, chosen: Option) -> str:
-    """Speed on ever more devices: with the batch as it is, and with a batch that grows with them."""
+    """Return the speed on ever more devices: with the batch as it is, and with a batch that grows with
+    them.
+    """
     rows = [
         [
             "devices",
@@ -308,18 +321,18 @@ def format_scaling(settings: config.Config, of: Series, device: Device, chosen: 
             stop = stop or f"a batch of {batch} has less than a series for each of {devices:,} devices"
         else:
             share = batch // devices
-            size = max(math.gcd(share, chosen.micro_batch), min(micro_sizes(settings, share)))
+            size = max(math.gcd(share, chosen.micro_batch), min(list_micro_sizes(settings, share)))
             found = make_option(with_engine(chosen.settings, micro_batch=size), of, devices, device)
             speed = found.series_per_second / devices
             fixed_0 = fixed_0 or speed
-            row += _speed(found, speed / fixed_0)
+            row += _format_speed(found, speed / fixed_0)
             if speed / fixed_0 < POOR:
                 stop = stop or f"at {devices:,} devices most time goes into {found.step.bound}"
         grown = with_engine(chosen.settings, micro_batch=each, batch_size=each * devices)
         found = make_option(grown, of, devices, device)
         speed = found.series_per_second / devices
         grown_0 = grown_0 or speed
-        row += [f"{each * devices:,}", *_speed(found, speed / grown_0)[1:]]
+        row += [f"{each * devices:,}", *_format_speed(found, speed / grown_0)[1:]]
         rows.append(row)
     why = (
         f"More devices stop paying where {stop}."
@@ -330,7 +343,7 @@ def format_scaling(settings: config.Config, of: Series, device: Device, chosen: 
     return f"More devices ({how}):\n{format_table(rows)}\n{why}"
 
 
-def _speed(found: Option, share: float) -> list[str]:
+def _format_speed(found: Option, share: float) -> list[str]:
     rate = (
         f"{found.series_per_second:,.0f}"
         if found.series_per_second >= 100
@@ -349,8 +362,8 @@ def format_table(rows: list[list[str]]) -> str:
     )
 
 
-def _rate(value: float, per: str = "/s") -> str:
-    """1.2e13 -> 12 TFLOP/s."""
+def _format_rate(value: float, per: str = "/s") -> str:
+    """Format 1.2e13 as 12 TFLOP/s."""
     for unit, size in (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9)):
         if value >= size:
             return f"{value / size:,.3g} {unit}{per}"

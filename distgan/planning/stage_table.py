@@ -12,8 +12,8 @@ DEVICES = (1, 8, 64, 512, 4_096)
 ONE_DEVICE = {"zero": 0, "discriminator_zero": None, "offload": {"optimizer": "none", "parameters": "none"}}
 
 
-def stages_of_plan(plan: Plan, passes: Passes) -> list[StageNeed]:
-    """Return what each stage takes as configured; nothing for an unknown number of series."""
+def plan_all_stages(plan: Plan, passes: Passes) -> list[StageNeed]:
+    """Return the needs of each stage as configured; nothing for an unknown number of series."""
     if not plan.series.count:
         return []
     return plan_stages(plan.settings, plan.series, (plan.devices, plan.device), plan.asked.step, passes)
@@ -59,7 +59,7 @@ def format_needs(needs: list[StageNeed], plan: Plan) -> str:
 def format_growth(plan: Plan, passes: Passes) -> str:
     """Return the time of a whole run by the number of series and of devices; as many series are generated."""
     settings = plan.settings
-    steps = {devices: step_on(plan, devices) for devices in DEVICES}
+    steps = {devices: plan_step(plan, devices) for devices in DEVICES}
     rows = [["series", *(f"{devices:,}" for devices in DEVICES), "slowest", "host GiB", "disk TiB"]]
     for count in SERIES:
         generate = settings.generate.model_copy(update={"count": count})
@@ -78,7 +78,7 @@ def format_growth(plan: Plan, passes: Passes) -> str:
     )
 
 
-def step_on(plan: Plan, devices: int) -> Step:
+def plan_step(plan: Plan, devices: int) -> Step:
     """Return a step of the GAN on the most of these devices among which the batch divides."""
     batch = plan.settings.train.batch_size
     usable = next(count for count in range(min(devices, batch), 0, -1) if batch % count == 0)
@@ -87,14 +87,14 @@ def step_on(plan: Plan, devices: int) -> Step:
 
 
 def format_seconds(seconds: float) -> str:
-    """120 -> 2 min; 7200 -> 2 h; 200,000 -> 2.3 d."""
+    """Format 120 as 2 min; 7200 as 2 h; 200,000 as 2.3 d."""
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:,.3g} {unit}"
     return f"{seconds:.3g} s"
 
 
-def stages_tree(needs: list[StageNeed]) -> list[dict[str, Any]]:
+def make_stages_tree(needs: list[StageNeed]) -> list[dict[str, Any]]:
     """Return the stages for programs: seconds by the clock, GiB."""
     return [
         {

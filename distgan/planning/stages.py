@@ -1,4 +1,4 @@
-"""What every stage of a run takes, from the source to the report, for any number of series and devices.
+"""The needs of every stage of a run, from the source to the report, for any number of series and devices.
 
 Networks are counted (trace.py) and timed by the rates of the devices (step_time.py). What the CPU does beside
 them, parsing, copying, comparing, is taken from rates that were measured on one core (`HOST`).
@@ -12,14 +12,18 @@ import numpy as np
 import torch
 
 from distgan import config, models
-from distgan.anonymity.group_size import count_released_numbers, minimum_group_size, target_group_size
+from distgan.anonymity.group_size import (
+    compute_minimum_group_size,
+    compute_target_group_size,
+    count_released_numbers,
+)
 from distgan.data.loader import Batch
-from distgan.models import noise_width
+from distgan.models import compute_noise_width
 from distgan.models.vae import VAE, Encoder
 from distgan.objectives.vae import VariationalAutoencoder
 from distgan.planning.devices import Device
 from distgan.planning.memory import GIB, LIBRARIES
-from distgan.planning.step_time import BOUNDS, LINK_SHARE, Series, Step, engine_seconds
+from distgan.planning.step_time import BOUNDS, LINK_SHARE, Series, Step, estimate_seconds
 from distgan.planning.trace import MATRIX, Trace, Work, build_meta_networks, count_labels, make_batch
 
 TRACED = (2, 4)  # series of the two counts between which a pass is interpolated
@@ -31,7 +35,7 @@ SAMPLE_PER_CLUSTER = 64  # points of the sample on which k-means starts (anonymi
 
 @dataclass(frozen=True)
 class HostRates:
-    """What one CPU core does beside the networks.
+    """The rates of one CPU core beside the networks.
 
     Source: benchmarks/results/chain_cpu-2_202611.md (`benchmarks/chain.py`), one core of a shared Xeon.
 
@@ -86,7 +90,7 @@ class StageNeed:
 
 @dataclass(frozen=True)
 class Load:
-    """How much a run has to do.
+    """The amount of work in a run.
 
     Attributes:
         series: training series, their length and channels.
@@ -104,16 +108,16 @@ class Load:
     attacked: float
 
     @classmethod
-    def of(cls, settings: config.Config, series: Series) -> "Load":
+    def from_settings(cls, settings: config.Config, series: Series) -> "Load":
         share = settings.data.training_share
         whole = series.count / share
         entities = int(series.count)
         attributes = 2 * len(settings.bank.by)  # as if all were numbers
         released = count_released_numbers(settings.bank.condition_dim, series.channels, attributes)
-        fewest = minimum_group_size(settings.bank, released)
+        fewest = compute_minimum_group_size(settings.bank, released)
         count = settings.clusters.count
         if count is None:
-            count = entities // target_group_size(fewest, entities) if entities else 1
+            count = entities // compute_target_group_size(fewest, entities) if entities else 1
         elif count == "auto":
             count = settings.clusters.range[1]
         return cls(
@@ -127,7 +131,7 @@ class Load:
 
     @property
     def readings(self) -> float:
-        """Of one series."""
+        """The readings of one series."""
         return float(self.series.length * self.series.channels)
 
 
@@ -146,41 +150,53 @@ def trace_networks(settings: config.Config, series: Series) -> Passes:
 def plan_stages(
     settings: config.Config, series: Series, on: tuple[int, Device], step: Step, passes: Passes
 ) -> list[StageNeed]:
-    """Return what each stage takes on so many devices of a kind.
+    """Return the needs of each stage on so many devices of a kind.
 
     Args:
         step: one of the GAN's training.
         passes: of `trace_networks`.
     """
-    work = Costs(settings, Load.of(settings, series), *on, passes)
+    work = Costs(settings, Load.from_settings(settings, series), *on, passes)
     load = work.load
     table: dict[str, tuple[dict[str, float], float, float, bool]] = {
-        "prepare": (work.prepare(), work.stored(load.whole), 0.0, False),
-        "encoder": (work.encoder(), 0.0, work.sent_by_encoder(), True),
-        "encode": (work.encode(), load.series.count * 8.0 * settings.encoder.latent_dim / GIB, 0.0, True),
-        "cluster": (work.cluster(), load.series.count * 8.0 / GIB, work.sent_by_cluster(), True),
-        "bank": (work.bank(), work.size_of_bank(), 0.0, False),
+        "prepare": (work.estimate_prepare(), work.estimate_stored(load.whole), 0.0, False),
+        "encoder": (work.estimate_encoder(), 0.0, work.estimate_encoder_traffic(), True),
+        "encode": (
+            work.estimate_encode(),
+            load.series.count * 8.0 * settings.encoder.latent_dim / GIB,
+            0.0,
+            True,
+        ),
+        "cluster": (
+            work.estimate_cluster(),
+            load.series.count * 8.0 / GIB,
+            work.estimate_cluster_traffic(),
+            True,
+        ),
+        "bank": (work.estimate_bank(), work.estimate_bank_size(), 0.0, False),
         "gan": (
             {name: getattr(step, name) * settings.train.steps for name in BOUNDS},
             0.0,
             settings.train.steps * step.sent / GIB,
             True,
         ),
-        "generate": (work.generate(), work.exported(), 0.0, True),
-        "evaluate": (work.evaluate(), 0.0, 0.0, False),
+        "generate": (work.estimate_generate(), work.estimate_exported(), 0.0, True),
+        "evaluate": (work.estimate_evaluate(), 0.0, 0.0, False),
     }
     needs = []
     for name in config.STAGES:
         spent, disk, sent, shared = table[name]
         parts = {"start": HOST.start, **spent}
         bound = max(parts, key=lambda part: parts[part])
-        needs.append(StageNeed(name, sum(parts.values()), work.memory(name), disk, sent, bound, shared))
+        needs.append(
+            StageNeed(name, sum(parts.values()), work.estimate_memory(name), disk, sent, bound, shared)
+        )
     return needs
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of each stage by what they are spent on."""
+    """Seconds of each stage by operation."""
 
     settings: config.Config
     load: Load
@@ -188,24 +204,24 @@ class Costs:
     device: Device
     passes: Passes
 
-    def prepare(self) -> dict[str, float]:
+    def estimate_prepare(self) -> dict[str, float]:
         rows = self.load.whole * self.load.readings * self.settings.data.reduce.factor
         source = self.settings.data.source.lower()
         rate = next((rate for end, rate in HOST.parse if source.endswith(end)), dict(HOST.parse)[".csv"])
         return {"parsing": rows / rate, "near copies": self.load.whole * self.load.readings / HOST.compare}
 
-    def encoder(self) -> dict[str, float]:
+    def estimate_encoder(self) -> dict[str, float]:
         chosen = self.settings.encoder
         share = math.ceil(chosen.batch_size / self.devices)
-        return _scale_parts(self._pass("vae", share), chosen.steps) | {
-            "messages": self.sent_by_encoder() * GIB / (LINK_SHARE * self._slow)
+        return _scale_parts(self._time_pass("vae", share), chosen.steps) | {
+            "messages": self.estimate_encoder_traffic() * GIB / (LINK_SHARE * self._slowest_link)
         }
 
-    def encode(self) -> dict[str, float]:
+    def estimate_encode(self) -> dict[str, float]:
         size = self.settings.encoder.batch_size
-        return _scale_parts(self._pass("encoder", size), self.load.series.count / size / self.devices)
+        return _scale_parts(self._time_pass("encoder", size), self.load.series.count / size / self.devices)
 
-    def cluster(self) -> dict[str, float]:
+    def estimate_cluster(self) -> dict[str, float]:
         count, chosen = self.load.clusters, self.settings.clusters
         sample = min(self.load.series.count, SAMPLE_PER_CLUSTER * count)
         looked = 2 * self.load.series.count / self.devices + 2 * chosen.restarts * sample
@@ -214,19 +230,19 @@ class Costs:
             "merging": 2 * self.load.series.count * count * self._distance,
         }
 
-    def bank(self) -> dict[str, float]:
+    def estimate_bank(self) -> dict[str, float]:
         return {"reading": self.load.series.count * self.load.readings / HOST.attributes}
 
-    def generate(self) -> dict[str, float]:
+    def estimate_generate(self) -> dict[str, float]:
         size = self.settings.generate.batch_size
         readings = self.load.synthetic * self.load.readings
-        passes = self._pass("generator", size)
+        passes = self._time_pass("generator", size)
         return _scale_parts(passes, self.load.synthetic / size / self.devices) | {
             "writing": readings / HOST.write / self.devices,
             "export": readings / dict(HOST.export)[self.settings.generate.format],
         }
 
-    def evaluate(self) -> dict[str, float]:
+    def estimate_evaluate(self) -> dict[str, float]:
         return {
             "scores": HOST.score * self.load.compared * self.load.readings / (1000 * 2190),
             "attacks": self.load.readings
@@ -238,34 +254,34 @@ class Costs:
 
     # -------------------------------------------------------------------------- memory, disk, network
 
-    def memory(self, name: str) -> float:
-        """GiB: the libraries, the buffers a stage may hold, and a few bytes for each series."""
+    def estimate_memory(self, name: str) -> float:
+        """Return GiB: the libraries, the buffers a stage may hold, and a few bytes for each series."""
         rows = {"prepare": self.load.whole, "generate": self.load.synthetic}.get(name, self.load.series.count)
         buffers = self.load.attacked * self.load.readings * 8 if name == "evaluate" else 0.0
         buffers += self.load.clusters * 4.0 * self.settings.encoder.latent_dim
         buffers += HOST_BUFFERS * 2**20
         return LIBRARIES["cpu"] + (buffers + PER_SERIES * rows) / GIB
 
-    def stored(self, series: float) -> float:
+    def estimate_stored(self, series: float) -> float:
         wide = 2 if self.settings.data.store.dtype == "float16" else 4
         return series * self.load.readings * wide / GIB
 
-    def exported(self) -> float:
+    def estimate_exported(self) -> float:
         readings = self.load.synthetic * self.load.readings
         return readings * (4 + {"csv": 7, "parquet": 3}.get(self.settings.generate.format, 0)) / GIB
 
-    def size_of_bank(self) -> float:
+    def estimate_bank_size(self) -> float:
         numbers = count_released_numbers(self.settings.bank.condition_dim, self.load.series.channels)
         return self.load.clusters * numbers * 4.0 / GIB
 
-    def sent_by_encoder(self) -> float:
+    def estimate_encoder_traffic(self) -> float:
         if self.devices == 1:
             return 0.0
         count = sum(p.numel() for p in build_meta_vae(self.settings, self.load.series).parameters())
         return self.settings.encoder.steps * 2 * (self.devices - 1) / self.devices * 4 * count / GIB
 
-    def sent_by_cluster(self) -> float:
-        """Sums and counts of all clusters, in float64, for each pass."""
+    def estimate_cluster_traffic(self) -> float:
+        """Return the GiB of sums and counts of all clusters, in float64, for each pass."""
         if self.devices == 1:
             return 0.0
         numbers = self.load.clusters * (self.settings.bank.condition_dim + 1)
@@ -274,7 +290,7 @@ class Costs:
     # ------------------------------------------------------------------------------------------ rates
 
     @property
-    def _slow(self) -> float:
+    def _slowest_link(self) -> float:
         return self.device.network if self.devices > self.device.per_machine else self.device.link
 
     @property
@@ -283,10 +299,10 @@ class Costs:
         products = 2 * self.settings.bank.condition_dim / (self.device.wide * self.device.shares[MATRIX])
         return products + (HOST.distance if self.device.on_cpu else 8 / self.device.bandwidth)
 
-    def _pass(self, name: str, series: int) -> dict[str, float]:
-        """Seconds of a network's pass over so many series, by what they are spent on."""
+    def _time_pass(self, name: str, series: int) -> dict[str, float]:
+        """Return the seconds of a network's pass over so many series, by operation."""
         few, more = self.passes[name]
-        return dict(zip(BOUNDS, engine_seconds(few.at(series, more), self.device)))
+        return dict(zip(BOUNDS, estimate_seconds(few.scale_to(series, more), self.device)))
 
 
 def _scale_parts(parts: dict[str, float], times: float) -> dict[str, float]:
@@ -326,8 +342,8 @@ def trace_encoder(settings: config.Config, series: Series, count: int) -> Work:
 def trace_generator(settings: config.Config, series: Series, count: int) -> Work:
     """Count a pass of the generator that makes `count` series."""
     network = build_meta_networks(settings, series.length, series.channels)["generator"].eval()
-    width = models.condition_width(settings, series.channels, count_labels(settings))
-    noise = torch.empty(count, noise_width(network), device="meta")
+    width = models.compute_condition_width(settings, series.channels, count_labels(settings))
+    noise = torch.empty(count, compute_noise_width(network), device="meta")
     condition = torch.empty(count, width, device="meta")
 
     def generate() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from distgan import config
 from distgan.planning.devices import EXPONENTIAL, Device
 from distgan.planning.memory import BUCKET
-from distgan.planning.trace import OTHER, Imagined, Work, count_parameters, trace_step
+from distgan.planning.trace import OTHER, ImaginaryProcesses, Work, count_parameters, trace_step
 
 LATENCY = 15e-6  # seconds of a message, for each doubling of the processes; assumed
 LINK_SHARE = 0.75  # of a link's rate that a large message reaches; assumed
@@ -18,7 +18,7 @@ BOUNDS = ("products", "memory", "launches", "update", "messages")
 
 @dataclass(frozen=True)
 class Series:
-    """What is trained on. `count` may be unknown: 0."""
+    """The series of a training. `count` may be unknown: 0."""
 
     length: int
     channels: int
@@ -27,7 +27,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Step:
-    """Seconds of one step by what they are spent on, and bytes that a process sends."""
+    """Seconds of one step by operation, and bytes that a process sends."""
 
     products: float
     memory: float
@@ -42,21 +42,25 @@ class Step:
 
     @property
     def bound(self) -> str:
-        """What most of the time goes into."""
+        """The operations that take most of the time."""
         return max(BOUNDS, key=lambda name: getattr(self, name))
 
 
-def work_of(settings: config.Config, of: Series, series: int) -> Work:
-    """Of a pass over `series` series, on the line through two counts, so that many can be looked at."""
+def estimate_work(settings: config.Config, of: Series, series: int) -> Work:
+    """Return the work of a pass over `series` series, on the line through two counts, so that many can be
+    estimated.
+    """
     stride = round(1 / settings.objective.penalty.fraction)
     if series % stride:  # the penalty's share is rounded up
         return trace_step(settings, of.length, of.channels, series)
     few, more = (trace_step(settings, of.length, of.channels, stride * many) for many in (2, 4))
-    return few.at(series, more)
+    return few.scale_to(series, more)
 
 
-def engine_seconds(work: Work, device: Device) -> tuple[float, float, float]:
-    """Products, memory and launches: each operation takes what is slowest of it, and counts there."""
+def estimate_seconds(work: Work, device: Device) -> tuple[float, float, float]:
+    """Return the seconds of products, memory and launches: each operation takes the slowest of its parts, and
+    counts there.
+    """
     peak = np.where(work.half, device.half, device.wide)
     share = np.array([*device.shares, 1.0])[work.kinds]
     computing = np.where(work.kinds == OTHER, 0.0, work.flops / (peak * share))
@@ -70,19 +74,19 @@ def engine_seconds(work: Work, device: Device) -> tuple[float, float, float]:
     return tuple(float(parts[slowest == place].sum()) for place in range(3))  # type: ignore[return-value]
 
 
-def step_of(settings: config.Config, of: Series, devices: int, device: Device, work: Work) -> Step:
-    """A step of the whole batch: `work` for each micro-batch of a device, then the updates."""
-    parallel = Imagined(settings.engine, devices)
+def estimate_step(settings: config.Config, of: Series, devices: int, device: Device, work: Work) -> Step:
+    """Return a step of the whole batch: `work` for each micro-batch of a device, then the updates."""
+    parallel = ImaginaryProcesses(settings.engine, devices)
     times = math.ceil(settings.train.batch_size / devices / work.series)
-    products, memory, launches = (times * part for part in engine_seconds(work, device))
+    products, memory, launches = (times * part for part in estimate_seconds(work, device))
     update = sent = messages = 0.0
     for name, count in count_parameters(settings, of.length, of.channels).items():
-        updates, zero = work.updates.get(name, 0.0), parallel.stage(name)
+        updates, zero = work.updates.get(name, 0.0), parallel.choose_stage(name)
         shared = devices if zero else 1
         passes = PASSES["adam"] / shared + PASSES["gradient"]
         passes += PASSES["average"] / shared if name in work.averaged else 0
         update += updates * count * passes / device.bandwidth
-        volume, parts = step_traffic(
+        volume, parts = estimate_traffic(
             settings, count, zero, devices, Rounds(times, updates, work.gathers.get(name, 0.0))
         )
         sent += volume
@@ -93,8 +97,8 @@ def step_of(settings: config.Config, of: Series, devices: int, device: Device, w
 
 @dataclass(frozen=True)
 class Rounds:
-    """Of a network in a step: micro-batches (`times`), updates, and passes of a micro-batch over its weights
-    (`gathers`).
+    """The rounds of a network in a step: micro-batches (`times`), updates, and passes of a micro-batch over
+    its weights (`gathers`).
     """
 
     times: int
@@ -102,10 +106,11 @@ class Rounds:
     gathers: float
 
 
-def step_traffic(
+def estimate_traffic(
     settings: config.Config, count: int, zero: int, devices: int, rounds: Rounds
 ) -> tuple[float, float]:
-    """Bytes that a process sends of a network of `count` numbers in a step, and messages they go in.
+    """Return the bytes that a process sends of a network of `count` numbers in a step, and the number of
+    messages.
 
     Without ZeRO one ring all-reduce an update: 2 (N - 1) / N of the float32 gradients. Stages 1 and 2 reduce
     after every micro-batch and gather weights once; stage 3 gathers them for every pass.

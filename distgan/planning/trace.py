@@ -1,4 +1,4 @@
-"""What a step costs, counted as the real networks and losses run on the meta device.
+"""The cost of a step, counted as the real networks and losses run on the meta device.
 
 No number is computed: every operation tells its shapes, and with them its floating-point operations, the
 bytes it moves, and the memory that is alive after it. The bytes are those that torch's tensors take on any
@@ -34,27 +34,27 @@ WORDS = {"scaled_dot_product": ATTENTION, "convolution": CONVOLUTION, "mm": MATR
 FEW_STEPS = (2, 4)  # of recurrent networks, whose work and memory grow by the same amount with every step
 
 
-def fused_attention(q: Any, k: Any, v: Any, *rest: Any, out_val: Any = None, **kwargs: Any) -> int:
+def count_fused_attention(q: Any, k: Any, v: Any, *rest: Any, out_val: Any = None, **kwargs: Any) -> int:
     return int(sdpa_flop_count(q.shape, k.shape, v.shape))
 
 
-def fused_attention_backward(grad: Any, q: Any, k: Any, v: Any, *rest: Any, **kwargs: Any) -> int:
+def count_fused_attention_backward(grad: Any, q: Any, k: Any, v: Any, *rest: Any, **kwargs: Any) -> int:
     return int(sdpa_backward_flop_count(grad.shape, q.shape, k.shape, v.shape))
 
 
-def vector_product(matrix: Any, vector: Any, **kwargs: Any) -> int:
+def count_vector_product(matrix: Any, vector: Any, **kwargs: Any) -> int:
     return 2 * int(matrix.numel())
 
 
 UNCOUNTED = {  # by torch itself, as of 2.13
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: fused_attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: fused_attention_backward,
-    torch.ops.aten.mv: vector_product,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: count_fused_attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: count_fused_attention_backward,
+    torch.ops.aten.mv: count_vector_product,
 }
 
 
-class Imagined(Parallel):
-    """Processes that are not there, for arithmetic alone."""
+class ImaginaryProcesses(Parallel):
+    """Processes that do not exist, for arithmetic alone."""
 
     def __init__(self, settings: config.Engine, world_size: int = 1, device: str = "cuda") -> None:
         self.settings, self.world_size, self.rank = settings, world_size, 0
@@ -84,28 +84,28 @@ class Work:
     gathers: dict[str, float]
     averaged: tuple[str, ...] = ()
 
-    def calculated(self, *kinds: int) -> float:
-        """Floating-point operations of a step, of these kinds."""
+    def sum_flops(self, *kinds: int) -> float:
+        """Return the floating-point operations of a step, of these kinds."""
         return float((self.flops * self.counts)[np.isin(self.kinds, kinds)].sum())
 
-    def at(self, series: float, other: "Work") -> "Work":
-        """The same operations for another number of series, on the line through this work and `other`."""
+    def scale_to(self, series: float, other: "Work") -> "Work":
+        """Return the operations for another number of series, on the line through this work and `other`."""
         share = (series - self.series) / (other.series - self.series)
 
-        def between(here: Any, there: Any) -> Any:
+        def interpolate(here: Any, there: Any) -> Any:
             return here + share * (there - here)
 
         assert len(self.kinds) == len(other.kinds) and (self.kinds == other.kinds).all()
         names = ("flops", "bytes", "scores", "peak")
-        changed = {name: between(getattr(self, name), getattr(other, name)) for name in names}
+        changed = {name: interpolate(getattr(self, name), getattr(other, name)) for name in names}
         return replace(self, series=series, **changed)
 
 
 def join_work(parts: Sequence[tuple[float, Work]]) -> Work:
-    """Parts that a step has so often each; the most memory is that of the largest."""
+    """Join parts that a step has so often each; the most memory is that of the largest."""
     works = [work for _, work in parts]
 
-    def sums(name: str) -> dict[str, float]:
+    def sum_counts(name: str) -> dict[str, float]:
         keys = {key for work in works for key in getattr(work, name)}
         return {key: sum(c * getattr(w, name).get(key, 0.0) for c, w in parts) for key in sorted(keys)}
 
@@ -118,14 +118,14 @@ def join_work(parts: Sequence[tuple[float, Work]]) -> Work:
         scores=np.concatenate([work.scores for work in works]),
         counts=np.concatenate([count * work.counts for count, work in parts]),
         peak=max(work.peak for work in works),
-        updates=sums("updates"),
-        gathers=sums("gathers"),
+        updates=sum_counts("updates"),
+        gathers=sum_counts("gathers"),
         averaged=works[0].averaged,
     )
 
 
 class Trace(TorchDispatchMode):
-    """Inside, operations on tensors of `device` are noted, and what memory is alive.
+    """A mode that records operations on tensors of `device`, and the memory that is alive.
 
     An operation is (kind, half, flops, bytes, scores); views are none. Memory counts what was made inside.
     """
@@ -142,13 +142,13 @@ class Trace(TorchDispatchMode):
         kwargs = kwargs or {}
         aliases, is_view, kind, count = _describe_operation(func)
         out = func(*args, **kwargs) if aliases else self._make_output(func, args, kwargs)
-        made = [t for t in _tensors(out) if t.device.type == self.device]
+        made = [t for t in _list_tensors(out) if t.device.type == self.device]
         if is_view or not made:
             return out
         if not aliases:
             for tensor in made:
-                self._note(tensor)
-        seen = [t for t in (*_tensors(args), *made) if t.device.type == self.device]
+                self._count_memory(tensor)
+        seen = [t for t in (*_list_tensors(args), *made) if t.device.type == self.device]
         flops = float(count(*args, **kwargs, out_val=out)) if count else 0.0
         half = made[0].element_size() == 2
         moved = float(sum(t.numel() * t.element_size() for t in seen))
@@ -159,18 +159,21 @@ class Trace(TorchDispatchMode):
         return out
 
     def _make_output(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """What the operation gives. Many blocks do the same, and torch takes long to work out a shape: the
-        second time it is known.
+        """Return the output of the operation. Many blocks do the same, and torch takes long to compute a
+        shape: the second time it is known.
         """
         if self.device != "meta":
             return func(*args, **kwargs)
-        key = (func, _signature(args), _signature(tuple(sorted(kwargs.items()))))
+        key = (func, _make_signature(args), _make_signature(tuple(sorted(kwargs.items()))))
         if key not in self.shapes:
             out = func(*args, **kwargs)
-            forms = [_form(t) for t in _tensors(out)]
+            forms = [_describe_value(t) for t in _list_tensors(out)]
             simple = isinstance(out, Tensor | tuple) and len(forms) == (len(out) if type(out) is tuple else 1)
-            given = {t.untyped_storage()._cdata for t in (*_tensors(args), *_tensors(tuple(kwargs.values())))}
-            own = all(t.is_meta and t.untyped_storage()._cdata not in given for t in _tensors(out))
+            given = {
+                t.untyped_storage()._cdata
+                for t in (*_list_tensors(args), *_list_tensors(tuple(kwargs.values())))
+            }
+            own = all(t.is_meta and t.untyped_storage()._cdata not in given for t in _list_tensors(out))
             self.shapes[key] = (type(out), forms) if simple and own else None
             return out
         known = self.shapes[key]
@@ -180,7 +183,7 @@ class Trace(TorchDispatchMode):
         tensors = [torch.empty_strided(*form[:2], dtype=form[2], device="meta") for form in forms]
         return tuple(tensors) if kind is tuple else tensors[0]
 
-    def _note(self, tensor: Tensor) -> None:
+    def _count_memory(self, tensor: Tensor) -> None:
         """Count the tensor's memory until nobody holds it; a reshaped tensor is no new memory."""
         storage = tensor.untyped_storage()
         place, size = storage._cdata, storage.nbytes()
@@ -196,26 +199,26 @@ class Trace(TorchDispatchMode):
         self.peak = max(self.peak, self.now)
 
 
-def _tensors(tree: Any) -> list[Tensor]:
+def _list_tensors(tree: Any) -> list[Tensor]:
     if isinstance(tree, Tensor):
         return [tree]
-    return [t for part in tree for t in _tensors(part)] if isinstance(tree, tuple | list) else []
+    return [t for part in tree for t in _list_tensors(part)] if isinstance(tree, tuple | list) else []
 
 
-def _form(tensor: Tensor) -> tuple[Any, ...]:
+def _describe_value(tensor: Tensor) -> tuple[Any, ...]:
     return tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype, tensor.device.type
 
 
-def _signature(tree: Any) -> Any:
-    """All that an operation's shapes can depend on, hashable."""
+def _make_signature(tree: Any) -> Any:
+    """Return all that an operation's shapes can depend on, hashable."""
     if isinstance(tree, Tensor):
-        return _form(tree)
-    return tuple(map(_signature, tree)) if isinstance(tree, tuple | list) else (type(tree), tree)
+        return _describe_value(tree)
+    return tuple(map(_make_signature, tree)) if isinstance(tree, tuple | list) else (type(tree), tree)
 
 
 @cache
 def _describe_operation(func: Any) -> tuple[bool, bool, int, Callable[..., Any] | None]:
-    """Of an operation: whether what it gives is memory it was given, whether it is a view, its kind, and what
+    """Return whether an operation's output is memory it was given, whether it is a view, its kind, and what
     counts its flops.
     """
     aliased = [r.alias_info for r in func._schema.returns if r.alias_info is not None]
@@ -227,7 +230,7 @@ def _describe_operation(func: Any) -> tuple[bool, bool, int, Callable[..., Any] 
 
 
 def build_meta_networks(settings: config.Config, length: int, channels: int) -> dict[str, nn.Module]:
-    """The config's networks without memory.
+    """Build the config's networks without memory.
 
     Raises:
         UserError: the family is fitted at once, and has nothing to plan.
@@ -242,30 +245,32 @@ def build_meta_networks(settings: config.Config, length: int, channels: int) -> 
 
 
 def count_labels(settings: config.Config) -> int:
-    """A few stand for those that only the data tell: a network's size hardly depends on them."""
+    """Return a small number in place of one that only the data give: a network's size hardly depends on
+    it.
+    """
     return LABELS if settings.bank.by_label else ATTRIBUTE_NUMBERS * len(settings.bank.by)
 
 
 def count_parameters(settings: config.Config, length: int, channels: int) -> dict[str, int]:
-    """Parameters of each network, as of `networks_of`."""
-    return dict(_sizes(settings.model, _bank(settings), length, channels))
+    """Return the number of parameters of each network, as of `networks_of`."""
+    return dict(_count_sizes(settings.model, _reduce_bank(settings), length, channels))
 
 
 @lru_cache(maxsize=32)
-def _sizes(model: Any, bank: config.Bank, length: int, channels: int) -> tuple[tuple[str, int], ...]:
+def _count_sizes(model: Any, bank: config.Bank, length: int, channels: int) -> tuple[tuple[str, int], ...]:
     settings = config.Config().model_copy(update={"model": model, "bank": bank})
     networks = build_meta_networks(settings, length, channels)
     return tuple((name, sum(p.numel() for p in network.parameters())) for name, network in networks.items())
 
 
-def _bank(settings: config.Config) -> config.Bank:
-    """The default one but for what networks depend on."""
+def _reduce_bank(settings: config.Config) -> config.Bank:
+    """Return the default bank but for what networks depend on."""
     chosen = {name: getattr(settings.bank, name) for name in ("condition_dim", "by_label", "by")}
     return config.Bank().model_copy(update=chosen)
 
 
 def trace_step(settings: config.Config, length: int, channels: int, series: int) -> Work:
-    """What a step over `series` series takes, of series of `length` steps.
+    """Return the work of a step over `series` series of `length` steps.
 
     Recurrent networks are counted over a few steps only: each further one adds the same.
 
@@ -276,14 +281,17 @@ def trace_step(settings: config.Config, length: int, channels: int, series: int)
     kept = {"precision": asked.precision, "checkpoint_activations": asked.checkpoint_activations}
     zero: dict[str, int] = {}
     if asked.precision != "fp32":  # what ZeRO shares out is stored in half precision
-        stages = {name: min(Imagined(asked).stage(name), 1) for name in ("generator", "discriminator")}
+        stages = {
+            name: min(ImaginaryProcesses(asked).choose_stage(name), 1)
+            for name in ("generator", "discriminator")
+        }
         zero = {"zero": stages["generator"], "discriminator_zero": stages["discriminator"]}
     engine = config.Engine.model_validate({**kept, **zero})
     plain = config.Config().model_copy(  # what nothing here depends on, as by default: each is counted once
         update={
             "model": settings.model,
             "objective": settings.objective,
-            "bank": _bank(settings),
+            "bank": _reduce_bank(settings),
             "train": config.Train(steps=settings.train.steps),
             "engine": engine,
         }
@@ -298,18 +306,18 @@ def trace_step(settings: config.Config, length: int, channels: int, series: int)
 
 @lru_cache(maxsize=32)
 def _trace_cached(tree: str, length: int, channels: int, series: int) -> Work:
-    """Of a config as JSON: with its maps it does not hash."""
+    """Trace a config as JSON: with its maps it does not hash."""
     settings = config.Config.model_validate_json(tree)
     networks = build_meta_networks(settings, length, channels)
     dtype = PRECISIONS[settings.engine.precision]
     for name, network in networks.items():
-        if Imagined(settings.engine).stage(name) > 0:
+        if ImaginaryProcesses(settings.engine).choose_stage(name) > 0:
             network.to(dtype)
     if settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
     for parameter in (p for network in networks.values() for p in network.parameters()):
         parameter.grad = torch.empty_like(parameter)
-    width = models.condition_width(settings, channels, count_labels(settings))
+    width = models.compute_condition_width(settings, channels, count_labels(settings))
     condition = torch.empty(series, width, device="meta")
     objective = make_objective(
         settings,
@@ -320,20 +328,20 @@ def _trace_cached(tree: str, length: int, channels: int, series: int) -> Work:
     parts = [
         (share, _trace_phase(phase, networks, make_batch(series, length, channels)))
         for phase in objective.phases
-        if (share := due_share(phase, settings.train.steps)) > 0
+        if (share := compute_due_share(phase, settings.train.steps)) > 0
     ]
     return replace(join_work(parts), averaged=tuple(objective.averaged))
 
 
 def make_batch(series: int, length: int, channels: int, device: str = "meta") -> Batch:
-    """Series that are all measured, and have no values on the meta device."""
+    """Make series that are all measured, and have no values on the meta device."""
     places = torch.arange(series)
     values = torch.zeros(series, length, channels, device=device)
     return Batch(values, torch.ones_like(values), places, places, 0)
 
 
-def due_share(phase: Phase, steps: int) -> float:
-    """The share of a training's steps that have the phase."""
+def compute_due_share(phase: Phase, steps: int) -> float:
+    """Return the share of a training's steps that have the phase."""
     stop = steps if phase.stop is None else min(phase.stop, steps)
     return len(range(phase.start, stop, phase.every)) / steps
 
@@ -341,15 +349,15 @@ def due_share(phase: Phase, steps: int) -> float:
 def _trace_phase(phase: Phase, networks: dict[str, nn.Module], batch: Batch) -> Work:
     gathers = dict.fromkeys(networks, 0.0)
 
-    def note(name: str) -> Callable[..., None]:
-        def used(module: nn.Module, inputs: Any) -> None:
+    def make_hook(name: str) -> Callable[..., None]:
+        def count_pass(module: nn.Module, inputs: Any) -> None:
             gathers[name] += 2.0 if torch.is_grad_enabled() else 1.0  # backward looks at the weights again
 
-        return used
+        return count_pass
 
     for name, network in networks.items():
         network.requires_grad_(name == phase.network)
-    hooks = [network.register_forward_pre_hook(note(name)) for name, network in networks.items()]
+    hooks = [network.register_forward_pre_hook(make_hook(name)) for name, network in networks.items()]
     with Trace() as trace:
         torch.autograd.backward(phase.loss(batch)["loss"])
     for hook in hooks:

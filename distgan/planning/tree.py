@@ -8,7 +8,7 @@ from distgan.planning.memory import GIB
 from distgan.planning.report import Option, Plan, fits, format_overrides
 
 
-def tree_of(plan: Plan, price: float | None) -> dict[str, Any]:
+def make_plan_tree(plan: Plan, price: float | None) -> dict[str, Any]:
     """Return the plan; memory in GiB a device, time in seconds and hours, cost in units of the price."""
     chosen = plan.chosen
     return {
@@ -21,13 +21,13 @@ def tree_of(plan: Plan, price: float | None) -> dict[str, Any]:
             "measured": plan.device.measured,
             "source": plan.device.source,
         },
-        "as_configured": _option_tree(plan.asked, plan.device, price),
-        "recommended": None if chosen is None else _option_tree(chosen, plan.device, price),
+        "as_configured": _make_option_tree(plan.asked, plan.device, price),
+        "recommended": None if chosen is None else _make_option_tree(chosen, plan.device, price),
         "recommended_settings": None if chosen is None else format_overrides(plan.settings, chosen).split(),
     }
 
 
-def _option_tree(option: Option, device: Device, price: float | None) -> dict[str, Any]:
+def _make_option_tree(option: Option, device: Device, price: float | None) -> dict[str, Any]:
     hours = option.settings.train.steps * option.step.seconds / 3600
     return {
         "micro_batch": option.micro_batch,

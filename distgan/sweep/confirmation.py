@@ -6,25 +6,25 @@ from pathlib import Path
 from distgan import config
 from distgan.run import Run
 from distgan.sweep.files import CONFIRM, SweepFiles
-from distgan.sweep.results import BEST, DEFAULT, Result, best_config
+from distgan.sweep.results import BEST, DEFAULT, Result, make_best_config
 from distgan.sweep.runner import make_shared
 from distgan.sweep.trial import Trial
 
 
 def prepare_confirmation(settings: config.Config, home: Run, found: Result) -> list[str]:
-    """Folders `confirm/NAME`, ready to be trained; a fresh seed draws its own splits, weights and noise.
+    """Make folders `confirm/NAME`, ready to be trained; a fresh seed draws its own splits, weights and noise.
 
     Returns:
         The names: best-seed-1, default-seed-1, …
     """
-    both = {BEST: best_config(settings, found, ""), DEFAULT: settings.with_values({})}
+    both = {BEST: make_best_config(settings, found, ""), DEFAULT: settings.with_values({})}
     names = []
     for seed in range(settings.seed + 1, settings.seed + 1 + settings.sweep.confirm):
-        shared = SweepFiles(home.folder).shared_with(seed)
+        shared = SweepFiles(home.folder).locate_shared(seed)
         make_shared(settings.model_copy(update={"seed": seed}), shared)
         for label, own in both.items():
             name = f"{label}-seed-{seed}"
-            folder = SweepFiles(home.folder).trial(CONFIRM, name)
+            folder = SweepFiles(home.folder).locate_trial(CONFIRM, name)
             mine = own.model_copy(update={"seed": seed})
             remove_other(folder, mine)
             folder.mkdir(parents=True, exist_ok=True)

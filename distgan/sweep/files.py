@@ -10,7 +10,7 @@ SEARCH, CONFIRM = "trials", "confirm"  # the parts of a sweep
 
 @dataclass(frozen=True)
 class SweepFiles:
-    """What a sweep keeps beside its config, record and lock."""
+    """Files of a sweep beside its config, record and lock."""
 
     folder: Path
 
@@ -19,22 +19,22 @@ class SweepFiles:
         """The stages that all trials start from."""
         return Run(self.folder / "shared")
 
-    def shared_with(self, seed: int) -> Run:
-        """The same for the runs of a confirmation with another seed."""
+    def locate_shared(self, seed: int) -> Run:
+        """Return the same for the runs of a confirmation with another seed."""
         return Run(self.folder / f"shared-seed-{seed}")
 
-    def trial(self, part: str, name: str) -> Path:
-        """The folder of a trial of the search or of the confirmation."""
+    def locate_trial(self, part: str, name: str) -> Path:
+        """Return the folder of a trial of the search or of the confirmation."""
         return self.folder / part / name
 
-    def trials(self, part: str) -> list["TrialFiles"]:
-        """Those of a part that have a record, in no order."""
+    def list_trials(self, part: str) -> list["TrialFiles"]:
+        """Return the trials of a part that have a record, in no order."""
         found = [TrialFiles(place) for place in self.folder.glob(f"{part}/*")]
         return [files for files in found if files.record.exists()]
 
     @property
     def states(self) -> Path:
-        """What became of trials, a line an event."""
+        """States of trials, a line an event."""
         return self.folder / "states.jsonl"
 
     @property
@@ -57,13 +57,13 @@ class SweepFiles:
 
     @property
     def temporary_note(self) -> Path:
-        """Where Ray's temporary files are, for the sweep after a kill."""
+        """Note of where Ray's temporary files are, for the sweep after a kill."""
         return self.ray / "temporary.json"
 
 
 @dataclass(frozen=True)
 class TrialFiles:
-    """What a trial keeps beside what any run has."""
+    """Files of a trial beside what any run has."""
 
     folder: Path
 
@@ -87,6 +87,6 @@ class TrialFiles:
         return self.folder / "ray"
 
 
-def origin_of(offer: Path) -> Path:
-    """Beside a checkpoint that trials exchange: of which trial and step it is."""
+def locate_origin(offer: Path) -> Path:
+    """Return the file beside a checkpoint that trials exchange: of which trial and step it is."""
     return offer / "origin.json"

@@ -16,7 +16,7 @@ from sklearn.inspection import permutation_importance
 from distgan import config
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
-from distgan.evaluation.plots.series import sample_sheet
+from distgan.evaluation.plots.series import draw_preview
 from distgan.evaluation.plots.style import (
     FAINT,
     OTHERS,
@@ -47,8 +47,8 @@ def write(home: Run, settings: config.Config) -> None:
         UserError: no trial has a score that counts, or the folder cannot be written.
     """
     objectives, steps = settings.sweep.objectives, settings.train.steps
-    found = results.read(home, steps)
-    best = results.best(found, objectives, steps)
+    found = results.read_results(home, steps)
+    best = results.find_best(found, objectives, steps)
     again = results.read_confirmations(home, objectives, steps)
     text = load_template("page.html.jinja", Path(__file__).parent).render(
         name=home.folder.name,
@@ -62,7 +62,7 @@ def write(home: Run, settings: config.Config) -> None:
             label: {n: results.format_spread(losses[n]) for n in objectives}
             for label, losses in again.items()
         },
-        seconds=results.seconds_spent(home),
+        seconds=results.sum_seconds(home),
         pictures=draw_pictures(found, best, settings),
     )
     write_text(SweepFiles(home.folder).page, text)
@@ -70,7 +70,7 @@ def write(home: Run, settings: config.Config) -> None:
 
 def draw_pictures(found: Sequence[Result], best: Result, settings: config.Config) -> list[Picture]:
     objective, space = settings.sweep.objectives[0], settings.sweep.space
-    counted = [result for result in found if result.loss(objective) < WORST]
+    counted = [result for result in found if result.find_loss(objective) < WORST]
     drawn = [
         Picture(
             "parallel",
@@ -89,7 +89,7 @@ def draw_pictures(found: Sequence[Result], best: Result, settings: config.Config
             draw_history(counted, best, objective),
         ),
     ]
-    if (shares := key_importance(counted, space, objective)) is not None:
+    if (shares := compute_key_importance(counted, space, objective)) is not None:
         drawn.append(
             Picture(
                 "importance",
@@ -110,22 +110,22 @@ def draw_pictures(found: Sequence[Result], best: Result, settings: config.Config
                 draw_front(found, settings.sweep.objectives),
             )
         )
-    for result in sorted(counted, key=lambda result: result.loss(objective))[:SHOWN]:
+    for result in sorted(counted, key=lambda result: result.find_loss(objective))[:SHOWN]:
         if (sheet := draw_samples(result)) is not None:
-            title = f"Trial {result.number}: {objective} {format_number(result.loss(objective), 3)}"
+            title = f"Trial {result.number}: {objective} {format_number(result.find_loss(objective), 3)}"
             alt = f"Two synthetic series of trial {result.number}, whole and a week."
             drawn.append(Picture(f"trial-{result.number}", title, "Two synthetic series.", alt, sheet))
     return drawn
 
 
 def draw_samples(result: Result) -> Figure | None:
-    """Two synthetic series of a trial; None where it is too old or too young to have any."""
+    """Draw two synthetic series of a trial; None where it is too old or too young to have any."""
     run = Run(result.folder)
     try:
         store, (_, meta) = Store.open(run.need(run.synthetic, "generate")), read_scaler(run)
     except UserError:
         return None
-    return sample_sheet(store.rows(np.arange(min(2, store.num_series))), make_view(meta), count=2)
+    return draw_preview(store.read_rows(np.arange(min(2, store.num_series))), make_view(meta), count=2)
 
 
 # ---------------------------------------------------------------------------------------------------- figures
@@ -135,23 +135,23 @@ def draw_samples(result: Result) -> Figure | None:
 def draw_parallel(
     found: Sequence[Result], best: Result, space: dict[str, config.Dimension], objective: str
 ) -> Figure:
-    """One axis a key, and the objective last."""
+    """Draw one axis a key, and the objective last."""
     columns = [Column(name, dimension) for name, dimension in space.items()]
-    losses = [result.loss(objective) for result in found]
+    losses = [result.find_loss(objective) for result in found]
     low, high = min(losses), max(losses)
     shade = Normalize(low, high + 1e-12)
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axis = figure.subplots()
-    for result in sorted(found, key=lambda result: -result.loss(objective)):
-        heights = [column.height(result.values.get(column.name)) for column in columns]
-        heights.append((result.loss(objective) - low) / (high - low + 1e-12))
+    for result in sorted(found, key=lambda result: -result.find_loss(objective)):
+        heights = [column.compute_height(result.values.get(column.name)) for column in columns]
+        heights.append((result.find_loss(objective) - low) / (high - low + 1e-12))
         chosen = result is best
-        colour = SYNTHETIC if chosen else str(0.15 + 0.65 * float(shade(result.loss(objective))))
+        colour = SYNTHETIC if chosen else str(0.15 + 0.65 * float(shade(result.find_loss(objective))))
         width = 2.4 if chosen else 0.7 if result.state == "stopped" else 1.3
         axis.plot(range(len(heights)), heights, color=colour, lw=width, marker="o", ms=3)
     for place, column in enumerate(columns):
-        _ticks(axis, place, column.ticks())
-    _ticks(axis, len(columns), [(0.0, format_number(low, 3)), (1.0, format_number(high, 3))])
+        _draw_ticks(axis, place, column.make_ticks())
+    _draw_ticks(axis, len(columns), [(0.0, format_number(low, 3)), (1.0, format_number(high, 3))])
     names = [column.name.replace(".", ".\n") for column in columns]
     axis.set_xticks(range(len(columns) + 1), [*names, objective], fontsize=7.5)
     axis.set_yticks([])
@@ -159,7 +159,7 @@ def draw_parallel(
     return figure
 
 
-def _ticks(axis: Axes, place: int, ticks: Sequence[tuple[float, str]]) -> None:
+def _draw_ticks(axis: Axes, place: int, ticks: Sequence[tuple[float, str]]) -> None:
     axis.axvline(place, color=FAINT, lw=0.8, zorder=0)
     for height, label in ticks:
         axis.annotate(
@@ -182,8 +182,8 @@ class Column:
         self.listed = self.way in ("choice", "grid")
         self.labels = [results.format_value(value) if self.listed else f"{value:g}" for value in self.found]
 
-    def height(self, value: Any) -> float:
-        """NaN where the key was not searched."""
+    def compute_height(self, value: Any) -> float:
+        """Return the height of a value; NaN where the key was not searched."""
         if value is None:
             return np.nan
         if self.listed:
@@ -193,7 +193,7 @@ class Column:
             return float(np.log(value / low) / np.log(high / low))
         return (value - low) / (high - low)
 
-    def ticks(self) -> list[tuple[float, str]]:
+    def make_ticks(self) -> list[tuple[float, str]]:
         return list(zip(np.linspace(0, 1, len(self.labels)).tolist(), self.labels))
 
 
@@ -207,7 +207,7 @@ def draw_history(found: Sequence[Result], best: Result, objective: str) -> Figur
         colour = SYNTHETIC if result is best else REAL
         left.plot(steps, losses, color=colour, marker="o", ms=3, lw=2 if result is best else 0.9)
     numbers = [result.number for result in found]
-    losses = [result.loss(objective) for result in found]
+    losses = [result.find_loss(objective) for result in found]
     right.plot(numbers, losses, "o", color=REAL, ms=4)
     right.step(numbers, np.minimum.accumulate(losses), where="post", color=SYNTHETIC)
     left.set_xlabel("steps")
@@ -232,24 +232,31 @@ def draw_front(found: Sequence[Result], objectives: Sequence[str]) -> Figure:
     figure = Figure(figsize=(0.6 * WIDTH, 3.4), layout="constrained")
     axis = figure.subplots()
     kept = [result for result in found if max(result.losses.values(), default=WORST) < WORST]
-    chosen = sorted(results.pareto_front(kept, objectives), key=lambda result: result.loss(objectives[0]))
+    chosen = sorted(
+        results.find_pareto_front(kept, objectives), key=lambda result: result.find_loss(objectives[0])
+    )
     one, two = objectives
-    axis.plot([r.loss(one) for r in kept], [r.loss(two) for r in kept], "o", color=REAL, ms=4)
+    axis.plot([r.find_loss(one) for r in kept], [r.find_loss(two) for r in kept], "o", color=REAL, ms=4)
     axis.step(
-        [r.loss(one) for r in chosen], [r.loss(two) for r in chosen], "o-", where="post", color=SYNTHETIC
+        [r.find_loss(one) for r in chosen],
+        [r.find_loss(two) for r in chosen],
+        "o-",
+        where="post",
+        color=SYNTHETIC,
     )
     for result in chosen:
-        place = (result.loss(one), result.loss(two))
+        place = (result.find_loss(one), result.find_loss(two))
         axis.annotate(str(result.number), place, (4, 4), textcoords="offset points", fontsize=8)
     axis.set_xlabel(one)
     axis.set_ylabel(two)
     return figure
 
 
-def key_importance(
+def compute_key_importance(
     found: Sequence[Result], space: dict[str, config.Dimension], objective: str
 ) -> dict[str, float] | None:
-    """Share of each key, at the look that every trial reached; None where there are too few trials to say.
+    """Return the share of each key, at the evaluation that every trial reached; None where there are too few
+    trials.
 
     By permutation of a random forest's inputs; a key that was not searched in a trial is a value of its own.
     """
@@ -257,7 +264,9 @@ def key_importance(
     if len(counted) < FEWEST:
         return None
     columns = [Column(name, dimension) for name, dimension in space.items()]
-    heights = pd.DataFrame({c.name: [c.height(r.values.get(c.name)) for r in counted] for c in columns})
+    heights = pd.DataFrame(
+        {c.name: [c.compute_height(r.values.get(c.name)) for r in counted] for c in columns}
+    )
     losses = np.array([result.looks[0].scores[objective] for result in counted])
     inputs = heights.fillna(-1.0)
     forest = RandomForestRegressor(300, min_samples_leaf=2, random_state=0).fit(inputs, losses)

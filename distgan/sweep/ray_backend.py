@@ -33,14 +33,14 @@ from distgan.files import private_files, read_record
 from distgan.progress import say
 from distgan.run import Run
 from distgan.sweep import results
-from distgan.sweep.drawn import prepare_trial, trial_folder
-from distgan.sweep.files import CONFIRM, SweepFiles, origin_of
+from distgan.sweep.drawn import locate_trial, prepare_trial
+from distgan.sweep.files import CONFIRM, SweepFiles, locate_origin
 from distgan.sweep.trial import (
     Evaluation,
     Trial,
     continue_trial,
-    evaluation_steps,
     is_active,
+    list_evaluation_steps,
     offer_checkpoint,
     wait_until_free,
 )
@@ -53,7 +53,7 @@ DRIVER_CPUS = 0.01  # of what waits for the workers of a trial; Ray refuses 0
 
 @contextlib.contextmanager
 def start_ray(chosen: config.Sweep, temporary: Path | None) -> Iterator[None]:
-    """Ray on this machine alone, without a dashboard, or the cluster at `address`.
+    """Start Ray on this machine alone, without a dashboard, or the cluster at `address`.
 
     Raises:
         UserError: there is no cluster at the address, or a trial does not fit into it.
@@ -103,12 +103,12 @@ def _count_cores() -> int:
 
 
 def refuse_too_large(chosen: config.Sweep, there: Mapping[str, float]) -> None:
-    """Ray would wait for ever for what is not there.
+    """Refuse what does not fit: Ray would wait for it for ever.
 
     Raises:
         UserError: not one trial fits; or of exchanging trials with several workers, not all.
     """
-    wanted, fits = chosen.resources, trials_at_once(chosen.resources, there)
+    wanted, fits = chosen.resources, count_trials_at_once(chosen.resources, there)
     if chosen.scheduler == "pbt" and wanted.workers > 1 and fits < chosen.trials:
         raise UserError(
             f"sweep.scheduler=pbt with {wanted.workers} workers runs all {chosen.trials} trials "
@@ -123,7 +123,7 @@ def refuse_too_large(chosen: config.Sweep, there: Mapping[str, float]) -> None:
         )
 
 
-def trials_at_once(wanted: config.Resources, there: Mapping[str, float]) -> int:
+def count_trials_at_once(wanted: config.Resources, there: Mapping[str, float]) -> int:
     waiting = DRIVER_CPUS if wanted.workers > 1 else 0.0
     fits = there.get("CPU", 0) / (wanted.workers * wanted.cpus + waiting)
     return int(min(fits, there.get("GPU", 0) / (wanted.workers * wanted.gpus) if wanted.gpus else fits))
@@ -133,7 +133,7 @@ def trials_at_once(wanted: config.Resources, there: Mapping[str, float]) -> int:
 
 
 def run_trial(drawn: dict[str, Any], folder: str) -> None:
-    """What Ray starts for a trial, again after a failure and after a pause.
+    """Run a trial: Ray calls this for each, again after a failure and after a pause.
 
     Args:
         drawn: key -> value as drawn; or {"confirm": NAME} for a run of `confirm/`, whose config is there.
@@ -143,28 +143,30 @@ def run_trial(drawn: dict[str, Any], folder: str) -> None:
     checkpoint = tune.get_checkpoint()
     trial, steps = prepare_trial(drawn, home, settings, tune.get_context().get_trial_id(), checkpoint)
     exchange = settings.sweep.scheduler == "pbt" and "confirm" not in drawn
-    for look in _evaluations_of(trial, steps, settings.sweep):
+    for look in _iterate_evaluations(trial, steps, settings.sweep):
         metrics = {"step": look.step, "hopeless": look.hopeless, **look.counted}
         if not exchange or look.lost:  # what is lost has nothing to give
             tune.report(metrics)
-        elif checkpoint is None or look.step > _step_of(checkpoint):
+        elif checkpoint is None or look.step > _read_step(checkpoint):
             with tempfile.TemporaryDirectory(dir=trial.run.folder) as place:
                 offer_checkpoint(trial, look.step, Path(place))
                 tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(place))
 
 
-def _step_of(checkpoint: Any) -> int:
+def _read_step(checkpoint: Any) -> int:
     with checkpoint.as_directory() as place:
-        return read_record(origin_of(Path(place)), "step")["step"]
+        return read_record(locate_origin(Path(place)), "step")["step"]
 
 
-def _evaluations_of(trial: Trial, steps: list[int], chosen: config.Sweep) -> Iterator[Evaluation]:
-    """The trial's looks, trained by this process or by a group of workers."""
+def _iterate_evaluations(trial: Trial, steps: list[int], chosen: config.Sweep) -> Iterator[Evaluation]:
+    """Yield the trial's evaluations, trained by this process or by a group of workers."""
     with private_files(), open(trial.files.console, "a", encoding="utf-8") as log:
-        yield from _writing_to(log, trial, steps, chosen)
+        yield from _log_evaluations(log, trial, steps, chosen)
 
 
-def _writing_to(log: TextIO, trial: Trial, steps: list[int], chosen: config.Sweep) -> Iterator[Evaluation]:
+def _log_evaluations(
+    log: TextIO, trial: Trial, steps: list[int], chosen: config.Sweep
+) -> Iterator[Evaluation]:
     with contextlib.redirect_stdout(log):
         if chosen.resources.workers == 1:
             yield from continue_trial(trial, steps, chosen.objectives)
@@ -173,7 +175,7 @@ def _writing_to(log: TextIO, trial: Trial, steps: list[int], chosen: config.Swee
 
 
 def _train_group(trial: Trial, steps: list[int], chosen: config.Sweep) -> Iterator[Evaluation]:
-    """Ray Train starts the workers, joins them to a process group, and starts them again if one dies."""
+    """Train by workers that Ray Train starts, joins to a process group, and starts again if one dies."""
     found, wanted = ray_queue.Queue(actor_options={"num_cpus": 0}), chosen.resources
     trainer = TorchTrainer(
         run_worker,
@@ -216,7 +218,7 @@ def _train_group(trial: Trial, steps: list[int], chosen: config.Sweep) -> Iterat
 
 
 def run_worker(job: Mapping[str, Any]) -> None:
-    """One worker of a trial; the first tells what the trial scores."""
+    """Run one worker of a trial; the first tells what the trial scores."""
     is_main = ray.train.get_context().get_world_rank() == 0
     trial = Trial(Path(job["folder"]))
     if is_main:
@@ -238,8 +240,8 @@ def search_space(settings: config.Config, home: Run) -> None:
     """Run the trials until the budget is spent; again after an interruption, from where it was."""
     chosen, one = settings.sweep, len(settings.sweep.objectives) == 1
     results.record_state(home, "", results.BEGUN)
-    spent = results.seconds_spent(home)
-    searcher, earlier = _searcher(settings), 0
+    spent = results.sum_seconds(home)
+    searcher, earlier = _make_searcher(settings), 0
     if chosen.searcher == "tpe" and (before := find_smaller_search(home, chosen.trials)) is not None:
         searcher.restore_from_dir(str(before[1]))  # it has learned from these trials
         earlier = before[0]
@@ -251,17 +253,18 @@ def search_space(settings: config.Config, home: Run) -> None:
             metric=chosen.objectives[0] if one else None,
             mode="min" if one else None,
             num_samples=(chosen.trials - earlier) // chosen.grid_points,
-            scheduler=_scheduler(settings),
+            scheduler=_make_scheduler(settings),
             search_alg=searcher,
             time_budget_s=None if chosen.hours is None else max(1.0, 3600 * chosen.hours - spent),
         ),
-        {} if chosen.searcher == "tpe" else {name: _domain(d) for name, d in chosen.space.items()},
+        {} if chosen.searcher == "tpe" else {name: _make_domain(d) for name, d in chosen.space.items()},
         StepBudget(chosen.steps),
     )
 
 
 def find_smaller_search(home: Run, trials: int) -> tuple[int, Path] | None:
-    """The largest search of fewer trials that the sweep has made before: its trials, and Ray's folder of it.
+    """Return the largest search of fewer trials that the sweep has made before: its trials, and Ray's folder
+    of it.
 
     Random draws need none: the first of a longer search are those of a shorter one, and find their folders.
     """
@@ -299,9 +302,9 @@ def _fit(
     )
     trainable = tune.with_resources(trainable, wanted)
     how.reuse_actors = not together
-    how.trial_dirname_creator = _directory
+    how.trial_dirname_creator = _name_directory
     if together and not isinstance(how.search_alg, BasicVariantGenerator):
-        how.max_concurrent_trials = trials_at_once(chosen.resources, ray.cluster_resources())
+        how.max_concurrent_trials = count_trials_at_once(chosen.resources, ray.cluster_resources())
     place = SweepFiles(home.folder.resolve()).ray
     Watch.home = home.folder
     if tune.Tuner.can_restore(str(place / name)):
@@ -320,14 +323,14 @@ def _fit(
     tuner.fit()
 
 
-def _directory(trial: Any) -> str:
-    """Of Ray's own files of a trial; its default spells all values out."""
+def _name_directory(trial: Any) -> str:
+    """Return the name of Ray's own folder of a trial; its default spells all values out."""
     return trial.trial_id
 
 
 class StepBudget(tune.Stopper):
-    """Ends the search when all trials together have trained so many steps (None is no budget), or when no
-    trial can score.
+    """Budget that ends the search when all trials together have trained so many steps (None is no budget), or
+    when no trial can score.
     """
 
     def __init__(self, steps: int | None) -> None:
@@ -345,7 +348,7 @@ class StepBudget(tune.Stopper):
 
 
 class Watch(tune.Callback):
-    """Writes down what becomes of each trial, and shows the table.
+    """Callback that writes down what becomes of each trial, and shows the table.
 
     Attributes:
         home: the sweep's folder as this process knows it. Of the class, since Ray pickles its callbacks, and
@@ -377,14 +380,14 @@ class Watch(tune.Callback):
     def note(self, trial: Any, state: str) -> None:
         home = Run(self.home)
         settings = config.load(home.config)
-        folder = trial_folder(trial.config, home, settings, trial.trial_id)
+        folder = locate_trial(trial.config, home, settings, trial.trial_id)
         results.record_state(home, folder.name, state)
-        part = results.read(home, settings.train.steps, folder.parent.name)
+        part = results.read_results(home, settings.train.steps, folder.parent.name)
         self.table.show(part, settings.sweep.objectives, settings.train.steps)
 
 
-def _scheduler(settings: config.Config) -> TrialScheduler:
-    chosen, steps = settings.sweep, evaluation_steps(settings)
+def _make_scheduler(settings: config.Config) -> TrialScheduler:
+    chosen, steps = settings.sweep, list_evaluation_steps(settings)
     if chosen.scheduler == "asha" and len(steps) > 1:
         return ASHAScheduler(
             time_attr="step", max_t=steps[-1], grace_period=steps[0], reduction_factor=chosen.reduction
@@ -393,12 +396,12 @@ def _scheduler(settings: config.Config) -> TrialScheduler:
         return PopulationBasedTraining(
             time_attr="step",
             perturbation_interval=steps[0],
-            hyperparam_mutations={name: _domain(dimension) for name, dimension in chosen.space.items()},
+            hyperparam_mutations={name: _make_domain(dimension) for name, dimension in chosen.space.items()},
         )
     return FIFOScheduler()
 
 
-def _domain(dimension: config.Dimension) -> Any:
+def _make_domain(dimension: config.Dimension) -> Any:
     way, found = dimension.way
     if way == "randint":
         return tune.randint(found[0], found[1] + 1)
@@ -407,12 +410,12 @@ def _domain(dimension: config.Dimension) -> Any:
     return tune.loguniform(*found) if way == "loguniform" else tune.uniform(*found)
 
 
-def _searcher(settings: config.Config) -> Any:
+def _make_searcher(settings: config.Config) -> Any:
     chosen = settings.sweep
     if chosen.searcher == "random":
         # Of several workers' trials, only so many may begin as find room for their workers; 0 is no limit.
         several = chosen.resources.workers > 1
-        fits = trials_at_once(chosen.resources, ray.cluster_resources()) if several else 0
+        fits = count_trials_at_once(chosen.resources, ray.cluster_resources()) if several else 0
         return BasicVariantGenerator(random_state=chosen.seed, max_concurrent=fits)
     names = list(chosen.objectives)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -428,8 +431,8 @@ def _searcher(settings: config.Config) -> Any:
 
 
 def suggest_values(trial: Any, settings: config.Config) -> dict[str, Any]:
-    """One draw by Optuna, key after key: a key whose `when` does not hold is not asked for."""
-    fixed, drawn = settings.flat(), dict[str, Any]()
+    """Return one draw by Optuna, key after key: a key whose `when` does not hold is not asked for."""
+    fixed, drawn = settings.flatten(), dict[str, Any]()
     for name, dimension in settings.sweep.space.items():
         if not is_active(dimension, {**fixed, **drawn}):
             continue

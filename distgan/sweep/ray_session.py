@@ -76,7 +76,7 @@ def prepare_environment(home: Run, address: str | None) -> Iterator[Path | None]
 
 @contextlib.contextmanager
 def temporary_folder(note: Path) -> Iterator[Path]:
-    """A folder that is removed at the end; by `note` the next sweep finds and removes a killed one's."""
+    """Yield a folder, removed at the end; by `note` the next sweep removes that of a killed one."""
     if note.exists():
         older = Path(str(read_record(note, "folder")["folder"]))
         if older.name.startswith(PREFIX):  # a note that somebody changed removes nothing else
@@ -117,7 +117,7 @@ def name_longest_socket(folder: str) -> str:
 
 @contextlib.contextmanager
 def lend_environment(variables: dict[str, str | None]) -> Iterator[None]:
-    """Environment variables for a while; None takes one away."""
+    """Set environment variables for a while; None takes one away."""
     before = {name: os.environ.get(name) for name in variables}
     try:
         _set(variables)

@@ -50,20 +50,20 @@ class Result:
 
     @property
     def losses(self) -> dict[str, float]:
-        """Of the last look, as the search counts them."""
+        """Losses of the last evaluation, as the search counts them."""
         return self.looks[-1].counted if self.looks else {}
 
-    def loss(self, objective: str) -> float:
+    def find_loss(self, objective: str) -> float:
         return self.losses.get(objective, WORST)
 
 
-def read(home: Run, steps: int, part: str = SEARCH) -> list[Result]:
-    """All trials in the order they began; `steps` is the length of a whole one."""
-    states = _states(home)
+def read_results(home: Run, steps: int, part: str = SEARCH) -> list[Result]:
+    """Return all trials in the order they began; `steps` is the length of a whole one."""
+    states = _read_states(home)
     records = sorted(
         (
             (read_record(files.record, "started", "looks", "values"), files)
-            for files in SweepFiles(home.folder).trials(part)
+            for files in SweepFiles(home.folder).list_trials(part)
         ),
         key=lambda found: found[0]["started"],
     )
@@ -84,7 +84,7 @@ def refuse_hopeless(home: Run, steps: int) -> None:
     Raises:
         UserError: a trial found that its objective can have no value in this sweep.
     """
-    for look in (look for found in read(home, steps) for look in found.looks if look.hopeless):
+    for look in (look for found in read_results(home, steps) for look in found.looks if look.hopeless):
         raise UserError(f"{look.gate}; start again in a new run_dir=PATH")
 
 
@@ -97,12 +97,12 @@ def record_state(home: Run, name: str, state: str) -> None:
         file.write(("\n" if torn else "") + event + "\n")
 
 
-def _states(home: Run) -> dict[str, str]:
+def _read_states(home: Run) -> dict[str, str]:
     return {event["trial"]: event["state"] for event in read_lines(SweepFiles(home.folder).states)}
 
 
-def seconds_spent(home: Run) -> float:
-    """Of the clock, on trials so far; the time between two calls of the sweep does not count."""
+def sum_seconds(home: Run) -> float:
+    """Return the clock's seconds spent on trials so far, without the time between two calls of the sweep."""
     events = read_lines(SweepFiles(home.folder).states)
     return sum(b["time"] - a["time"] for a, b in pairwise(events) if b["state"] != BEGUN)
 
@@ -110,41 +110,41 @@ def seconds_spent(home: Run) -> float:
 # ------------------------------------------------------------------------------------------------ the verdict
 
 
-def best(results: Sequence[Result], objectives: Sequence[str], steps: int) -> Result:
-    """Least in the first objective, of whole trials if there are any.
+def find_best(results: Sequence[Result], objectives: Sequence[str], steps: int) -> Result:
+    """Return the trial that is least in the first objective, of whole trials if there are any.
 
     Raises:
         UserError: no trial has a score that counts.
     """
-    scored = [result for result in results if result.looks and result.loss(objectives[0]) < WORST]
+    scored = [result for result in results if result.looks and result.find_loss(objectives[0]) < WORST]
     if not scored:
         why = next((result.gate for result in results if result.gate), "none was scored")
         raise UserError(f"no trial of the sweep has a valid score ({why})")
     whole = [result for result in scored if result.step == steps]
-    return min(whole or scored, key=lambda result: result.loss(objectives[0]))
+    return min(whole or scored, key=lambda result: result.find_loss(objectives[0]))
 
 
-def pareto_front(results: Sequence[Result], objectives: Sequence[str]) -> list[Result]:
-    """The trials that no other beats in one objective without losing in another."""
+def find_pareto_front(results: Sequence[Result], objectives: Sequence[str]) -> list[Result]:
+    """Return the trials that no other beats in one objective without losing in another."""
 
-    def beats(one: Result, other: Result) -> bool:
-        pairs = [(one.loss(name), other.loss(name)) for name in objectives]
+    def is_better(one: Result, other: Result) -> bool:
+        pairs = [(one.find_loss(name), other.find_loss(name)) for name in objectives]
         return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
     scored = [result for result in results if result.looks and max(result.losses.values()) < WORST]
-    return [result for result in scored if not any(beats(other, result) for other in scored)]
+    return [result for result in scored if not any(is_better(other, result) for other in scored)]
 
 
-def best_config(settings: config.Config, found: Result, run_dir: str) -> config.Config:
-    """What `train.py` runs to reproduce the trial: its values, and the length at which it was scored."""
+def make_best_config(settings: config.Config, found: Result, run_dir: str) -> config.Config:
+    """Return the config that reproduces the trial: its values, and the length at which it was scored."""
     own = settings.with_values(found.values)
     train = own.train.model_copy(update={"steps": found.step})
     return own.model_copy(update={"run_dir": run_dir, "train": train})
 
 
-def yaml_of(own: config.Config, found: Result, objectives: Sequence[str]) -> str:
-    """`best.yaml`, with a note of what it is worth."""
-    scores = ", ".join(f"{name} {found.loss(name):.4g}" for name in objectives)
+def format_yaml(own: config.Config, found: Result, objectives: Sequence[str]) -> str:
+    """Return `best.yaml`, with a note of what it is worth."""
+    scores = ", ".join(f"{name} {found.find_loss(name):.4g}" for name in objectives)
     lines = [
         f"# Trial {found.number} of a sweep: {scores} after {found.step:,} steps with seed {own.seed}.",
         "#   accelerate launch distgan/train.py --config best.yaml",
@@ -159,7 +159,7 @@ def yaml_of(own: config.Config, found: Result, objectives: Sequence[str]) -> str
 
 
 def format_spread(losses: Sequence[float]) -> str:
-    """`0.412 ± 0.013 (0.40, 0.41, 0.43)`: mean, deviation and all."""
+    """Return `0.412 ± 0.013 (0.40, 0.41, 0.43)`: mean, deviation and all."""
     if not losses:
         return "–"
     around = f" ± {stdev(losses):.3g}" if len(losses) > 1 else ""
@@ -170,7 +170,7 @@ def format_spread(losses: Sequence[float]) -> str:
 
 
 def make_frame(results: Sequence[Result], objectives: Sequence[str]) -> pd.DataFrame:
-    """A row a look: trial, state, values, losses as measured, and why they do not count."""
+    """Return a row for each evaluation: trial, state, values, losses as measured, and why they fail."""
     rows = [
         {
             "trial": result.number,
@@ -196,22 +196,24 @@ def format_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def write(home: Run, settings: config.Config) -> Result:
-    """`trials.parquet`, `best.yaml` and TensorBoard's table of hyper-parameters; gives the best trial."""
+def write_results(home: Run, settings: config.Config) -> Result:
+    """Write `trials.parquet`, `best.yaml` and TensorBoard's table of hyper-parameters; return the best."""
     objectives, steps = settings.sweep.objectives, settings.train.steps
-    results = read(home, steps)
-    found = best(results, objectives, steps)
+    results = read_results(home, steps)
+    found = find_best(results, objectives, steps)
     files = SweepFiles(home.folder)
     write_bytes(files.table, make_frame(results, objectives).to_parquet(index=False))
-    own = best_config(settings, found, str(home.folder / BEST))
-    write_text(files.best, yaml_of(own, found, objectives))
+    own = make_best_config(settings, found, str(home.folder / BEST))
+    write_text(files.best, format_yaml(own, found, objectives))
     if "tensorboard" in settings.engine.trackers:
-        hyper_parameters(home, results)
+        write_hyper_parameters(home, results)
     return found
 
 
-def hyper_parameters(home: Run, results: Sequence[Result]) -> None:
-    """For `tensorboard --logdir RUN/trials`: each trial's losses over its looks, and its values."""
+def write_hyper_parameters(home: Run, results: Sequence[Result]) -> None:
+    """Write for `tensorboard --logdir RUN/trials` each trial's losses over its evaluations, and its
+    values.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
     for result in results:
@@ -233,14 +235,14 @@ def hyper_parameters(home: Run, results: Sequence[Result]) -> None:
 
 
 def format_table(results: Sequence[Result], objectives: Sequence[str], steps: int) -> str:
-    """One line a trial, as wide as it must be."""
+    """Return one line a trial, as wide as it must be."""
     keys = list(dict.fromkeys(name for result in results for name in result.values))
     rows = [["trial", "state", "step", *objectives, "s", *(_shorten_key(key, keys) for key in keys)]]
     for result in results:
         losses = [f"{result.looks[-1].scores[name]:.4g}" if result.looks else "" for name in objectives]
         if result.gate:
             losses = ["fails" for _ in objectives]
-        values = [_cell(result.values.get(key, "")) for key in keys]
+        values = [_format_cell(result.values.get(key, "")) for key in keys]
         place = f"{result.step}/{steps}"
         rows.append([str(result.number), result.state, place, *losses, f"{result.seconds:.0f}", *values])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -250,20 +252,22 @@ def format_table(results: Sequence[Result], objectives: Sequence[str], steps: in
 
 
 def _shorten_key(key: str, keys: Sequence[str]) -> str:
-    """The last word of a key, where no other key ends so."""
+    """Return the last word of a key, where no other key ends so."""
     last = key.rpartition(".")[2]
     return last if sum(other.rpartition(".")[2] == last for other in keys) == 1 else key
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def format_line(result: Result, objectives: Sequence[str], steps: int) -> str:
-    """`trial 3    running   step 333/1000  fidelity 0.51  generator_rate 0.0004 …`."""
+    """Return `trial 3    running   step 333/1000  fidelity 0.51  generator_rate 0.0004 …`."""
     losses = " ".join(f"{name} {result.looks[-1].scores[name]:.4g}" for name in objectives if result.looks)
     keys = list(result.values)
-    values = "  ".join(f"{_shorten_key(key, keys)} {_cell(value)}" for key, value in result.values.items())
+    values = "  ".join(
+        f"{_shorten_key(key, keys)} {_format_cell(value)}" for key, value in result.values.items()
+    )
     parts = [f"trial {result.number:<3}", f"{result.state:<8}", f"step {result.step}/{steps}", losses, values]
     return "  ".join([*filter(None, parts), *([f"fails: {result.gate}"] if result.gate else [])])
 
@@ -289,14 +293,14 @@ class LiveTable:
 
 
 def format_summary(home: Run, settings: config.Config) -> str:
-    """The table, the best trial, and what fresh seeds say."""
+    """Return the table, the best trial, and what fresh seeds say."""
     objectives, steps = settings.sweep.objectives, settings.train.steps
-    results = read(home, steps)
-    found = best(results, objectives, steps)
+    results = read_results(home, steps)
+    found = find_best(results, objectives, steps)
     lines = [format_table(results, objectives, steps), ""]
     lines.append(f"best      trial {found.number}: {SweepFiles(home.folder).best}")
     if len(objectives) > 1:
-        numbers = ", ".join(str(result.number) for result in pareto_front(results, objectives))
+        numbers = ", ".join(str(result.number) for result in find_pareto_front(results, objectives))
         lines.append(f"front     trials {numbers}: no other trial is better in both objectives")
     again = read_confirmations(home, objectives, steps)
     for name in objectives:
@@ -308,9 +312,9 @@ def format_summary(home: Run, settings: config.Config) -> str:
 
 
 def read_confirmations(home: Run, objectives: Sequence[str], steps: int) -> dict[str, dict[str, list[float]]]:
-    """The losses on fresh seeds: best or default -> objective -> a loss a seed."""
+    """Return the losses on fresh seeds: best or default -> objective -> a loss a seed."""
     found: dict[str, dict[str, list[float]]] = {}
-    for result in read(home, steps, CONFIRM):
+    for result in read_results(home, steps, CONFIRM):
         label = found.setdefault(result.folder.name.partition("-")[0], {name: [] for name in objectives})
         for name in objectives:
             if result.looks:

@@ -39,12 +39,12 @@ def sweep(settings: config.Config, dry_run: bool = False) -> None:
     from distgan.sweep import scores, trial
 
     scores.check_objectives(settings.sweep.objectives, settings.evaluate.critic_steps)
-    refuse_many_draws(settings, trial.shared_stages(settings))
-    refuse_uneven_evaluations(settings, trial.evaluation_steps(settings))
+    refuse_many_draws(settings, trial.list_shared_stages(settings))
+    refuse_uneven_evaluations(settings, trial.list_evaluation_steps(settings))
     if dry_run:
-        print(describe(settings, trial.evaluation_steps(settings), trial.shared_stages(settings)))
+        print(describe(settings, trial.list_evaluation_steps(settings), trial.list_shared_stages(settings)))
     else:
-        run(settings, Run(Path(settings.run_dir)))
+        run_sweep(settings, Run(Path(settings.run_dir)))
 
 
 def refuse_many_draws(settings: config.Config, shared: Sequence[str]) -> None:
@@ -78,15 +78,15 @@ def refuse_uneven_evaluations(settings: config.Config, steps: Sequence[int]) -> 
         )
 
 
-def run(settings: config.Config, home: Run) -> None:
-    """The whole sweep in its folder, from wherever it stands.
+def run_sweep(settings: config.Config, home: Run) -> None:
+    """Run the whole sweep in its folder, from wherever it stands.
 
     Raises:
         UserError: the folder is of another sweep or in use, Ray cannot start, or no trial has a score.
     """
     from distgan.sweep import confirmation, page, ray_session, results
 
-    settings = with_absolute_source(settings)
+    settings = resolve_source(settings)
     with home.lock():
         refuse_growth(settings, home)
         claim_folder(settings, home)
@@ -99,18 +99,18 @@ def run(settings: config.Config, home: Run) -> None:
                 with ray_backend.start_ray(settings.sweep, temporary), stop_in_order():
                     ray_backend.search_space(settings, home)
                     results.refuse_hopeless(home, settings.train.steps)
-                    found = results.write(home, settings)
+                    found = results.write_results(home, settings)
                     if names := confirmation.prepare_confirmation(settings, home, found):
                         ray_backend.confirm_best(settings, home, names)
-            found_trials = len(results.read(home, settings.train.steps))
+            found_trials = len(results.read_results(home, settings.train.steps))
             home.finish("sweep", summary=f"{found_trials} trials", trials=settings.sweep.trials)
-        results.write(home, settings)
+        results.write_results(home, settings)
         page.write(home, settings)
         place = SweepFiles(home.folder).page
         print(f"\n{results.format_summary(home, settings)}\nsweep     {place}", flush=True)
 
 
-def with_absolute_source(settings: config.Config) -> config.Config:
+def resolve_source(settings: config.Config) -> config.Config:
     """Name the source by its absolute path, so that the sweep goes on from another working directory."""
     source = settings.data.source
     if source in NAMED or "://" in source:
@@ -120,8 +120,8 @@ def with_absolute_source(settings: config.Config) -> config.Config:
 
 
 def is_finished(settings: config.Config, home: Run) -> bool:
-    """Whether the sweep has ended, with all the trials that are asked for now."""
-    record = home.done("sweep")
+    """Return whether the sweep has ended, with all the trials that are asked for now."""
+    record = home.read_record("sweep")
     return record is not None and record.get("trials", settings.sweep.trials) >= settings.sweep.trials
 
 
@@ -140,7 +140,7 @@ def refuse_growth(settings: config.Config, home: Run) -> None:
             f"sweep.scheduler=pbt exchanges within the {before} trials that it began with, and takes no "
             f"more; use sweep.trials={before}, or another run_dir=PATH"
         )
-    if chosen.searcher == "tpe" and home.done("sweep") is None:
+    if chosen.searcher == "tpe" and home.read_record("sweep") is None:
         raise UserError(
             f"sweep.searcher=tpe draws more trials once its first {before} have ended; run the command with "
             f"sweep.trials={before} first"
@@ -154,7 +154,7 @@ def claim_folder(settings: config.Config, home: Run) -> None:
         UserError: the folder is of a sweep with another one.
     """
     if home.config.exists():
-        old, new = _fixed_settings(config.load(home.config)), _fixed_settings(settings)
+        old, new = _select_fixed_settings(config.load(home.config)), _select_fixed_settings(settings)
         changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         if changed:
             raise UserError(
@@ -164,26 +164,26 @@ def claim_folder(settings: config.Config, home: Run) -> None:
     write_text(home.config, settings.to_yaml())
 
 
-def _fixed_settings(settings: config.Config) -> dict[str, Any]:
-    """What may not change between two calls of one sweep."""
+def _select_fixed_settings(settings: config.Config) -> dict[str, Any]:
+    """Return what may not change between two calls of one sweep."""
     free = ("run_dir", "sweep.address", "sweep.retries", "sweep.resources.", "engine.", *BUDGETS)
-    return {name: value for name, value in settings.flat().items() if not name.startswith(free)}
+    return {name: value for name, value in settings.flatten().items() if not name.startswith(free)}
 
 
 def make_shared(settings: config.Config, shared: Run) -> None:
-    """The stages that no searched key touches, of the config itself."""
+    """Run the stages that no searched key touches, of the config itself."""
     from distgan.pipeline import runner
-    from distgan.sweep.trial import shared_stages
+    from distgan.sweep.trial import list_shared_stages
 
     shared.records.mkdir(parents=True, exist_ok=True)
-    if names := shared_stages(settings):
+    if names := list_shared_stages(settings):
         own = settings.with_values({}).model_copy(update={"run_dir": str(shared.folder)})
         runner.run(own, shared, names)
 
 
 @contextmanager
 def stop_in_order() -> Iterator[None]:
-    """Signals end the block in order: Ray, which has handlers of its own, stops, and its files are removed.
+    """End the block in order at a signal: Ray, which has its own handlers, stops, and its files are removed.
 
     Raises:
         Stopped: a signal came.

@@ -25,7 +25,8 @@ class NoValue(UserError):
 
 
 def check_objectives(objectives: Sequence[str], critic_steps: int) -> None:
-    """
+    """Check that each objective exists and is evaluated.
+
     Args:
         critic_steps: `evaluate.critic_steps`.
 
@@ -45,7 +46,7 @@ def check_objectives(objectives: Sequence[str], critic_steps: int) -> None:
 
 
 def read_objectives(run: Run, objectives: Sequence[str]) -> dict[str, float]:
-    """The objectives of a run that has been evaluated.
+    """Return the objectives of a run that has been evaluated.
 
     Raises:
         NoValue: one does not exist for these data, or is not written by this training.
@@ -60,10 +61,10 @@ def read_objectives(run: Run, objectives: Sequence[str]) -> dict[str, float]:
 
 
 def read_selection(run: Run) -> dict[str, float | None]:
-    """The loss on the validation split by the name of its score, where the run chose its step by one: a sweep
-    compares trials by what chose within each, and the test series stay unseen.
+    """Return the loss on the validation split by the name of its score, where the run chose its step by one:
+    a sweep compares trials by what chose within each, and the test series stay unseen.
     """
-    chosen = (run.done("gan") or {}).get("selection")
+    chosen = (run.read_record("gan") or {}).get("selection")
     return {} if chosen is None else {chosen["score"]: chosen["loss"]}
 
 
@@ -75,8 +76,8 @@ def read_report(run: Run) -> Report:
     return Report.from_json(read_record(run.need(run.scores, "evaluate")), str(run.folder))
 
 
-def privacy_failure(run: Run) -> str:
-    """Why the run's series fail a point limit of privacy; empty where they fail none.
+def find_privacy_failure(run: Run) -> str:
+    """Return why the run's series fail a point limit of privacy; empty where they fail none.
 
     Whether the evidence is enough to release anything is another question, and `release` asks it.
     """
@@ -91,21 +92,21 @@ def _read_one(name: str, report: Report, run: Run) -> float | None:
     if name == TRACING:
         return None if report.facts.groups is None else max(report.facts.groups.tracing_auc, default=None)
     if name.startswith(METRICS):
-        return _metric(name.removeprefix(METRICS), run)
+        return _read_metric(name.removeprefix(METRICS), run)
     rows = report.fidelity.by_name
     if name == FIDELITY:
         if verdict.REAL not in rows:
             raise NoValue(
                 f"sweep.objectives {name} needs two held-out series or more; raise data.splits.held_out"
             )
-        return verdict.overall_loss(rows[verdict.MODEL], rows[verdict.REAL])
+        return verdict.compute_overall_loss(rows[verdict.MODEL], rows[verdict.REAL])
     if all(row.values.get(name) is None for row in rows.values()):
         raise NoValue(f"sweep.objectives {name} has no value for these data; choose another")
-    return _loss(rows[verdict.MODEL], name)
+    return _read_loss(rows[verdict.MODEL], name)
 
 
-def _metric(name: str, run: Run) -> float | None:
-    """The last that training wrote; None where that was not finite."""
+def _read_metric(name: str, run: Run) -> float | None:
+    """Return the last value that training wrote; None where that was not finite."""
     lines = read_lines(run.metrics("gan"))
     last = lines[-1] if lines else {}
     if name not in last:
@@ -114,6 +115,6 @@ def _metric(name: str, run: Run) -> float | None:
     return last[name]
 
 
-def _loss(row: Row, name: str) -> float | None:
+def _read_loss(row: Row, name: str) -> float | None:
     value = row.values[name]
-    return None if value is None else BY_NAME[name].loss(value)
+    return None if value is None else BY_NAME[name].compute_loss(value)

@@ -17,18 +17,18 @@ from typing import Any
 
 from distgan import config
 from distgan.engine import checkpoint
-from distgan.errors import Deserted, DiskFull, Stopped, UserError
+from distgan.errors import Deserted, DiskFull, Diverged, Stopped, UserError
 from distgan.files import read_record, write_json, write_text
 from distgan.run import Run
 from distgan.sweep import scores
-from distgan.sweep.files import TrialFiles, origin_of
+from distgan.sweep.files import TrialFiles, locate_origin
 
 LATER = ("gan", "generate", "evaluate")  # stages that every trial makes itself
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a trial scored after so many steps: losses by objective, and why they do not count, if so."""
+    """Scores of a trial after so many steps: losses by objective, and why they do not count, if so."""
 
     step: int
     scores: dict[str, float]
@@ -38,7 +38,7 @@ class Evaluation:
 
     @property
     def lost(self) -> bool:
-        """Whether there is nothing to go on with."""
+        """True where there is nothing to go on with."""
         return scores.WORST in self.scores.values()
 
     @property
@@ -47,13 +47,13 @@ class Evaluation:
         return dict.fromkeys(self.scores, scores.WORST) if self.gate else self.scores
 
 
-def failed_evaluations(step: int, objectives: Sequence[str], why: str) -> Evaluation:
-    """Of values that cannot be trained."""
+def make_failed_evaluation(step: int, objectives: Sequence[str], why: str) -> Evaluation:
+    """Return an evaluation of values that cannot be trained."""
     return Evaluation(step, dict.fromkeys(objectives, scores.WORST), why)
 
 
-def evaluation_steps(settings: config.Config) -> list[int]:
-    """The steps at which a trial is scored; the last is the end of its training."""
+def list_evaluation_steps(settings: config.Config) -> list[int]:
+    """Return the steps at which a trial is scored; the last is the end of its training."""
     chosen, end = settings.sweep, settings.train.steps
     first = chosen.interval or max(1, end // 9)
     if chosen.scheduler == "none" and chosen.interval is None:
@@ -64,8 +64,8 @@ def evaluation_steps(settings: config.Config) -> list[int]:
     return [*range(first, end, first), end]
 
 
-def shared_stages(settings: config.Config) -> tuple[str, ...]:
-    """The stages that no searched key touches: made once, and read by all trials."""
+def list_shared_stages(settings: config.Config) -> tuple[str, ...]:
+    """Return the stages that no searched key touches: made once, and read by all trials."""
     searched = {name.partition(".")[0] for name in settings.sweep.space}
     return tuple(
         takewhile(
@@ -79,9 +79,9 @@ def is_active(dimension: config.Dimension, values: Mapping[str, Any]) -> bool:
     return all(values.get(other) in allowed for other, allowed in dimension.when.items())
 
 
-def active_values(drawn: Mapping[str, Any], settings: config.Config) -> dict[str, Any]:
-    """The drawn values that count: those whose `when` holds."""
-    fixed, kept = settings.flat(), dict[str, Any]()
+def select_active_values(drawn: Mapping[str, Any], settings: config.Config) -> dict[str, Any]:
+    """Return the drawn values that count: those whose `when` holds."""
+    fixed, kept = settings.flatten(), dict[str, Any]()
     for name, dimension in settings.sweep.space.items():
         if is_active(dimension, {**fixed, **kept}):
             kept[name] = drawn[name]
@@ -115,7 +115,7 @@ class Trial:
         return read_record(self.files.record, "looks", "values")
 
     def write(self, **facts: Any) -> None:
-        """Change some facts of the record."""
+        """Write some facts to the record."""
         old = self.record if self.files.record.exists() else {}
         write_json(self.files.record, {**old, **facts})
 
@@ -136,10 +136,12 @@ def continue_trial(
     cannot go together, ends with the worst score; one whose objective cannot have a value ends the sweep.
 
     Raises:
-        Deserted, Stopped, DiskFull: nothing that the values are to blame for; it can be taken up again.
+        UserError: nothing that the values are to blame for; the trial can be taken up again. Besides what
+            other processes, signals and full disks do, that is every error of values that have trained
+            before, such as a checkpoint that another version of the program does not take.
     """
     known = {look.step: look for look in trial.looks}
-    trained = max(checkpoint.steps(trial.run.checkpoints("gan")), default=0)
+    trained = max(checkpoint.list_steps(trial.run.checkpoints("gan")), default=0)
     for step in steps:
         if step in known:
             yield known[step]
@@ -154,7 +156,9 @@ def continue_trial(
         except (Deserted, DiskFull, Stopped):
             raise
         except UserError as error:
-            look = failed_evaluations(step, objectives, str(error))
+            if trained and not isinstance(error, Diverged | scores.NoValue):
+                raise
+            look = make_failed_evaluation(step, objectives, str(error))
             look = replace(look, hopeless=isinstance(error, scores.NoValue))
         look = replace(look, seconds=round(time.monotonic() - started, 1))
         if is_main:
@@ -165,7 +169,7 @@ def continue_trial(
 
 
 def train_and_score(trial: Trial, step: int, objectives: Sequence[str]) -> Evaluation:
-    """The pipeline up to `step`, as `train.py` goes it but for the pictures, and what its report says."""
+    """Run the pipeline up to `step`, as `train.py` goes it but for the pictures, and what its report says."""
     from distgan.pipeline import runner  # heavy
 
     settings = trial.settings
@@ -173,7 +177,9 @@ def train_and_score(trial: Trial, step: int, objectives: Sequence[str]) -> Evalu
     report = settings.evaluate.model_copy(update={"pictures": False})  # ten times the time of the scores
     settings = settings.model_copy(update={"train": length, "evaluate": report})
     runner.run(settings, trial.run, config.STAGES)
-    return Evaluation(step, scores.read_objectives(trial.run, objectives), scores.privacy_failure(trial.run))
+    return Evaluation(
+        step, scores.read_objectives(trial.run, objectives), scores.find_privacy_failure(trial.run)
+    )
 
 
 def link_stages(shared: Run, run: Run) -> None:
@@ -188,7 +194,7 @@ def link_stages(shared: Run, run: Run) -> None:
 
 
 def wait_until_free(run: Run) -> None:
-    """Processes of a sweep that was killed let go of their trials some seconds later."""
+    """Wait until the processes of a killed sweep let go of their trials, some seconds later."""
     with open(run.lock_file, "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
 
@@ -198,9 +204,9 @@ def wait_until_free(run: Run) -> None:
 
 def offer_checkpoint(trial: Trial, step: int, place: Path) -> None:
     """Put the checkpoint of `step` where another trial can take it up: networks, optimisers, averages."""
-    source = checkpoint.place_of(trial.run.checkpoints("gan"), step)
+    source = checkpoint.locate(trial.run.checkpoints("gan"), step)
     shutil.copytree(source, place / source.name)
-    write_json(origin_of(place), {"trial": trial.run.folder.name, "step": step})
+    write_json(locate_origin(place), {"trial": trial.run.folder.name, "step": step})
 
 
 def take_over_checkpoint(
@@ -213,9 +219,9 @@ def take_over_checkpoint(
     Raises:
         UserError: the offer is damaged.
     """
-    origin, name = read_record(origin_of(place), "trial", "step"), trial.run.folder.name
+    origin, name = read_record(locate_origin(place), "trial", "step"), trial.run.folder.name
     step = origin["step"]
-    mine = checkpoint.steps(trial.run.checkpoints("gan"))
+    mine = checkpoint.list_steps(trial.run.checkpoints("gan"))
     if origin["trial"] == name and mine and mine[-1] == step:
         return
     found = checkpoint.load(place, step)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from distgan.anonymity.attributes import asinh_ratio_and_log_rms, draw_ratio_and_log_rms, location_and_scale
+from distgan.anonymity.attributes import draw_ratio_and_log_rms, to_location_and_scale, to_ratio_and_log_rms
 from tests.helpers.groups import bank_of, household_data, make_bank_of, settings_of_bank
 
 
@@ -19,7 +19,7 @@ def test_drawn_attributes_follow_the_group_and_the_generator() -> None:
     drawn = bank.draw_attributes(groups, np.random.default_rng(1))
     assert drawn.shape == (len(groups), 2, 2)
     assert drawn[..., 1].min() > 0
-    third = asinh_ratio_and_log_rms(drawn[groups == 2])
+    third = to_ratio_and_log_rms(drawn[groups == 2])
     np.testing.assert_allclose(third.mean(0), bank.attributes_mean[2], atol=0.02)
     np.testing.assert_allclose(third.std(0), bank.attributes_std[2], rtol=0.05)
     np.testing.assert_array_equal(drawn, bank.draw_attributes(groups, np.random.default_rng(1)))
@@ -29,7 +29,7 @@ def test_a_few_drawn_locations_cover_their_distribution_evenly() -> None:
     bank = bank_of()
     groups = np.arange(60) % bank.num_groups
     for seed in range(5):
-        drawn = asinh_ratio_and_log_rms(bank.draw_attributes(groups, np.random.default_rng(seed)))
+        drawn = to_ratio_and_log_rms(bank.draw_attributes(groups, np.random.default_rng(seed)))
         for group in range(bank.num_groups):
             spread = bank.attributes_std[group]
             off = np.abs(drawn[groups == group].mean(0) - bank.attributes_mean[group])
@@ -43,7 +43,7 @@ def test_networks_get_location_and_scale_in_units_of_the_population() -> None:
     assert standardised.shape == (3000, 4) and standardised.dtype == np.float32
     np.testing.assert_allclose(standardised.mean(0), 0, atol=0.1)
     np.testing.assert_allclose(standardised.std(0), 1, atol=0.1)
-    given = torch.from_numpy(bank.given(np.zeros(3000, np.int64), data["attributes"]))
+    given = torch.from_numpy(bank.make_conditions(np.zeros(3000, np.int64), data["attributes"]))
     np.testing.assert_allclose(bank.read_attributes(given), data["attributes"], rtol=1e-4, atol=1e-5)
     alike = bank_of(channels=1)
     one = dataclasses.replace(alike, attributes_std=0 * alike.attributes_std)
@@ -66,5 +66,5 @@ def test_drawn_scales_are_gamma_with_the_mean_and_deviation_asked_for(deviation:
 @given(level=st.floats(-1e4, 1e4), spread=st.floats(1e-2, 1e4))
 def test_asinh_ratio_and_log_rms_are_undone(level: float, spread: float) -> None:
     attributes = np.array([[level, spread]])
-    again = location_and_scale(asinh_ratio_and_log_rms(attributes))
+    again = to_location_and_scale(to_ratio_and_log_rms(attributes))
     np.testing.assert_allclose(again, attributes, rtol=1e-6, atol=1e-12 + 1e-9 * abs(level))

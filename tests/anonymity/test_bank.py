@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from distgan.anonymity.groups import (
     GroupedSeries,
-    effective_members,
+    count_effective_members,
     merge_small_groups,
 )
 from distgan.errors import UserError
@@ -74,7 +74,7 @@ def test_a_bank_always_holds_its_promises_or_is_not_made(data: dict[str, Any]) -
         loads = np.bincount(codes, weights=members.loads[inside])
         assert bank.sizes[group] == len(entities) >= bank.minimum_group_size
         assert weights.sum() == pytest.approx(1)
-        assert effective_members(weights) >= bank.minimum_group_size * (1 - 1e-9)
+        assert count_effective_members(weights) >= bank.minimum_group_size * (1 - 1e-9)
         assert (weights * loads).max() <= settings.max_share * (weights * loads).sum() * SLACK
         expected = members.weights[inside] @ members.points[inside].astype(np.float64)
         np.testing.assert_allclose(means[group], expected, atol=1e-5 * np.abs(data["points"]).max())

@@ -14,7 +14,11 @@ from distgan import config
 from distgan.anonymity.bank import Bank, make_bank
 from distgan.anonymity.cells import Cells, CountedEntities, find_cells, fit_column, summarise_groups
 from distgan.anonymity.conditioning import Conditioner
-from distgan.anonymity.group_size import count_attribute_numbers, count_released_numbers, minimum_group_size
+from distgan.anonymity.group_size import (
+    compute_minimum_group_size,
+    count_attribute_numbers,
+    count_released_numbers,
+)
 from distgan.anonymity.groups import GroupedSeries, Members, merge_small_groups
 from distgan.anonymity.manifest import find_violations
 from distgan.anonymity.statics import GroupAttributes
@@ -31,7 +35,7 @@ def bank_by(
     names = tuple(each.name for each in statics)
     settings = config.Bank(**({"condition_dim": 2, "min_members": 15, "by": names} | changes))
     numbers = count_attribute_numbers(each.kind for each in statics)
-    fewest = minimum_group_size(settings, count_released_numbers(2, 1, numbers))
+    fewest = compute_minimum_group_size(settings, count_released_numbers(2, 1, numbers))
     entities = data.get("entities", np.arange(len(data["points"])))
     cells = find_cells(statics, CountedEntities(entities, data["loads"], fewest, settings))
     groups = cells.cells * 1000 + data["groups"]
@@ -106,7 +110,7 @@ def test_no_stated_cell_is_smaller_than_the_minimum_group_size(
             chosen = (chosen | ((category == "other") & (each.cells == "other"))) & (each.cells != "")
             assert len(set(members.entities[chosen].tolist())) >= fewest
         if column.is_number:  # nobody's own extremes
-            numbers = each.numbers()
+            numbers = each.parse_numbers()
             for beyond in (numbers <= column.low, numbers >= column.high):
                 assert len(set(members.entities[beyond].tolist())) >= fewest
 
@@ -205,7 +209,7 @@ def test_dropout_leaves_any_subset_unknown_alike_for_real_and_generated_series()
     conditioner = Conditioner(bank, members, statics=[ev, people])
     rows = torch.arange(600)
     place = torch.from_numpy(data["attributes"])
-    real, drawn = conditioner.real(rows, rows, 3, place), conditioner.drawn(rows, rows, 3)
+    real, drawn = conditioner.make_real(rows, rows, 3, place), conditioner.make_drawn(rows, rows, 3)
     assert real.shape == (600, 2 + 2 + bank.appended) and bank.appended == 5
     own, made = real[:, 4:].numpy(), drawn[:, 4:].numpy()
     np.testing.assert_array_equal(own[:, 3:], made[:, 3:])  # the masks
@@ -219,5 +223,5 @@ def test_dropout_leaves_any_subset_unknown_alike_for_real_and_generated_series()
     assert bank.statics is not None
     numbers = np.array([float(cell or np.nan) for cell in people.cells])[told]
     assert np.corrcoef(own[told, 2], numbers)[0, 1] > 0.99 > np.corrcoef(made[told, 2], numbers)[0, 1]
-    later = conditioner.drawn(rows, rows, 4).numpy()[:, 4:]
+    later = conditioner.make_drawn(rows, rows, 4).numpy()[:, 4:]
     assert (later[:, 3:] != made[:, 3:]).any()  # afresh in every step

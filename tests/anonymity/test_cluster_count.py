@@ -33,8 +33,8 @@ def test_silhouettes_are_those_of_scikit_learn() -> None:
     points = mixture(500)
     found = cluster(points, 5, iterations=200)
     expected = silhouette_score(points, found.assignment)
-    assert cluster_count.mean_silhouette(points, found.centroids) == pytest.approx(expected, abs=1e-4)
-    assert cluster_count.mean_silhouette(points, found.centroids[:1]) == 0
+    assert cluster_count.compute_silhouette(points, found.centroids) == pytest.approx(expected, abs=1e-4)
+    assert cluster_count.compute_silhouette(points, found.centroids[:1]) == 0
 
 
 def test_the_choice_is_the_same_on_two_processes() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from distgan.anonymity import clustering, faiss_backend, sampling
 from distgan.anonymity.cluster_sizes import dissolve_small_clusters
-from distgan.anonymity.clustering import Clustering, KMeans, kmeans
+from distgan.anonymity.clustering import Clustering, KMeans, run_kmeans
 from distgan.errors import UserError
 from tests.helpers.groups import Ranks
 from tests.helpers.points import cluster, in_blocks, mixture
@@ -47,7 +47,7 @@ def test_neither_order_nor_block_size_changes_the_clusters(seed: int, size: int)
     points = mixture(700, seed=1)
     order = np.random.default_rng(seed).permutation(len(points))
     one = cluster(points, 9)
-    other = kmeans(in_blocks(points[order], size), 9, search=KMeans(iterations=50, restarts=3, seed=0))
+    other = run_kmeans(in_blocks(points[order], size), 9, search=KMeans(iterations=50, restarts=3, seed=0))
     np.testing.assert_array_equal(one.centroids, other.centroids)
     np.testing.assert_array_equal(one.assignment[order], other.assignment)
 
@@ -87,7 +87,7 @@ def test_the_sample_counts_repeats_and_takes_each_value_once() -> None:
     sample = sampling._Sample(20, seed=3)
     for block in in_blocks(points, 64)():
         sample.offer(block)
-    sample.settle()
+    sample._merge_pending()
     assert len(np.unique(sample.points, axis=0)) == 20
     for point, count in zip(sample.points, sample.counts):
         assert count == np.sum(np.all(points == point, axis=1))
@@ -127,7 +127,7 @@ def test_spherical_compares_directions_only() -> None:
 def test_a_cluster_without_members_is_seeded_again() -> None:
     sample = np.array([[0.0], [1.0], [9.0], [10.0]], np.float32)
     centroids = np.array([[0.5], [50.0], [60.0]], np.float32)
-    assert clustering._reseed(centroids, np.array([4, 0, 0]), sample, faiss_backend._index("cpu", 1))
+    assert clustering._reseed(centroids, np.array([4, 0, 0]), sample, faiss_backend._make_index("cpu", 1))
     assert centroids[1] == 10.0
     assert centroids[2] in (0.0, 1.0, 9.0)
 

@@ -12,7 +12,7 @@ from distgan.anonymity.bank import Bank
 from distgan.anonymity.conditioning import Conditioner
 from distgan.anonymity.groups import (
     GroupedSeries,
-    effective_members,
+    count_effective_members,
     merge_small_groups,
 )
 from distgan.anonymity.manifest import find_violations
@@ -24,7 +24,7 @@ def conditions_of(
     training: str, rows: list[int], sample: list[int], step: int = 3, seed: int = 5
 ) -> np.ndarray:
     conditioner = Conditioner(bank_of(), members_of(), training=training, seed=seed)
-    return conditioner.drawn(torch.tensor(rows), torch.tensor(sample), step).numpy()[:, 2:]
+    return conditioner.make_drawn(torch.tensor(rows), torch.tensor(sample), step).numpy()[:, 2:]
 
 
 def test_mean_training_gives_the_banks_conditions() -> None:
@@ -40,12 +40,12 @@ def test_only_the_discriminator_gets_a_series_own_location_and_scale() -> None:
     conditioner = Conditioner(bank, members, seed=5)
     rows, sample = torch.arange(600), torch.arange(600)
     own = torch.from_numpy(data["attributes"].astype(np.float32))
-    real, drawn = conditioner.real(rows, sample, 3, own), conditioner.drawn(rows, sample, 3)
+    real, drawn = conditioner.make_real(rows, sample, 3, own), conditioner.make_drawn(rows, sample, 3)
     np.testing.assert_allclose(real[:, :2], bank.standardise_attributes(data["attributes"]), atol=1e-5)
     np.testing.assert_array_equal(real[:, 2:], drawn[:, 2:])
-    other = conditioner.drawn(rows, sample, 4)
+    other = conditioner.make_drawn(rows, sample, 4)
     assert (other[:, :2] != drawn[:, :2]).all()
-    half = conditioner.drawn(rows[300:], sample[300:], 3)
+    half = conditioner.make_drawn(rows[300:], sample[300:], 3)
     np.testing.assert_array_equal(half, drawn[300:])
 
 
@@ -65,7 +65,7 @@ def test_subset_training_is_right_on_average_and_never_one_latent() -> None:
     bank, members = bank_of(), members_of()
     conditioner = Conditioner(bank, members, training="subset", seed=0)
     rows = torch.zeros(3000, dtype=torch.int64)
-    found = conditioner.drawn(rows, torch.arange(3000), 0).numpy()[:, 2:]
+    found = conditioner.make_drawn(rows, torch.arange(3000), 0).numpy()[:, 2:]
     group = members.groups[0]
     np.testing.assert_allclose(found.mean(axis=0), bank.conditions[group], atol=0.05)
     points = (members.points - bank.centre) / bank.scale
@@ -85,11 +85,11 @@ def test_every_subset_keeps_the_minimum_size_and_the_largest_share() -> None:
     conditioner = Conditioner(bank, members, training="subset")
     in_order = np.lexsort([members.entities, members.groups])
     for seed in range(50):
-        part = in_order[conditioner.part(0, np.random.default_rng(seed))]
+        part = in_order[conditioner.draw_part(0, np.random.default_rng(seed))]
         assert np.all(members.groups[part] == 0)
         weights, carried = members.weights[part], members.weights[part] * members.loads[part]
         assert len(np.unique(members.entities[part])) >= bank.minimum_group_size
-        assert effective_members(weights / weights.sum()) >= bank.minimum_group_size * (1 - 1e-9)
+        assert count_effective_members(weights / weights.sum()) >= bank.minimum_group_size * (1 - 1e-9)
         assert carried.max() <= settings.max_share * carried.sum() * SLACK
 
 
@@ -120,7 +120,7 @@ def test_probes_are_means_of_few_members() -> None:
     settings = settings_of_bank(training="probes", min_members=1, probes=2)
     bank, members = bank_of(settings), members_of(settings)
     conditioner = Conditioner(bank, members, training="probes", seed=1)
-    found = conditioner.drawn(torch.zeros(20, dtype=torch.int64), torch.arange(20), 0).numpy()[:, 2:]
+    found = conditioner.make_drawn(torch.zeros(20, dtype=torch.int64), torch.arange(20), 0).numpy()[:, 2:]
     inside = (members.points[members.groups == members.groups[0]] - bank.centre) / bank.scale
     pairs = ((inside[:, None] + inside[None]) / 2).reshape(-1, 2)
     for condition in found:
@@ -132,7 +132,7 @@ def test_leave_one_out_gives_its_left_out_member_away(tmp_path: Path) -> None:
     settings = settings_of_bank(training="leave_one_out")
     bank, members = bank_of(settings), members_of(settings)
     conditioner = Conditioner(bank, members, training="leave_one_out")
-    found = conditioner.drawn(torch.tensor([3]), torch.tensor([0]), 0).numpy()[0, 2:]
+    found = conditioner.make_drawn(torch.tensor([3]), torch.tensor([0]), 0).numpy()[0, 2:]
     inside = members.points[members.groups == members.groups[3]].astype(np.float64)
     n, mean = len(inside), inside.mean(axis=0)
     left_out = n * mean - (n - 1) * (found * bank.scale + bank.centre)

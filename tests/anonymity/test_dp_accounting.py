@@ -45,16 +45,16 @@ def one_step_epsilon(rate: float, multiplier: float, delta: float) -> float:
 
 @pytest.mark.parametrize(("rate", "multiplier"), [(0.1, 0.8), (0.5, 1.5)])
 def test_one_step_is_the_integral_of_its_definition(rate: float, multiplier: float) -> None:
-    found = mechanism.spent_together([Spending(multiplier, rate, 1)], 1e-5)
+    found = mechanism.compose_epsilon([Spending(multiplier, rate, 1)], 1e-5)
     exact = one_step_epsilon(rate, multiplier, 1e-5 * (1 - mechanism.RESERVE))
     assert exact <= found <= exact * 1.02
 
 
 def test_steps_without_sampling_are_one_normal_mechanism() -> None:
     """T steps of multiplier m compose to m / √T (closed form), within 2 %."""
-    found = mechanism.spent_together([Spending(20.0, 1.0, 100)], 1e-6)
-    assert found == pytest.approx(mechanism.spent([2.0], 1e-6), rel=0.02)
-    delta = mechanism.gaussian_delta(found, 2.0)
+    found = mechanism.compose_epsilon([Spending(20.0, 1.0, 100)], 1e-6)
+    assert found == pytest.approx(mechanism.compute_epsilon([2.0], 1e-6), rel=0.02)
+    delta = mechanism.compute_delta(found, 2.0)
     assert delta <= 1e-6
 
 
@@ -63,7 +63,7 @@ def test_renyi_accounting_bounds_it_from_above() -> None:
     from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
     from dp_accounting.rdp import RdpAccountant
 
-    found = mechanism.spent_together([Spending(2.0, 0.05, 200)], 1e-6, accounting.COARSE)
+    found = mechanism.compose_epsilon([Spending(2.0, 0.05, 200)], 1e-6, accounting.COARSE)
     above = RdpAccountant().compose(PoissonSampledDpEvent(0.05, GaussianDpEvent(2.0)), 200)
     assert 0.7 * above.get_epsilon(1e-6) < found <= above.get_epsilon(1e-6)
 
@@ -71,12 +71,12 @@ def test_renyi_accounting_bounds_it_from_above() -> None:
 def test_a_plan_spends_the_whole_budget_and_no_more() -> None:
     epsilon = SETTINGS["privacy"]["epsilon"]
     plan = accounting.make_plan(settings_of(epsilon=epsilon))
-    total = mechanism.spent_together(list(plan.parts().values()), plan.delta)
+    total = mechanism.compose_epsilon(list(plan.list_parts().values()), plan.delta)
     assert 0.98 * epsilon < total <= epsilon
     assert plan.total <= epsilon
     assert (plan.encoder.rate, plan.encoder.steps) == (0.05, 100)
     assert (plan.discriminator.rate, plan.discriminator.steps) == (0.05, 400)
-    alone = plan.alone()
+    alone = plan.spend_alone()
     assert max(alone.values()) < epsilon < sum(alone.values())
 
 
@@ -94,7 +94,7 @@ def test_steps_that_a_budget_buys_are_spent_within_it() -> None:
     spending = Spending(2.0, 0.05)
     steps = accounting.find_steps(spending.rate, spending.multiplier, 2.0, 1e-6)
     for number, within in ((steps, True), (math.ceil(1.02 * steps) + 1, False)):
-        found = mechanism.spent_together([Spending(2.0, 0.05, number)], 1e-6, accounting.COARSE)
+        found = mechanism.compose_epsilon([Spending(2.0, 0.05, number)], 1e-6, accounting.COARSE)
         assert (found <= 2.0) == within
     assert accounting.find_steps(0.5, 0.3, 0.1, 1e-6) == 0
 
@@ -116,6 +116,6 @@ def test_the_bank_gets_its_part_of_the_budget() -> None:
     budget = accounting.make_budget(settings, 4)
     assert budget.multiplier == accounting.make_plan(settings).bank.multiplier
     both = [budget.directions_multiplier, budget.sums_multiplier]
-    assert mechanism.together(both) == pytest.approx(budget.multiplier)
+    assert mechanism.compose_multipliers(both) == pytest.approx(budget.multiplier)
     bank_alone = config.Config(privacy=config.Privacy(epsilon=4.0, delta=1e-6))
     assert accounting.make_budget(bank_alone, 4).multiplier < budget.multiplier

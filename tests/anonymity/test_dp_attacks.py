@@ -8,10 +8,10 @@ from scipy import stats
 
 from distgan import config
 from distgan.anonymity.dp import contributions, mechanism
-from distgan.anonymity.dp.bank import Budget, Sums, noisy_sums
+from distgan.anonymity.dp.bank import Budget, Sums, sum_cells
 from distgan.anonymity.dp.mechanism import UNIT
 from distgan.data.splits import assign_splits
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 from tests.helpers.groups import FIVE, budget_of, household_data, silent
 
 
@@ -60,7 +60,7 @@ def test_the_lattice_of_the_noise_identifies_no_owner() -> None:
     assert old > 195
 
     def release(values: np.ndarray) -> np.ndarray:
-        sums = noisy_sums(values[:, :2], values[:, 2:], np.zeros(len(values), int), 1, budget)
+        sums = sum_cells(values[:, :2], values[:, 2:], np.zeros(len(values), int), 1, budget)
         return np.concatenate([sums.points[0] * budget.radius, sums.attributes[0]])
 
     for step in (deviation * 2.0**-20, 1 / UNIT, budget.radius / UNIT):
@@ -73,9 +73,9 @@ def grid_residues(budget: Budget, seed: int, present: bool) -> np.ndarray:
     points, values = rng.normal(0, 1, (60, 2)), rng.uniform(-1, 1, (60, 4))
     chosen = slice(0 if present else 1, None)
     cells = np.zeros(60, int)
-    released = noisy_sums(points[chosen], values[chosen], cells[chosen], 1, budget)
-    others = noisy_sums(points[1:], values[1:], cells[1:], 1, silent(budget_of(clip=budget.radius)))
-    pairs = zip(released.tensors().values(), others.tensors().values())
+    released = sum_cells(points[chosen], values[chosen], cells[chosen], 1, budget)
+    others = sum_cells(points[1:], values[1:], cells[1:], 1, silent(budget_of(clip=budget.radius)))
+    pairs = zip(released.to_tensors().values(), others.to_tensors().values())
     return np.concatenate([((one - other) * UNIT).ravel() for one, other in pairs])
 
 
@@ -109,9 +109,9 @@ def added_owner_attack(split: Callable[[list[str]], np.ndarray], owners: int, tr
             cells = (latents[chosen] > 0) @ [1, 2] + 4 * (values[chosen] > 0) @ [1, 2, 4, 8]
             databases.append((latents[chosen], values[chosen], cells, 64))
         moved += len(set(map(tuple, databases[0][0])) ^ set(map(tuple, databases[1][0]))) > 1
-        exact = [flat(noisy_sums(*each, silent(budget_of(clip=2.0)))) for each in databases]
+        exact = [flat(sum_cells(*each, silent(budget_of(clip=2.0)))) for each in databases]
         present = bool(rng.integers(2))
-        released = flat(noisy_sums(*databases[present], budget))
+        released = flat(sum_cells(*databases[present], budget))
         distances = [np.sum((released - sums) ** 2) for sums in exact]
         same = distances[0] == distances[1]  # held out: nothing is released of the owner
         right += (bool(rng.integers(2)) if same else distances[1] < distances[0]) == present
@@ -119,12 +119,12 @@ def added_owner_attack(split: Callable[[list[str]], np.ndarray], owners: int, tr
 
 
 def flat(sums: Sums) -> np.ndarray:
-    return np.concatenate([array.ravel() for array in sums.tensors().values()])
+    return np.concatenate([array.ravel() for array in sums.to_tensors().values()])
 
 
 def permuted(names: list[str]) -> np.ndarray:
     """The split as it was: sorted ids, permuted anew for every database, then cut by the shares."""
-    order = keyed_generator(0, 0, "split").permutation(len(names))
+    order = make_keyed_generator(0, 0, "split").permutation(len(names))
     train = set(np.array(sorted(names))[order[: round(0.7 * len(names))]].tolist())
     return np.array(["train" if name in train else "held_out" for name in names])
 
@@ -158,8 +158,8 @@ def released_with_and_without_the_outlier(
             if epsilon is None:
                 scores[inside].append(float(points.mean(axis=0) @ direction))
                 continue
-            records = contributions.entity_means(points, np.arange(n), budget.radius)
-            sums = noisy_sums(records, np.zeros((n, 4)), np.zeros(n, int), 1, budget)
+            records = contributions.average_entities(points, np.arange(n), budget.radius)
+            sums = sum_cells(records, np.zeros((n, 4)), np.zeros(n, int), 1, budget)
             best = sums.points[0] @ direction + sums.counts[0]  # along what the outlier adds
             scores[inside].append(float(best))
     return np.array(scores[0]), np.array(scores[1])
@@ -171,7 +171,7 @@ def test_an_outlier_is_traced_without_privacy_and_not_beyond_its_bound_with() ->
     for epsilon in (1.0, 4.0):
         absent, present = released_with_and_without_the_outlier(epsilon, worlds=400)
         success = np.mean(present[:, None] > absent[None, :])
-        bound = mechanism.tracing_bound(mechanism.noise_multiplier(epsilon, 1e-5))
+        bound = mechanism.compute_tracing_bound(mechanism.compute_multiplier(epsilon, 1e-5))
         assert 0.5 - 0.06 < success < bound + 0.06  # 0.06: three deviations of 400 worlds
         threshold = np.quantile(absent, 0.9)
         hits, false_alarms = np.mean(present > threshold), np.mean(absent > threshold)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distgan.anonymity.dp import contributions
-from distgan.anonymity.dp.bank import Moments, noisy_moments
+from distgan.anonymity.dp.bank import Moments, sum_moments
 from distgan.anonymity.dp.mechanism import UNIT
 from distgan.errors import UserError
 from tests.helpers.groups import budget_of, settings_of_privacy, whole_sums, wild_entities
@@ -18,7 +18,7 @@ def test_neighbouring_databases_have_sums_no_further_apart_than_claimed(seed: in
     data = wild_entities(rng, entities, dim, channels)
     directions = np.linalg.qr(rng.standard_normal((dim, dim)))[0][:, : max(1, dim - 1)].astype(np.float32)
     everybody = whole_sums(data, np.arange(entities), directions, 4)
-    bounds = contributions.moments_sensitivity(), contributions.groups_sensitivity(channels)
+    bounds = contributions.compute_moments_sensitivity(), contributions.compute_groups_sensitivity(channels)
     claimed = [round(16 * bound**2) * UNIT**2 // 16 for bound in bounds]  # Δ², whole
     assert claimed == [33 * UNIT**2 // 16, (2 + 4 * channels) * UNIT**2]
     for gone in range(entities):
@@ -29,16 +29,16 @@ def test_neighbouring_databases_have_sums_no_further_apart_than_claimed(seed: in
 
 def test_an_entity_can_reach_the_claimed_sensitivity() -> None:
     """The bound is tight: no noise is wasted."""
-    points, attributes = contributions.points_on_grid(np.array([[3.0, 4.0]]), 5.0), np.ones((1, 8))
-    vectors = contributions.group_vectors(points, attributes)
-    assert contributions.squared_lengths(vectors)[0] == pytest.approx(10 * UNIT**2, rel=1e-8)
-    (moments,) = contributions.moment_vectors(contributions.points_on_grid(np.array([[5.0, 0.0]]), 5.0))
-    assert contributions.squared_lengths(moments)[0] == pytest.approx(33 / 16 * UNIT**2, rel=1e-8)
+    points, attributes = contributions.round_points(np.array([[3.0, 4.0]]), 5.0), np.ones((1, 8))
+    vectors = contributions.make_group_vectors(points, attributes)
+    assert contributions.square_lengths(vectors)[0] == pytest.approx(10 * UNIT**2, rel=1e-8)
+    (moments,) = contributions.make_moment_vectors(contributions.round_points(np.array([[5.0, 0.0]]), 5.0))
+    assert contributions.square_lengths(moments)[0] == pytest.approx(33 / 16 * UNIT**2, rel=1e-8)
 
 
 def test_squared_lengths_are_exact() -> None:
     rows = np.random.default_rng(0).integers(-(2**31), 2**31, (50, 9))
-    assert contributions.squared_lengths(rows).tolist() == [sum(int(x) ** 2 for x in row) for row in rows]
+    assert contributions.square_lengths(rows).tolist() == [sum(int(x) ** 2 for x in row) for row in rows]
 
 
 def test_an_entitys_numbers_do_not_depend_on_who_else_is_there() -> None:
@@ -49,9 +49,9 @@ def test_an_entitys_numbers_do_not_depend_on_who_else_is_there() -> None:
     centroids = rng.standard_normal((40, 5))
 
     def numbers(rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        points = contributions.entity_points(latents[rows], np.arange(len(rows)), directions, 3.0)
-        cells = contributions.nearest_cells(points, centroids)
-        return points, cells, contributions.points_on_grid(points, 3.0)
+        points = contributions.make_entity_points(latents[rows], np.arange(len(rows)), directions, 3.0)
+        cells = contributions.find_nearest_cells(points, centroids)
+        return points, cells, contributions.round_points(points, 3.0)
 
     everybody = numbers(np.arange(257))
     for rows in (np.arange(1, 257), rng.permutation(257)[:100], np.array([77])):
@@ -61,16 +61,16 @@ def test_an_entitys_numbers_do_not_depend_on_who_else_is_there() -> None:
 
 def test_numbers_that_are_none_are_refused() -> None:
     with pytest.raises(UserError, match="NaN or infinity"):
-        contributions.entity_means(np.array([[1.0, np.inf]]), np.array([0]), 1.0)
+        contributions.average_entities(np.array([[1.0, np.inf]]), np.array([0]), 1.0)
     with pytest.raises(UserError, match="locations or scales"):
-        contributions.attribute_means(np.full((1, 1, 2), np.nan), np.array([0]), settings_of_privacy())
+        contributions.average_attributes(np.full((1, 1, 2), np.nan), np.array([0]), settings_of_privacy())
 
 
 def test_moments_are_those_of_the_latents_but_for_noise() -> None:
     latents = np.random.default_rng(0).standard_normal((20000, 3)) * [2, 1, 0.5] + [1, 0, 0]
     budget = budget_of(clip=20.0, delta=1e-6)
-    moments = noisy_moments(contributions.entity_means(latents, np.arange(20000), 20.0), budget)
-    mean, covariance = Moments.of_tensors(moments.tensors()).mean_and_covariance(20.0)
+    moments = sum_moments(contributions.average_entities(latents, np.arange(20000), 20.0), budget)
+    mean, covariance = Moments.from_tensors(moments.to_tensors()).compute_mean_and_covariance(20.0)
     assert moments.count == pytest.approx(20000, abs=200)
     np.testing.assert_allclose(mean, [1, 0, 0], atol=0.05)
     np.testing.assert_allclose(covariance, np.diag([4, 1, 0.25]), atol=0.5)

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from distgan import config, models
 from distgan.anonymity.dp import accounting, lattice
 from distgan.anonymity.dp.gradients import Clipping, NoisyGradient, OwnersOfStep, PoissonSampling
-from distgan.anonymity.dp.lattice import Stream, new_key
+from distgan.anonymity.dp.lattice import Stream, make_key
 from distgan.anonymity.dp.mechanism import Spending
 from distgan.data.loader import Batch
 from distgan.data.owner_loader import OwnerBatch
@@ -53,7 +53,7 @@ class Alone:
 class Silent(NoisyGradient):
     """Without noise, so that a test sees the whole sum."""
 
-    def with_noise(self, total_N: Tensor, step: int) -> Tensor:
+    def add_noise(self, total_N: Tensor, step: int) -> Tensor:
         return total_N
 
 
@@ -94,7 +94,7 @@ def vae_of() -> OwnerVAE:
 def noisy(loss: Any, network: nn.Module, kind: type[NoisyGradient] = NoisyGradient, **changes: Any) -> Any:
     length = changes.get("length", 0.5)
     owners = OwnersOfStep(changes.get("expected", 4), SERIES)
-    return kind(network, loss, ONE, length, owners, (Stream(new_key(0)), changes.get("processes", Alone())))
+    return kind(network, loss, ONE, length, owners, (Stream(make_key(0)), changes.get("processes", Alone())))
 
 
 LOSSES_OF_OWNERS = [
@@ -121,12 +121,14 @@ def test_gradients_and_clipping_are_those_of_a_loop_over_owners(name: str, objec
     network, batch = loss.networks[name], batch_of(5)
     made = noisy(loss, network)
     weights = dict(network.named_parameters())
-    (inputs,) = made.chunks(batch.owners, 1)
-    together, _ = made.per_owner({n: w.detach() for n, w in weights.items()}, 7, inputs)
+    (inputs,) = made.split_chunks(batch.owners, 1)
+    together, _ = made.compute_per_owner({n: w.detach() for n, w in weights.items()}, 7, inputs)
     alone = []
     for owner in range(5):
         own = [values[owner] for values in inputs]
-        value = loss.of_owner(lambda *given: functional_call(network, weights, given), 7, *own)["loss"]
+        value = loss.compute_owner_loss(lambda *given: functional_call(network, weights, given), 7, *own)[
+            "loss"
+        ]
         parts = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
         flat = [torch.zeros_like(w) if p is None else p for p, w in zip(parts, weights.values())]
         alone.append(torch.cat([part.flatten() for part in flat]))
@@ -153,7 +155,7 @@ def test_no_gradient_is_longer_than_the_unit_on_the_grid() -> None:
     rows = rng.standard_normal((40, 1000)) * 10.0 ** rng.integers(-44, 38, (40, 1))
     rows[0], rows[1, 1:], rows[2], rows[3, 5], rows[4, 7] = 0, 0, 1 / 3, np.inf, np.nan
     gradients = torch.from_numpy(rows).float()
-    for length, unit in ((1.0, 1 << 37), (1e-3, accounting.grid_unit(0.7)), (5e4, 12_345)):
+    for length, unit in ((1.0, 1 << 37), (1e-3, accounting.choose_grid_unit(0.7)), (5e4, 12_345)):
         for row in range(len(rows)):
             total, _ = Clipping(length, unit).sum_on_grid(gradients[row : row + 1])
             assert sum(int(value) ** 2 for value in total) <= unit**2
@@ -180,8 +182,8 @@ def test_an_added_owner_changes_the_sum_by_its_own_clipped_gradient_alone(name: 
     def sums(batch: OwnerBatch) -> Tensor:
         weights = {n: w.detach() for n, w in network.named_parameters()}
         parts = [
-            made.clipping.sum_on_grid(made.per_owner(weights, 7, inputs)[0])[0]
-            for inputs in made.chunks(batch.owners, 10**12)  # one owner at a time
+            made.clipping.sum_on_grid(made.compute_per_owner(weights, 7, inputs)[0])[0]
+            for inputs in made.split_chunks(batch.owners, 10**12)  # one owner at a time
         ]
         return sum(parts, torch.zeros_like(parts[0]))
 
@@ -208,7 +210,7 @@ def test_owners_of_nothing_leave_noise_alone() -> None:
 
 def test_noise_is_at_least_the_multiplier_of_the_plan() -> None:
     for multiplier in (0.21, 1.0, 8.3, 700.0):
-        unit = accounting.grid_unit(multiplier)
+        unit = accounting.choose_grid_unit(multiplier)
         assert multiplier <= lattice.SCALE / unit < multiplier * (1 + 1e-6)
 
 
@@ -239,7 +241,7 @@ def test_processes_share_the_owners_and_the_noise() -> None:
 
 
 def test_every_owner_has_a_coin_of_its_own() -> None:
-    sampling = PoissonSampling(Stream(new_key(2)), 0.25, 400)
+    sampling = PoissonSampling(Stream(make_key(2)), 0.25, 400)
     taken = np.zeros((300, 400))
     for step in range(300):
         taken[step, sampling(step)] = 1
@@ -247,7 +249,7 @@ def test_every_owner_has_a_coin_of_its_own() -> None:
     assert taken.sum(axis=1).var() == pytest.approx(400 * 0.25 * 0.75, rel=0.35)  # not a fixed number
     assert np.abs(taken.mean(axis=0) - 0.25).max() < 0.13
     np.testing.assert_array_equal(sampling(3), sampling(3))
-    np.testing.assert_array_equal(PoissonSampling(Stream(new_key(2)), 0.0, 10)(1), [])
+    np.testing.assert_array_equal(PoissonSampling(Stream(make_key(2)), 0.0, 10)(1), [])
 
 
 def test_the_generator_reads_no_real_series() -> None:

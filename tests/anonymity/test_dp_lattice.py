@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from distgan.anonymity.dp import lattice
-from distgan.anonymity.dp.lattice import BASE, BITS, BLOCK, LEVELS, RATIO, SCALE, TAIL, Stream, new_key
+from distgan.anonymity.dp.lattice import BASE, BITS, BLOCK, LEVELS, RATIO, SCALE, TAIL, Stream, make_key
 
-STREAM = Stream(new_key(3))
+STREAM = Stream(make_key(3))
 
 
 def test_the_table_is_the_cumulative_distribution() -> None:
@@ -44,19 +44,21 @@ def test_the_composition_is_the_wide_discrete_gaussian() -> None:
 
 
 def test_drawn_noise_has_the_law_it_is_drawn_by() -> None:
-    drawn = lattice.draw(STREAM, 0, 0, 200_000)
+    drawn = lattice.draw_noise(STREAM, 0, 0, 200_000)
     assert stats.kstest(drawn / SCALE, "norm").pvalue > 1e-6
-    levels = lattice._look_up(STREAM.words("a test", 0, 0, 200_000), iter(()))
+    levels = lattice._look_up(STREAM.read_words("a test", 0, 0, 200_000), iter(()))
     assert stats.kstest(levels / BASE, "norm").pvalue > 1e-6
     assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.02
 
 
 def test_low_bits_of_the_noise_are_uniform_and_whole() -> None:
     """The lattice test: noise on the grid of the sums, so the low bits of a sum tell nothing of it."""
-    drawn = lattice.draw(STREAM, 1, 0, 100_000)
+    drawn = lattice.draw_noise(STREAM, 1, 0, 100_000)
     for value in (0, 12_345):
         assert stats.kstest(((drawn + value) % 65536) / 65536, "uniform").pvalue > 1e-6
-    both = [(lattice.draw(STREAM, step, 0, 50_000) + value) % 1024 for step, value in ((2, 0), (3, 777))]
+    both = [
+        (lattice.draw_noise(STREAM, step, 0, 50_000) + value) % 1024 for step, value in ((2, 0), (3, 777))
+    ]
     assert stats.ks_2samp(*both).pvalue > 1e-6
 
 
@@ -80,8 +82,8 @@ def test_processes_add_the_noise_once_and_alike() -> None:
 
 
 def test_keys_are_of_the_operating_system_and_steps_apart() -> None:
-    assert new_key() != new_key()
-    assert new_key(1) == new_key(1) != new_key(2)
+    assert make_key() != make_key()
+    assert make_key(1) == make_key(1) != make_key(2)
     one = STREAM.read("noise 0", 1, 1, 16)
     others = [("noise 0", 1, 11), ("noise 0", 11, 1), ("noise 01", 1, 1), ("owners", 1, 1)]
     assert one not in [STREAM.read(*place, 16) for place in others]

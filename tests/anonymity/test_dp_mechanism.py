@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
 from distgan.anonymity.dp import mechanism
-from distgan.anonymity.dp.bank import noisy_moments, noisy_sums
+from distgan.anonymity.dp.bank import sum_cells, sum_moments
 from distgan.anonymity.dp.mechanism import UNIT, Noise
 from distgan.errors import UserError
 from tests.helpers.groups import budget_of, silent
@@ -17,7 +17,7 @@ from tests.helpers.groups import budget_of, silent
 
 @pytest.mark.parametrize(("epsilon", "multiplier"), [(1, 3.73), (2, 1.99), (4, 1.08), (8, 0.60)])
 def test_calibration_gives_the_published_noise(epsilon: float, multiplier: float) -> None:
-    assert mechanism.noise_multiplier(epsilon, 1e-5) == pytest.approx(multiplier, abs=0.006)
+    assert mechanism.compute_multiplier(epsilon, 1e-5) == pytest.approx(multiplier, abs=0.006)
 
 
 @pytest.mark.parametrize(("epsilon", "multiplier"), [(0.5, 2.0), (1, 3.73), (4, 1.08)])
@@ -29,7 +29,7 @@ def test_delta_is_the_integral_of_its_definition(epsilon: float, multiplier: flo
 
     start = 0.5 + epsilon * multiplier**2
     delta, _ = integrate.quad(excess, start, start + 12 * multiplier, epsabs=1e-14, limit=200)
-    assert mechanism.gaussian_delta(epsilon, multiplier) == pytest.approx(delta, rel=1e-4)
+    assert mechanism.compute_delta(epsilon, multiplier) == pytest.approx(delta, rel=1e-4)
 
 
 def discrete_gaussian(scale: int, shift: int, reach: int) -> np.ndarray:
@@ -48,9 +48,9 @@ def test_the_discrete_mechanism_has_the_delta_of_the_normal_one_and_the_gap(
     zero = discrete_gaussian(scale, 0, reach)
     there = np.outer(*(discrete_gaussian(scale, by, reach) for by in shift))
     delta = np.maximum(there - math.exp(epsilon) * np.outer(zero, zero), 0).sum()
-    gap = (1 + math.exp(epsilon)) * mechanism.rounding_gap(2, scale)
-    assert delta <= mechanism.gaussian_delta(epsilon, scale / 20) + gap
-    assert delta == pytest.approx(mechanism.gaussian_delta(epsilon, scale / 20), rel=0.1)
+    gap = (1 + math.exp(epsilon)) * mechanism.bound_rounding_gap(2, scale)
+    assert delta <= mechanism.compute_delta(epsilon, scale / 20) + gap
+    assert delta == pytest.approx(mechanism.compute_delta(epsilon, scale / 20), rel=0.1)
     assert delta <= zcdp_delta(epsilon, scale / 20)
 
 
@@ -69,16 +69,16 @@ def zcdp_delta(epsilon: float, multiplier: float) -> float:
 def test_the_gap_bounds_the_distance_to_rounded_normal_numbers(scale: int) -> None:
     edges = (np.arange(-40 * scale, 40 * scale + 2) - 0.5) / scale
     distance = np.abs(np.diff(norm.cdf(edges)) - discrete_gaussian(scale, 0, 40 * scale)).sum() / 2
-    assert 0.1 * mechanism.rounding_gap(1, scale) < distance <= mechanism.rounding_gap(1, scale)
+    assert 0.1 * mechanism.bound_rounding_gap(1, scale) < distance <= mechanism.bound_rounding_gap(1, scale)
 
 
 def test_what_dp_accounting_says_is_spent_is_what_was_asked() -> None:
     """Its privacy loss distributions against our closed form: both parts together are the budget."""
     budget = budget_of()
     parts = [budget.directions_multiplier, budget.sums_multiplier]
-    assert mechanism.together(parts) == pytest.approx(budget.multiplier)
-    assert mechanism.spent(parts, 1e-5) == pytest.approx(2.0, rel=mechanism.SLACK)
-    assert mechanism.gaussian_delta(2.0, budget.multiplier) <= 1e-5 * (1 - mechanism.RESERVE)
+    assert mechanism.compose_multipliers(parts) == pytest.approx(budget.multiplier)
+    assert mechanism.compute_epsilon(parts, 1e-5) == pytest.approx(2.0, rel=mechanism.SLACK)
+    assert mechanism.compute_delta(2.0, budget.multiplier) <= 1e-5 * (1 - mechanism.RESERVE)
 
 
 def test_drawn_noise_is_discrete_gaussian() -> None:
@@ -110,10 +110,10 @@ def test_noise_has_the_calibrated_scale_and_lies_on_the_grid(insecure_seed: int 
     budget = budget_of(insecure_seed=insecure_seed)
     rng = np.random.default_rng(0)
     points, attributes = rng.normal(0, 0.1, (50, 3)), rng.uniform(-1, 1, (50, 4))
-    sums = noisy_sums(points, attributes, np.zeros(50, int), 400, budget)
+    sums = sum_cells(points, attributes, np.zeros(50, int), 400, budget)
     drawn = np.concatenate([sums.counts[1:], sums.attributes[1:].ravel(), sums.points[1:].ravel()])
     assert drawn.std() == pytest.approx(budget.sums_multiplier * math.sqrt(6), rel=0.05)
-    moments = [noisy_moments(np.zeros((9, 2)), budget) for _ in range(600)]
+    moments = [sum_moments(np.zeros((9, 2)), budget) for _ in range(600)]
     unit = budget.directions_multiplier * math.sqrt(2 + 1 / 16)
     for numbers, scale in (
         ([each.points[0] for each in moments], unit),
@@ -122,7 +122,10 @@ def test_noise_has_the_calibrated_scale_and_lies_on_the_grid(insecure_seed: int 
         ([each.count - 9 for each in moments], 4 * unit),
     ):
         assert np.std(numbers) == pytest.approx(scale, rel=0.15)
-    every = [*sums.tensors().values(), *(array for each in moments[:50] for array in each.tensors().values())]
+    every = [
+        *sums.to_tensors().values(),
+        *(array for each in moments[:50] for array in each.to_tensors().values()),
+    ]
     for numbers in every:
         assert (np.asarray(numbers) * UNIT == np.rint(np.asarray(numbers) * UNIT)).all()
     assert all((each.products == each.products.T).all() for each in moments)

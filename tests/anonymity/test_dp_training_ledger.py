@@ -22,25 +22,25 @@ def training_of(place: Path, query: Query = ENCODER) -> TrainingLedger:
 
 def test_all_steps_are_spent_before_the_first_and_the_key_comes_back(tmp_path: Path) -> None:
     key = training_of(tmp_path).begin(BUDGET)
-    (line,) = training_of(tmp_path).ledger.draws()
+    (line,) = training_of(tmp_path).ledger.list_draws()
     assert (line["steps"], line["rate"], line["state"]) == (40, 0.05, "started")
-    spent = training_of(tmp_path).ledger.spent(BUDGET.delta)
+    spent = training_of(tmp_path).ledger.compute_spent(BUDGET.delta)
     assert spent == line["epsilon_so_far"] > 0
     assert training_of(tmp_path).begin(BUDGET) == key  # after a kill: the same coins and noise
-    assert training_of(tmp_path).ledger.spent(BUDGET.delta) == spent
-    place = training_of(tmp_path).ledger.key_file("encoder")
+    assert training_of(tmp_path).ledger.compute_spent(BUDGET.delta) == spent
+    place = training_of(tmp_path).ledger.find_key_file("encoder")
     assert place.stat().st_mode & 0o077 == 0
     assert key.hex() not in (tmp_path / "ledger.jsonl").read_text()
 
 
 def test_a_finished_training_has_no_key_and_is_not_repeated(tmp_path: Path) -> None:
     training_of(tmp_path).begin(BUDGET)
-    assert training_of(tmp_path).finished() is None
+    assert training_of(tmp_path).find_result() is None
     training_of(tmp_path).finish("digest")
     training_of(tmp_path).finish("digest")
-    assert training_of(tmp_path).finished() == "digest"
-    assert len(training_of(tmp_path).ledger.entries()) == 2
-    assert not training_of(tmp_path).ledger.key_file("encoder").exists()
+    assert training_of(tmp_path).find_result() == "digest"
+    assert len(training_of(tmp_path).ledger.read_entries()) == 2
+    assert not training_of(tmp_path).ledger.find_key_file("encoder").exists()
     with pytest.raises(Mismatch, match="a second training would spend the budget twice"):
         training_of(tmp_path).begin(BUDGET)
     with pytest.raises(Mismatch, match="was trained to other weights"):
@@ -59,7 +59,7 @@ def test_another_training_takes_no_spent_steps(tmp_path: Path, change: dict) -> 
 
 def test_a_lost_or_changed_key_ends_the_training(tmp_path: Path) -> None:
     key = training_of(tmp_path).begin(BUDGET)
-    place = training_of(tmp_path).ledger.key_file("encoder")
+    place = training_of(tmp_path).ledger.find_key_file("encoder")
     place.write_bytes(bytes(32))
     with pytest.raises(Mismatch, match="its key"):
         training_of(tmp_path).begin(BUDGET)
@@ -71,18 +71,18 @@ def test_a_key_without_a_line_was_used_by_nobody(tmp_path: Path) -> None:
     """A kill between the two."""
     training = training_of(tmp_path)
     training.ledger.results.mkdir()
-    training.ledger.key_file("encoder").write_bytes(bytes(32))
+    training.ledger.find_key_file("encoder").write_bytes(bytes(32))
     assert training.begin(BUDGET) != bytes(32)
 
 
 def test_trainings_and_sums_share_one_budget(tmp_path: Path) -> None:
     training_of(tmp_path).begin(BUDGET)
-    alone = training_of(tmp_path).ledger.spent(BUDGET.delta)
+    alone = training_of(tmp_path).ledger.compute_spent(BUDGET.delta)
     second = replace(ENCODER, name="discriminator", steps=400, multiplier=1.0)
     with pytest.raises(Mismatch, match=r"would be spent, above privacy\.epsilon 4"):
         training_of(tmp_path, second).begin(BUDGET)
-    assert not training_of(tmp_path, second).ledger.key_file("discriminator").exists()
+    assert not training_of(tmp_path, second).ledger.find_key_file("discriminator").exists()
     training_of(tmp_path, replace(second, multiplier=8.0)).begin(BUDGET)
     ledger = training_of(tmp_path).ledger
-    assert alone < ledger.spent(BUDGET.delta) <= BUDGET.epsilon
-    assert ledger.draws("sums") == []
+    assert alone < ledger.compute_spent(BUDGET.delta) <= BUDGET.epsilon
+    assert ledger.list_draws("sums") == []

@@ -40,9 +40,9 @@ def test_a_gpu_finds_what_the_cpu_finds() -> None:
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    faiss_backend._faiss.cache_clear()
+    faiss_backend._import_faiss.cache_clear()
     yield
-    faiss_backend._faiss.cache_clear()
+    faiss_backend._import_faiss.cache_clear()
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -75,7 +75,7 @@ def test_faiss_multiplies_with_the_kernels_of_this_processor() -> None:
     code = """
 from distgan.anonymity import faiss_backend
 import threadpoolctl
-faiss_backend._faiss()
+faiss_backend._import_faiss()
 for library in threadpoolctl.threadpool_info():
     print(library.get("architecture"), "faiss" in library["filepath"])
 """

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from distgan.anonymity.groups import (
     GroupedSeries,
-    capped_weights,
-    effective_members,
-    effective_owners,
+    cap_weights,
+    count_effective_members,
+    count_effective_owners,
     merge_small_groups,
 )
 from distgan.errors import UserError
@@ -26,7 +26,7 @@ loads_of_a_group = st.lists(
 @given(loads=loads_of_a_group, max_share=st.sampled_from([0.05, 0.15, 0.2, 1 / 3, 0.5, 1.0]))
 @hypothesis_settings(max_examples=300, deadline=None)
 def test_no_entity_carries_more_than_its_share(loads: np.ndarray, max_share: float) -> None:
-    weights = capped_weights(loads, max_share)
+    weights = cap_weights(loads, max_share)
     bearing = np.count_nonzero(loads > 1e-30 * loads.max())
     if weights is None:
         assert 0 < bearing < 1 / max_share + 1e-9  # too few carry a load for any weights to fit
@@ -42,7 +42,7 @@ def test_no_entity_carries_more_than_its_share(loads: np.ndarray, max_share: flo
 def test_weights_are_lowered_no_more_than_needed(loads: np.ndarray) -> None:
     seven = max(loads.max(), 1.0) * np.geomspace(0.01, 1, 7)  # enough for shares of .15
     loads = np.append(loads, seven)
-    weights = capped_weights(loads, 0.15)
+    weights = cap_weights(loads, 0.15)
     assert weights is not None
     carried = weights * loads
     lowered = weights < weights.max() * (1 - 1e-9)
@@ -60,23 +60,23 @@ def test_water_filling_agrees_with_bisection() -> None:
         filled = np.minimum(loads, level)
         low, high = (level, high) if level <= 0.15 * filled.sum() else (low, level)
     expected = np.minimum(1, low / loads)
-    np.testing.assert_allclose(capped_weights(loads, 0.15), expected / expected.sum(), rtol=1e-9)
+    np.testing.assert_allclose(cap_weights(loads, 0.15), expected / expected.sum(), rtol=1e-9)
 
 
 def test_effective_members_of_equal_weights_is_their_number() -> None:
-    assert effective_members(np.full(50, 1 / 50)) == pytest.approx(50)
-    assert effective_members(np.array([0.9, 0.1])) < 1.3
+    assert count_effective_members(np.full(50, 1 / 50)) == pytest.approx(50)
+    assert count_effective_members(np.array([0.9, 0.1])) < 1.3
 
 
 def test_whoever_owns_most_of_a_group_makes_it_one_of_few() -> None:
     members = members_of()
     everyone = np.arange(len(members.groups))
     counts = np.bincount(members.groups)
-    assert effective_owners(members, members.entities) == tuple(bank_of().effective)
+    assert count_effective_owners(members, members.entities) == tuple(bank_of().effective)
     rich = np.where((members.groups == 0) & (everyone % 4 > 0), -1, everyone)  # three quarters of group 0
-    held, *others = effective_owners(members, np.unique(rich, return_inverse=True)[1])
+    held, *others = count_effective_owners(members, np.unique(rich, return_inverse=True)[1])
     assert held == 1 and counts[0] > 40
-    assert tuple(others) == effective_owners(members, members.entities)[1:]
+    assert tuple(others) == count_effective_owners(members, members.entities)[1:]
 
 
 def test_merged_groups_stay_as_they_are() -> None:

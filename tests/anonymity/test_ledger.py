@@ -52,12 +52,12 @@ def never() -> dict[str, np.ndarray]:
 def test_the_ledger_adds_up_and_a_second_call_draws_nothing(tmp_path: Path) -> None:
     first = [drawn(tmp_path, query) for query in (DIRECTIONS, GROUPS)]
     ledger = ledger_of(tmp_path)
-    assert [entry["state"] for entry in ledger.entries()] == ["started", "released"] * 2
-    assert ledger.draws()[-1]["epsilon_so_far"] == pytest.approx(2.0, rel=mechanism.SLACK)
+    assert [entry["state"] for entry in ledger.read_entries()] == ["started", "released"] * 2
+    assert ledger.list_draws()[-1]["epsilon_so_far"] == pytest.approx(2.0, rel=mechanism.SLACK)
     lines = ledger.path.read_text()
     assert [drawn(tmp_path, query, never) for query in (DIRECTIONS, GROUPS)] == first
     assert ledger.path.read_text() == lines
-    ledger.audit(BUDGET.multiplier, ledger.head(), tmp_path)
+    ledger.audit(BUDGET.multiplier, ledger.find_head(), tmp_path)
 
 
 def test_no_more_than_the_budget_is_drawn(tmp_path: Path) -> None:
@@ -95,9 +95,9 @@ def test_a_head_that_leaves_tells_nothing_of_its_line(tmp_path: Path) -> None:
     heads = set()
     for place in (tmp_path / "a", tmp_path / "b"):
         ledger_of(place).draw(GROUPS, BUDGET, lambda: {"sums": np.zeros(1)})
-        entry = ledger_of(place).entries()[-1]
+        entry = ledger_of(place).read_entries()[-1]
         assert len(bytes.fromhex(entry["nonce"])) == 32
-        heads.add(ledger_of(place).head().digest)
+        heads.add(ledger_of(place).find_head().digest)
     assert len(heads) == 2
 
 
@@ -165,8 +165,8 @@ def test_a_kill_at_any_point_counts_every_draw_that_was_used(
         assert len(seen) == 1, f"killed at {point}: several draws were used"
         assert len(make.made) <= 2
         ledger = ledger_of(place)
-        ledger.audit(GROUPS.multiplier, ledger.head(), place)
-        assert [entry["state"] for entry in ledger.entries()] == ["started", "released"]
+        ledger.audit(GROUPS.multiplier, ledger.find_head(), place)
+        assert [entry["state"] for entry in ledger.read_entries()] == ["started", "released"]
         assert sorted(path.name for path in (place / "privacy").iterdir()) == [
             "groups.safetensors",
             "head.json",
@@ -188,7 +188,7 @@ def test_two_kills_are_no_worse_than_one(tmp_path: Path, monkeypatch: pytest.Mon
                 seen |= published(place)
             seen.add(drawn(place, GROUPS, make))
             assert len(seen) == 1, (first, second)
-            assert len(ledger_of(place).draws()) == 1
+            assert len(ledger_of(place).list_draws()) == 1
 
 
 def published(place: Path) -> set[float]:
@@ -199,7 +199,7 @@ def published(place: Path) -> set[float]:
 def test_a_draw_that_fails_is_not_spent(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         drawn(tmp_path, GROUPS, never)
-    assert ledger_of(tmp_path).draws() == []
+    assert ledger_of(tmp_path).list_draws() == []
     drawn(tmp_path)
 
 
@@ -210,7 +210,7 @@ def spent_run(place: Path) -> tuple[Path, Head]:
     """A folder in which all was drawn, and the head that a bank would hold."""
     drawn(place, DIRECTIONS)
     drawn(place, GROUPS)
-    return place, ledger_of(place).head()
+    return place, ledger_of(place).find_head()
 
 
 def delete_ledger(place: Path) -> None:
@@ -236,7 +236,7 @@ def older_copy(place: Path) -> None:
     """Ledger, head and results as they were before the groups were drawn."""
     cut_tail(place)
     (place / "privacy" / "groups.safetensors").unlink()
-    head = ledger_of(place).head()
+    head = ledger_of(place).find_head()
     (place / "privacy" / "head.json").write_text(json.dumps({"lines": head.lines, "digest": head.digest}))
 
 
@@ -334,7 +334,7 @@ def test_a_changed_line_is_found(tmp_path: Path, line: int) -> None:
     lines[line] = lines[line].replace('"data": "data"', '"data": "date"')
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(Mismatch, match=f"line {line + 2} of .* was changed"):
-        ledger_of(place).entries()
+        ledger_of(place).read_entries()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def population(values: np.ndarray, owners: np.ndarray | None = None, steps_per_d
 
 def homes(count: int = HOMES, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return leak_scenarios.series(leak_scenarios.homes(count, rng), LENGTH, rng)
+    return leak_scenarios.draw_series(leak_scenarios.draw_homes(count, rng), LENGTH, rng)
 
 
 def noisy(part: float) -> Change:

@@ -13,7 +13,7 @@ from distgan.anonymity import private_bank as private_bank_module
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.dp.bank import Sums
 from distgan.anonymity.manifest import find_violations
-from distgan.anonymity.private_bank import kept_cells
+from distgan.anonymity.private_bank import choose_cells
 from distgan.errors import UserError
 from tests.helpers.groups import (
     HEAD,
@@ -82,7 +82,7 @@ def test_a_private_bank_keeps_no_cell_too_small_for_the_largest_share(tmp_path: 
     sums = Sums(np.array([30.0, 18.5, 80.0]), np.zeros((3, 1)), np.zeros((3, 4)))
     settings = config.Bank(condition_dim=1, max_share=0.05)
     bank = private_bank_module.make_private_bank(sums, np.ones(1), settings, budget_of(), HEAD)
-    assert kept_cells(sums, settings).tolist() == [True, False, True]
+    assert choose_cells(sums, settings).tolist() == [True, False, True]
     bank.save(tmp_path / "bank")
     assert Bank.load(tmp_path / "bank").sizes.tolist() == [30, 80]
 

@@ -36,7 +36,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("two")
     real, made = table(place / "real.csv", 20, 0), table(place / "made.csv", 9, 1)
     arguments = ["--real", str(real), "--synthetic", str(made), "--out", str(place / "out")]
-    cli.command(["evaluate", *arguments, "data.units=kWh", "evaluate.real_curves=false"])
+    cli.run_command(["evaluate", *arguments, "data.units=kWh", "evaluate.real_curves=false"])
     return place
 
 
@@ -106,7 +106,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         results = judge_sets(train, held_out, made)
         facts = Facts(name, length=24 * DAYS, settings={"train.steps": steps, "model.name": "multiscale"})
         page, scores = place / name / "report.html", place / name / "report.json"
-        writer.write(page, scores, Findings(fidelity=results), facts, Drawings())
+        writer.write_report(page, scores, Findings(fidelity=results), facts, Drawings())
     return place
 
 
@@ -118,7 +118,7 @@ def runs(reported: Path, tmp_path: Path) -> list[Path]:
 def test_runs_stand_side_by_side(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cli.command(["compare", *map(str, runs), "--out", str(tmp_path / "both.html")])
+    cli.run_command(["compare", *map(str, runs), "--out", str(tmp_path / "both.html")])
     printed = capsys.readouterr().out.splitlines()
     head = [cell.strip() for cell in printed[0].strip("|").split("|")]
     assert head[:3] == ["score", "honest", "copier"] and "held-out real" in head
@@ -163,7 +163,7 @@ def test_reports_that_cannot_be_compared_are_one_line(
 ) -> None:
     change(runs[1], edit)
     with pytest.raises(UserError, match=words):
-        cli.command(["compare", *map(str, runs), "--out", str(tmp_path / "both.html")])
+        cli.run_command(["compare", *map(str, runs), "--out", str(tmp_path / "both.html")])
     assert not (tmp_path / "both.html").exists()
 
 
@@ -174,15 +174,15 @@ def test_compare_wants_two_different_runs_with_reports(runs: list[Path], tmp_pat
         ([runs[0], tmp_path / "none"], "no report.json in"),
     ):
         with pytest.raises(UserError, match=words):
-            cli.command(["compare", *map(str, given)])
+            cli.run_command(["compare", *map(str, given)])
 
 
 def test_of_large_files_a_sample_is_read_and_stated(judged: Path, tmp_path: Path) -> None:
     """Of each split and of the synthetic file at most six are read; the counts are those of the files."""
     files = [str(judged / "real.csv"), str(judged / "made.csv")]
     options = open_files(*files, ["evaluate.max_series=6"], out=str(tmp_path / "out"))
-    assert len(evaluate_files.read(options, is_real=True).values) == 6 + 6 + 1
-    assert len(evaluate_files.read(options, is_real=False).values) == 6
+    assert len(evaluate_files.read_series(options, is_real=True).values) == 6 + 6 + 1
+    assert len(evaluate_files.read_series(options, is_real=False).values) == 6
     content = evaluate_files.run(options).tree
     n = content["fidelity"]["n"]
     assert (n["train"], n["held_out"], n["reference"], n["synthetic"]) == (13, 6, 1, 9)

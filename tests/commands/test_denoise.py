@@ -15,7 +15,7 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
-from distgan.models.nr_gan import Game, pair_with_noisy, series, spectra
+from distgan.models.nr_gan import Game, compute_spectra, invert_spectra, pair_with_noisy
 from distgan.objectives.adversarial import Conditions, Rules
 from distgan.train import main
 from tests.helpers.zoo import built, one_of_two, small, trained_on
@@ -38,7 +38,7 @@ def waves(count: int, length: int = 64, noise: float = 0.5) -> Batch:
 @pytest.mark.parametrize("channels", [1, 3, 28])
 def test_frames_add_up_to_the_series_of_any_length(length: int, channels: int) -> None:
     x = torch.randn(2, length, channels)
-    back = series(spectra(x, 16), (2, length, channels), 16)
+    back = invert_spectra(compute_spectra(x, 16), (2, length, channels), 16)
     torch.testing.assert_close(back, x, atol=1e-5, rtol=0)
     generator = built(small("nr_gan"), 24, channels)["generator"]
     assert (generator(x) - x).abs().max() < 0.2  # before training it does next to nothing
@@ -79,7 +79,7 @@ def test_losses_by_hand() -> None:
     d = F.softplus(-d_real).mean() + F.softplus(d_fake).mean()
     assert objective.discriminator_loss(batch)["loss"].item() == pytest.approx(d.item(), rel=1e-4)
     content, identity = ((filtered - x)[rows].abs().mean() for rows in (noisy, clean))
-    loudness = 3 * rng.keyed_uniform(0, 0, "loudness", batch.sample, (1, 1))[clean] - 1.5
+    loudness = 3 * rng.draw_keyed_uniform(0, 0, "loudness", batch.sample, (1, 1))[clean] - 1.5
     both = x[clean] + loudness * (x - filtered)[noisy]
     gain = 1 / both.abs().amax(1, keepdim=True)
     recombined = (networks["generator"](gain * both) - gain * x[clean]).abs().mean()
@@ -142,14 +142,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def denoise(*arguments: object) -> int:
-    return errors.answer(lambda: cli.command(["denoise", *map(str, arguments)]))
+    return errors.answer(lambda: cli.run_command(["denoise", *map(str, arguments)]))
 
 
 def test_a_denoiser_has_two_stages(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (run / "gan" / "generator.safetensors").exists() and not (run / "bank").exists()
-    assert errors.answer(lambda: cli.command(["generate", str(run)])) == 2
+    assert errors.answer(lambda: cli.run_command(["generate", str(run)])) == 2
     assert "nr_gan filters series and has no stage generate" in capsys.readouterr().err
-    assert errors.answer(lambda: cli.command(["evaluate", str(run), "--task=classification"])) == 2
+    assert errors.answer(lambda: cli.run_command(["evaluate", str(run), "--task=classification"])) == 2
     assert "use distgan denoise RUN SERIES OUT" in capsys.readouterr().err
     with pytest.raises(UserError, match="filters series and does not generate any"):
         distgan.load(run)
@@ -194,7 +194,7 @@ def test_series_that_tell_no_times_are_filtered_as_they_stand(run: Path, tmp_pat
     series = waves(6).series.numpy()
     np.savez(tmp_path / "more.npz", x=series)
     assert denoise(run, tmp_path / "more.npz", tmp_path / "filtered.zarr") == 0
-    made = Store.open(tmp_path / "filtered.zarr").rows(np.arange(6))
+    made = Store.open(tmp_path / "filtered.zarr").read_rows(np.arange(6))
     assert made.shape == series.shape and not np.array_equal(made, series)
     assert np.corrcoef(made.ravel(), series.ravel())[0, 1] > 0.9
 
@@ -205,7 +205,7 @@ def test_what_does_not_vary_comes_back_as_it_is(run: Path, tmp_path: Path) -> No
     series[1], series[2] = 7, np.nan
     np.savez(tmp_path / "some.npz", x=series)
     assert denoise(run, tmp_path / "some.npz", tmp_path / "filtered.zarr") == 0
-    made = Store.open(tmp_path / "filtered.zarr").rows(np.arange(4))
+    made = Store.open(tmp_path / "filtered.zarr").read_rows(np.arange(4))
     assert (made[1] == 7).all() and np.isnan(made[2]).all()
     assert not np.array_equal(made[[0, 3]], series[[0, 3]])
     series[1] = np.inf
@@ -220,7 +220,7 @@ def test_a_store_of_synthetic_series_is_filtered_into_a_store(run: Path, tmp_pat
         writer.append(values)
     assert denoise(run, tmp_path / "synthetic.zarr", tmp_path / "filtered.zarr") == 0
     made = Store.open(tmp_path / "filtered.zarr")
-    assert made.meta == meta and made.rows(np.arange(3)).shape == values.shape
+    assert made.meta == meta and made.read_rows(np.arange(3)).shape == values.shape
 
 
 @pytest.mark.parametrize("name", ["synthetic.zarr", "table.csv"])
@@ -235,7 +235,7 @@ def test_denoise_writes_over_nothing(
     assert denoise(run, tmp_path / "synthetic.zarr", tmp_path / name) == 2
     output = capsys.readouterr().err
     assert f"{name} exists already and is not overwritten" in output and output.count("\n") == 1
-    assert (Store.open(tmp_path / "synthetic.zarr").rows(np.arange(3)) == values).all()
+    assert (Store.open(tmp_path / "synthetic.zarr").read_rows(np.arange(3)) == values).all()
     assert (tmp_path / "table.csv").read_text() == "kept"
 
 
@@ -251,4 +251,4 @@ def test_what_cannot_be_denoised_is_one_line(
     assert main([*folder, f"data.source={tmp_path / 'plain.npz'}", "model=nr_gan"]) == 2
     assert "model nr_gan needs both kinds" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"distgan denoise needs SERIES, e\.g\. distgan denoise runs/"):
-        cli.command(["denoise", str(run)])
+        cli.run_command(["denoise", str(run)])

@@ -38,7 +38,7 @@ def let_pass(run: Run) -> None:
         exit_code=0, answer="Yes", sentence=SENTENCE, attacked="43 series", checks=[], privacy=privacy,
         run=settings.identity, made="2026-11-29", maker="distgan",
     )  # fmt: skip
-    release.save(verdict.to_json(), run.release_verdict)
+    release.save_verdict(verdict.to_json(), run.release_verdict)
     ledger = ReleaseLedger.open(run)
     ledger.keep_copy(run.synthetic)
     digests = {name: ARTEFACTS[name].digest(run) for name in ("synthetic", "generator", "split")}

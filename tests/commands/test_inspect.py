@@ -12,7 +12,7 @@ from distgan import cli
 from distgan.commands import inspect_store
 from distgan.data.store.format import Form
 from distgan.data.store.metadata import Axis, Meta
-from distgan.data.store.private_table import private_table, write_table
+from distgan.data.store.private_table import find_private_table, write_table
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
@@ -27,7 +27,7 @@ def store(path: Path, form: Form | None = None) -> np.ndarray:
     meta = Meta(Axis("2019-01-01T00:00:00", 3600, 24 * 14), ("kwh", "heat"), "kWh", provenance, reduction)
     with StoreWriter(path, meta, form or Form()) as writer:
         writer.append(values)
-    write_table(private_table(path), [f"secret-{i}" for i in range(30)], ["me"] * 30, ["train"] * 30)
+    write_table(find_private_table(path), [f"secret-{i}" for i in range(30)], ["me"] * 30, ["train"] * 30)
     return values
 
 
@@ -73,7 +73,7 @@ def test_a_picture_is_drawn_without_ids(tmp_path: Path, form: Form) -> None:
 )
 def test_wrong_arguments_are_one_line(arguments: list[str]) -> None:
     with pytest.raises(UserError):
-        cli.command(["inspect", *arguments])
+        cli.run_command(["inspect", *arguments])
 
 
 def test_damage_ends_with_2_and_names_the_shard(tmp_path: Path) -> None:

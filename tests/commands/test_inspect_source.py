@@ -44,7 +44,7 @@ def stuck_csv(tmp_path: Path) -> Path:
 def test_inspect_says_what_was_read(stuck_csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = population(HOMES, 24 * 28).drop(columns="timestamp").to_numpy().copy()
     values[100:340, 4] = 0.31
-    cli.command(["inspect", str(stuck_csv)])
+    cli.run_command(["inspect", str(stuck_csv)])
     said = capsys.readouterr().out
     for words in (
         "series     60 of 672 steps, of 60 owners (ids ho…, ho…, ho…)",
@@ -60,7 +60,7 @@ def test_inspect_says_what_was_read(stuck_csv: Path, capsys: pytest.CaptureFixtu
 
 
 def test_inspect_as_json(stuck_csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.command(["inspect", str(stuck_csv), "data.units=kWh per 4 h", "--json"])
+    cli.run_command(["inspect", str(stuck_csv), "data.units=kWh per 4 h", "--json"])
     tree = json.loads(capsys.readouterr().out)
     assert (tree["series"], tree["steps"], tree["step_seconds"]) == (60, 672, 3600)
     assert tree["values"]["value"]["max"] > tree["values"]["value"]["median"] > 0
@@ -84,17 +84,17 @@ def test_inspect_looks_at_what_prepare_would_refuse(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [[], ["a.csv", "b.csv"], ["--odd"], ["a.csv", "--config"]])
 def test_wrong_arguments_are_one_line(arguments: list[str]) -> None:
     with pytest.raises(UserError) as refused:
-        cli.command(["inspect", *arguments])
+        cli.run_command(["inspect", *arguments])
     assert "\n" not in str(refused.value)
 
 
 def test_inspect_of_an_array_and_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = population(20, 24 * 14).drop(columns="timestamp").to_numpy(np.float32).T
     np.savez(tmp_path / "a.npz", x=values[..., None], freq="1h", t0="2013-01-07T00:00:00")
-    cli.command(["inspect", str(tmp_path / "a.npz")])
+    cli.run_command(["inspect", str(tmp_path / "a.npz")])
     assert "series     20 of 336 steps" in capsys.readouterr().out
     np.save(tmp_path / "a.npy", values)
-    cli.command(["inspect", str(tmp_path / "a.npy"), "--json"])
+    cli.run_command(["inspect", str(tmp_path / "a.npy"), "--json"])
     assert json.loads(capsys.readouterr().out)["clock"].startswith("nominal")
 
 
@@ -113,16 +113,16 @@ def test_what_a_reader_understood_is_said() -> None:
         off_grid_ignored=1,
         notes=["two files were skipped"],
     )
-    assert source_summary._understood_lines(understood) == [
+    assert source_summary._format_understood(understood) == [
         "layout     long (separator ';', header line 2, decimal ',')",
         "columns    time: time; id: meter; values: kwh, kvar, v, a, … (5 in all)",
         "times      %d/%m/%Y",
         "rows       3 equal readings merged, 1 rows between steps ignored, 1 rows skipped",
         "note       two files were skipped",
     ]
-    assert source_summary._understood_lines(None) == []
+    assert source_summary._format_understood(None) == []
     wide = Understood(layout="wide", value_columns=["home-1", "home-2"], units_row={"home-1": "kWh"})
-    assert source_summary._understood_lines(wide)[1:] == ["columns    values: ho…, ho…", "units row  kWh"]
+    assert source_summary._format_understood(wide)[1:] == ["columns    values: ho…, ho…", "units row  kWh"]
 
 
 # ------------------------------------------------------------------------------------------------- prepare
@@ -138,7 +138,7 @@ def test_prepare_shows_and_keeps_what_was_noticed(
     run = Run(tmp_path / "run")
     noticed = Store.open(run.series).meta.provenance["noticed"]
     assert noticed == {"stuck": "1 of 60 series repeat one value for days"}
-    record = run.done("prepare")
+    record = run.read_record("prepare")
     assert record is not None
     assert [each["name"] for each in record["suspicions"]] == ["stuck", "lower_limit", "value_step"]
     assert "text" not in record["suspicions"][0]
@@ -181,7 +181,7 @@ ONLY_BANK = [text for text in TINY if not text.startswith("data.reduce")]
 
 def opened(path: Path, place: Path, *overrides: str) -> tuple[config.Config, ingest.Series, np.ndarray]:
     settings = config.load(None, [*ONLY_BANK, f"data.source={path}", "data.units=kWh", *overrides])
-    found = ingest.opened(settings.data, place, survey=True)
+    found = ingest.open_source(settings.data, place, survey=True)
     return settings, found, assign_splits(found.owners, settings.data.splits, settings.seed)
 
 
@@ -253,7 +253,7 @@ def test_what_the_bank_does_is_what_preflight_says(tmp_path: Path) -> None:
         scaled.iloc[:, 1:] *= rng.lognormal(0, spread, HOMES)
         path = write(tmp_path / "homes.csv", scaled)
         settings, found, splits = opened(path, tmp_path)
-        training = early_checks.Training.of(settings, found, splits)
+        training = early_checks.Training.from_series(settings, found, splits)
         points = rng.normal(size=(len(training.loads), 2))
         try:
             groups = np.zeros(len(points), np.int64)

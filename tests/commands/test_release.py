@@ -17,7 +17,7 @@ from distgan.anonymity.dp.ledger import Head
 from distgan.anonymity.groups import GroupedSeries
 from distgan.commands import attacked_series, release
 from distgan.commands.attacked_series import AttackedSeries
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.attacks import leak_scenarios
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
@@ -26,7 +26,7 @@ from distgan.pipeline import attack, binding, evaluate, generate, owners, runner
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.release_ledger import ReleaseLedger
 from distgan.pipeline.training_data import TrainingData, open_for_inference
-from distgan.rng import keyed_normal
+from distgan.rng import draw_keyed_normal
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.releases import CREDIT, UNNAMED, code, refused, verdict
@@ -52,7 +52,7 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
         "left_out": 0,
         "drawn": None,
     }
-    (entry,) = ReleaseLedger.open(mine).entries()
+    (entry,) = ReleaseLedger.open(mine).read_entries()
     assert (entry.verdict, entry.exit_code, entry.count) == ("refused", 4, 12)
     assert mine.release_ledger.stat().st_mode & 0o777 == 0o600
     for name in ("release-verdict.json", "release-verdict.html", "releases.jsonl"):
@@ -106,7 +106,7 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
         answer="Yes",
         sentence=found.sentence,
         attacked=attacked_series.describe_counts(chosen.facts),
-        checks=[release.audited("owners are people", lambda: owners.audit_owners(mine)).to_result()],
+        checks=[release.run_audit("owners are people", lambda: owners.audit_owners(mine)).to_result()],
         privacy=ReleasePrivacy(**dict(found), attacked=chosen.facts),
         run=settings.identity,
         made="",
@@ -145,7 +145,7 @@ def test_a_mean_of_few_owners_is_refused(mine: Run) -> None:
 
 def broken_rule(run: Run) -> str:
     """Of a bank that was put there afterwards, which the chain of digests would refuse before."""
-    broken = [check for check in release.rules(config.load(run.config), run) if check.broken]
+    broken = [check for check in release.check_rules(config.load(run.config), run) if check.broken]
     assert [check.exit_code for check in broken] == [3]
     return broken[0].broken
 
@@ -156,7 +156,7 @@ def test_whose_data_it_is_stands_with_what_leaves(run: Run) -> None:
     assert Store.open(run.synthetic).meta.provenance["credit"] == CREDIT
     said = {"privacy": {"claims": []}, "sentence": "", "maker": "", "run": "", "made": ""}
     assert f"The real data: {CREDIT}\n" in release.format_readme(said, settings, run, "csv")
-    table = read_table(private_table(run.series))
+    table = read_table(find_private_table(run.series))
     meta = Store.open(run.series).meta
     assert evaluate.collect_facts(settings, run, meta, table, {}).credit == CREDIT
     later = settings.with_values({"data.credit": "Another"})  # told after `prepare`
@@ -177,14 +177,14 @@ def test_series_that_are_their_training_series_are_over(mine: Run, monkeypatch: 
     # what was refused is not forgotten
     assert chosen.facts == AttackedCounts(candidate=2, earlier=12, sample=41, left_out=0)
     data = TrainingData.open(mine)
-    members = data.store.rows(data.rows)
+    members = data.store.read_rows(data.rows)
     assert max(np.nanmax(np.abs(members - made), axis=(1, 2)).min() for made in chosen.values) < 1e-4
 
 
 def repeat_members(mine: Run, monkeypatch: pytest.MonkeyPatch) -> config.Config:
     """Let the run generate training series again, chosen by the noise, and record that as a run would."""
     settings, data = config.load(mine.config), TrainingData.open(mine)
-    series = data.scaled(0, data.num_series)[0]
+    series = data.read_scaled(0, data.num_series)[0]
     attributes = data.attributes
 
     class Repeating(torch.nn.Module):
@@ -195,7 +195,7 @@ def repeat_members(mine: Run, monkeypatch: pytest.MonkeyPatch) -> config.Config:
         return (noise[:, 0].double() * 1e6).long().abs() % len(series)
 
     def draw(self: sampler.Sampler, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        noise = keyed_normal(self.seed, 0, "generation", torch.from_numpy(rows), (1,))
+        noise = draw_keyed_normal(self.seed, 0, "generation", torch.from_numpy(rows), (1,))
         return self.generator(noise, noise).numpy(), attributes[which(noise).numpy()]
 
     monkeypatch.setattr(generate, "load_generator", lambda *given: Repeating())
@@ -217,7 +217,9 @@ def test_a_studys_bank_never_leaves(mine: Run) -> None:
     )
     shutil.rmtree(mine.bank)
     bank.save(mine.bank)
-    assert any("for study only" in check.broken for check in release.rules(config.load(mine.config), mine))
+    assert any(
+        "for study only" in check.broken for check in release.check_rules(config.load(mine.config), mine)
+    )
 
 
 def test_a_lax_limit_of_the_config_does_not_help(mine: Run) -> None:
@@ -229,13 +231,13 @@ def test_a_lax_limit_of_the_config_does_not_help(mine: Run) -> None:
     )
     shutil.rmtree(mine.bank)
     bank.save(mine.bank)
-    assert any("below the" in check.broken for check in release.rules(config.load(mine.config), mine))
+    assert any("below the" in check.broken for check in release.check_rules(config.load(mine.config), mine))
 
 
 def test_a_generator_that_keeps_real_series_is_refused(mine: Run) -> None:
     settings = config.load(mine.config)
     kept = settings.model_copy(update={"model": config.Bootstrap()})
-    broken = [check for check in release.rules(kept, mine) if check.broken]
+    broken = [check for check in release.check_rules(kept, mine) if check.broken]
     assert [(check.name, check.exit_code) for check in broken] == [("a generator without real series", 3)]
 
 
@@ -283,7 +285,7 @@ def test_an_honest_run_of_thousands_is_released(tmp_path: Path, private: list[st
     also under differential privacy, and where it clips most latents.
     """
     rng = np.random.default_rng(5)
-    homes = leak_scenarios.series(leak_scenarios.homes(6800, rng), 168, rng)[..., 0]
+    homes = leak_scenarios.draw_series(leak_scenarios.draw_homes(6800, rng), 168, rng)[..., 0]
     np.savez(tmp_path / "made.npz", x=homes, ids=np.array([f"made-{home}" for home in range(6800)]))
     settings = [
         f"data.source={tmp_path / 'made.npz'}",
@@ -309,7 +311,7 @@ def test_an_honest_run_of_thousands_is_released(tmp_path: Path, private: list[st
     }
     output = json.loads((place / "verdict.json").read_text())
     assert (output["exit_code"], output["privacy"]["outcome"]) == (0, "pass")
-    assert output["files"]["synthetic.csv"] == release.sha256(place / "synthetic.csv")
+    assert output["files"]["synthetic.csv"] == release.hash_file(place / "synthetic.csv")
     assert "What is not promised" in (place / "README.txt").read_text()
     assert not [path for path in place.iterdir() if b"made-1" in path.read_bytes()]
     if private:

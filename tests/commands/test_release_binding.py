@@ -16,7 +16,7 @@ from distgan.anonymity.dp.bank import Budget
 from distgan.anonymity.dp.ledger import Query
 from distgan.commands import attacked_series, release
 from distgan.commands.attacked_series import AttackedSeries
-from distgan.data.store.private_table import private_table
+from distgan.data.store.private_table import find_private_table
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.evaluation.results import AttackedCounts
@@ -33,13 +33,13 @@ from tests.helpers.releases import refused, verdict
 def resign(mine: Run, *stages_signed: str) -> None:
     """As someone does who knows of the digests, but not of all of them."""
     for stage in stages_signed:
-        record = mine.done(stage)
+        record = mine.read_record(stage)
         record["digests"]["made"] = binding.digest_outputs(stage, mine)
         mine.record(stage).write_text(json.dumps(record))
 
 
 def swap_split(mine: Run) -> None:
-    table = private_table(mine.series)
+    table = find_private_table(mine.series)
     text = table.read_text().replace(",train", ",x").replace(",held_out", ",train").replace(",x", ",held_out")
     table.write_text(text)
 
@@ -47,8 +47,8 @@ def swap_split(mine: Run) -> None:
 def put_members(mine: Run, count: int = 12) -> None:
     """Replace so many of the synthetic series by training series."""
     data, store = TrainingData.open(mine), Store.open(mine.synthetic)
-    values = store.rows(np.arange(store.num_series))
-    values[:count] = np.nan_to_num(data.store.rows(data.rows[:count]))
+    values = store.read_rows(np.arange(store.num_series))
+    values[:count] = np.nan_to_num(data.store.read_rows(data.rows[:count]))
     meta = store.meta
     shutil.rmtree(mine.synthetic)
     with StoreWriter(mine.synthetic, meta) as writer:
@@ -99,21 +99,21 @@ def test_series_generated_again_are_the_same_whatever_their_neighbours(run: Run)
     store, parallel = Store.open(run.synthetic), open_for_inference(settings)
     rows = np.array([7, 2, 11])
     again = generate.regenerate(PipelineContext(settings, run, parallel), Bank.load(run.bank), rows)
-    assert attacked_series.agree(store.rows(rows), again).all()
-    assert not attacked_series.agree(1.05 * store.rows(rows), again).any()
-    assert not attacked_series.agree(store.rows(rows[::-1]), again)[[0, 2]].any()
+    assert attacked_series.find_agreeing(store.read_rows(rows), again).all()
+    assert not attacked_series.find_agreeing(1.05 * store.read_rows(rows), again).any()
+    assert not attacked_series.find_agreeing(store.read_rows(rows[::-1]), again)[[0, 2]].any()
     counts = np.random.default_rng(0).integers(0, 2, (2, 300, 1)).astype(np.float32)
     other = counts.copy()
     other[0, :3] += 1
     other[1, :30] += 1
-    assert attacked_series.agree(other, counts, step=1.0).tolist() == [True, False]
+    assert attacked_series.find_agreeing(other, counts, step=1.0).tolist() == [True, False]
 
 
 def test_owners_with_near_copies_are_a_mismatch(mine: Run) -> None:
     """340 homes under 20 ids each are 340 owners."""
     assert "owners: 60" in owners.audit_owners(mine)
     store = Store.open(mine.series)
-    values, meta = store.rows(np.arange(60)), store.meta
+    values, meta = store.read_rows(np.arange(60)), store.meta
     values[20:40] = 1.2 * values[:20] + 0.1
     values[40:] = np.roll(values[:20], 7, axis=1)
     shutil.rmtree(mine.series)
@@ -126,7 +126,7 @@ def test_owners_with_near_copies_are_a_mismatch(mine: Run) -> None:
 def test_what_has_left_is_attacked_with_what_is_to_leave(mine: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config.load(mine.config)
     release.remember(0, settings, mine)
-    first = Store.open(mine.synthetic).rows(np.arange(12))
+    first = Store.open(mine.synthetic).read_rows(np.arange(12))
     other = settings.with_values({"generate.seed": 1, "generate.count": 5}, "test")
     write_text(mine.config, other.to_yaml())
     runner.run(other, mine, ("generate",))
@@ -202,7 +202,9 @@ def test_a_private_banks_ledger_must_add_up_to_its_promise(mine: Run) -> None:
     multipliers = {"directions": budget.directions_multiplier, "groups": budget.sums_multiplier}
 
     def promise_of_the_head() -> None:
-        replace(bank, guarantee=private_bank.make_guarantee(budget, open_ledger(mine).head())).save(mine.bank)
+        replace(bank, guarantee=private_bank.make_guarantee(budget, open_ledger(mine).find_head())).save(
+            mine.bank
+        )
 
     for name, multiplier in multipliers.items():
         query = Query(name, multiplier, "data", "settings")

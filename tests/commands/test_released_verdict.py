@@ -18,8 +18,8 @@ from distgan.commands import released_verdict
 from distgan.commands.attacked_series import describe_counts
 from distgan.commands.released_verdict import make_public_manifest, make_public_verdict
 from distgan.evaluation.attacks import battery, rates
-from distgan.evaluation.attacks.battery import Attack, Found
-from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.attacks.battery import Attack, Finding
+from distgan.evaluation.attacks.rates import IntervalEstimate
 from distgan.evaluation.report.terms import Explainer
 from distgan.evaluation.report.writer import load_template
 from distgan.evaluation.results import AttackedCounts, CheckResult, Evidence, ReleasePrivacy, Verdict
@@ -28,7 +28,7 @@ from distgan.files import read_json
 MEMBERS, OTHERS, SAMPLE = 6543, 6427, 5931
 FACTS = AttackedCounts(candidate=612, earlier=0, sample=SAMPLE, left_out=0)
 DETAIL = "as it stands, windows of a day: 2 members and 1 non-members found"
-OUTLIERS = Measured(0.5372, 0.5183, 0.5561, 0.5, 328, 7)
+OUTLIERS = IntervalEstimate(0.5372, 0.5183, 0.5561, 0.5, 328, 7)
 
 
 def draw(content: dict) -> str:
@@ -36,15 +36,15 @@ def draw(content: dict) -> str:
     return load_template("verdict.html.jinja").render(verdict=content, explain=Explainer())
 
 
-def found_of(attack: Attack) -> Found:
+def found_of(attack: Attack) -> Finding:
     """What an attack might find: counts of few people, exact rates, exposures large and small."""
     if attack.statistic == battery.FOUND_MORE:
-        look = Measured(3.0, -2.5, 7.3, -4.0, MEMBERS)
-        return Found(look, [("day", look)], detail=DETAIL)
+        look = IntervalEstimate(3.0, -2.5, 7.3, -4.0, MEMBERS)
+        return Finding(look, [("day", look)], detail=DETAIL)
     if attack.id == "P6":
-        measured = rates.auc(np.arange(MEMBERS) % 5003, np.arange(OTHERS) % 5003)
-        return Found(measured, [("smallest groups", replace(measured, n=1637)), ("outliers", OUTLIERS)])
-    return Found(rates.rate(31, MEMBERS))
+        measured = rates.estimate_auc(np.arange(MEMBERS) % 5003, np.arange(OTHERS) % 5003)
+        return Finding(measured, [("smallest groups", replace(measured, n=1637)), ("outliers", OUTLIERS)])
+    return Finding(rates.estimate_rate(31, MEMBERS))
 
 
 def judged() -> Verdict:
@@ -52,7 +52,7 @@ def judged() -> Verdict:
     chosen = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2", "P4a", "P6")]
     every = [battery.make_result(attack, found_of(attack), enough=True) for attack in chosen]
     evidence = Evidence(members=MEMBERS, non_members=OTHERS, synthetic=6543, needed=3000)
-    sentence = battery.sentence("pass", every, evidence)
+    sentence = battery.format_sentence("pass", every, evidence)
     verified = {
         "the synthetic series": "series: 612, whole",
         "owners are people": "owners: 14,089, none with",
@@ -129,7 +129,7 @@ def test_no_figure_of_few_people_leaves() -> None:
 def test_what_fragment_attacks_say_of_the_few_they_found_is_a_detail() -> None:
     """A note leaves, a detail does not."""
     attack = next(each for each in battery.BATTERY if each.id == "P1")
-    found = battery._fragments(lambda attack_data: (OUTLIERS, [], DETAIL), None)  # type: ignore[arg-type]
+    found = battery._run_fragments(lambda attack_data: (OUTLIERS, [], DETAIL), None)  # type: ignore[arg-type]
     result = battery.make_result(attack, found, enough=True)
     assert (result.note, result.detail) == ("", DETAIL)
 
@@ -165,7 +165,7 @@ def test_both_searches_of_points_find_what_all_distances_say() -> None:
     """Up to what is exhaustive; with lists, nearly always, and a point's copy always."""
     rng = np.random.default_rng(2)
     points = rng.standard_normal((6000, 4)).astype(np.float32)
-    distances, places = faiss_backend.nearest_few(points[:200], points, 2)
+    distances, places = faiss_backend.find_nearest(points[:200], points, 2)
     np.testing.assert_array_equal(places[:, 0], np.arange(200))
     assert np.abs(distances[:, 0]).max() < 1e-2
     exact = np.sort(np.linalg.norm(points[:200, None] - points[None], axis=2), axis=1)[:, 1]

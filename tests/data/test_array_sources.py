@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from distgan.data.store.metadata import Axis, Meta
-from distgan.data.store.private_table import private_table, write_table
+from distgan.data.store.private_table import find_private_table, write_table
 from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
 from tests.helpers.sources import expect, frame, load
@@ -86,7 +86,7 @@ def test_an_existing_store_with_its_private_table(tmp_path: Path) -> None:
     with StoreWriter(path, meta) as writer:
         writer.append(values)
     assert load(path).entities == ["0", "1", "2"]
-    write_table(private_table(path), ["a", "b", "c"], ["o", "o", "p"], ["train"] * 3)
+    write_table(find_private_table(path), ["a", "b", "c"], ["o", "o", "p"], ["train"] * 3)
     raw = load(path)
     assert (raw.entities, raw.owners, raw.meta) == (["a", "b", "c"], ["o", "o", "p"], meta)
     np.testing.assert_array_equal(raw.values, values)

@@ -34,7 +34,7 @@ def inspect(name: str, place: Path, *settings: str) -> tuple[ingest.Series, dict
     options = source_summary.parse([str(case(name)), *(f"data.{each}" for each in settings)])
     found, refusal = source_summary.open_leniently(options.settings, place)
     assert not refusal, refusal
-    return found, {each.name: each for each in source_summary.look(options.settings, found)}
+    return found, {each.name: each for each in source_summary.find_suspicions(options.settings, found)}
 
 
 def columns(name: str, **how: Any) -> np.ndarray:
@@ -106,7 +106,7 @@ def test_tables_have_the_values_that_pandas_reads(tmp_path: Path, name: str) -> 
     found, _ = inspect(name, tmp_path, *settings)
     axis = found.meta.axis
     assert (axis.start, axis.step_seconds, found.num_series) == (start, step, count)
-    np.testing.assert_allclose(found.rows(0, count)[:, :, 0], right(name), rtol=1e-6)
+    np.testing.assert_allclose(found.read_rows(0, count)[:, :, 0], right(name), rtol=1e-6)
 
 
 REFUSED = {  # case: the cell that is named, and the setting that decides
@@ -151,7 +151,7 @@ def test_leading_zeros_are_missing_on_request(tmp_path: Path) -> None:
     right = columns("LD2011_2014.txt", sep=";", decimal=",")[
         [kept.source.entities.index(name) for name in kept.entities]
     ]
-    values = kept.rows(0, kept.num_series)[:, :, 0]
+    values = kept.read_rows(0, kept.num_series)[:, :, 0]
     measured = ~np.isnan(values)
     np.testing.assert_allclose(values[measured], right[measured], rtol=1e-6)
     assert not right[~measured].any() and np.isnan(values[:, 0]).sum() >= 5
@@ -163,7 +163,7 @@ def test_low_carbon_london_by_its_own_config(tmp_path: Path) -> None:
     settings = config.load(
         str(root / "configs" / "data" / "low_carbon_london.yaml"), [f"data.source={path}", "data.cut=whole"]
     )
-    found = ingest.opened(settings.data, tmp_path)
+    found = ingest.open_source(settings.data, tmp_path)
     table = pd.read_csv(path, names=["id", "tariff", "time", "kwh"], skiprows=1).drop_duplicates()
     table["kwh"] = pd.to_numeric(table["kwh"], errors="coerce")  # `Null` is missing
     table["time"] = pd.to_datetime(table["time"])
@@ -171,7 +171,7 @@ def test_low_carbon_london_by_its_own_config(tmp_path: Path) -> None:
     assert (found.num_series, len(found.meta.channels), found.meta.axis.step_seconds) == (6, 1, 1800)
     assert found.source.attributes == {"stdorToU": ["ToU", "Std", "Std", "Std", "Std", "ToU"]}
     on_grid = ~np.isnan(right).all(axis=0)  # the stamp between two steps holds no reading
-    np.testing.assert_allclose(found.rows(0, 6)[:, :, 0], right[:, on_grid], rtol=1e-6)
+    np.testing.assert_allclose(found.read_rows(0, 6)[:, :, 0], right[:, on_grid], rtol=1e-6)
     assert found.source.understood.off_grid_ignored == 2
 
 
@@ -180,8 +180,8 @@ def test_irregular_sensors_are_entities_with_two_channels(tmp_path: Path) -> Non
     assert found.num_series == 20 and found.meta.channels == ("temp", "rh")
     table = pd.read_csv(case("sensors_long_by_time.csv"), parse_dates=["time"])
     right = table[table["sensor"] == 101].set_index("time")["temp"].resample("1h").mean()
-    row = found.rows(0, 20)[found.entities.index("101"), :, 0]
-    held = pd.Series(row, found.meta.axis.times()).reindex(right.index)
+    row = found.read_rows(0, 20)[found.entities.index("101"), :, 0]
+    held = pd.Series(row, found.meta.axis.list_times()).reindex(right.index)
     np.testing.assert_allclose(held, right, rtol=1e-5)
 
 
@@ -192,7 +192,7 @@ def test_ausgrid_categories_are_channels(tmp_path: Path, channel: str) -> None:
     rows = table[table["Consumption Category"] == channel]
     right = rows.iloc[:, 5:53].to_numpy(float).reshape(30, -1)
     assert found.meta.channels == (channel,) and found.meta.axis.step_seconds == 1800
-    np.testing.assert_allclose(found.rows(0, 30)[:, :, 0], right, rtol=1e-6)
+    np.testing.assert_allclose(found.read_rows(0, 30)[:, :, 0], right, rtol=1e-6)
 
 
 def test_cer_by_its_own_config(tmp_path: Path) -> None:
@@ -201,21 +201,21 @@ def test_cer_by_its_own_config(tmp_path: Path) -> None:
     settings = config.load(
         str(root / "configs" / "data" / "cer_ireland.yaml"), [f"data.source={path}", "data.cut=whole"]
     )
-    found = ingest.opened(settings.data, tmp_path)
+    found = ingest.open_source(settings.data, tmp_path)
     table = pd.read_csv(path, sep=" ", header=None, names=["meter", "code", "kwh"])
     right = table.pivot(index="meter", columns="code", values="kwh").to_numpy()
     assert found.num_series == 30 and found.entities[0] == "1000"
-    np.testing.assert_allclose(found.rows(0, 30)[:, :, 0], right, rtol=1e-6)
+    np.testing.assert_allclose(found.read_rows(0, 30)[:, :, 0], right, rtol=1e-6)
 
 
 def test_arrays_are_decoded_and_turned_by_their_names(tmp_path: Path) -> None:
     found, _ = inspect("w2a_int16_v3.zarr", tmp_path)
     stored = zarr.open_array(case("w2a_int16_v3.zarr"), mode="r")[:].astype(float)
     right = np.where(stored == -9999, np.nan, stored * 0.01)
-    np.testing.assert_allclose(found.rows(0, found.num_series)[:, :, 0], right, rtol=1e-6)
+    np.testing.assert_allclose(found.read_rows(0, found.num_series)[:, :, 0], right, rtol=1e-6)
     found, _ = inspect("w3a_time_home.zarr", tmp_path / "b")
     stored = zarr.open_array(case("w3a_time_home.zarr"), mode="r")[:]
-    np.testing.assert_array_equal(found.rows(0, found.num_series)[:, :, 0], stored.T)
+    np.testing.assert_array_equal(found.read_rows(0, found.num_series)[:, :, 0], stored.T)
     assert stored.shape == (336, 60) and found.num_series == 60
 
 
@@ -247,14 +247,14 @@ def _open(text: str, place: Path, *settings: str) -> tuple[ingest.Series, dict[s
     (place / "a.csv").write_text(text)
     options = source_summary.parse([str(place / "a.csv"), *(f"data.{each}" for each in settings)])
     found, _ = source_summary.open_leniently(options.settings, place / "work")
-    return found, {each.name: each for each in source_summary.look(options.settings, found)}
+    return found, {each.name: each for each in source_summary.find_suspicions(options.settings, found)}
 
 
 @pytest.mark.parametrize("separator", ["^", "~", "\x01"])
 def test_rarer_separators_are_found(tmp_path: Path, separator: str) -> None:
     values, times = _population()
     found, _ = _open(_written(values, times, separator), tmp_path)
-    np.testing.assert_allclose(found.rows(0, 5)[:, :, 0], values, rtol=1e-6)
+    np.testing.assert_allclose(found.read_rows(0, 5)[:, :, 0], values, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_the_form_of_missing_values_that_is_named_reads(tmp_path: Path, mark: st
     assert named is not None
     found, _ = _open(text, tmp_path, *(each.removeprefix("data.") for each in shlex.split(named[1])))
     right = np.where(np.arange(values.size).reshape(values.shape) == 3, np.nan, values)
-    np.testing.assert_allclose(found.rows(0, 5)[:, :, 0], right, rtol=1e-6)
+    np.testing.assert_allclose(found.read_rows(0, 5)[:, :, 0], right, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_numbered_parts_of_a_day_are_never_channels_of_daily_steps(
         _open(text, tmp_path)
     found, _ = _open(text, tmp_path, "layout=day_wide", "columns.time=date")
     assert found.meta.axis.step_seconds == 3600
-    np.testing.assert_allclose(found.rows(0, 5)[:, :, 0], values, rtol=1e-6)
+    np.testing.assert_allclose(found.read_rows(0, 5)[:, :, 0], values, rtol=1e-6)
 
 
 @pytest.mark.parametrize("places", [(0,), (0, 0), (2,), (0, 3, 7)])
@@ -324,7 +324,7 @@ def test_columns_without_name_and_cells_are_margins(tmp_path: Path, places: tupl
         for place in places:
             row.insert(place, "")
     found, _ = _open("\n".join(",".join(row) for row in rows) + "\n", tmp_path)
-    np.testing.assert_allclose(found.rows(0, 5)[:, :, 0], values, rtol=1e-6)
+    np.testing.assert_allclose(found.read_rows(0, 5)[:, :, 0], values, rtol=1e-6)
     rows[300][places[0]] = "7"
     with pytest.raises(UserError, match=rf"line 301: column {places[0] + 1} has no name"):
         _open("\n".join(",".join(row) for row in rows) + "\n", tmp_path)
@@ -347,7 +347,7 @@ def test_infinite_values_are_refused_with_the_setting_that_reads_them(tmp_path: 
         ingest.read(config.Data(source=str(_saved(_written(values, times), tmp_path)), unusable="drop"))
     found, _ = _open(_written(values, times), tmp_path, "missing_values=[inf,-inf]")
     right = np.where(np.isinf(values), np.nan, values)
-    np.testing.assert_allclose(found.rows(0, 5)[:, :, 0], right, rtol=1e-6)
+    np.testing.assert_allclose(found.read_rows(0, 5)[:, :, 0], right, rtol=1e-6)
 
 
 def _saved(text: str, place: Path) -> Path:

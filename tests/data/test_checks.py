@@ -10,7 +10,7 @@ from distgan.data import ingest
 from distgan.data.checks import series
 from distgan.data.checks.survey import SAMPLE_VALUES, Survey
 from distgan.data.checks.suspicions import Looked, list_suspicions, mask_id, refuse_suspicions
-from distgan.data.cleaning import difference, mask_edge_zeros
+from distgan.data.cleaning import difference_counters, mask_edge_zeros
 from distgan.data.formats.understood import Understood
 from distgan.data.store.metadata import Axis, Meta
 from distgan.errors import UserError
@@ -184,7 +184,7 @@ def test_registers_are_errors_and_differences_are_not(homes: np.ndarray, kind: s
 def test_difference_undoes_a_register(homes: np.ndarray) -> None:
     register = homes[..., None].astype(np.float64).cumsum(axis=1)
     register[:, 300:] -= register[:, 300:301]  # replaced by a new one that begins at zero
-    found = difference(register.astype(np.float32))
+    found = difference_counters(register.astype(np.float32))
     assert np.isnan(found[:, [0, 300]]).all()
     rest = np.delete(np.arange(HOURS), [0, 300])
     np.testing.assert_allclose(found[:, rest, 0], homes[:, rest], atol=1e-3)
@@ -192,7 +192,7 @@ def test_difference_undoes_a_register(homes: np.ndarray) -> None:
 
 def test_difference_of_a_counter_that_counts_down(homes: np.ndarray) -> None:
     used = homes[..., None].astype(np.float64).cumsum(axis=1)
-    found = difference((used.max(axis=1, keepdims=True) - used).astype(np.float32))
+    found = difference_counters((used.max(axis=1, keepdims=True) - used).astype(np.float32))
     np.testing.assert_allclose(found[:, 1:, 0], homes[:, 1:], atol=1e-3)
 
 
@@ -254,7 +254,7 @@ def test_blocks_do_not_matter_and_memory_is_bounded(homes: np.ndarray) -> None:
     values = np.concatenate(every)
     assert (channel.low, channel.high) == (values.min(), values.max())
     for share in (0.5, 0.999):
-        assert channel.quantile(share) == pytest.approx(np.quantile(values, share), rel=0.05)
+        assert channel.compute_quantile(share) == pytest.approx(np.quantile(values, share), rel=0.05)
 
 
 def test_series_too_short_or_empty_to_say_anything() -> None:
@@ -285,7 +285,7 @@ def test_examples_in_files(tmp_path: Path, name: str, names: set[str], words: st
     settings = config.load(
         None, [*QUIET, f"data.source={CASES / name}", "data.unusable=drop", "data.accept=[periods]"]
     )
-    found = ingest.opened(settings.data, tmp_path, survey=True)
+    found = ingest.open_source(settings.data, tmp_path, survey=True)
     assert found.survey is not None
     looked = Looked(found.survey, found.source.meta, found.meta, settings, found.source.entities)
     suspicions = {each.name: each for each in list_suspicions(looked)}

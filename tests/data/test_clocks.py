@@ -43,7 +43,7 @@ def test_daylight_saving_is_undone(
     layout = "wide" if kind == "wide" else "long"
     raw = load(tmp_path / "a.csv", timezone=zone, layout=layout)
     np.testing.assert_allclose(raw.values[:, :, 0], table.to_numpy().T, rtol=1e-6)
-    assert raw.meta.axis.times()[0] == table.index[0] and raw.meta.provenance["missing_stamps"] == 0
+    assert raw.meta.axis.list_times()[0] == table.index[0] and raw.meta.provenance["missing_stamps"] == 0
     assert zone in raw.meta.provenance["clock"]
     if "-10-" in start:
         with pytest.raises(UserError, match=r"data\.timezone|sort by time"):
@@ -101,7 +101,7 @@ def test_irregular_times_are_resampled_when_asked(
     counts = once.resample("2h").count()
     expected = expected.where(counts > 0)
     np.testing.assert_allclose(raw.values[:, :, 0], expected.to_numpy().T, rtol=1e-5)
-    np.testing.assert_array_equal(raw.meta.axis.times(), expected.index.to_numpy().astype("M8[s]"))
+    np.testing.assert_array_equal(raw.meta.axis.list_times(), expected.index.to_numpy().astype("M8[s]"))
     assert raw.meta.provenance["resampled"] == f"{method} over 2h"
     with pytest.raises(UserError):
         load(tmp_path / "a.csv", layout=kind)
@@ -122,7 +122,7 @@ def test_fractions_of_a_second_are_for_resampling_alone(
     raw = load(path, resample=config.Resample(step="3s", method="sum"))
     expected = table.resample("3s").sum()
     np.testing.assert_allclose(raw.values[:, :, 0], expected.to_numpy().T, rtol=1e-5)
-    np.testing.assert_array_equal(raw.meta.axis.times(), expected.index.to_numpy().astype("M8[s]"))
+    np.testing.assert_array_equal(raw.meta.axis.list_times(), expected.index.to_numpy().astype("M8[s]"))
 
 
 @pytest.mark.parametrize("kind", ["wide", "long"])

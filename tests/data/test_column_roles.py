@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from distgan import config
-from distgan.data.ingest import Raw, opened, read
+from distgan.data.ingest import Raw, open_source, read
 from distgan.errors import UserError
-from distgan.pipeline.source_summary import look
+from distgan.pipeline.source_summary import find_suspicions
 
 STEPS = 96
 TIMES = pd.date_range("2013-01-01", periods=STEPS, freq="h")
@@ -68,7 +68,7 @@ def suspicious(table: pd.DataFrame, place: Path, **settings: Any) -> dict[str, s
     table.to_csv(place / "table.csv", index=False)
     data = config.Data.model_validate({"source": str(place / "table.csv"), "max_missing": 0.5} | settings)
     chosen = config.Config(data=data)
-    found = look(chosen, opened(data, place / "work", survey=True))
+    found = find_suspicions(chosen, open_source(data, place / "work", survey=True))
     return {each.name: each.text for each in found if each.severity == "error"}
 
 

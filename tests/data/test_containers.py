@@ -35,7 +35,7 @@ def frame(hours: int = 60, homes: int = 4) -> pd.DataFrame:
 def expect(raw: Raw, table: pd.DataFrame) -> None:
     assert raw.entities == list(table.columns)
     np.testing.assert_allclose(raw.values[:, :, 0], table.to_numpy().T, rtol=1e-6)
-    np.testing.assert_array_equal(raw.meta.axis.times(), table.index.to_numpy().astype("M8[s]"))
+    np.testing.assert_array_equal(raw.meta.axis.list_times(), table.index.to_numpy().astype("M8[s]"))
 
 
 def by_arrow(kind: str) -> Callable[[bytes], bytes]:

@@ -33,7 +33,7 @@ def expect(raw: Raw, table: pd.DataFrame) -> None:
     assert sorted(raw.entities) == sorted(table.columns)
     found = pd.DataFrame(raw.values[:, :, 0].T, columns=raw.entities)[list(table.columns)]
     np.testing.assert_allclose(found.to_numpy(), table.to_numpy(), rtol=1e-6)
-    np.testing.assert_array_equal(raw.meta.axis.times(), table.index.to_numpy().astype("M8[s]"))
+    np.testing.assert_array_equal(raw.meta.axis.list_times(), table.index.to_numpy().astype("M8[s]"))
 
 
 def written(table: pd.DataFrame, path: Path, **how: Any) -> None:
@@ -225,6 +225,6 @@ def test_large_row_groups_are_read_a_few_rows_at_a_time(
         table.to_parquet(tmp_path / "a.parquet")  # times are an index, as pandas keeps them
     else:
         melted(table).to_parquet(tmp_path / "a.parquet", index=False)
-    pieces = parquet_pieces.parquet_pieces(tmp_path / "a.parquet", tmp_path / "copies")
+    pieces = parquet_pieces.list_parquet_pieces(tmp_path / "a.parquet", tmp_path / "copies")
     assert len(pieces) > 2 and sum(len(piece.read()) for piece in pieces) == (48 if wide else 48 * 30)
     expect(load(tmp_path / "a.parquet"), table)

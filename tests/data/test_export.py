@@ -169,23 +169,23 @@ def hourly(path: Path, step: int, scale: float = 1.0) -> Path:
 def test_steps_are_aligned_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     real, made = hourly(tmp_path / "real.csv", 1), hourly(tmp_path / "made.csv", 4)
     arguments = ["--real", str(real), "--synthetic", str(made), "--out", str(tmp_path / "report")]
-    assert errors.answer(lambda: cli.command(["evaluate", *arguments])) == 2
+    assert errors.answer(lambda: cli.run_command(["evaluate", *arguments])) == 2
     said = capsys.readouterr().err
     assert "--align sum" in said and said.count("\n") == 1
     options = open_files(str(real), str(made), align="sum")
     both = [ingest.read(config.Data(source=str(path))) for path in (real, made)]
-    one, two = evaluate_files.aligned(options, both[0], both[1])
+    one, two = evaluate_files.align_steps(options, both[0], both[1])
     evaluate_files.refuse_unlike("a", one.meta, "b", two.meta)
     np.testing.assert_allclose(one.values, both[0].values.reshape(40, -1, 4, 1).sum(2), rtol=1e-5)
     options = open_files(str(real), str(made), align="mean")
-    two, one = evaluate_files.aligned(options, both[1], both[0])
+    two, one = evaluate_files.align_steps(options, both[1], both[0])
     other = open_files(str(made), str(real), align="mean")
-    two, one = evaluate_files.aligned(other, both[1], both[0])
+    two, one = evaluate_files.align_steps(other, both[1], both[0])
     np.testing.assert_allclose(one.values, both[0].values.reshape(40, -1, 4, 1).mean(2), rtol=1e-5)
 
 
 def test_steps_that_do_not_divide_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     real, made = hourly(tmp_path / "real.csv", 2), hourly(tmp_path / "made.csv", 3)
     arguments = ["evaluate", "--real", str(real), "--synthetic", str(made), "--align", "sum"]
-    assert errors.answer(lambda: cli.command(arguments)) == 2
+    assert errors.answer(lambda: cli.run_command(arguments)) == 2
     assert "do not divide each other" in capsys.readouterr().err

@@ -169,7 +169,7 @@ def test_damaged_stores(tmp_path_factory: pytest.TempPathFactory, data: st.DataO
         with suppress(UserError):
             store = Store.open(path)
             store.verify()
-            np.testing.assert_array_equal(store.rows(np.arange(6)), values)
+            np.testing.assert_array_equal(store.read_rows(np.arange(6)), values)
             assert file.suffix == ".json" and action == "cut"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -192,7 +192,7 @@ def test_scaling_is_undone_whatever_is_missing(
     values[rng.random(values.shape) < missing] = np.nan
     values[:, :2] = rng.normal(1, 2, (5, 2, 2)) * 10**size
     scaler = Scaler.fit([values], config.Scaling(transform=transform, method=method))  # type: ignore[arg-type]
-    attributes = scaler.attributes(values)
+    attributes = scaler.compute_attributes(values)
     scaled = scaler.scale(values, attributes)
     np.testing.assert_array_equal(np.isnan(scaled), np.isnan(values))
     assert np.nanmax(np.abs(scaled)) <= 1 + 1e-5

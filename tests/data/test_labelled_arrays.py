@@ -74,7 +74,7 @@ def test_values_names_times_and_units_are_those_of_xarray(
     for name, values in by_name.items():
         expected = opened[name].transpose("home", "time").values
         np.testing.assert_allclose(values, expected, rtol=1e-6)
-    np.testing.assert_array_equal(raw.meta.axis.times(), data.time.values.astype("M8[s]"))
+    np.testing.assert_array_equal(raw.meta.axis.list_times(), data.time.values.astype("M8[s]"))
     assert sorted(raw.meta.units.split(", ")) == ["heat: degC", "power: kW"]
     assert raw.meta.provenance["clock"].startswith("UTC")
 

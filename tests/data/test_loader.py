@@ -30,8 +30,8 @@ def store(tmp_path: Path) -> Store:
 
 
 def loader(store: Store, batch_size: int = 4, seed: int = 0, rank: int = 0, world_size: int = 1) -> Loader:
-    scaler = Scaler.fit(store.part(ROWS), config.Scaling())
-    attributes = scaler.attributes(store.rows(ROWS))
+    scaler = Scaler.fit(store.select_part(ROWS), config.Scaling())
+    attributes = scaler.compute_attributes(store.read_rows(ROWS))
     return Loader(
         store,
         ROWS,
@@ -47,7 +47,7 @@ def order(batches: list) -> list[int]:  # type: ignore[type-arg]
 
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 30])
 def test_each_epoch_holds_every_series_once(store: Store, batch_size: int) -> None:
-    seen = order(list(islice(loader(store, batch_size).batches(), -(-44 // batch_size))))[:44]
+    seen = order(list(islice(loader(store, batch_size).iterate_batches(), -(-44 // batch_size))))[:44]
     epochs = [seen[first : first + 11] for first in range(0, 44, 11)]
     assert all(sorted(epoch) == list(range(11)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
@@ -55,9 +55,9 @@ def test_each_epoch_holds_every_series_once(store: Store, batch_size: int) -> No
 
 def test_a_batch_is_the_scaled_series_and_its_mask(store: Store) -> None:
     data = loader(store)
-    batch = next(data.batches())
-    values = store.rows(ROWS[batch.rows.numpy()])
-    scaled = data._scaler.scale(values, data._scaler.attributes(values))
+    batch = next(data.iterate_batches())
+    values = store.read_rows(ROWS[batch.rows.numpy()])
+    scaled = data._scaler.scale(values, data._scaler.compute_attributes(values))
     np.testing.assert_array_equal(batch.mask.numpy(), (~np.isnan(values)).astype(np.float32))
     np.testing.assert_array_equal(batch.series.numpy(), np.nan_to_num(scaled))
     assert batch.series.dtype == batch.mask.dtype == torch.float32
@@ -67,8 +67,8 @@ def test_a_batch_is_the_scaled_series_and_its_mask(store: Store) -> None:
 
 @pytest.mark.parametrize("first", [0, 1, 2, 3, 7, 1000])
 def test_resuming_at_any_step_gives_the_same_batches(store: Store, first: int) -> None:
-    expected = [loader(store).batch(step) for step in range(first, first + 3)]
-    for batch, other in zip(loader(store).batches(first), expected):
+    expected = [loader(store).make_batch(step) for step in range(first, first + 3)]
+    for batch, other in zip(loader(store).iterate_batches(first), expected):
         assert batch.step == other.step
         for name in ("series", "mask", "rows", "sample"):
             assert torch.equal(getattr(batch, name), getattr(other, name))
@@ -76,20 +76,22 @@ def test_resuming_at_any_step_gives_the_same_batches(store: Store, first: int) -
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_ranks_share_each_global_batch(store: Store, world_size: int) -> None:
-    ranks = [loader(store, rank=rank, world_size=world_size).batches() for rank in range(world_size)]
-    for whole, *parts in islice(zip(loader(store).batches(), *ranks), 8):
+    ranks = [loader(store, rank=rank, world_size=world_size).iterate_batches() for rank in range(world_size)]
+    for whole, *parts in islice(zip(loader(store).iterate_batches(), *ranks), 8):
         for name in ("series", "mask", "rows", "sample"):
             joined = torch.cat([getattr(part, name) for part in parts])
             assert torch.equal(joined, getattr(whole, name))
 
 
 def test_seeds_differ(store: Store) -> None:
-    assert order([loader(store, 11, seed=0).batch(0)]) != order([loader(store, 11, seed=1).batch(0)])
+    assert order([loader(store, 11, seed=0).make_batch(0)]) != order(
+        [loader(store, 11, seed=1).make_batch(0)]
+    )
 
 
 def test_batches_are_not_overwritten_by_later_ones(store: Store) -> None:
-    batches = list(islice(loader(store).batches(), 10))
-    assert all(torch.equal(batch.series, loader(store).batch(batch.step).series) for batch in batches)
+    batches = list(islice(loader(store).iterate_batches(), 10))
+    assert all(torch.equal(batch.series, loader(store).make_batch(batch.step).series) for batch in batches)
 
 
 def loader_threads() -> int:
@@ -97,7 +99,7 @@ def loader_threads() -> int:
 
 
 def test_the_thread_ends_with_the_iterator(store: Store) -> None:
-    batches = loader(store).batches()
+    batches = loader(store).iterate_batches()
     next(batches)
     assert loader_threads() == 1
     batches.close()  # type: ignore[attr-defined]
@@ -112,7 +114,7 @@ def test_an_error_in_the_thread_reaches_the_training(store: Store) -> None:
     shard.write_bytes(content)
     data._store = Store.open(store.path)
     with pytest.raises(UserError, match="fail their checksum"):
-        next(data.batches())
+        next(data.iterate_batches())
     assert loader_threads() == 0
 
 
@@ -131,7 +133,7 @@ def test_no_training_series_is_one_line(store: Store) -> None:
 
 
 def test_to_moves_what_networks_see(store: Store) -> None:
-    moved = loader(store).batch(3).to("meta")
+    moved = loader(store).make_batch(3).to("meta")
     assert moved.step == 3
     assert moved.series.device.type == moved.mask.device.type == "meta"
     assert moved.rows.device.type == moved.sample.device.type == "cpu"  # random numbers are drawn by them

@@ -170,7 +170,7 @@ def seconds(start: str, count: int, step: int) -> np.ndarray:
 def expect_means(raw: Raw, name: str, stamps: np.ndarray, values: np.ndarray) -> None:
     """Means of 15 minutes, which pandas computes."""
     series = pd.Series(values, pd.to_datetime(stamps, unit="s")).resample("15min").mean()
-    axis = pd.DatetimeIndex(raw.meta.axis.times())
+    axis = pd.DatetimeIndex(raw.meta.axis.list_times())
     found = pd.Series(raw.values[raw.entities.index(name), :, 0], axis).dropna()
     np.testing.assert_allclose(found, series.reindex(found.index), rtol=1e-5)
     assert len(found) == len(series)

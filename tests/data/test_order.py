@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distgan import config
-from distgan.data.calendar import calendar_features
+from distgan.data.calendar import compute_calendar_features
 from distgan.data.loader import Batching, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.shuffle import Buffered, Shuffle, Shuffled
@@ -65,14 +65,14 @@ def test_a_filling_of_the_buffer_holds_few_shards(
 ) -> None:
     order = Buffered(shards, at_once, seed)
     positions = np.arange(epoch * len(shards), (epoch + 1) * len(shards))
-    fills = [order.fill_at(position) for position in positions.tolist()]
+    fills = [order.find_fill(position) for position in positions.tolist()]
     for row, fill in zip(order(positions), fills):
         assert shards[row] in fill.shards and len(fill.shards) <= at_once
     distinct = list(dict.fromkeys(fills))
     assert len(distinct) == order.fills
     assert sorted(shard for fill in distinct for shard in fill.shards) == sorted(set(shards.tolist()))
-    assert [order.after(fill) for fill in distinct[:-1]] == distinct[1:]
-    assert order.after(distinct[-1]) == order.fill_at((epoch + 1) * len(shards))
+    assert [order.find_next(fill) for fill in distinct[:-1]] == distinct[1:]
+    assert order.find_next(distinct[-1]) == order.find_fill((epoch + 1) * len(shards))
 
 
 def test_rows_and_shards_move_between_epochs_and_seeds() -> None:
@@ -114,9 +114,9 @@ def loader(store: Store, rank: int = 0, world_size: int = 1, buffer_shards: int 
 def test_a_buffered_loader_holds_its_buffer_and_no_more(store: Store) -> None:
     assert store.values.layout.shards == 20
     data, seen = loader(store), []
-    for batch in islice(data.batches(), 40):
+    for batch in islice(data.iterate_batches(), 40):
         seen += batch.rows.tolist()
-        assert len(store.values.held()) <= 2 * 3 + 1
+        assert len(store.values.list_held()) <= 2 * 3 + 1
     for epoch in range(4):
         assert sorted(seen[epoch * len(ROWS) : (epoch + 1) * len(ROWS)]) == list(range(len(ROWS)))
 
@@ -125,8 +125,8 @@ def test_a_buffered_loader_holds_its_buffer_and_no_more(store: Store) -> None:
 @given(first=st.integers(0, 500), world_size=st.sampled_from([1, 2, 4]))
 def test_a_buffered_loader_resumes_anywhere_in_any_world(first: int, world_size: int) -> None:
     store = test_a_buffered_loader_resumes_anywhere_in_any_world.store  # type: ignore[attr-defined]
-    whole = loader(store).batch(first)
-    parts = [next(loader(store, rank, world_size).batches(first)) for rank in range(world_size)]
+    whole = loader(store).make_batch(first)
+    parts = [next(loader(store, rank, world_size).iterate_batches(first)) for rank in range(world_size)]
     for name in ("series", "mask", "rows", "sample"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
 
@@ -150,17 +150,21 @@ def test_attributes_are_learned_once_and_as_those_of_the_whole(store: Store) -> 
     lazy = loader(store, buffer_shards=None)
     scaler = lazy._scaler
     given_ = Loader(
-        store, ROWS, scaler, scaler.attributes(store.rows(ROWS)), batching=Batching(batch_size=12, seed=1)
+        store,
+        ROWS,
+        scaler,
+        scaler.compute_attributes(store.read_rows(ROWS)),
+        batching=Batching(batch_size=12, seed=1),
     )
     for step in range(30):
-        assert torch.equal(lazy.batch(step).series, given_.batch(step).series)
+        assert torch.equal(lazy.make_batch(step).series, given_.make_batch(step).series)
     known = lazy._attributes._known
-    np.testing.assert_array_equal(known, scaler.attributes(store.rows(ROWS)))
+    np.testing.assert_array_equal(known, scaler.compute_attributes(store.read_rows(ROWS)))
 
 
 def test_calendar_features_are_points_on_circles() -> None:
     times = np.arange("2019-12-30T00", "2021-01-04T00", dtype="M8[h]").astype("M8[s]")
-    found = calendar_features(times)
+    found = compute_calendar_features(times)
     assert found.shape == (len(times), 6) and found.dtype == np.float32
     np.testing.assert_allclose(found[:, ::2] ** 2 + found[:, 1::2] ** 2, 1, atol=1e-6)
     noon, midnight = found[12], found[0]
@@ -188,6 +192,6 @@ def test_the_buffer_is_a_number_of_shards(tmp_path: Path) -> None:
     )
     layout = data.store.values.layout
     shard_mib = layout.shard_rows * layout.row_bytes / 2**20
-    assert data.buffer_shards(None) is None and data.buffer_shards(1) == 1
-    assert data.buffer_shards(300) == int(300 / shard_mib)
+    assert data.count_buffer_shards(None) is None and data.count_buffer_shards(1) == 1
+    assert data.count_buffer_shards(300) == int(300 / shard_mib)
     assert config.load(None, ["data.buffer_mib=300"]).data.buffer_mib == 300

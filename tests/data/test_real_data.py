@@ -42,7 +42,7 @@ def test_auckland_years() -> None:
 @needs_auckland
 def test_auckland_by_four_hours() -> None:
     raw = load("auckland", cut="years", reduce=config.Reduce(factor=4))
-    assert raw.values.shape == (136, 2190, 1) and raw.meta.axis.times()[-1] == np.datetime64(
+    assert raw.values.shape == (136, 2190, 1) and raw.meta.axis.list_times()[-1] == np.datetime64(
         "2019-12-31T20:00:00"
     )
 

@@ -46,7 +46,7 @@ def load(text: str, place: Path, **settings: Any) -> Raw:
 
 
 def assert_read(found: Raw, readings: np.ndarray = READINGS) -> None:
-    assert found.meta.axis.times()[0] == np.datetime64("2013-02-26T12:00")
+    assert found.meta.axis.list_times()[0] == np.datetime64("2013-02-26T12:00")
     np.testing.assert_array_equal(found.values[:, :, 0], readings.T.astype(np.float32))
 
 

@@ -30,7 +30,7 @@ def test_restore_undoes_scale(transform: str, method: str) -> None:
     values = series()
     settings = config.Scaling(transform=transform, method=method)
     scaler = Scaler.fit([values[:7], values[7:]], settings)
-    attributes = scaler.attributes(values)
+    attributes = scaler.compute_attributes(values)
     scaled = scaler.scale(values, attributes)
     assert attributes.shape == (20, 2, 2) and (attributes[..., 1] > 0).all()
     assert scaled.dtype == attributes.dtype == np.float32
@@ -68,7 +68,7 @@ def test_the_bound_is_no_single_owners_number() -> None:
 
 def test_attributes_are_mean_and_deviation_of_measured_values() -> None:
     values = series()
-    attributes = Scaler.fit([values], config.Scaling()).attributes(values)
+    attributes = Scaler.fit([values], config.Scaling()).compute_attributes(values)
     np.testing.assert_allclose(attributes[..., 0], np.nanmean(values, axis=1, dtype=np.float64), rtol=1e-5)
     np.testing.assert_allclose(attributes[..., 1], np.nanstd(values, axis=1, dtype=np.float64), rtol=1e-5)
 
@@ -76,7 +76,7 @@ def test_attributes_are_mean_and_deviation_of_measured_values() -> None:
 def test_only_the_lower_bound_clips() -> None:
     values = series()
     scaler = Scaler.fit([values], config.Scaling(), config.Bounds(lower=0.0))
-    attributes = scaler.attributes(values)
+    attributes = scaler.compute_attributes(values)
     wild = np.full_like(values, 3.0)
     assert (scaler.restore(wild, attributes) > np.nanmax(values, axis=1, keepdims=True)).all()
     assert scaler.restore(-wild, attributes).min() == 0
@@ -87,7 +87,7 @@ def test_bounds_hold_exactly_and_whole_numbers_are_whole(transform: str, method:
     values = np.clip(np.abs(series()), 0, 100.25)
     limits = config.Bounds(lower=0.0, upper=100.25)
     scaler = Scaler.fit([values], config.Scaling(transform=transform, method=method), limits)
-    attributes = scaler.attributes(values)
+    attributes = scaler.compute_attributes(values)
     wild = np.random.default_rng(0).normal(0, 0.5, values.shape).astype(np.float32)
     wild[0, :3] = np.nan
     restored = scaler.restore(wild, attributes)
@@ -115,7 +115,7 @@ def test_levelling_leaves_real_series_as_they_are(
     values = series() if lower_bound is None else np.abs(series())
     settings = config.Scaling(transform=transform, method=method)
     scaler = Scaler.fit([values], settings, config.Bounds(lower=lower_bound))
-    attributes = scaler.attributes(values)
+    attributes = scaler.compute_attributes(values)
     shapes = torch.from_numpy(scaler.scale(values, attributes))
     mask = (~shapes.isnan()).float()
     standardised = scaler.standardise(shapes.nan_to_num(), mask, torch.from_numpy(attributes))
@@ -128,14 +128,14 @@ def test_levelled_shapes_have_the_location_and_scale_that_they_are_to_get(
 ) -> None:
     values = series()
     scaler = Scaler.fit([values], config.Scaling(transform=transform, method=method))
-    wanted = scaler.attributes(values)
+    wanted = scaler.compute_attributes(values)
     generator = torch.Generator().manual_seed(0)
     noise, middle = (torch.rand(20, steps, 2, generator=generator) for steps in (200, 1))
     shapes = 0.3 * noise - middle / 3
     mask = torch.from_numpy(~np.isnan(values)).float()
     standardised = scaler.standardise(shapes, mask, torch.from_numpy(wanted)).numpy()
     restored = np.where(mask > 0, scaler.restore(standardised, wanted), np.nan)
-    found = scaler.attributes(restored)
+    found = scaler.compute_attributes(restored)
     np.testing.assert_allclose(found[..., 1], wanted[..., 1], rtol=2e-3)
     assert np.abs((found[..., 0] - wanted[..., 0]) / wanted[..., 1]).max() < 2e-3
 
@@ -143,7 +143,7 @@ def test_levelled_shapes_have_the_location_and_scale_that_they_are_to_get(
 def test_what_the_lower_bound_cuts_off_keeps_its_gradient() -> None:
     values = np.abs(series())
     scaler = Scaler.fit([values], config.Scaling(), config.Bounds(lower=0.0))
-    attributes = scaler.attributes(values)
+    attributes = scaler.compute_attributes(values)
     attributes[..., 0] = attributes[..., 1] / 10  # nearly half of a shape lies below zero
     shapes = (0.1 * torch.randn(20, 200, 2, generator=torch.Generator().manual_seed(0))).requires_grad_()
     gradients = []
@@ -161,7 +161,7 @@ def test_levelling_survives_wild_flat_and_unmeasured_shapes() -> None:
     values = np.abs(series())
     for method in ("standard", "minmax"):
         scaler = Scaler.fit([values], config.Scaling(method=method), config.Bounds(lower=0.0))
-        attributes = torch.from_numpy(scaler.attributes(values))
+        attributes = torch.from_numpy(scaler.compute_attributes(values))
         for shapes in (torch.full((20, 200, 2), 1e4), torch.zeros(20, 200, 2), -1e4 * torch.rand(20, 200, 2)):
             shapes.requires_grad_()
             for mask in (torch.ones(20, 200, 2), torch.zeros(20, 200, 2)):
@@ -175,7 +175,7 @@ def test_levelling_survives_wild_flat_and_unmeasured_shapes() -> None:
 def test_a_flat_or_empty_series_scales_to_zeros(transform: str, method: str, value: float) -> None:
     scaler = Scaler.fit([series()], config.Scaling(transform=transform, method=method))
     flat = np.full((1, 200, 2), value, np.float32)
-    attributes = scaler.attributes(flat)
+    attributes = scaler.compute_attributes(flat)
     assert np.isfinite(attributes).all()
     scaled = scaler.scale(flat, attributes)
     np.testing.assert_array_equal(scaled, 0 * flat)
@@ -199,7 +199,7 @@ def test_a_generator_of_blocks_is_our_mistake() -> None:
 def test_huge_values_do_not_overflow_the_statistics() -> None:
     values = np.random.default_rng(0).normal(1e30, 1e29, (3, 50, 1)).astype(np.float32)
     scaler = Scaler.fit([values], config.Scaling())
-    scaled = scaler.scale(values, scaler.attributes(values))
+    scaled = scaler.scale(values, scaler.compute_attributes(values))
     assert np.isfinite(scaled).all() and 0.7 < np.abs(scaled).max() <= 1 + 1e-5
 
 
@@ -210,10 +210,12 @@ def test_one_wild_series_does_not_squeeze_the_others() -> None:
     values[0] = 0.01
     values[0, 4000] = 5
     scaler = Scaler.fit([values], config.Scaling())
-    scaled = scaler.scale(values, scaler.attributes(values))
+    scaled = scaler.scale(values, scaler.compute_attributes(values))
     assert 0.9 < np.abs(scaled).max() <= 1 + 1e-6
     assert scaled[1:].std() > 0.1
-    assert np.allclose(scaler.restore(scaled, scaler.attributes(values)), values, rtol=1e-4, atol=1e-4)
+    assert np.allclose(
+        scaler.restore(scaled, scaler.compute_attributes(values)), values, rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("step", [0.1, 0.001, 0.05, 0.25, 1.0, 5.0, 0.3])

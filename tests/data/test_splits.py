@@ -43,7 +43,7 @@ def test_preparing_one_owner_more_leaves_the_others_where_they_were(tmp_path: Pa
         np.savez(path, x=values[80 - count :], ids=np.array([f"home{n}" for n in range(80 - count, 80)]))
         settings = config.load(None, [f"data.source={path}", "encoder.patch=12", "model.patch=12"])
         found, splits = prepare.read_source(settings, tmp_path / "parts")
-        rows = found.rows(0, found.num_series)[splits == "train"]
+        rows = found.read_rows(0, found.num_series)[splits == "train"]
         trained.append(dict(zip(np.array(found.owners)[splits == "train"], rows)))
     fewer, more = trained
     assert set(more) - set(fewer) <= {"home0"} and set(fewer) <= set(more)

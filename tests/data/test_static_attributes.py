@@ -32,7 +32,7 @@ def long_table(path: Path, homes: int = 6, **columns: list[object]) -> Path:
 
 def read(path: Path, *overrides: str) -> ingest.Series:
     settings = config.load(None, [f"data.source={path}", *overrides]).data
-    return ingest.opened(settings, path.parent / "parts", survey=True)
+    return ingest.open_source(settings, path.parent / "parts", survey=True)
 
 
 def cells(found: ingest.Series) -> dict[str, tuple[str, list[str]]]:
@@ -152,7 +152,7 @@ def test_inspect_shows_common_values_and_rare_ones_together(
     x = np.random.default_rng(0).gamma(2, 1, (39, 24 * 14)).astype(np.float32)
     np.savez(tmp_path / "x.npz", x=x, kind=np.array(kinds), people=np.array(people))
     command = ["inspect", str(tmp_path / "x.npz"), "data.columns.attributes=[kind,people]"]
-    assert errors.answer(lambda: cli.command(command)) == 0
+    assert errors.answer(lambda: cli.run_command(command)) == 0
     shown = capsys.readouterr().out
     assert "kind (categorical): house 20, flat 16, other 2 in 2 values; 1 missing" in shown
     assert "people (integer): 2 to 4, median 3; 0 missing" in shown

@@ -22,7 +22,7 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Rows, Store
 from distgan.data.store.writer import ParallelStoreWriter, StoreWriter, write_shard
 from distgan.errors import UserError
-from distgan.pipeline.owners import near_copies
+from distgan.pipeline.owners import list_near_copies
 from tests.helpers.settings import ROOT
 
 
@@ -62,9 +62,9 @@ def test_rows_come_back_to_us_and_to_plain_zarr(
     store = Store.open(write(tmp_path / "series.zarr", values, block=5))
     assert (store.num_series, store.length, store.channels) == shape
     order = np.random.default_rng(1).permutation(len(values))
-    np.testing.assert_array_equal(store.rows(order), values[order])
-    np.testing.assert_array_equal(np.concatenate([block for _, block in store.blocks(3)]), values)
-    np.testing.assert_array_equal(np.concatenate(list(store.part(order, 4))), values[order])
+    np.testing.assert_array_equal(store.read_rows(order), values[order])
+    np.testing.assert_array_equal(np.concatenate([block for _, block in store.iterate_blocks(3)]), values)
+    np.testing.assert_array_equal(np.concatenate(list(store.select_part(order, 4))), values[order])
     group = zarr.open_group(tmp_path / "series.zarr", mode="r")
     np.testing.assert_array_equal(group["values"][:], values)
     assert group.attrs["distgan"]["units"] == "kWh"
@@ -84,12 +84,12 @@ def test_meta_and_repeated_rows_and_out(tmp_path: Path) -> None:
     store = Store.open(write(tmp_path / "a.zarr", values))
     assert store.meta == meta(24)
     out = np.empty((3, 24, 1), np.float32)
-    assert store.rows(np.array([4, 4, 0]), out=out) is out
+    assert store.read_rows(np.array([4, 4, 0]), out=out) is out
     np.testing.assert_array_equal(out, values[[4, 4, 0]])
-    assert store.rows(np.array([], dtype=int)).shape == (0, 24, 1)
+    assert store.read_rows(np.array([], dtype=int)).shape == (0, 24, 1)
     for bad in ([10], [-1]):
         with pytest.raises(IndexError):
-            store.rows(np.array(bad))
+            store.read_rows(np.array(bad))
 
 
 def test_many_shards_hold_no_file_descriptors(tmp_path: Path, small_shards: None) -> None:
@@ -127,7 +127,7 @@ def test_any_flipped_bit_of_any_file_is_refused(tmp_path: Path, small_shards: No
         file = damaged / chance.choice(files)
         flip(file, chance.randrange(file.stat().st_size))
         with pytest.raises(UserError) as error:
-            Store.open(damaged).rows(np.arange(50))
+            Store.open(damaged).read_rows(np.arange(50))
         assert str(file) in str(error.value) or file.name == "manifest.json"
         assert "\n" not in str(error.value)
 
@@ -169,7 +169,7 @@ def test_a_shard_lost_after_opening_is_named(tmp_path: Path) -> None:
     store = Store.open(path)
     delete(first_shard(path))
     with pytest.raises(UserError, match=r"values/c/0/0/0"):
-        store.rows(np.arange(3))
+        store.read_rows(np.arange(3))
 
 
 def test_undamaged_rows_of_a_damaged_store_still_read(tmp_path: Path, small_shards: None) -> None:
@@ -177,9 +177,9 @@ def test_undamaged_rows_of_a_damaged_store_still_read(tmp_path: Path, small_shar
     path = write(tmp_path / "a.zarr", values)
     flip(first_shard(path), 0)
     store = Store.open(path)
-    np.testing.assert_array_equal(store.rows(np.arange(8, 200)), values[8:])
+    np.testing.assert_array_equal(store.read_rows(np.arange(8, 200)), values[8:])
     with pytest.raises(UserError, match=r"rows 0\.\.7 fail their checksum"):
-        store.rows(np.array([5]))
+        store.read_rows(np.array([5]))
 
 
 def test_what_is_no_store_is_one_line(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_failed_or_empty_writing_leaves_the_old_store(tmp_path: Path) -> None:
         raise RuntimeError
     with pytest.raises(UserError, match="at least one row"), StoreWriter(path, meta(24)):
         pass
-    np.testing.assert_array_equal(Store.open(path).rows(np.arange(5)), values)
+    np.testing.assert_array_equal(Store.open(path).read_rows(np.arange(5)), values)
     assert [item.name for item in tmp_path.iterdir()] == ["a.zarr"]
 
 
@@ -224,21 +224,21 @@ def test_latents_come_back(tmp_path: Path, small_shards: None) -> None:
             writer.append(mean[first : first + 64], logvar[first : first + 64])
     latents = LatentStore.open(tmp_path / "latents.zarr")
     assert (latents.num_series, latents.dim) == (1000, 3)
-    np.testing.assert_array_equal(latents.mean(), mean)
-    np.testing.assert_array_equal(latents.logvar(np.array([5, 999])), logvar[[5, 999]])
-    for first, some_mean, some_logvar in latents.blocks(300):
+    np.testing.assert_array_equal(latents.read_mean(), mean)
+    np.testing.assert_array_equal(latents.read_logvar(np.array([5, 999])), logvar[[5, 999]])
+    for first, some_mean, some_logvar in latents.iterate_blocks(300):
         np.testing.assert_array_equal(some_mean, mean[first : first + 300])
         np.testing.assert_array_equal(some_logvar, logvar[first : first + 300])
     latents.verify()
 
 
 def test_the_private_table_round_trips_and_is_private(tmp_path: Path) -> None:
-    path = private_table.private_table(tmp_path / "series.zarr")
+    path = private_table.find_private_table(tmp_path / "series.zarr")
     assert path.name == "series.private.csv"
     private_table.write_table(path, ["a, b", 'c"d', "e"], ["o", "o", "p"], ["train", "train", "held_out"])
     table = private_table.read_table(path)
     assert table.entities.tolist() == ["a, b", 'c"d', "e"] and table.owners.tolist() == ["o", "o", "p"]
-    assert table.rows("train").tolist() == [0, 1] and table.rows("reference").tolist() == []
+    assert table.find_rows("train").tolist() == [0, 1] and table.find_rows("reference").tolist() == []
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -267,7 +267,7 @@ def test_a_damaged_private_table_is_one_line(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_times(axis: Axis, last: str, around: tuple[str, str] | None) -> None:
-    times = axis.times()
+    times = axis.list_times()
     assert len(times) == axis.length and times[0] == np.datetime64(axis.start)
     assert times[-1] == np.datetime64(last, "s")
     if around:
@@ -277,10 +277,10 @@ def test_times(axis: Axis, last: str, around: tuple[str, str] | None) -> None:
 
 def test_chunks_are_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store.open(write(tmp_path / "a.zarr", series(20, 24)))
-    store.rows(np.arange(20))
-    monkeypatch.setattr(Rows, "_damaged_error", None)
-    monkeypatch.setattr(reader, "_crc", None)
-    store.rows(np.arange(20))
+    store.read_rows(np.arange(20))
+    monkeypatch.setattr(Rows, "_make_damaged_error", None)
+    monkeypatch.setattr(reader, "_compute_crc", None)
+    store.read_rows(np.arange(20))
 
 
 # ------------------------------------------------------------------------------------- other forms of storing
@@ -309,7 +309,7 @@ def test_every_form_reads_back_to_us_and_to_plain_zarr(
     store = Store.open(write_as(tmp_path / "a.zarr", values, form))
     expected = values.astype(form.dtype).astype(np.float32)
     order = np.random.default_rng(1).permutation(len(values))
-    np.testing.assert_array_equal(store.rows(order), expected[order])
+    np.testing.assert_array_equal(store.read_rows(order), expected[order])
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "a.zarr" / "values", mode="r")[:], expected)
     store.verify()
     if form.dtype == "float16":
@@ -327,7 +327,7 @@ def test_damage_of_every_form_is_named(tmp_path: Path, small_shards: None, form:
         shard = chance.choice(shards(damaged))
         flip(shard, chance.randrange(shard.stat().st_size))
         with pytest.raises(UserError, match="damaged store") as error:
-            Store.open(damaged).rows(np.arange(100))
+            Store.open(damaged).read_rows(np.arange(100))
         assert str(shard) in str(error.value)
     delete(first_shard(whole))
     with pytest.raises(UserError, match=r"values/c/0/0/0"):
@@ -342,7 +342,7 @@ def test_values_beyond_float16_are_refused(tmp_path: Path) -> None:
 
 def test_packed_shards_in_memory_are_few(tmp_path: Path, small_shards: None) -> None:
     store = Store.open(write_as(tmp_path / "a.zarr", series(408, 128), Form("float32", "zstd")))
-    store.rows(np.random.default_rng(0).permutation(408))
+    store.read_rows(np.random.default_rng(0).permutation(408))
     assert store.values.layout.shards > 50 and len(store.values._rows) <= store.values.kept
 
 
@@ -361,7 +361,7 @@ def test_shards_filled_in_any_order_by_many_are_the_store_of_one(
     values = series(rows, 24, 3)
     write_as(tmp_path / "one.zarr", values, form)
     with ParallelStoreWriter(tmp_path / "many.zarr", meta(24, 3), rows, form) as store:
-        spans = [store.layout.span(shard) for shard in range(store.layout.shards)]
+        spans = [store.layout.find_span(shard) for shard in range(store.layout.shards)]
         with ThreadPoolExecutor(4) as pool:
             order = np.random.default_rng(0).permutation(len(spans)).tolist()
             list(pool.map(lambda shard: store.fill(shard, values[slice(*spans[shard])]), order))
@@ -372,7 +372,7 @@ def test_processes_fill_disjoint_shards(tmp_path: Path, small_shards: None) -> N
     values = series(203, 24, 3)
     write(tmp_path / "one.zarr", values)
     with ParallelStoreWriter(tmp_path / "many.zarr", meta(24, 3), 203) as store:
-        spans = [store.layout.span(shard) for shard in range(store.layout.shards)]
+        spans = [store.layout.find_span(shard) for shard in range(store.layout.shards)]
         with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
             jobs = [
                 pool.submit(write_shard, *store.place, shard, values[slice(*span)])
@@ -389,13 +389,13 @@ def test_a_shard_is_written_once_and_none_is_forgotten(tmp_path: Path, small_sha
         pytest.raises(UserError, match="written twice"),
         ParallelStoreWriter(tmp_path / "a.zarr", meta(24, 3), 203) as store,
     ):
-        store.fill(0, values[slice(*store.layout.span(0))])
-        store.fill(0, values[slice(*store.layout.span(0))])
+        store.fill(0, values[slice(*store.layout.find_span(0))])
+        store.fill(0, values[slice(*store.layout.find_span(0))])
     with (
         pytest.raises(AssertionError, match="never written"),
         ParallelStoreWriter(tmp_path / "a.zarr", meta(24, 3), 203) as store,
     ):
-        store.fill(0, values[slice(*store.layout.span(0))])
+        store.fill(0, values[slice(*store.layout.find_span(0))])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -419,7 +419,7 @@ sys.exit(answer(main))
             pass
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
         assert other.returncode == 2 and "is being written by another process" in other.stderr
-    np.testing.assert_array_equal(Store.open(path).rows(np.arange(5)), values)
+    np.testing.assert_array_equal(Store.open(path).read_rows(np.arange(5)), values)
     assert [item.name for item in tmp_path.iterdir()] == ["a.zarr"]
 
 
@@ -429,13 +429,13 @@ def test_a_walk_holds_one_block_and_one_shard(tmp_path: Path, monkeypatch: pytes
     store = Store.open(write(tmp_path / "a.zarr", values))
     monkeypatch.setattr(reader, "BLOCK_BYTES", 4 * 30 * 5)
     found = []
-    for first, block in store.blocks():
+    for first, block in store.iterate_blocks():
         assert first == 5 * len(found) and len(block) <= 5
         found.append(block)
-        assert len(store.values.held()) <= 2
+        assert len(store.values.list_held()) <= 2
     np.testing.assert_array_equal(np.concatenate(found), values)
     rows = np.arange(0, 200, 3)
-    parts = list(store.part(rows))
+    parts = list(store.select_part(rows))
     assert max(map(len, parts)) <= 5
     np.testing.assert_array_equal(np.concatenate(parts), values[rows])
 
@@ -450,9 +450,9 @@ def test_a_walk_in_any_order_unmaps_shards(
     monkeypatch.setattr(reader, "MAPPED_BYTES", 2 * shard_bytes)
     order = np.random.default_rng(1).permutation(90)
     for rows in np.array_split(order, 9):
-        np.testing.assert_array_equal(store.rows_once(rows), values[rows])
-        assert len(store.values.held()) <= 2 < store.values.layout.shards
-    np.testing.assert_array_equal(store.rows(order), values[order])
+        np.testing.assert_array_equal(store.read_rows_once(rows), values[rows])
+        assert len(store.values.list_held()) <= 2 < store.values.layout.shards
+    np.testing.assert_array_equal(store.read_rows(order), values[order])
 
 
 @pytest.mark.parametrize("form", [Form(), Form("float16", "zstd")])
@@ -465,5 +465,5 @@ def test_the_search_for_near_copies_unmaps_shards(
     store = Store.open(tmp_path / "a.zarr")
     assert store.values.layout.shards > 2
     monkeypatch.setattr(reader, "MAPPED_BYTES", 1)
-    near_copies(store, [str(row) for row in range(40)])
-    assert store.values.held() == []
+    list_near_copies(store, [str(row) for row in range(40)])
+    assert store.values.list_held() == []

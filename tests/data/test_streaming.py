@@ -159,16 +159,16 @@ def test_parts_of_a_changed_file_are_thrown_away(tmp_path: Path, small_parts: No
     for seed in (1.0, 2.0):
         table = table_of_days() * seed
         table.to_csv(tmp_path / "a.csv")
-        found = ingest.opened(config.Data(source=str(tmp_path / "a.csv")), place)
-        np.testing.assert_allclose(found.rows(0, 5)[:, :, 0], table.to_numpy().T, rtol=1e-5)
+        found = ingest.open_source(config.Data(source=str(tmp_path / "a.csv")), place)
+        np.testing.assert_allclose(found.read_rows(0, 5)[:, :, 0], table.to_numpy().T, rtol=1e-5)
 
 
 def test_rows_in_any_stretch_are_those_of_the_whole(tmp_path: Path, small_parts: None) -> None:
     table_of_days(366 * 3, 9, "2012-01-01", "D").to_csv(tmp_path / "a.csv")
-    found = ingest.opened(config.Data(source=str(tmp_path / "a.csv"), cut="years"), tmp_path / "parts")
-    whole = found.rows(0, found.num_series)
+    found = ingest.open_source(config.Data(source=str(tmp_path / "a.csv"), cut="years"), tmp_path / "parts")
+    whole = found.read_rows(0, found.num_series)
     for first, last in ((0, 1), (8, 10), (5, 27), (26, 27)):
-        np.testing.assert_array_equal(found.rows(first, last), whole[first:last])
+        np.testing.assert_array_equal(found.read_rows(first, last), whole[first:last])
 
 
 def test_parts_are_opened_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,12 +181,12 @@ def test_parts_are_opened_one_at_a_time(tmp_path: Path, monkeypatch: pytest.Monk
     )
     table.to_csv(tmp_path / "a.csv")
     monkeypatch.setattr(csv_pieces, "PIECE_BYTES", 42_000)  # each part large enough to be mapped
-    found = ingest.opened(config.Data(source=str(tmp_path / "a.csv")), tmp_path / "parts")
+    found = ingest.open_source(config.Data(source=str(tmp_path / "a.csv")), tmp_path / "parts")
     assert len(list((tmp_path / "parts").rglob("*.values.npy"))) > 12
     limits_ = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 8, limits_[1]))
     try:
-        values = found.rows(0, 60)
+        values = found.read_rows(0, 60)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits_)
     np.testing.assert_array_equal(values[:, :, 0], table.to_numpy().T)

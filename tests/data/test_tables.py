@@ -61,7 +61,7 @@ def test_sensors_sorted_by_time_are_twenty_entities(tmp_path: Path) -> None:
     table = pd.read_csv(path, parse_dates=["time"]).set_index("time")
     right = table[table["sensor"] == 107].resample("1h")["rh"].mean()
     found = source.block(0, 20)[source.entities.index("107"), :, 1]
-    series = pd.Series(found, source.meta.axis.times()).reindex(right.index)
+    series = pd.Series(found, source.meta.axis.list_times()).reindex(right.index)
     np.testing.assert_allclose(series, right, rtol=1e-5)
 
 
@@ -88,7 +88,7 @@ def test_conflicting_duplicates_are_refused_or_resolved_and_counted(
         ):
             load(path, tmp_path, **settings)
     source = load(path, tmp_path, duplicates=rule)
-    step = source.meta.axis.times().tolist().index(pd.Timestamp("2013-01-09 05:00").to_pydatetime())
+    step = source.meta.axis.list_times().tolist().index(pd.Timestamp("2013-01-09 05:00").to_pydatetime())
     wanted = {"first": both[0], "last": both[1], "mean": np.mean(both), "sum": sum(both)}[rule]
     np.testing.assert_allclose(values(source)[source.entities.index("H003"), step], wanted, rtol=1e-6)
     assert source.understood.conflicting_duplicates == 1

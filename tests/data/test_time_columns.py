@@ -8,10 +8,10 @@ import pytest
 
 from distgan import config
 from distgan.data.formats.times import (
+    are_times,
     encode_times,
     find_time_columns,
-    looks_like_times,
-    written_times,
+    join_written_times,
 )
 from distgan.errors import UserError
 from tests.helpers.times import load, same
@@ -101,14 +101,14 @@ def test_empty_times_stay_empty() -> None:
     table = pd.DataFrame({"date": days, "hour": [1.0, 2, 1, None, 1]})
     places, texts = encode_times(table, ["date", "hour"])
     assert places.tolist() == [0, -1, 1, -1, 0] and texts == ["2013-01-01 1", "2013-01-02 1"]
-    written = written_times(table.set_index([[5, 6, 7, 8, 9]]), ["date", "hour"])
+    written = join_written_times(table.set_index([[5, 6, 7, 8, 9]]), ["date", "hour"])
     assert written.isna().tolist() == [False, True, False, True, False] and written[7] == "2013-01-02 1"
 
 
 def test_what_looks_like_times() -> None:
     settings = config.Data()
     for texts in (STAMPS, ["01/02/2013"], ["1-Jan-13"], ["20130101 0100"], ["2013-01-01T00:00Z"]):
-        assert looks_like_times(pd.Series(texts), settings), texts
+        assert are_times(pd.Series(texts), settings), texts
     for values in (
         ["0012", "0013"],
         ["MAC000002"],
@@ -118,8 +118,8 @@ def test_what_looks_like_times() -> None:
         [True, False],
         [],
     ):
-        assert not looks_like_times(pd.Series(values, dtype=object), settings), values
-    assert looks_like_times(
+        assert not are_times(pd.Series(values, dtype=object), settings), values
+    assert are_times(
         pd.Series([19501, 19502], name="time"), config.Data(date_format="daycode:2009-01-01:30min")
     )
-    assert looks_like_times(pd.Series(["010113"], name="t"), config.Data(date_format="%d%m%y"))
+    assert are_times(pd.Series(["010113"], name="t"), config.Data(date_format="%d%m%y"))

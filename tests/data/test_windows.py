@@ -15,7 +15,7 @@ from distgan.data.loader import Batching, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.store.format import Form
 from distgan.data.store.metadata import Axis, Meta
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.data.windows import Windows
@@ -51,10 +51,10 @@ def test_a_window_is_its_stretch_of_the_series(
     windows = Windows(store, length, stride)
     assert windows.num_series == 7 * len(range(0, 50 - length + 1, stride))
     order = np.random.default_rng(seed).permutation(windows.num_series)[:20]
-    starts = windows.starts(order)
-    expected = [values[row, start : start + length] for row, start in zip(windows.series(order), starts)]
-    np.testing.assert_array_equal(windows.rows(order), expected)
-    np.testing.assert_array_equal(np.sort(windows.of(np.arange(7))), np.arange(windows.num_series))
+    starts = windows.find_starts(order)
+    expected = [values[row, start : start + length] for row, start in zip(windows.find_series(order), starts)]
+    np.testing.assert_array_equal(windows.read_rows(order), expected)
+    np.testing.assert_array_equal(np.sort(windows.list_windows(np.arange(7))), np.arange(windows.num_series))
 
 
 @given(length=st.integers(2, 30), stride=st.integers(1, 40), seed=st.integers(0, 99))
@@ -66,21 +66,21 @@ def test_windows_with_gaps_or_one_value_alone_are_unusable(
     values = rng.integers(0, 3, (6, 30, 2)).repeat(3, axis=1)[:, :30].astype(np.float32)
     values[rng.random(values.shape) < 0.3] = np.nan
     windows = Windows(store_of(tmp_path_factory.mktemp("flat") / "a.zarr", values), length, stride)
-    cut = windows.rows(np.arange(windows.num_series))
+    cut = windows.read_rows(np.arange(windows.num_series))
     missing, results = np.isnan(cut).mean(axis=(1, 2)), ~np.isnan(cut)
     low = np.min(cut, axis=1, where=results, initial=np.inf)
     high = np.max(cut, axis=1, where=results, initial=-np.inf)
     expected = np.flatnonzero((missing > 0.4) | (low >= high).all(axis=1))  # one that rests is a shape
-    np.testing.assert_array_equal(windows.unusable(np.arange(6), 0.4), expected)
+    np.testing.assert_array_equal(windows.find_unusable(np.arange(6), 0.4), expected)
 
 
 @pytest.mark.parametrize("form", [Form("float16"), Form("float32", "zstd")], ids=str)
 def test_windows_of_other_forms(tmp_path: Path, form: Form) -> None:
     values = np.random.default_rng(0).normal(size=(5, 50, 1)).astype(np.float16).astype(np.float32)
     windows = Windows(store_of(tmp_path / "a.zarr", values, form), 10, 7)
-    np.testing.assert_array_equal(windows.rows(np.array([7, 0])), [values[1, 7:17], values[0, :10]])
+    np.testing.assert_array_equal(windows.read_rows(np.array([7, 0])), [values[1, 7:17], values[0, :10]])
     np.testing.assert_array_equal(
-        np.concatenate([block for _, block in windows.blocks(4)])[7], values[1, 7:17]
+        np.concatenate([block for _, block in windows.iterate_blocks(4)])[7], values[1, 7:17]
     )
 
 
@@ -90,21 +90,21 @@ def test_windows_longer_than_the_series_are_one_line(stored: tuple[Store, np.nda
 
 
 def test_calendar_features_of_a_batch_are_those_of_its_windows(stored: tuple[Store, np.ndarray]) -> None:
-    from distgan.data.calendar import calendar_features
+    from distgan.data.calendar import compute_calendar_features
 
     windows = Windows(stored[0], 12, 5)
-    scaler = Scaler.fit(windows.part(np.arange(windows.num_series)), config.Scaling())
+    scaler = Scaler.fit(windows.select_part(np.arange(windows.num_series)), config.Scaling())
     data = Loader(
         windows, np.arange(windows.num_series), scaler, batching=Batching(batch_size=6, seed=0), calendar=True
     )
-    batch = data.batch(3)
+    batch = data.make_batch(3)
     assert batch.calendar is not None and batch.calendar.shape == (6, 12, 6)
-    times = windows.whole_axis.times()
+    times = windows.whole_axis.list_times()
     for row, found in zip(batch.rows.tolist(), batch.calendar.numpy()):
-        start = int(windows.starts(np.array([row]))[0])
-        np.testing.assert_array_equal(found, calendar_features(times[start : start + 12]))
-    values = windows.rows(batch.rows.numpy())
-    scaled = scaler.scale(values, scaler.attributes(values))
+        start = int(windows.find_starts(np.array([row]))[0])
+        np.testing.assert_array_equal(found, compute_calendar_features(times[start : start + 12]))
+    values = windows.read_rows(batch.rows.numpy())
+    scaled = scaler.scale(values, scaler.compute_attributes(values))
     np.testing.assert_array_equal(batch.series.numpy(), np.nan_to_num(scaled))
 
 
@@ -118,11 +118,11 @@ def test_a_million_windows_of_half_hourly_london_cost_neither_memory_nor_disk(tm
     before = {file: file.stat().st_size for file in tmp_path.rglob("*")}
     tracemalloc.start()
     windows = Windows(Store.open(tmp_path / "series.zarr"), 336, 3)
-    rows = windows.of(np.arange(windows.store.num_series))
+    rows = windows.list_windows(np.arange(windows.store.num_series))
     data = Loader(
         windows, rows, Scaler("none", "standard", 1.0, 1.0, None), batching=Batching(batch_size=64, seed=0)
     )
-    batch = data.batch(0)
+    batch = data.make_batch(0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(rows) > 1_000_000 and batch.series.shape == (64, 336, 1)
@@ -138,12 +138,12 @@ def test_a_run_on_windows_counts_homes_once(homes_csv: Path, tmp_path: Path) -> 
     command = ["--run-dir", str(run.folder), f"data.source={homes_csv}", *TINY, *more, "train.steps=5"]
     assert main([*command, "evaluate.max_series=40"]) == 0
     data = TrainingData.open(run)
-    table = read_table(private_table(run.series))
-    homes = table.rows("train")
+    table = read_table(find_private_table(run.series))
+    homes = table.find_rows("train")
     assert len(homes) == 43 and 43 * 37 * 0.8 < data.num_series <= 43 * 37
     assert len(np.unique(data.entity_codes)) == 43
     assert set((data.rows // 37).tolist()) <= set(homes.tolist())  # splits are by owner
-    missing = np.isnan(data.store.rows(data.rows)).mean(axis=(1, 2))
+    missing = np.isnan(data.store.read_rows(data.rows)).mean(axis=(1, 2))
     assert missing.max() <= 0.02 and data.num_series < 43 * 37
     groups = np.load(run.clusters / "groups.npy")
     assert len(groups) == data.num_series

@@ -53,10 +53,10 @@ def test_two_processes_give_what_one_gives(tmp_path: Path, small_parts: None, ki
     found, seen = {}, {}
     for processes in (1, 2):
         settings = config.Data(source=str(tmp_path / "a.csv"), processes=processes)
-        series = ingest.opened(settings, tmp_path / str(processes), survey=True)
-        values = series.rows(0, series.num_series)
+        series = ingest.open_source(settings, tmp_path / str(processes), survey=True)
+        values = series.read_rows(0, series.num_series)
         found[processes] = [series.entities, series.meta, series.source.understood, series.left_out]
-        found[processes] += [source_summary.look(config.Config(data=settings), series)]
+        found[processes] += [source_summary.find_suspicions(config.Config(data=settings), series)]
         seen[processes] = contents(tmp_path / str(processes)) | {"values": values.tobytes()}
     assert found[1] == found[2]
     assert seen[1] == seen[2] and len(seen[1]) > 10
@@ -77,9 +77,9 @@ def test_parts_of_several_processes_are_kept_for_one(
     tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table_of_days().to_csv(tmp_path / "a.csv")
-    ingest.opened(config.Data(source=str(tmp_path / "a.csv"), processes=2), tmp_path / "parts")
+    ingest.open_source(config.Data(source=str(tmp_path / "a.csv"), processes=2), tmp_path / "parts")
     monkeypatch.setattr(tables, "read_rows", lambda *_: pytest.fail("a part is read once more"))
-    ingest.opened(config.Data(source=str(tmp_path / "a.csv"), processes=1), tmp_path / "parts")
+    ingest.open_source(config.Data(source=str(tmp_path / "a.csv"), processes=1), tmp_path / "parts")
 
 
 def leave_number(place: Path, part: int) -> None:
@@ -161,6 +161,6 @@ def test_facts_of_a_part_do_not_grow_with_its_stamps_and_ids(tmp_path: Path) -> 
     for hours in (240, 24_000):
         melted(table_of_days(hours, homes=9)).to_csv(tmp_path / f"{hours}.csv", index=False)
         source = str(tmp_path / f"{hours}.csv")
-        ingest.opened(config.Data(source=source, columns={"id": "home"}), tmp_path / str(hours))
+        ingest.open_source(config.Data(source=source, columns={"id": "home"}), tmp_path / str(hours))
     sizes = [(tmp_path / hours / "parts" / "000000.json").stat().st_size for hours in ("240", "24000")]
     assert sizes[1] < sizes[0] + 200

@@ -131,6 +131,6 @@ def test_too_many_zeros_become_small_values() -> None:
 
 
 def test_a_share_alone_identifies_nobody() -> None:
-    from distgan.anonymity.group_size import tracing_auc
+    from distgan.anonymity.group_size import compute_tracing_auc
 
-    assert tracing_auc(1, OWNERS_PER_SHARE) < 0.57
+    assert compute_tracing_auc(1, OWNERS_PER_SHARE) < 0.57

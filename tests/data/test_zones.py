@@ -11,10 +11,10 @@ from distgan import config
 from distgan.data.ingest import Raw, read
 from distgan.data.zones import (
     NONE_SEEN,
+    find_standard_offset,
     mark_repeated,
     mark_second_pass,
     mark_skipped,
-    standard_offset,
     to_standard_time,
 )
 from distgan.errors import UserError
@@ -60,7 +60,7 @@ def test_a_year_on_the_clock_is_a_year_of_winter_time(zone: str, year: int, hour
     utc = instants.to_numpy().astype("M8[us]")
     placed = to_standard_time(utc, np.zeros(len(utc), bool), zone, True, "a.csv")
     np.testing.assert_array_equal(placed, expected)
-    assert standard_offset(zone, clock[0], clock[-1]) == (timedelta(hours=hours), None)
+    assert find_standard_offset(zone, clock[0], clock[-1]) == (timedelta(hours=hours), None)
 
 
 @pytest.mark.parametrize("zone", ["Europe/Dublin", "America/Chicago", "Australia/Lord_Howe"])
@@ -155,7 +155,7 @@ def test_a_change_of_standard_time_is_noted_and_nothing_is_lost() -> None:
     second, _ = mark_second_pass(clock, np.zeros(len(clock), int), NONE_SEEN, "Europe/Istanbul")
     found = to_standard_time(clock, second, "Europe/Istanbul", False, "a.csv")
     assert (np.diff(found).astype(int) == 3600).all()
-    offset, note = standard_offset("Europe/Istanbul", clock[0], clock[-1])
+    offset, note = find_standard_offset("Europe/Istanbul", clock[0], clock[-1])
     assert note is not None and "had another standard time in 20" in note
     assert found[0] == np.datetime64(instants[0] + offset, "s")
 
@@ -185,7 +185,7 @@ def test_tables_in_local_time_keep_every_reading(tmp_path: Path, layout: str, zo
     np.testing.assert_allclose(raw.values[:, :, 0], values.T, rtol=1e-6)
     hours = {name: hours for name, _, hours in WINTER}[zone]
     expected = (instants + pd.Timedelta(hours=hours)).to_numpy().astype("M8[s]")
-    np.testing.assert_array_equal(raw.meta.axis.times(), expected)
+    np.testing.assert_array_equal(raw.meta.axis.list_times(), expected)
 
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"

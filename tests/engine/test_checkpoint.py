@@ -61,12 +61,12 @@ def test_a_writer_beside_the_training_saves_what_was_there(
     monkeypatch.setattr(checkpoint, "save", slow)
     writer, state = checkpoint.Writer(beside=True), state_of(1)
     writer.save(tmp_path, 1, state, {"step": 1})
-    assert checkpoint.steps(tmp_path) == []  # the training goes on meanwhile, and changes its weights
+    assert checkpoint.list_steps(tmp_path) == []  # the training goes on meanwhile, and changes its weights
     state["generator"]["weight"] += 1
     may_write.set()
     writer.save(tmp_path, 2, state_of(2), {"step": 2})  # after the one before
     writer.finish()
-    assert checkpoint.steps(tmp_path) == [1, 2]
+    assert checkpoint.list_steps(tmp_path) == [1, 2]
     assert is_whole(checkpoint.load(tmp_path, 1)) and is_whole(checkpoint.load(tmp_path, 2))
 
 
@@ -102,16 +102,16 @@ def test_tied_and_strided_tensors_are_saved(tmp_path: Path) -> None:
 def test_the_newest_are_kept(tmp_path: Path, keep_last: int, left: list[int]) -> None:
     for step in (10, 20, 30, 40, 50):
         save(tmp_path, step, keep_last)
-    assert checkpoint.steps(tmp_path) == left
+    assert checkpoint.list_steps(tmp_path) == left
 
 
 def test_purging_counts_only_complete_ones(tmp_path: Path) -> None:
     save(tmp_path, 10)
     (save(tmp_path, 20) / "generator.safetensors").unlink()
     save(tmp_path, 30)
-    assert checkpoint.steps(tmp_path) == [10, 20, 30]
+    assert checkpoint.list_steps(tmp_path) == [10, 20, 30]
     save(tmp_path, 40)
-    assert checkpoint.steps(tmp_path) == [30, 40]
+    assert checkpoint.list_steps(tmp_path) == [30, 40]
 
 
 def test_damaged_ones_of_a_lost_future_go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -120,7 +120,7 @@ def test_damaged_ones_of_a_lost_future_go(tmp_path: Path, caplog: pytest.LogCapt
     found = checkpoint.load_latest(tmp_path)
     assert found is not None and found.step == 10
     save(tmp_path, 15)
-    assert checkpoint.steps(tmp_path) == [10, 15]
+    assert checkpoint.list_steps(tmp_path) == [10, 15]
 
 
 def test_litter_is_swept(tmp_path: Path) -> None:
@@ -232,7 +232,10 @@ def test_ended_at_each_call_of_a_save(fast_folder: Path) -> None:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         found = checkpoint.load_latest(folder)
         assert is_whole(found) and found is not None and found.step in (2, 3)
-        assert sum(checkpoint._looks_complete(folder / f"step-{s}", s) for s in checkpoint.steps(folder)) >= 2
+        assert (
+            sum(checkpoint._looks_complete(folder / f"step-{s}", s) for s in checkpoint.list_steps(folder))
+            >= 2
+        )
         save(folder, 4)
         assert [path for path in folder.iterdir() if path.name.startswith(".")] == []
         if code == 0:
@@ -308,7 +311,7 @@ def test_killed_while_saving(fast_folder: Path, caplog: pytest.LogCaptureFixture
         os.waitpid(child, 0)
         found = checkpoint.load_latest(fast_folder)
         assert is_whole(found) and found is not None and found.step >= first - 1
-        assert first < 3 or len(checkpoint.steps(fast_folder)) >= 2
+        assert first < 3 or len(checkpoint.list_steps(fast_folder)) >= 2
         first = found.step + 1
     assert first > 30, "the writers hardly wrote: the test says nothing"
     assert "damaged" not in caplog.text

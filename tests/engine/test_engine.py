@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from distgan import config
 from distgan.engine import checkpoint, telemetry, trainer, training
 from distgan.engine.collapse_monitor import CollapseMonitor
-from distgan.engine.ema import Average, decay
+from distgan.engine.ema import Average, compute_decay
 from distgan.engine.training import Job
 from distgan.errors import Diverged, Stopped, UserError
 from distgan.objectives.base import Phase
@@ -244,7 +244,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(parallel: Parallel, tm
 
 def test_no_step_of_trouble_is_saved(parallel: Parallel, tmp_path: Path) -> None:
     train(parallel, tmp_path, steps=12, loader=spoils(8, 9, 10), checkpoint_every=5)
-    assert checkpoint.steps(Run(tmp_path).checkpoints("gan")) == [5, 12]
+    assert checkpoint.list_steps(Run(tmp_path).checkpoints("gan")) == [5, 12]
 
 
 def test_trouble_that_lasts_rolls_back_to_lower_rates(
@@ -275,18 +275,18 @@ def test_trouble_that_stays_ends_the_run(parallel: Parallel, tmp_path: Path, pla
     with pytest.raises(Diverged, match=f"phase d is not finite since step {place} .{words}") as e:
         train(parallel, tmp_path, loader=loader, max_skips=3)
     assert e.value.exit_code == 6 and "\n" not in str(e.value)
-    assert checkpoint.steps(Run(tmp_path).checkpoints("gan")) == ([] if place == 2 else [5])
+    assert checkpoint.list_steps(Run(tmp_path).checkpoints("gan")) == ([] if place == 2 else [5])
 
 
 def test_collapse_is_said_once_it_lasts() -> None:
     watch = CollapseMonitor(speaks=False)
     fine, alike = {"d/spread": 0.8, "d/accuracy": 0.6}, {"d/spread": 0.01, "d/accuracy": 0.6}
-    assert [len(watch.look(step, alike)) for step in range(5)] == [0, 0, 1, 0, 0]
-    assert watch.look(5, fine) == []
+    assert [len(watch.check(step, alike)) for step in range(5)] == [0, 0, 1, 0, 0]
+    assert watch.check(5, fine) == []
     won = {"d/spread": 0.8, "d/accuracy": 1.0}
     assert (
         "the discriminator classifies 100.0% of pairs correctly"
-        in [watch.look(6, won) for _ in range(3)][-1][0]
+        in [watch.check(6, won) for _ in range(3)][-1][0]
     )
 
 
@@ -295,8 +295,8 @@ def test_collapse_is_said_once_it_lasts() -> None:
 
 def test_when_a_phase_is_due() -> None:
     phase = Phase("p", "n", lambda batch: {}, every=3, start=2, stop=9)
-    assert [step for step in range(12) if phase.due(step)] == [2, 5, 8]
-    assert all(Phase("p", "n", lambda batch: {}).due(step) for step in range(5))
+    assert [step for step in range(12) if phase.is_due(step)] == [2, 5, 8]
+    assert all(Phase("p", "n", lambda batch: {}).is_due(step) for step in range(5))
 
 
 def test_rates_reach_adam(parallel: Parallel, tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_an_average_halves_in_its_half_life() -> None:
         network[0].weight.fill_(0.0)
     network[1].running_mean.fill_(5.0)
     for _ in range(10):
-        average.update(decay(10**9, 32, half_life=320))
+        average.update(compute_decay(10**9, 32, half_life=320))
     assert torch.allclose(average.network[0].weight, torch.tensor(0.5))
     assert torch.equal(average.network[1].running_mean, network[1].running_mean)
     assert not average.network.training and not any(p.requires_grad for p in average.network.parameters())
@@ -329,9 +329,10 @@ def test_an_average_halves_in_its_half_life() -> None:
 
 
 def test_early_averages_forget_the_start() -> None:
-    assert decay(32, 32, half_life=16_000) == 0.5**20  # 5 % of 32 series seen: a batch is 20 half-lives
-    assert decay(10**7, 32, half_life=16_000) == 0.5 ** (32 / 16_000)
-    assert decay(10**7, 32, half_life=0) == 0.0 == decay(0, 32, half_life=10)
+    # 5 % of 32 series seen: a batch is 20 half-lives
+    assert compute_decay(32, 32, half_life=16_000) == 0.5**20
+    assert compute_decay(10**7, 32, half_life=16_000) == 0.5 ** (32 / 16_000)
+    assert compute_decay(10**7, 32, half_life=0) == 0.0 == compute_decay(0, 32, half_life=10)
 
 
 def test_what_is_returned_is_what_samples(parallel: Parallel, tmp_path: Path) -> None:

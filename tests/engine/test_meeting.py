@@ -53,7 +53,7 @@ def test_a_machine_that_calls_itself_loopback_meets_on_its_way_out() -> None:
 def test_the_interface_that_reaches_the_first_machine_is_chosen(launch: pytest.MonkeyPatch) -> None:
     lend_interfaces(launch, "eth0", "ib0")
     ways = {"first": "10.0.0.2", meeting.ELSEWHERE: "10.0.0.1"}
-    launch.setattr(meeting, "_own_address", ways.get)
+    launch.setattr(meeting, "_find_own_address", ways.get)
     assert chosen() == "ib0"
 
 
@@ -64,7 +64,7 @@ def test_without_a_way_out_only_one_interface_is_sure(
     launch: pytest.MonkeyPatch, names: list[str], found: str | None
 ) -> None:
     lend_interfaces(launch, *names)
-    launch.setattr(meeting, "_own_address", {"first": "127.0.1.1"}.get)
+    launch.setattr(meeting, "_find_own_address", {"first": "127.0.1.1"}.get)
     assert chosen() == found
 
 

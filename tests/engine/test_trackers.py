@@ -77,7 +77,7 @@ def test_tensorboard_gets_pictures_and_hides_what_was_cut_off(tmp_path: Path) ->
         for step in range(first + 1, last + 1):
             output.add({"g/loss": torch.tensor(value)})
             output.report(step)
-            output.figures(step, {"samples": figure})
+            output.log_figures(step, {"samples": figure})
         output.close()
     events = EventAccumulator(str(run.logs / "gan"), size_guidance={"images": 0})
     events.Reload()
@@ -192,7 +192,7 @@ def test_pictures_leave_for_a_service_only_if_asked(offline: Path) -> None:
     for asked in (False, True):
         parallel = parallel_with("mlflow", tracker_pictures=asked)
         output = Telemetry(Run(offline / str(asked)), "gan", parallel, step=0, steps=9, batch_size=1)
-        output.figures(3, {"samples": figure})
+        output.log_figures(3, {"samples": figure})
         output.close()
     client = mlflow.MlflowClient()
     (experiment,) = client.search_experiments(filter_string="name = 'distgan'")

@@ -52,4 +52,6 @@ def write_report(folder: Path) -> None:
         settings={"train.steps": 10, "rate": float("nan")},
         credit="Data: somebody, CC BY 4.0",
     )
-    writer.write(folder / "report.html", folder / "report.json", Findings(fidelity=table), facts, drawn)
+    writer.write_report(
+        folder / "report.html", folder / "report.json", Findings(fidelity=table), facts, drawn
+    )

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from distgan.evaluation.attacks import battery, features, fragment_leaks, leak_scenarios, rates
-from distgan.evaluation.attacks.attack_data import AttackData, Side, both_ways
-from distgan.evaluation.attacks.battery import BATTERY, Attack, Found
+from distgan.evaluation.attacks.attack_data import AttackData, Side, find_nearest_both_ways
+from distgan.evaluation.attacks.battery import BATTERY, Attack, Finding
 from distgan.evaluation.attacks.leak_scenarios import IN_BANK, IN_SERIES, Population
-from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.attacks.rates import IntervalEstimate
 
 LENGTH = 168
 
@@ -18,12 +18,12 @@ LENGTH = 168
 @pytest.fixture(scope="module")
 def many() -> Population:
     """As many as the evidence rule asks for."""
-    return Population.of(battery.EVIDENCE, LENGTH, seed=1)
+    return Population.draw(battery.EVIDENCE, LENGTH, seed=1)
 
 
 @pytest.fixture(scope="module")
 def few() -> Population:
-    return Population.of(300, LENGTH, seed=2)
+    return Population.draw(300, LENGTH, seed=2)
 
 
 def over(result: dict[str, object]) -> list[str]:
@@ -51,7 +51,7 @@ def test_a_leak_in_the_series_fails_even_with_few_owners(few: Population, name: 
 
 @pytest.fixture(scope="module")
 def fewer() -> Population:
-    return Population.of(120, LENGTH, seed=4)
+    return Population.draw(120, LENGTH, seed=4)
 
 
 FRAGMENTS = {**fragment_leaks.EXACT, **fragment_leaks.NEAR}
@@ -70,7 +70,7 @@ FRAGMENTS = {**fragment_leaks.EXACT, **fragment_leaks.NEAR}
 )
 def test_fragments_of_members_fail(fewer: Population, name: str, by: str) -> None:
     """A sample of the kinds, in six of 120 series; without them the same attack finds nothing."""
-    leak = leak_scenarios.some_fragments(FRAGMENTS[name], 0.05)
+    leak = leak_scenarios.insert_fragments(FRAGMENTS[name], 0.05)
     result = battery.run(leak(fewer), only(by))
     assert (result.outcome, over(result)) == ("over", [by])
     honest = battery.run(fewer.attack_data, only(by))
@@ -83,7 +83,9 @@ def test_a_leak_in_the_bank_fails(many: Population, name: str) -> None:
 
 
 def test_a_private_bank_with_all_its_noise_passes(many: Population) -> None:
-    assert battery.run(leak_scenarios.noisy_bank(many, 1.0), only("P6", "P6a", "P6b")).outcome == "pass"
+    assert (
+        battery.run(leak_scenarios.release_noisy_bank(many, 1.0), only("P6", "P6a", "P6b")).outcome == "pass"
+    )
 
 
 def test_a_memorising_generator_is_seen_by_many(few: Population) -> None:
@@ -100,25 +102,25 @@ def test_few_owners_are_too_little_evidence(few: Population) -> None:
 
 def test_what_an_attack_is_over_on(few: Population) -> None:
     """The upper end counts with enough evidence; the surely lower one without; alarms go by that alone."""
-    wide, high = Measured(0.55, 0.5, 0.62, 0.48, 100), Measured(0.9, 0.85, 0.95, 0.8, 100)
-    assert battery.judged("limit", Found(wide), 0.6, enough=True) == "over"
-    assert battery.judged("limit", Found(wide), 0.6, enough=False) == "insufficient"
-    assert battery.judged("limit", Found(high), 0.6, enough=False) == "over"
-    assert battery.judged("alarm", Found(wide), 0.6, enough=True) == "pass"
-    low = Measured(0.5, 0.45, 0.55, 0.4, 100)
-    assert battery.judged("limit", Found(low, [("outliers", high)]), 0.6, enough=True) == "over"
-    assert battery.judged("evidence", Found(low), 0.6, enough=False) == "insufficient"
-    assert battery.judged("report", Found(high), None, enough=True) == "report"
-    unknown = Measured(np.nan, np.nan, np.nan, np.nan, 100)
-    assert battery.judged("limit", Found(unknown), 0.6, enough=True) == "over"
-    assert battery.judged("alarm", Found(unknown), 0.6, enough=False) == "insufficient"
-    assert battery.judged("limit", Found(None), 0.6, enough=True) == "skipped"
-    assert battery.judged("limit", Found(None, needed=True), 0.6, enough=True) == "insufficient"
+    wide, high = IntervalEstimate(0.55, 0.5, 0.62, 0.48, 100), IntervalEstimate(0.9, 0.85, 0.95, 0.8, 100)
+    assert battery.judge_finding("limit", Finding(wide), 0.6, enough=True) == "over"
+    assert battery.judge_finding("limit", Finding(wide), 0.6, enough=False) == "insufficient"
+    assert battery.judge_finding("limit", Finding(high), 0.6, enough=False) == "over"
+    assert battery.judge_finding("alarm", Finding(wide), 0.6, enough=True) == "pass"
+    low = IntervalEstimate(0.5, 0.45, 0.55, 0.4, 100)
+    assert battery.judge_finding("limit", Finding(low, [("outliers", high)]), 0.6, enough=True) == "over"
+    assert battery.judge_finding("evidence", Finding(low), 0.6, enough=False) == "insufficient"
+    assert battery.judge_finding("report", Finding(high), None, enough=True) == "report"
+    unknown = IntervalEstimate(np.nan, np.nan, np.nan, np.nan, 100)
+    assert battery.judge_finding("limit", Finding(unknown), 0.6, enough=True) == "over"
+    assert battery.judge_finding("alarm", Finding(unknown), 0.6, enough=False) == "insufficient"
+    assert battery.judge_finding("limit", Finding(None), 0.6, enough=True) == "skipped"
+    assert battery.judge_finding("limit", Finding(None, needed=True), 0.6, enough=True) == "insufficient"
 
 
 def test_windows_of_an_owner_count_together() -> None:
     """Each owner in four windows, of which one is copied: owners are counted, and P11 is tried."""
-    population = Population.of(80, 4 * LENGTH, seed=3)
+    population = Population.draw(80, 4 * LENGTH, seed=3)
     attack_data, owners = population.attack_data, np.repeat(np.arange(80), 4)
 
     def cut(series: np.ndarray) -> np.ndarray:
@@ -126,7 +128,9 @@ def test_windows_of_an_owner_count_together() -> None:
 
     made = cut(attack_data.synthetic).copy()
     made[:10] = cut(attack_data.members.series)[4:44:4]
-    sides = [Side.of(cut(side.series), owners) for side in (attack_data.members, attack_data.non_members)]
+    sides = [
+        Side.from_series(cut(side.series), owners) for side in (attack_data.members, attack_data.non_members)
+    ]
     leaky = AttackData(sides[0], sides[1], cut(attack_data.reference), made, 24)
     result = {attack.id: attack for attack in battery.run(leaky, only("P1", "P4", "P11")).attacks}
     assert (result["P1"].value, result["P1"].outcome) == (10, "over")  # owners, not windows
@@ -140,13 +144,16 @@ def test_gaps_channels_and_unequal_sets() -> None:
     for series in (members, non_members):
         series[rng.random(series.shape) < 0.05] = np.nan
     members[3, :, 1] = np.nan
-    result = battery.run(AttackData(Side.of(members), Side.of(non_members), members[:0], made, 24))
+    result = battery.run(
+        AttackData(Side.from_series(members), Side.from_series(non_members), members[:0], made, 24)
+    )
     assert result.outcome == "insufficient"
     json.dumps(result.to_json(), allow_nan=False)
     copied = made.copy()
-    copied[0] = features.filled(members[5:6])[0]
+    copied[0] = features.fill_gaps(members[5:6])[0]
     found = battery.run(
-        AttackData(Side.of(members), Side.of(non_members), members[:0], copied, 24), only("P1", "P2")
+        AttackData(Side.from_series(members), Side.from_series(non_members), members[:0], copied, 24),
+        only("P1", "P2"),
     )
     assert over(found) == ["P1", "P2"]
 
@@ -240,7 +247,9 @@ def test_one_smooth_curve_may_lie_near_by_chance() -> None:
 
     for _ in range(2):
         members, non_members, made = smooth(), smooth(), smooth()
-        attack_data = AttackData(Side.of(members), Side.of(non_members), members[:0], made, 24)
+        attack_data = AttackData(
+            Side.from_series(members), Side.from_series(non_members), members[:0], made, 24
+        )
         assert over(battery.run(attack_data, only("P1", "P2"))) == []
         made[0] = members[0]  # value for value nobody comes by chance
         assert over(battery.run(attack_data, only("P1"))) == ["P1"]
@@ -248,7 +257,7 @@ def test_one_smooth_curve_may_lie_near_by_chance() -> None:
 
 def test_secrets_of_every_channel(few: Population) -> None:
     """The second channel tells its owner's use; a channel that is the same for all has no secret."""
-    attack_data = leak_scenarios.with_channel(few.attack_data)
+    attack_data = leak_scenarios.add_channel(few.attack_data)
     assert battery.run(attack_data, only("P8")).attacks[0].value < 0.05
     made = attack_data.synthetic.copy()
     made[..., 1] = attack_data.members.series[..., 1]
@@ -284,24 +293,24 @@ def test_secrets_of_every_channel(few: Population) -> None:
     ("n", "percent"), [(100, 3.6), (300, 1.2), (1000, 0.37), (3000, 0.12), (10_000, 0.037)]
 )
 def test_no_hit_of_n_bounds_the_rate(n: int, percent: float) -> None:
-    assert 100 * rates.rate(0, n).high == pytest.approx(percent, rel=0.03)
+    assert 100 * rates.estimate_rate(0, n).high == pytest.approx(percent, rel=0.03)
 
 
 def test_intervals_of_rates_cover() -> None:
     rng = np.random.default_rng(0)
     drawn = rng.binomial(200, 0.07, 200)
-    covered = [low <= 0.07 <= high for low, high in (rates.clopper_pearson(hits, 200) for hits in drawn)]
+    covered = [low <= 0.07 <= high for low, high in (rates.bound_rate(hits, 200) for hits in drawn)]
     assert np.mean(covered) >= 0.93
-    assert all(rates.rate(hits, 200).sure <= rates.rate(hits, 200).low for hits in drawn)
+    assert all(rates.estimate_rate(hits, 200).sure <= rates.estimate_rate(hits, 200).low for hits in drawn)
 
 
 def test_residual_risk_as_anonymeter_has_it() -> None:
     """400 of 1000 against 100 of 1000: (0.4 - 0.1) / (1 - 0.1)."""
-    found = rates.residual_risk(400, 1000, 100, 1000)
+    found = rates.estimate_residual_risk(400, 1000, 100, 1000)
     assert found.value == pytest.approx(1 / 3)
     assert found.low < found.value < found.high
-    assert rates.residual_risk(100, 1000, 400, 1000).value == 0
-    assert rates.residual_risk(1000, 1000, 0, 1000).value == 1
+    assert rates.estimate_residual_risk(100, 1000, 400, 1000).value == 0
+    assert rates.estimate_residual_risk(1000, 1000, 0, 1000).value == 1
 
 
 @pytest.mark.parametrize(
@@ -309,28 +318,28 @@ def test_residual_risk_as_anonymeter_has_it() -> None:
     [(1000, 600, 0.30), (1000, 700, 0.73), (1000, 900, 2.02), (30, 30, 2.2), (100, 100, 3.47)],
 )
 def test_the_audit_proves_what_is_published(guesses: int, right: int, epsilon: float) -> None:
-    assert rates.epsilon_bound(guesses, right, 1000, 1e-5) == pytest.approx(epsilon, abs=0.06)
+    assert rates.bound_epsilon(guesses, right, 1000, 1e-5) == pytest.approx(epsilon, abs=0.06)
 
 
 def test_the_audit_never_proves_more_than_there_is() -> None:
     """Randomised response at ε = 1: right with e / (1 + e); in 19 of 20 audits the bound holds."""
     rng = np.random.default_rng(0)
     right = rng.binomial(300, np.e / (1 + np.e), 60)
-    bounds = np.array([rates.epsilon_bound(300, int(each), 300, 1e-6) for each in right])
+    bounds = np.array([rates.bound_epsilon(300, int(each), 300, 1e-6) for each in right])
     assert np.mean(bounds <= 1) >= 0.9
     assert np.median(bounds) > 0.6
 
 
 def test_members_found_at_a_rate_of_false_alarms() -> None:
     non_members = np.arange(1000.0)
-    found = rates.hits_at(np.array([995.5, 998.5, 1000.0, 10.0]), non_members, 0.003)
+    found = rates.estimate_hits(np.array([995.5, 998.5, 1000.0, 10.0]), non_members, 0.003)
     assert found.value == 0.5  # above 996: two of four
 
 
 def test_few_non_members_say_little_of_rare_false_alarms() -> None:
     members = np.full(140, 1.0)
-    assert rates.hits_at(members, np.zeros(40), 0.001).sure < 0.01
-    assert rates.hits_at(members, np.zeros(3000), 0.001).sure > 0.15
+    assert rates.estimate_hits(members, np.zeros(40), 0.001).sure < 0.01
+    assert rates.estimate_hits(members, np.zeros(3000), 0.001).sure > 0.15
 
 
 # --------------------------------------------------------------------------------------------- what is shared
@@ -340,7 +349,7 @@ def test_neighbours_are_exact_both_ways() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.standard_normal((700, 40)), 1e3 + rng.standard_normal((90, 40))
     second[7] = first[600] + 1e-3
-    found = both_ways(first, second)
+    found = find_nearest_both_ways(first, second)
     distance = np.linalg.norm(first[:, None] - second[None], axis=2)
     assert (found.there_place == distance.argmin(1))[np.r_[600]].all()
     assert np.allclose(found.there, distance.min(1), rtol=1e-4)

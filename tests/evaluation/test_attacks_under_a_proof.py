@@ -11,51 +11,53 @@ from distgan.anonymity import dp
 from distgan.commands.released_verdict import make_public_verdict
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.attacks.attack_data import AttackData, Side
-from distgan.evaluation.attacks.battery import Attack, Found
-from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.attacks.battery import Attack, Finding
+from distgan.evaluation.attacks.rates import IntervalEstimate
 from distgan.pipeline.attack import find_proof
 from tests.commands.test_released_verdict import MEMBERS, judged
 from tests.config.test_end_to_end import SOUND
 
 LOW, WIDE, HIGH = (
-    Measured(value, value - half, value + half, sure, 1000)
+    IntervalEstimate(value, value - half, value + half, sure, 1000)
     for value, half, sure in ((0.5, 0.02, 0.48), (0.58, 0.05, 0.52), (0.9, 0.01, 0.88))
 )
-UNKNOWN = Measured(0.5, float("nan"), float("nan"), float("nan"), 1000)
+UNKNOWN = IntervalEstimate(0.5, float("nan"), float("nan"), float("nan"), 1000)
 
 
 @pytest.mark.parametrize(
     ("rule", "found", "enough", "outcome"),
     [
-        ("limit", Found(WIDE), False, "pass"),  # insufficient without a proof
-        ("limit", Found(WIDE), True, "over"),  # where there is evidence it counts as always
-        ("limit", Found(HIGH), False, "over"),
-        ("limit", Found(LOW, [("outliers", HIGH)]), False, "over"),
-        ("evidence", Found(LOW), False, "pass"),
-        ("evidence", Found(HIGH), False, "over"),
-        ("alarm", Found(HIGH), False, "over"),
-        ("limit", Found(UNKNOWN), False, "insufficient"),
-        ("limit", Found(None, needed=True), False, "skipped"),
+        ("limit", Finding(WIDE), False, "pass"),  # insufficient without a proof
+        ("limit", Finding(WIDE), True, "over"),  # where there is evidence it counts as always
+        ("limit", Finding(HIGH), False, "over"),
+        ("limit", Finding(LOW, [("outliers", HIGH)]), False, "over"),
+        ("evidence", Finding(LOW), False, "pass"),
+        ("evidence", Finding(HIGH), False, "over"),
+        ("alarm", Finding(HIGH), False, "over"),
+        ("limit", Finding(UNKNOWN), False, "insufficient"),
+        ("limit", Finding(None, needed=True), False, "skipped"),
     ],
 )
-def test_limits_hold_under_a_proof(rule: battery.Rule, found: Found, enough: bool, outcome: str) -> None:
-    assert battery.judged(rule, found, 0.6, enough, proved=True) == outcome
+def test_limits_hold_under_a_proof(rule: battery.Rule, found: Finding, enough: bool, outcome: str) -> None:
+    assert battery.judge_finding(rule, found, 0.6, enough, proved=True) == outcome
 
 
 def test_the_verdict_says_what_is_proved() -> None:
     series = np.random.default_rng(0).standard_normal((12, 48, 1)).astype(np.float32)
-    few_data = AttackData(Side.of(series[:4]), Side.of(series[4:8]), series[:0], series[8:], 24)
+    few_data = AttackData(
+        Side.from_series(series[:4]), Side.from_series(series[4:8]), series[:0], series[8:], 24
+    )
 
-    def attacks(found: Found) -> Sequence[Attack]:
+    def attacks(found: Finding) -> Sequence[Attack]:
         return [Attack("P4", "An attack", "AUC", 0.6, "ours", lambda attack_data: found)]
 
     proof = "(4, 1e-06)-differentially private for every owner with all its series, added or removed"
-    passed = battery.run(few_data, attacks(Found(WIDE)), proof=proof)
+    passed = battery.run(few_data, attacks(Finding(WIDE)), proof=proof)
     assert (passed.outcome, passed.evidence.needed, passed.proof) == ("pass", 0, proof)
     assert proof in passed.sentence and "evidence, not a proof" not in passed.sentence
-    stopped = battery.run(few_data, attacks(Found(HIGH)), proof=proof)
+    stopped = battery.run(few_data, attacks(Finding(HIGH)), proof=proof)
     assert stopped.outcome == "over" and "Not to be released" in stopped.sentence
-    assert battery.run(few_data, attacks(Found(WIDE))).outcome == "insufficient"
+    assert battery.run(few_data, attacks(Finding(WIDE))).outcome == "insufficient"
 
 
 def test_only_a_sound_run_within_the_limit_has_a_proof() -> None:

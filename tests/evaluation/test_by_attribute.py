@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from distgan.evaluation.attribute_results import ByAttribute
-from distgan.evaluation.metrics.by_attribute import Comparison, Described, compare_by_attribute
+from distgan.evaluation.metrics.by_attribute import Comparison, DescribedSeries, compare_by_attribute
 from distgan.evaluation.report.writer import format_recovery
 
 HOURS = 24 * 7
@@ -13,7 +13,7 @@ TIMES = np.datetime64("2013-01-07", "s") + np.arange(HOURS) * np.timedelta64(360
 EVENING = (np.arange(HOURS) % 24 >= 18) & (np.arange(HOURS) % 24 < 22)
 
 
-def homes(count: int, seed: int, charge: float = 2.0) -> Described:
+def homes(count: int, seed: int, charge: float = 2.0) -> DescribedSeries:
     """Homes of which a third charge a car in the evening; people raise the level; ten are castles."""
     rng = np.random.default_rng(seed)
     ev, people = np.arange(count) % 3 == 0, 1 + np.arange(count) % 5
@@ -25,7 +25,7 @@ def homes(count: int, seed: int, charge: float = 2.0) -> Described:
         "people": np.where(np.arange(count) % 7 == 0, "", people.astype(str)),
         "kind": kind,
     }
-    return Described(x[..., None].astype(np.float32), cells, np.arange(count))
+    return DescribedSeries(x[..., None].astype(np.float32), cells, np.arange(count))
 
 
 @functools.cache

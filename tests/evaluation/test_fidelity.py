@@ -57,13 +57,13 @@ def test_value_distance_is_the_wasserstein_distance():
 def test_autocorrelation_is_that_of_numpy_and_survives_missing_values():
     series = homes(3)
     lags = np.array([1, 24, 100])
-    found = descriptors.autocorrelation(series, lags)[:, 0]
+    found = descriptors.compute_autocorrelation(series, lags)[:, 0]
     z = (series[..., 0] - series[..., 0].mean(1, keepdims=True)) / series[..., 0].std(1, keepdims=True)
     truth = np.stack([(z[:, lag:] * z[:, :-lag]).mean(1) for lag in lags], 1)
     np.testing.assert_allclose(found, truth, atol=1e-4)
     holes = series.copy()
     holes[np.random.default_rng(0).random(holes.shape) < 0.1] = np.nan
-    np.testing.assert_allclose(descriptors.autocorrelation(holes, lags)[:, 0], truth, atol=0.06)
+    np.testing.assert_allclose(descriptors.compute_autocorrelation(holes, lags)[:, 0], truth, atol=0.06)
 
 
 def test_white_noise_is_far_off_in_rhythm_and_structure_is_not():
@@ -92,10 +92,10 @@ def test_nearest_sees_a_scaled_copy_with_a_percent_of_noise():
     rng = np.random.default_rng(0)
     copy = 2 * train[:5] * rng.normal(1, 0.01, train[:5].shape)
     parts = [descriptors.standardise(values)[0] for values in (copy, homes(5, seed=3), train)]
-    assert descriptors.nearest(parts[0], parts[2]).max() < 0.05
-    assert descriptors.nearest(parts[1], parts[2]).min() > 0.3
-    assert descriptors.nearest(parts[2], parts[2]).max() < 1e-3
-    assert descriptors.nearest(parts[2], parts[2], same=True).min() > 0.3
+    assert descriptors.find_nearest(parts[0], parts[2]).max() < 0.05
+    assert descriptors.find_nearest(parts[1], parts[2]).min() > 0.3
+    assert descriptors.find_nearest(parts[2], parts[2]).max() < 1e-3
+    assert descriptors.find_nearest(parts[2], parts[2], same=True).min() > 0.3
 
 
 @pytest.fixture(scope="module")

@@ -12,17 +12,17 @@ from distgan.evaluation.attacks.fragments import evidence, hashes
 from distgan.evaluation.attacks.fragments.near import count_sure, judge_ratios
 from distgan.evaluation.attacks.fragments.pictures import make_points
 from distgan.evaluation.attacks.fragments.surprise import Surprise
-from distgan.evaluation.attacks.fragments.windows import collect_rows, window_lengths
+from distgan.evaluation.attacks.fragments.windows import collect_rows, list_window_lengths
 from distgan.evaluation.attacks.leak_scenarios import Population
-from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.attacks.rates import IntervalEstimate
 
 OWNERS, LENGTH, DAY = 200, 336, 24
-Attack = Callable[[AttackData], tuple[Measured, list[tuple[str, Measured]], str]]
+Attack = Callable[[AttackData], tuple[IntervalEstimate, list[tuple[str, IntervalEstimate]], str]]
 
 
 @pytest.fixture(scope="module")
 def attack_data() -> AttackData:
-    return Population.of(OWNERS, LENGTH, seed=5).attack_data
+    return Population.draw(OWNERS, LENGTH, seed=5).attack_data
 
 
 def leaked(attack_data: AttackData, kind: fragment_leaks.Kind, count: int = 4) -> AttackData:
@@ -78,7 +78,7 @@ def test_one_channel_is_enough(attack_data: AttackData) -> None:
     ]
     made = wide[2].copy()
     made[0, :48, 1] = attack_data.members.series[9, 60:108, 0]
-    two = AttackData(Side.of(wide[0]), Side.of(wide[1]), wide[1][:0], made, DAY)
+    two = AttackData(Side.from_series(wide[0]), Side.from_series(wide[1]), wide[1][:0], made, DAY)
     assert fragments.search_exact(two)[0].sure == 1
 
 
@@ -91,7 +91,7 @@ def test_honest_series_are_no_copies(attack_data: AttackData) -> None:
 
 
 def test_honest_meters_pass_and_their_copies_do_not(attack_data: AttackData) -> None:
-    coarse = leak_scenarios.read_by_meters(attack_data)
+    coarse = leak_scenarios.read_by_coarse_meters(attack_data)
     for attack in (fragments.search_exact, fragments.search_near):
         assert surely(attack, coarse) <= 0
     assert (
@@ -119,8 +119,8 @@ def test_a_run_of_one_code_tells_nothing_whatever_others_do() -> None:
     numbers = np.concatenate([quiet, busy])
     codes = numbers.astype(np.uint64)
     model = Surprise(codes, numbers)
-    assert model.bits(codes[:1, :730], numbers[:1, :730]).sum() < 5
-    assert model.bits(codes[-1:, :730], numbers[-1:, :730]).sum() > 200
+    assert model.compute_bits(codes[:1, :730], numbers[:1, :730]).sum() < 5
+    assert model.compute_bits(codes[-1:, :730], numbers[-1:, :730]).sum() > 200
 
 
 @pytest.mark.parametrize("value", [0.0, 1.5])
@@ -130,8 +130,17 @@ def test_a_release_of_one_value_copies_nobody(attack_data: AttackData, value: fl
     for series in emptied:
         series[::2, :168] = value
     flat = np.full_like(attack_data.synthetic, value)
-    bare = replace(attack_data, members=Side.of(emptied[0]), non_members=Side.of(emptied[1]), synthetic=flat)
-    assert fragments.search_exact(bare)[0] == fragments.search_near(bare)[0] == Measured(0, 0, 0, 0, OWNERS)
+    bare = replace(
+        attack_data,
+        members=Side.from_series(emptied[0]),
+        non_members=Side.from_series(emptied[1]),
+        synthetic=flat,
+    )
+    assert (
+        fragments.search_exact(bare)[0]
+        == fragments.search_near(bare)[0]
+        == IntervalEstimate(0, 0, 0, 0, OWNERS)
+    )
 
 
 def test_patterns_that_non_members_have_too_tell_nothing(attack_data: AttackData) -> None:
@@ -142,7 +151,12 @@ def test_patterns_that_non_members_have_too_tell_nothing(attack_data: AttackData
         series[::10, :168] = profile
     made = attack_data.synthetic.copy()
     made[:5, 50:218] = profile
-    same = replace(attack_data, members=Side.of(sides[0]), non_members=Side.of(sides[1]), synthetic=made)
+    same = replace(
+        attack_data,
+        members=Side.from_series(sides[0]),
+        non_members=Side.from_series(sides[1]),
+        synthetic=made,
+    )
     for attack in (fragments.search_exact, fragments.search_near):
         assert surely(attack, same) <= 0
 
@@ -175,7 +189,7 @@ def test_an_owner_counts_once_and_a_double_is_no_other_owner(attack_data: Attack
 def test_fingerprints_are_equal_where_windows_are() -> None:
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 3, (5, 60)).astype(np.float32)
-    codes = hashes.code_bits(rows)
+    codes = hashes.encode_bits(rows)
     found = hashes.hash_windows(hashes.hash_prefixes(hashes.mix(codes)), 7)
     windows = np.lib.stride_tricks.sliding_window_view(rows, 7, axis=1).reshape(-1, 7)
     keys = found.reshape(-1)
@@ -186,15 +200,15 @@ def test_fingerprints_are_equal_where_windows_are() -> None:
 
 def test_orders_are_the_same_under_increasing_maps_only() -> None:
     rows = np.random.default_rng(0).standard_normal((3, 50)).astype(np.float32)
-    codes = hashes.code_order(rows)
-    assert (hashes.code_order(np.exp(rows)) == codes).all()
-    assert (hashes.code_order(-rows) != codes).all()
+    codes = hashes.encode_order(rows)
+    assert (hashes.encode_order(np.exp(rows)) == codes).all()
+    assert (hashes.encode_order(-rows) != codes).all()
 
 
 def test_lengths_go_from_a_day_to_the_whole() -> None:
-    assert list(window_lengths(8760, 24).values()) == [24, 84, 168, 730, 2190, 4380, 8760]
-    assert list(window_lengths(2190, 6).values()) == [6, 21, 42, 182, 548 - 1, 1095, 2190]
-    assert list(window_lengths(96, 96).values()) == [24, 48, 96]
+    assert list(list_window_lengths(8760, 24).values()) == [24, 84, 168, 730, 2190, 4380, 8760]
+    assert list(list_window_lengths(2190, 6).values()) == [6, 21, 42, 182, 548 - 1, 1095, 2190]
+    assert list(list_window_lengths(96, 96).values()) == [24, 48, 96]
 
 
 def test_the_difference_has_an_exact_interval() -> None:
@@ -255,23 +269,23 @@ def test_a_few_that_lie_farther_out_on_both_sides_are_no_copies() -> None:
 def test_scores_that_say_nothing_prove_no_epsilon() -> None:
     """Ties were in the members' favour once: ε of 5.4 for nothing."""
     proved = [
-        rates.audit(
+        rates.audit_epsilon(
             np.zeros(1000), np.zeros(1000), 1e-6, (30, 100, 300, 1000), 0.05, np.random.default_rng(seed)
         )
         for seed in range(20)
     ]
     assert np.median(proved) == 0 and max(proved) < 1
-    assert rates.audit(np.ones(1000), np.zeros(1000), 1e-6, (30, 100, 300, 1000), 0.05) > 5
+    assert rates.audit_epsilon(np.ones(1000), np.zeros(1000), 1e-6, (30, 100, 300, 1000), 0.05) > 5
 
 
 def test_ties_are_found_as_often_as_false_alarms_are_made() -> None:
-    found = rates.hits_at(np.zeros(2000), np.zeros(2000), 0.05)
+    found = rates.estimate_hits(np.zeros(2000), np.zeros(2000), 0.05)
     assert found.value == pytest.approx(0.05, abs=0.02)
 
 
 @pytest.mark.parametrize(("hits", "control"), [(0, 0), (0, 50), (100, 0), (100, 50), (50, 0), (100, 99)])
 def test_residual_risks_have_an_interval_at_the_ends(hits: int, control: int) -> None:
-    found = rates.residual_risk(hits, 100, control, 100)
+    found = rates.estimate_residual_risk(hits, 100, control, 100)
     assert found.sure <= found.low <= found.value <= found.high
     assert found.high - found.low > 0.01 or (hits, control) == (0, 50)
 
@@ -281,5 +295,5 @@ def test_residual_risks_cover_the_truth() -> None:
     for success, control in ((0.01, 0.0), (0.3, 0.2), (0.99, 0.5), (0.08, 0.01)):
         truth = (success - control) / (1 - control)
         drawn = zip(rng.binomial(150, success, 300).tolist(), rng.binomial(150, control, 300).tolist())
-        found = [rates.residual_risk(hit, 150, other, 150) for hit, other in drawn]
+        found = [rates.estimate_residual_risk(hit, 150, other, 150) for hit, other in drawn]
         assert np.mean([each.low <= truth <= each.high for each in found]) >= 0.93

@@ -44,7 +44,7 @@ def test_features_are_shares_of_positive_convolutions() -> None:
     """Against the sum written out, for padded and unpadded kernels."""
     series = np.random.default_rng(0).standard_normal((3, 1, 60)).astype(np.float32)
     kernels = fit_minirocket(series, features=84 * 6)
-    found, place = kernels.features(series), 0
+    found, place = kernels.compute_features(series), 0
     for index, (dilation, count) in enumerate(zip(kernels.dilations, kernels.counts)):
         padding = 4 * dilation
         padded = np.pad(series[1, 0], padding)
@@ -67,7 +67,7 @@ def test_a_stride_reads_every_hour_of_the_week_alike() -> None:
     series = loads(6, 0).transpose(0, 2, 1)
     whole = fit_minirocket(series, features=84 * 4)
     strided = MiniRocket(whole.mixes, whole.dilations, whole.counts, whole.biases, stride=5)
-    assert np.abs(whole.features(series) - strided.features(series)).mean() < 0.04
+    assert np.abs(whole.compute_features(series) - strided.compute_features(series)).mean() < 0.04
 
 
 @pytest.mark.parametrize("length", [9, 168, 2190, 8760])
@@ -81,7 +81,7 @@ def test_several_channels_are_seen_alone_and_in_pairs() -> None:
     series = np.random.default_rng(0).standard_normal((8, 3, 40)).astype(np.float32)
     kernels = fit_minirocket(series, features=84 * 6)
     assert kernels.mixes == ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2))
-    assert kernels.features(series).shape == (8, 84 * 6)
+    assert kernels.compute_features(series).shape == (8, 84 * 6)
 
 
 def test_features_are_those_of_aeon() -> None:
@@ -94,7 +94,7 @@ def test_features_are_those_of_aeon() -> None:
     np.testing.assert_array_equal(ours, dilations)
     np.testing.assert_array_equal(own, counts)
     kernels = MiniRocket(((0,),), dilations, counts, ((biases / 3).astype(np.float32),))
-    np.testing.assert_allclose(kernels.features(series), expected, atol=0.01)  # rounding at a bias
+    np.testing.assert_allclose(kernels.compute_features(series), expected, atol=0.01)  # rounding at a bias
 
 
 # ----------------------------------------------------------------------------------------- two-sample tests
@@ -157,7 +157,7 @@ def test_an_interval_covers_what_it_says() -> None:
         found = two_sample.summarise(scores, np.repeat([1.0, -1.0], 30), owners)
         covered += found.low <= chance <= found.high
     assert covered / 300 > 0.92
-    assert two_sample.area_under_curve(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == 0.875
+    assert two_sample.compute_auc(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == 0.875
 
 
 # ------------------------------------------------------------------------------------ load figures, variety

@@ -41,7 +41,7 @@ def test_real_series_are_good_a_tie_with_real_ones_and_better_than_what_is_simpl
     assert ratio(real_table, REAL) == ratio(real_table, COPIER) == "tie"
     assert {ratio(real_table, row) for row in SIMPLE} == {"better"}
     against = real_table.paired.find(REAL)
-    assert len(against.names("tie")) >= 0.9 * len(against.scores)
+    assert len(against.list_names("tie")) >= 0.9 * len(against.scores)
     model, real = (real_table.paired.find_overall(row) for row in (MODEL, REAL))
     assert 0.6 < model.value < 1.6 and model.low < 1 < model.high
     assert real.value == 1 and real.low < 1 < real.high
@@ -82,11 +82,11 @@ def test_of_four_held_out_owners_nothing_is_concluded():
     assert not [s for s in table.verdict if "better than" in s.text or "orse than" in s.text]
 
 
-def resampled(owners: int = 9, **halves: np.ndarray) -> paired.Resampled:
+def resampled(owners: int = 9, **halves: np.ndarray) -> paired.ResampledLosses:
     """Rows whose losses are the means of their halves."""
     names = tuple(BY_NAME)
     blank = np.full(len(names), np.nan)
-    return paired.Resampled(
+    return paired.ResampledLosses(
         names=names,
         losses={row: values.mean(0) for row, values in halves.items()},
         halves=halves,

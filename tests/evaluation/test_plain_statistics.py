@@ -89,7 +89,7 @@ def test_a_sum_is_compared_with_a_sum_of_as_many():
     real, made = homes(20, 1)[..., 0], homes(200, 2)[..., 0]
     found = loads_of(real, made)
     row = next(row for row in found.rows if row.title == "after-diversity maximum demand")
-    alone = loads.mean_demand(made).max()
+    alone = loads.compute_mean_demand(made).max()
     assert found.count == 20 and abs(row.synthetic / row.real - 1) < 0.35 and row.synthetic > alone
 
 
@@ -102,15 +102,15 @@ def test_what_is_no_load_gets_no_load_figures():
     assert loads.describe_loads(series_of, series_of, times, "", owners=14, anonymous=True) is None
 
 
-@pytest.mark.parametrize("draw", [series.samples, series.weeks, series.sizes])
+@pytest.mark.parametrize("draw", [series.draw_samples, series.draw_weeks, series.draw_sizes])
 def test_real_and_synthetic_series_have_the_same_axes(draw):
     figure = draw(homes(12, 1), 7 * homes(12, 2), view())
     rows: dict[tuple[int, int], set] = {}
     for axis in figure.axes:
         place = axis.get_subplotspec()
         last = place.get_gridspec().ncols - 1
-        if draw is series.sizes and place.colspan.start == last:
+        if draw is series.draw_sizes and place.colspan.start == last:
             continue
-        kind = place.colspan.start % 2 if draw is series.sizes else 0  # record or week
+        kind = place.colspan.start % 2 if draw is series.draw_sizes else 0  # record or week
         rows.setdefault((place.rowspan.start, kind), set()).add(axis.get_ylim())
     assert rows and all(len(limits) == 1 for limits in rows.values())

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from distgan.evaluation.plots import catalogue, interactive, population, style, training
 from distgan.evaluation.plots import values as values_module
-from distgan.evaluation.plots.series import sample_sheet
-from distgan.evaluation.plots.values import levels
+from distgan.evaluation.plots.series import draw_preview
+from distgan.evaluation.plots.values import draw_levels
 from tests.helpers.reports import HOURS, homes, view
 
 
@@ -28,10 +28,10 @@ def test_pictures_of_any_series(count, steps, step_seconds, channels):
     real, synthetic = (np.repeat(homes(n, n, steps), channels, 2) for n in (count, count + 1))
     real[0, :3] = np.nan
     made = catalogue.select_pictures(real, synthetic, view(steps, step_seconds))
-    assert interactive.explorer(real, synthetic, view(steps, step_seconds))
+    assert interactive.plot_explorer(real, synthetic, view(steps, step_seconds))
     assert len({picture.name for picture in made}) == len(made) >= 6
     assert all(isinstance(picture.figure, Figure) for picture in made)
-    assert made[0].data_uri().startswith("data:image/png;base64,iVBOR")
+    assert made[0].make_data_uri().startswith("data:image/png;base64,iVBOR")
 
 
 def test_pictures_of_negative_values_and_constants():
@@ -40,7 +40,7 @@ def test_pictures_of_negative_values_and_constants():
 
 
 def test_the_same_picture_has_the_same_bytes():
-    one, two = (style.render(levels(homes(5), homes(5, 1), view()), "svg") for _ in range(2))
+    one, two = (style.render(draw_levels(homes(5), homes(5, 1), view()), "svg") for _ in range(2))
     assert one == two
 
 
@@ -48,30 +48,30 @@ def test_losses_draws_numbers_and_leaves_out_clocks():
     lines = [
         {"step": i, "d": 1 / i, "g": float("nan"), "series_per_second": 9.0, "note": "x"} for i in range(1, 9)
     ]
-    figure = training.losses({"gan": lines, "encoder": []})
+    figure = training.draw_losses({"gan": lines, "encoder": []})
     assert [axis.get_title("left") for axis in figure.axes if axis.get_visible()] == ["gan · d"]
-    assert isinstance(training.losses({}), Figure)
+    assert isinstance(training.draw_losses({}), Figure)
 
 
 def test_the_elbow_and_the_map_draw():
-    figure = population.elbow([2, 4, 8], [9.0, 4.0, 3.0], [0.2, 0.5, 0.3], "silhouette", 4)
+    figure = population.draw_elbow([2, 4, 8], [9.0, 4.0, 3.0], [0.2, 0.5, 0.3], "silhouette", 4)
     assert len(figure.axes) == 2
     points, labels = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60) % 4
-    assert "4 groups" in population.latent_map(points, labels, np.zeros((4, 3)), explained=0.7).axes[
+    assert "4 groups" in population.draw_latent_map(points, labels, np.zeros((4, 3)), explained=0.7).axes[
         0
     ].get_title("left")
-    assert population.latent_map(points[:, :1], labels, np.zeros((4, 1))).axes
+    assert population.draw_latent_map(points[:, :1], labels, np.zeros((4, 1))).axes
 
 
 def test_groups_and_sample_sheet_draw():
-    assert len(population.groups([5, 9], minimum_size=4, tracing=[0.6, 0.55], limit=0.65).axes) == 2
-    assert len(population.groups([5, 9], minimum_size=4).axes) == 1
-    assert len(sample_sheet(homes(3), view()).axes) == 6
+    assert len(population.draw_groups([5, 9], minimum_size=4, tracing=[0.6, 0.55], limit=0.65).axes) == 2
+    assert len(population.draw_groups([5, 9], minimum_size=4).axes) == 1
+    assert len(draw_preview(homes(3), view()).axes) == 6
 
 
 def test_counts_are_binned_by_whole_numbers():
     counts = np.random.default_rng(0).geometric(0.01, (5, HOURS, 1)).astype("f4") - 1
-    bars = values_module.values(counts, counts, view()).axes[0].patches
+    bars = values_module.draw_values(counts, counts, view()).axes[0].patches
     edges = bars[0].get_data().edges
     assert np.array_equal(edges % 1, np.full(len(edges), 0.5)) and np.all(np.diff(edges) >= 1)
 
@@ -102,7 +102,7 @@ def test_the_series_to_choose_from_are_the_series():
     series = homes(3)
     series[0, 5] = np.nan
     for packed, row in zip(
-        interactive.explorer(series[:0], series, view())["series"]["synthetic"],
+        interactive.plot_explorer(series[:0], series, view())["series"]["synthetic"],
         style.pick_rows(series, 3, 0, "synthetic"),
     ):
         parts = np.frombuffer(base64.b64decode(packed["values"]), "<u2").astype(float)

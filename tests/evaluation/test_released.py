@@ -14,15 +14,15 @@ from distgan.evaluation.attacks.attack_data import AttackData
 from distgan.evaluation.attacks.fragments import exact, hashes, matching
 from distgan.evaluation.attacks.fragments.exact import find_exact
 from distgan.evaluation.attacks.fragments.windows import collect_rows
-from distgan.evaluation.attacks.leak_scenarios import Population, read_by_meters
-from distgan.evaluation.attacks.released import Released, describe_misses
+from distgan.evaluation.attacks.leak_scenarios import Population, read_by_coarse_meters
+from distgan.evaluation.attacks.released import ReleasedSeries, describe_misses
 
 OWNERS, LENGTH, DAY = 100, 168, 24
 
 
 @pytest.fixture(scope="module")
 def attack_data() -> AttackData:
-    return Population.of(OWNERS, LENGTH, seed=3).attack_data
+    return Population.draw(OWNERS, LENGTH, seed=3).attack_data
 
 
 def on_disk(series: np.ndarray, place: Path) -> Store:
@@ -34,12 +34,12 @@ def on_disk(series: np.ndarray, place: Path) -> Store:
 
 def test_parts_in_memory_and_on_disk_are_read_as_one(attack_data: AttackData, tmp_path: Path) -> None:
     made = attack_data.synthetic
-    whole = Released((made[:30], on_disk(made[30:80], tmp_path / "a.zarr"), made[80:80], made[80:]))
+    whole = ReleasedSeries((made[:30], on_disk(made[30:80], tmp_path / "a.zarr"), made[80:80], made[80:]))
     assert (whole.num_series, whole.shape, whole.num_values) == (len(made), made.shape[1:], made.size)
     some = whole.choose(40, np.random.default_rng(0))
     assert len(np.unique(some)) == 40 and (np.diff(some) > 0).all()
-    np.testing.assert_array_equal(whole.rows(some), made[some])
-    np.testing.assert_array_equal(np.concatenate([values for _, values in whole.blocks()]), made)
+    np.testing.assert_array_equal(whole.read_rows(some), made[some])
+    np.testing.assert_array_equal(np.concatenate([values for _, values in whole.iterate_blocks()]), made)
 
 
 def test_one_copied_day_outside_the_sample_is_found(
@@ -49,7 +49,7 @@ def test_one_copied_day_outside_the_sample_is_found(
     monkeypatch.setattr(released, "BLOCK_BYTES", 4 * LENGTH * 7)
     made = attack_data.synthetic.copy()
     made[77, 101:125] = attack_data.members.series[3, 50:74]
-    whole = Released((made[:40], on_disk(made[40:], tmp_path / "b.zarr")))
+    whole = ReleasedSeries((made[:40], on_disk(made[40:], tmp_path / "b.zarr")))
     sampled = replace(attack_data, synthetic=made[:10])
     assert fragments.search_exact(sampled)[0].sure == 0
     measured, _, note = fragments.search_exact(replace(sampled, released=whole))
@@ -74,16 +74,16 @@ def test_coarse_values_are_compared_in_longer_windows_block_by_block_too(
 ) -> None:
     """Where windows match too often, longer ones are compared, however early that is noticed."""
     monkeypatch.setattr(exact, "MOST_MATCHES", most)
-    assert_alike_in_blocks(read_by_meters(attack_data), monkeypatch)
+    assert_alike_in_blocks(read_by_coarse_meters(attack_data), monkeypatch)
 
 
 def assert_alike_in_blocks(attack_data: AttackData, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_once = find_exact(collect_rows(attack_data), attack_data.rng("test"))
+    at_once = find_exact(collect_rows(attack_data), attack_data.make_rng("test"))
     monkeypatch.setattr(released, "BLOCK_BYTES", 4 * LENGTH * 9)
     monkeypatch.setattr(matching, "IN_CACHE", 4 * LENGTH)
     monkeypatch.setattr(matching, "MOST_PENDING", 300)
     assert any(look.found != (0, 0) for look in at_once)
-    assert find_exact(collect_rows(attack_data), attack_data.rng("test")) == at_once
+    assert find_exact(collect_rows(attack_data), attack_data.make_rng("test")) == at_once
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 6, 7, 24, 60])
@@ -97,7 +97,7 @@ def test_a_filter_forgets_no_key_and_adds_few() -> None:
     keys = np.random.default_rng(0).integers(0, 2**63, (2, 20_000)).astype(np.uint64) * np.uint64(2)
     table = matching.Filter(20_000)
     table.add(keys[0])
-    assert table.has(keys[0]).all() and table.has(keys[1].reshape(100, 200)).mean() < 0.002
+    assert table.contains(keys[0]).all() and table.contains(keys[1].reshape(100, 200)).mean() < 0.002
 
 
 def test_what_a_sample_misses_is_said() -> None:

@@ -121,7 +121,7 @@ def few() -> Findings:
 
 
 def test_a_bare_report_of_few_series_is_written(few, tmp_path):
-    writer.write(tmp_path / "a.html", tmp_path / "a.json", few, Facts("small"), catalogue.Drawings())
+    writer.write_report(tmp_path / "a.html", tmp_path / "a.json", few, Facts("small"), catalogue.Drawings())
     assert "small" in (tmp_path / "a.html").read_text()
     assert "<script" not in (tmp_path / "a.html").read_text()  # nothing to draw: no library either
     report = Report.from_json(json.loads((tmp_path / "a.json").read_text()), "a")
@@ -131,7 +131,7 @@ def test_a_bare_report_of_few_series_is_written(few, tmp_path):
 def test_the_page_says_how_many_windows_were_learned_from(few, tmp_path):
     splits = {"train": Split(95, 95, 10)}
     facts = Facts("cut", splits=splits, windows={"train": 1659, "held_out": 394})
-    writer.write(tmp_path / "a.html", tmp_path / "a.json", few, facts, catalogue.Drawings())
+    writer.write_report(tmp_path / "a.html", tmp_path / "a.json", few, facts, catalogue.Drawings())
     assert (
         "Learned from 1,659 windows of 95 real series, judged against 1 of 394"
         in (tmp_path / "a.html").read_text()
@@ -142,7 +142,7 @@ def test_a_place_that_cannot_be_written_is_one_line(few, tmp_path):
     (tmp_path / "file").write_text("")
     place = tmp_path / "file" / "folder"
     with pytest.raises(UserError, match="cannot write"):
-        writer.write(place / "a.html", place / "a.json", few, Facts("x"), catalogue.Drawings())
+        writer.write_report(place / "a.html", place / "a.json", few, Facts("x"), catalogue.Drawings())
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,9 @@ def test_utility_and_privacy_get_their_sections_and_numbers(few, tmp_path, outco
         "evidence": {"members": 12, "non_members": 12, "synthetic": 12, "needed": 3000},
     }
     results = Findings(fidelity=few.fidelity, utility=UTILITY, privacy=privacy)
-    writer.write(tmp_path / "a.html", tmp_path / "a.json", results, Facts("small"), catalogue.Drawings())
+    writer.write_report(
+        tmp_path / "a.html", tmp_path / "a.json", results, Facts("small"), catalogue.Drawings()
+    )
     text, content = (tmp_path / "a.html").read_text(), json.loads((tmp_path / "a.json").read_text())
     assert Page(text).open == []
     for words in (
@@ -251,6 +253,8 @@ def test_a_page_without_intervals_says_so(few, tmp_path):
     gaps = {"synthetic - real": {"value": 0.06, "low": None, "high": None}}
     useful = {**UTILITY, "rows": rows, "gaps": gaps}
     results = Findings(fidelity=few.fidelity, utility=useful)
-    writer.write(tmp_path / "a.html", tmp_path / "a.json", results, Facts("small"), catalogue.Drawings())
+    writer.write_report(
+        tmp_path / "a.html", tmp_path / "a.json", results, Facts("small"), catalogue.Drawings()
+    )
     text = (tmp_path / "a.html").read_text()
     assert "of one owner: no interval" in text and "+0.060." in text

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distgan.anonymity.group_size import tracing_auc
+from distgan.anonymity.group_size import compute_tracing_auc
 from distgan.evaluation.attacks import tracing
 from distgan.evaluation.attacks.tracing import Attack, Sample
 
@@ -17,13 +17,13 @@ def attacked(sizes: list[int], dim: int = 12, seed: int = 0, each: int = 150) ->
     beside = np.repeat(np.arange(len(sizes)), each)
     non_members = centres[beside] + rng.standard_normal((len(beside), dim))
     means = np.stack([members[groups == group].mean(axis=0) for group in range(len(sizes))])
-    return tracing.attack(Sample(members, groups), Sample(non_members, beside), means, limit=0.65)
+    return tracing.run_attack(Sample(members, groups), Sample(non_members, beside), means, limit=0.65)
 
 
 @pytest.mark.parametrize("size", [15, 60])
 def test_success_is_what_the_bound_says(size: int) -> None:
     found = np.mean([attacked([size] * 12, seed=seed, each=400)[0].auc for seed in range(3)])
-    assert found == pytest.approx(tracing_auc(12, size), abs=0.04)
+    assert found == pytest.approx(compute_tracing_auc(12, size), abs=0.04)
 
 
 def test_what_all_hide_the_smallest_groups_show() -> None:
@@ -44,7 +44,7 @@ def test_means_of_others_accuse_no_group() -> None:
         groups, beside = np.repeat(np.arange(4), sizes), rng.choice(4, 300, p=sizes / sizes.sum())
         members, non_members = (centres[of] + rng.standard_normal((len(of), 8)) for of in (groups, beside))
         means = centres + rng.standard_normal((4, 8)) / np.sqrt(sizes)[:, None]
-        for each in tracing.attack(
+        for each in tracing.run_attack(
             Sample(members, groups), Sample(non_members, beside), means, limit=0.65, seed=seed
         ):
             found.setdefault(each.exposure, []).append(each.auc)
@@ -60,7 +60,7 @@ def test_members_of_a_mean_are_told_from_non_members() -> None:
     averaged[:4] = True
     one = np.zeros(400, int)
     mean = members[:4].mean(axis=0)[None]
-    attacks = tracing.attack(Sample(members, one, averaged), Sample(non_members, one), mean, limit=0.65)
+    attacks = tracing.run_attack(Sample(members, one, averaged), Sample(non_members, one), mean, limit=0.65)
     by_name = {each.exposure: each for each in attacks}
     assert by_name["all"].auc < 0.6
     assert by_name["averaged"].auc > 0.9
@@ -75,7 +75,7 @@ def test_an_outlier_is_found_among_the_outliers() -> None:
     one = np.zeros(200, int)
     by_name = {
         each.exposure: each
-        for each in tracing.attack(
+        for each in tracing.run_attack(
             Sample(members, one), Sample(non_members, one), members.mean(axis=0)[None], limit=0.65
         )
     }
@@ -86,16 +86,18 @@ def test_nobody_in_the_mean_is_guessing_and_few_are_too_few_to_tell() -> None:
     rng = np.random.default_rng(0)
     members, non_members = rng.standard_normal((2, 300, 6))
     one = np.zeros(300, int)
-    found = tracing.attack(
+    found = tracing.run_attack(
         Sample(members, one), Sample(non_members, one), rng.standard_normal((1, 6)), limit=0.65
     )[0]
     assert found.low < 0.5 < found.high
-    few = tracing.attack(
+    few = tracing.run_attack(
         Sample(members[:6], one[:6]), Sample(non_members[:6], one[:6]), np.zeros((1, 6)), limit=0.65
     )[0]
     assert few.verdict == "not enough evidence"
     assert (
-        tracing.attack(Sample(members, one), Sample(non_members[:2], one[:2]), np.zeros((1, 6)), limit=0.65)
+        tracing.run_attack(
+            Sample(members, one), Sample(non_members[:2], one[:2]), np.zeros((1, 6)), limit=0.65
+        )
         == []
     )
 
@@ -105,6 +107,6 @@ def test_intervals_cover() -> None:
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(300):
-        _, low, high = tracing.auc(rng.normal(1, 1, 40), rng.normal(0, 1, 60))
+        _, low, high = tracing.estimate_auc(rng.normal(1, 1, 40), rng.normal(0, 1, 60))
         hits += low <= 0.7602 <= high
     assert 0.91 < hits / 300 < 0.985

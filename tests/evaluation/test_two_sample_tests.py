@@ -9,10 +9,11 @@ import torch
 from sklearn.linear_model import RidgeClassifierCV
 
 from distgan.evaluation import baselines
-from distgan.evaluation.comparisons import Comparison, Difference, Paired, RowComparison
+from distgan.evaluation.comparisons import Comparison, Difference, PairedComparisons, RowComparison
 from distgan.evaluation.metrics import c2st, fidelity, kernels
 from distgan.evaluation.metrics.descriptors import standardise
-from distgan.evaluation.metrics.scores import BY_NAME, frechet, mmd
+from distgan.evaluation.metrics.point_sets import compute_frechet, compute_mmd
+from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.report import verdict
 from distgan.evaluation.results import Row, Sentence
 from tests.helpers.fidelity import PER_DAY, homes, judge_sets, scores, values_of
@@ -21,10 +22,10 @@ from tests.helpers.fidelity import PER_DAY, homes, judge_sets, scores, values_of
 def of(target: np.ndarray, candidate: np.ndarray, name: str = "c2st", **owners: np.ndarray) -> float:
     """A score of long series, averaged over a few draws."""
     measure = fidelity.Measure(homes(20, seed=99, channels=target.shape[2]), target, PER_DAY, **owners)
-    made = measure.descriptors(candidate)
+    made = measure.compute_descriptors(candidate)
     rng = np.random.default_rng(0)
     draws = [
-        measure.scores(
+        measure.compute_scores(
             made.take(rng.permutation(len(made))), measure.target.take(rng.permutation(len(target)))
         )
         for _ in range(4)
@@ -71,13 +72,13 @@ def test_gaps_alone_tell_the_critic_nothing():
     target[rng.random(target.shape) < 0.03] = np.nan
     target[:, 200:400] = np.nan
     assert of(target, candidate) == pytest.approx(0.5, abs=0.15)
-    copied = fidelity.Measure(candidate, target, PER_DAY).descriptors(candidate)
+    copied = fidelity.Measure(candidate, target, PER_DAY).compute_descriptors(candidate)
     assert copied.to_training.max() < 1e-3  # nearness is of the series as they are
 
 
 def test_the_two_sides_of_a_critic_share_no_owner():
     owner = np.array([3, 3, 1, 3, 2, 2, 9, 1])
-    one, two = c2st._halves(owner)
+    one, two = c2st._split_by_owner(owner)
     assert sorted([*one, *two]) == list(range(8))
     assert not set(owner[one]) & set(owner[two])
     assert abs(len(one) - len(two)) <= 2
@@ -100,14 +101,16 @@ def test_ridge_is_that_of_scikit_learn():
         features = rng.standard_normal((30, columns)) + 0.6 * signs[:, None] * rng.standard_normal(columns)
         features -= features.mean(0)
         theirs = RidgeClassifierCV(alphas=c2st.ALPHAS).fit(features, signs)
-        np.testing.assert_allclose(c2st.ridge(features, signs), theirs.coef_.ravel(), rtol=1e-5, atol=1e-9)
+        np.testing.assert_allclose(
+            c2st.fit_ridge(features, signs), theirs.coef_.ravel(), rtol=1e-5, atol=1e-9
+        )
 
 
 def test_a_kernel_is_a_weighted_sum_at_its_places():
     series = homes(3, channels=2)
     standard = standardise(series)[0]
     fitted = kernels.fit_kernels(standard, PER_DAY)
-    found = fitted.features(standard, np.ones(standard.shape, bool))
+    found = fitted.compute_features(standard, np.ones(standard.shape, bool))
     place = 0
     for offsets, weights, biases in zip(fitted.offsets, fitted.weights, fitted.biases):
         kernel = weights[5].numpy().reshape(2, 9)
@@ -124,7 +127,7 @@ def test_a_kernel_is_a_weighted_sum_at_its_places():
 
 @pytest.mark.parametrize(("length", "per_day"), [(8760, 24.0), (2190, 6.0), (24, 1.0), (4, 1.0), (2000, 2e7)])
 def test_patterns_fit_into_the_series(length, per_day):
-    found = kernels.patterns(length, per_day)
+    found = kernels.list_patterns(length, per_day)
     assert found and all(len(offsets) == kernels.TAPS and 0 <= offsets.max() < length for offsets in found)
     if length == 8760:
         assert any(set(offsets) >= {0, 168, 336} for offsets in found)
@@ -137,13 +140,13 @@ def test_the_frechet_distance_of_gaussians_has_its_closed_form():
     rng = np.random.default_rng(0)
     one = rng.standard_normal((100_000, 3)) * [1, 2, 3]
     two = rng.standard_normal((100_000, 3)) * [2, 2, 1] + [1, 0, -1]
-    assert frechet(one, two) == pytest.approx(
+    assert compute_frechet(one, two) == pytest.approx(
         2 + 1 + 0 + 4, rel=0.02
     )  # |gap|² + Σ (difference of deviations)²
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
-    assert frechet(one @ turn, two @ turn) == pytest.approx(frechet(one, two), rel=1e-6)
-    assert frechet(one[:50], one[:50]) == pytest.approx(0, abs=1e-6)
-    assert frechet(one[:2], two[:9]) > 0  # fewer points than dimensions
+    assert compute_frechet(one @ turn, two @ turn) == pytest.approx(compute_frechet(one, two), rel=1e-6)
+    assert compute_frechet(one[:50], one[:50]) == pytest.approx(0, abs=1e-6)
+    assert compute_frechet(one[:2], two[:9]) > 0  # fewer points than dimensions
 
 
 def test_the_mean_discrepancy_is_its_double_sum():
@@ -157,15 +160,15 @@ def test_the_mean_discrepancy_is_its_double_sum():
         for s in (one, two)
     ]
     across = sum(k(a, b) for a in one for b in two) / 35
-    assert mmd(one, two) == pytest.approx(sum(within) - 2 * across, rel=1e-9)
+    assert compute_mmd(one, two) == pytest.approx(sum(within) - 2 * across, rel=1e-9)
 
 
 def test_the_mean_discrepancy_is_unbiased_and_sees_a_shift():
     rng = np.random.default_rng(0)
-    same = [mmd(rng.standard_normal((30, 4)), rng.standard_normal((20, 4))) for _ in range(200)]
+    same = [compute_mmd(rng.standard_normal((30, 4)), rng.standard_normal((20, 4))) for _ in range(200)]
     assert abs(np.mean(same)) < 3 * np.std(same) / math.sqrt(200)
     assert min(same) < 0 < max(same)
-    assert mmd(rng.standard_normal((30, 4)), rng.standard_normal((20, 4)) + 1) > 5 * np.std(same)
+    assert compute_mmd(rng.standard_normal((30, 4)), rng.standard_normal((20, 4)) + 1) > 5 * np.std(same)
 
 
 def test_both_distances_order_generators():
@@ -180,14 +183,14 @@ def test_skew_kurtosis_peaks_and_months_have_known_answers():
     target = rng.standard_normal((40, 24 * 100, 1)).astype(np.float32)
     lopsided = (rng.exponential(1, target.shape)).astype(np.float32)
     measure = fidelity.Measure(target, target, PER_DAY)
-    made = measure.descriptors(lopsided)
+    made = measure.compute_descriptors(lopsided)
     assert made.skew.mean() == pytest.approx(2, rel=0.05)
     assert np.exp(made.tails).mean() == pytest.approx(9, rel=0.1)
     assert np.exp(measure.target.tails).mean() == pytest.approx(3, rel=0.02)
     summer = target * (1 + 3 * (np.arange(2400) > 1600))[None, :, None]
     same, wrong = (
-        measure.scores(measure.target),
-        measure.scores(measure.descriptors(summer.astype(np.float32))),
+        measure.compute_scores(measure.target),
+        measure.compute_scores(measure.compute_descriptors(summer.astype(np.float32))),
     )
     assert same["months"] == same["peaks"] == same["skew"] == 0
     assert wrong["months"] > 0.2
@@ -209,8 +212,8 @@ def windows(count: int, channels: int, seed: int, *, phase: float = 0.0) -> np.n
 def test_recurrent_networks_guess_between_equals_and_know_non_members(channels):
     settings = {"units": 8, "steps": 150, "seed": 0}
     real = windows(400, channels, 0)
-    same = c2st.discriminative(real, windows(300, channels, 1), **settings)
-    other = c2st.discriminative(real, 1 - 0.5 * windows(500, channels, 1), **settings)
+    same = c2st.compute_discriminative(real, windows(300, channels, 1), **settings)
+    other = c2st.compute_discriminative(real, 1 - 0.5 * windows(500, channels, 1), **settings)
     assert same.value < 0.1 and same.error == pytest.approx(math.sqrt(0.25 / 120))
     assert other.value > 0.45
 
@@ -218,28 +221,28 @@ def test_recurrent_networks_guess_between_equals_and_know_non_members(channels):
 def test_recurrent_networks_learn_nothing_from_gaps():
     real, made = windows(400, 2, 0), windows(400, 2, 1)
     real[:, 5:9] = np.nan
-    assert c2st.discriminative(real, made, units=8, steps=150, seed=0).value < 0.1
+    assert c2st.compute_discriminative(real, made, units=8, steps=150, seed=0).value < 0.1
 
 
 def test_a_forecaster_of_noise_is_worse_than_one_of_the_process():
     settings = {"units": 8, "steps": 200, "seed": 0}
     real = windows(200, 3, 0)
-    good = c2st.predictive(real, windows(200, 3, 1), **settings)
+    good = c2st.compute_predictive(real, windows(200, 3, 1), **settings)
     noise = np.random.default_rng(0).random(real.shape).astype(np.float32)
-    assert good.value < 0.7 * c2st.predictive(real, noise, **settings).value
+    assert good.value < 0.7 * c2st.compute_predictive(real, noise, **settings).value
 
 
 def test_a_single_channel_with_gaps_is_predicted_from_its_own_past():
     real = windows(50, 1, 0)
     real[:, 3] = np.nan
     real[4] = np.nan
-    found = c2st.predictive(real, real, units=1, steps=2, seed=0)
+    found = c2st.compute_predictive(real, real, units=1, steps=2, seed=0)
     assert 0 < found.value < 1 and found.error > 0
 
 
 def test_a_recurrent_network_is_the_published_one():
     """h = u h + (1 - u) c with gates that start open by 1, as TensorFlow's GRUCell, in numpy."""
-    network = c2st.Recurrent(2, 3, torch.Generator().manual_seed(0))
+    network = c2st.RecurrentNetwork(2, 3, torch.Generator().manual_seed(0))
     weights = {name: value.detach().numpy() for name, value in network.named_parameters()}
     x = np.random.default_rng(0).random((5, 7, 2)).astype(np.float32)
     h, sigmoid = np.zeros((5, 3)), lambda v: 1 / (1 + np.exp(-v))
@@ -255,13 +258,13 @@ def test_a_recurrent_network_is_the_published_one():
 
 
 def test_units_are_defined_for_a_univariate_series():
-    assert [c2st.hidden_units(channels) for channels in (1, 2, 6, 28)] == [1, 1, 3, 14]
+    assert [c2st.count_hidden_units(channels) for channels in (1, 2, 6, 28)] == [1, 1, 3, 14]
 
 
 def test_short_series_get_recurrent_scores_where_they_are_asked_for():
     sets = windows(24, 2, 0), windows(12, 2, 1), windows(24, 2, 2), windows(12, 2, 3)
-    assert c2st.recurrent_scores(sets[1], sets[2], steps=0, seed=0) == {}
-    assert c2st.recurrent_scores(homes(20), homes(20), steps=8, seed=0) == {}
+    assert c2st.compute_recurrent_scores(sets[1], sets[2], steps=0, seed=0) == {}
+    assert c2st.compute_recurrent_scores(homes(20), homes(20), steps=8, seed=0) == {}
     results = judge_sets(*sets, steps_per_day=1, critic_steps=4)
     json.dumps(results.to_json(), allow_nan=False)
     for name in ("discriminative", "discriminative_32", "predictive"):
@@ -316,8 +319,8 @@ def test_the_verdict_says_when_a_baseline_is_as_good():
 
 
 def test_wilsons_interval_is_his():
-    assert verdict._wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert verdict._wilson(1.0, 10)[1] == pytest.approx(1)
+    assert verdict._compute_wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+    assert verdict._compute_wilson(1.0, 10)[1] == pytest.approx(1)
 
 
 # ----------------------------------------------------------------------------- the sentence on the classifier
@@ -336,8 +339,8 @@ def heard(model: float, real: float, owners: int) -> Sentence:
     judged: Comparison = "worse" if off > 0.03 else "tie"
     difference = Difference(value=off, low=off - 0.03, high=off + 0.03, verdict=judged)
     row = RowComparison(row=verdict.REAL, ratio=None, scores={"minirocket": difference})
-    compared = Paired(owners=owners, needed=6, scores=0, overall=[], rows=[row])
-    found = verdict._classifier(rows, compared, owners)
+    compared = PairedComparisons(owners=owners, needed=6, scores=0, overall=[], rows=[row])
+    found = verdict._describe_classifier(rows, compared, owners)
     assert found is not None
     return found
 
@@ -353,7 +356,7 @@ def test_the_classifiers_interval_counts_owners():
         owner_of={"held_out": np.repeat(np.arange(4), 3)},
     )
     sentence = next(s.text for s in table.verdict if "classifier" in s.text)
-    low, high = verdict._wilson(values_of(table, verdict.MODEL)["minirocket"], 2 * 4)
+    low, high = verdict._compute_wilson(values_of(table, verdict.MODEL)["minirocket"], 2 * 4)
     assert table.n.target_owners == 4 and f"{low:.0%} to {high:.0%}" in sentence
 
 

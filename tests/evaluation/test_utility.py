@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from distgan.evaluation.metrics import utility
-from distgan.evaluation.metrics.intervals import over_owners
+from distgan.evaluation.metrics.intervals import estimate_interval
 from distgan.evaluation.results import Interval, Utility, UtilityRow
 from tests.helpers.fidelity import homes
 
@@ -25,7 +25,7 @@ def found(
 def test_samples_are_weeks_and_the_days_after_them():
     series = homes(2, days=20)
     task = utility.choose_task(480, PER_DAY)
-    seen, true, naive, owner = utility.samples(series, task)
+    seen, true, naive, owner = utility.make_samples(series, task)
     assert len(seen) == 2 * 13 and owner.tolist() == [0] * 13 + [1] * 13
     week, day = series[1, 72 : 72 + 168, 0], series[1, 72 + 168 : 72 + 192, 0]
     spread = series[1].std()
@@ -39,9 +39,9 @@ def test_samples_leave_out_days_with_gaps_and_fill_those_in_weeks():
     series = homes(1, days=20)
     series[0, 24 * 9 + 3] = np.nan
     task = utility.choose_task(480, PER_DAY)
-    seen, true, _, _ = utility.samples(series, task)
+    seen, true, _, _ = utility.make_samples(series, task)
     assert len(seen) == 12 and np.isfinite(seen).all() and np.isfinite(true).all()
-    assert not len(utility.samples(np.ones((2, 480, 1), np.float32), task)[0])
+    assert not len(utility.make_samples(np.ones((2, 480, 1), np.float32), task)[0])
 
 
 def test_quiet_weeks_do_not_drown_the_others():
@@ -63,9 +63,9 @@ def test_quiet_weeks_do_not_drown_the_others():
 def test_errors_are_those_of_a_ridge_written_out():
     train, held_out = homes(10, seed=1), homes(4, seed=2)
     task = utility.choose_task(train.shape[1], PER_DAY)
-    inputs, targets, _, _ = utility.samples(train, task)
+    inputs, targets, _, _ = utility.make_samples(train, task)
     ridge = Ridge(utility.ALPHA).fit(inputs, targets)
-    seen, true, naive, owner = utility.samples(held_out, task)
+    seen, true, naive, owner = utility.make_samples(held_out, task)
     errors = [
         np.abs(ridge.predict(seen[owner == i]) - true[owner == i]).mean()
         / np.abs(naive[owner == i] - true[owner == i]).mean()
@@ -137,10 +137,10 @@ def test_intervals_are_over_owners():
 @pytest.mark.parametrize("owners", [2, 4, 12])
 def test_an_interval_over_owners_covers_what_it_says(owners):
     drawn = np.random.default_rng(0).standard_normal((2000, owners))
-    found = np.array([over_owners(each) for each in drawn])
+    found = np.array([estimate_interval(each) for each in drawn])
     assert np.mean((found[:, 0] <= 0) & (found[:, 1] >= 0)) == pytest.approx(0.95, abs=0.02)
     counts = np.random.default_rng(1).integers(20, 60, (2000, owners))
-    found = np.array([over_owners(each * n, n) for each, n in zip(drawn, counts)])
+    found = np.array([estimate_interval(each * n, n) for each, n in zip(drawn, counts)])
     assert np.mean((found[:, 0] <= 0) & (found[:, 1] >= 0)) == pytest.approx(0.95, abs=0.02)
 
 

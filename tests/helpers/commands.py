@@ -7,7 +7,7 @@ from distgan import cli, errors
 
 def code_of(*arguments: str) -> int:
     """Exit code of a command, in this process."""
-    return errors.answer(lambda: cli.command(arguments))
+    return errors.answer(lambda: cli.run_command(arguments))
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str, words: str = "") -> None:

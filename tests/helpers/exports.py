@@ -62,10 +62,10 @@ def inspect(text: str, place: Path, *settings: str) -> dict[str, Suspicion]:
     (place / "a.csv").write_text(text)
     options = source_summary.parse([str(place / "a.csv"), *settings])
     found, _ = source_summary.open_leniently(options.settings, place / "work")
-    return {each.name: each for each in source_summary.look(options.settings, found)}
+    return {each.name: each for each in source_summary.find_suspicions(options.settings, found)}
 
 
 def open_with(place: Path, named: str) -> ingest.Series:
     """Open a.csv with settings as a shell takes them from a message."""
     options = source_summary.parse([str(place / "a.csv"), *shlex.split(named)])
-    return ingest.opened(options.settings.data, place / "again")
+    return ingest.open_source(options.settings.data, place / "again")

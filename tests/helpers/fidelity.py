@@ -21,7 +21,7 @@ def homes(count: int, *, seed: int = 0, days: int = 42, channels: int = 1) -> np
 
 def scores(target: np.ndarray, candidate: np.ndarray, train: np.ndarray | None = None) -> dict[str, float]:
     measure = fidelity.Measure(homes(20, seed=99) if train is None else train, target, PER_DAY)
-    return measure.scores(measure.descriptors(candidate))
+    return measure.compute_scores(measure.compute_descriptors(candidate))
 
 
 def judge_sets(*sets: np.ndarray, **more) -> ScoreTable:

@@ -10,7 +10,7 @@ from distgan import config
 from distgan.anonymity import private_bank as private_bank_module
 from distgan.anonymity.bank import Bank, make_bank
 from distgan.anonymity.dp import contributions
-from distgan.anonymity.dp.bank import Budget, noisy_moments, noisy_sums
+from distgan.anonymity.dp.bank import Budget, sum_cells, sum_moments
 from distgan.anonymity.dp.ledger import Head
 from distgan.anonymity.dp.mechanism import UNIT, Noise
 from distgan.anonymity.groups import (
@@ -143,22 +143,22 @@ def whole_sums(
     keep = np.isin(data["codes"], members)
     codes = np.unique(data["codes"][keep], return_inverse=True)[1]
     budget = silent(budget_of(clip=2.0))
-    records = contributions.entity_means(data["latents"][keep], codes, 2.0)
-    moments = noisy_moments(records, budget)
-    points = contributions.entity_points(data["latents"][keep], codes, directions, 2.0)
-    values = contributions.attribute_means(data["attributes"][keep], codes, budget.settings)
+    records = contributions.average_entities(data["latents"][keep], codes, 2.0)
+    moments = sum_moments(records, budget)
+    points = contributions.make_entity_points(data["latents"][keep], codes, directions, 2.0)
+    values = contributions.average_attributes(data["attributes"][keep], codes, budget.settings)
     centroids = np.random.default_rng(0).standard_normal((cells, directions.shape[1]))
-    sums = noisy_sums(points, values, contributions.nearest_cells(points, centroids), cells, budget)
+    sums = sum_cells(points, values, contributions.find_nearest_cells(points, centroids), cells, budget)
     triangle = moments.products[np.triu_indices(len(moments.points))]
     first = np.concatenate([[moments.count / contributions.COUNT_WEIGHT], moments.points, triangle])
-    second = np.concatenate([array.ravel() for array in sums.tensors().values()])
+    second = np.concatenate([array.ravel() for array in sums.to_tensors().values()])
     return [[int(number) for number in array * UNIT] for array in (first, second)]
 
 
 def private_bank(seed: int = 0, n: int = 600, **changes: Any) -> Bank:
     data = household_data(n=n, groups=3)
     budget = budget_of(clip=8.0, **({"insecure_seed": seed} | changes))
-    records = contributions.entity_means(data["points"], np.arange(n), budget.radius)
-    values = contributions.attribute_means(data["attributes"], np.arange(n), budget.settings)
-    sums = noisy_sums(records, values, data["groups"], 3, budget)
+    records = contributions.average_entities(data["points"], np.arange(n), budget.radius)
+    values = contributions.average_attributes(data["attributes"], np.arange(n), budget.settings)
+    sums = sum_cells(records, values, data["groups"], 3, budget)
     return private_bank_module.make_private_bank(sums, np.ones(2), config.Bank(condition_dim=2), budget, HEAD)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from distgan.anonymity.clustering import Clustering, KMeans, kmeans
+from distgan.anonymity.clustering import Clustering, KMeans, run_kmeans
 
 
 def mixture(n: int, dim: int = 6, parts: int = 8, seed: int = 0) -> np.ndarray:
@@ -24,4 +24,4 @@ def cluster(points: np.ndarray, k: int, **changes: object) -> Clustering:
     search = KMeans(
         **{field.name: options.pop(field.name) for field in fields(KMeans) if field.name in options}
     )
-    return kmeans(in_blocks(points), k, search=search, **options)
+    return run_kmeans(in_blocks(points), k, search=search, **options)

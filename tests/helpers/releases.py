@@ -17,7 +17,7 @@ UNNAMED = ["--stages", "prepare,encoder,encode,cluster,bank,gan,generate"]
 
 
 def code(*arguments: object) -> int:
-    return errors.answer(lambda: cli.command([str(each) for each in arguments]))
+    return errors.answer(lambda: cli.run_command([str(each) for each in arguments]))
 
 
 def verdict(run: Run) -> dict[str, object]:

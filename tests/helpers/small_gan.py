@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distgan import rng
 from distgan.engine import checkpoint, trainer, training
-from distgan.engine.ema import decay
+from distgan.engine.ema import compute_decay
 from distgan.engine.training import Job
 from distgan.objectives.base import Phase
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
@@ -36,12 +36,12 @@ class Loader:
     def __init__(self, trouble: Callable[[int, Tensor], None] = lambda step, series: None) -> None:
         self.trouble, self.closed = trouble, False
 
-    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+    def iterate_batches(self, first_step: int = 0) -> Iterator[Batch]:
         step = first_step
         try:
             while True:
                 series = torch.from_numpy(
-                    rng.keyed_generator(SEED, step, "data").random((BATCH, LENGTH))
+                    rng.make_keyed_generator(SEED, step, "data").random((BATCH, LENGTH))
                 ).float()
                 self.trouble(step, series)
                 yield Batch(series, step)
@@ -103,7 +103,7 @@ def train(
         steps,
         BATCH,
         rates,
-        lambda step: decay((step + 1) * BATCH, BATCH, 40),
+        lambda step: compute_decay((step + 1) * BATCH, BATCH, 40),
         **{"report_every": 4, "checkpoint_every": 5}
         | {name: options.pop(name) for name in fields if name in options},
     )

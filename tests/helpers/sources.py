@@ -24,7 +24,7 @@ def expect(raw: Raw, table: pd.DataFrame) -> None:
     assert raw.entities == raw.owners == list(table.columns)
     assert raw.values.dtype == np.float32 and raw.values.shape == (table.shape[1], len(table), 1)
     np.testing.assert_allclose(raw.values[:, :, 0], table.to_numpy().T, rtol=1e-6)
-    np.testing.assert_array_equal(raw.meta.axis.times(), table.index.to_numpy().astype("M8[s]"))
+    np.testing.assert_array_equal(raw.meta.axis.list_times(), table.index.to_numpy().astype("M8[s]"))
 
 
 def melted(table: pd.DataFrame, by: str = "home") -> pd.DataFrame:

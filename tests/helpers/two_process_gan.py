@@ -39,11 +39,11 @@ class Loader:
     world_size: int = 1
     trouble: Callable[[int, Tensor], None] = lambda step, series: None
 
-    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+    def iterate_batches(self, first_step: int = 0) -> Iterator[Batch]:
         step = first_step
         while True:
             sample = torch.arange(GLOBAL_BATCH)[self.rank :: self.world_size]
-            phase = rng.keyed_uniform(SEED, step, "data", sample, (1,))
+            phase = rng.draw_keyed_uniform(SEED, step, "data", sample, (1,))
             series = torch.sin(torch.linspace(0, 6, LENGTH) + 6 * phase)
             self.trouble(step, series)
             yield Batch(series, sample, step)
@@ -79,7 +79,7 @@ class Game:
         ]
 
     def fake(self, batch: Batch, purpose: str) -> Tensor:
-        noise = rng.keyed_normal(SEED, batch.step, purpose, batch.sample, (NOISE,))
+        noise = rng.draw_keyed_normal(SEED, batch.step, purpose, batch.sample, (NOISE,))
         return self.networks["generator"](noise)
 
     def critic_loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -27,10 +27,9 @@ SMALL = {
     "multiscale": [
         *GENERATOR,
         "generator.noise_lags=[1,3]",
-        "generator.noise_octaves=true",
+        "generator.profile=4",
         "generator.soft_minimum=true",
         "discriminator.width=16",
-        "discriminator.totals=[[2,2]]",
         "discriminator.side_channels=2",
     ],
     "tts_gan_fork": ["depth=1", "critic_depth=2", *NO_DROPOUT],
@@ -82,15 +81,15 @@ def ready(name: str, length: int, channels: int) -> nn.Module:
 
 
 def noise_and_condition(generator: nn.Module, count: int, channels: int = CHANNELS) -> tuple[Tensor, Tensor]:
-    return torch.randn(count, models.noise_width(generator)), torch.randn(count, 2 * channels + 4)
+    return torch.randn(count, models.compute_noise_width(generator)), torch.randn(count, 2 * channels + 4)
 
 
 def a_batch(count: int, length: int, channels: int, step: int = 0, first: int = 0) -> Batch:
     """Waves with gaps, whatever the number of processes: sample i of step s is always the same."""
     sample = torch.arange(first, first + count)
-    phase = rng.keyed_uniform(SEED, step, "phase", sample, (1, channels))
+    phase = rng.draw_keyed_uniform(SEED, step, "phase", sample, (1, channels))
     series = 0.8 * torch.sin(torch.linspace(0, 6, length)[None, :, None] + 6 * phase)
-    mask = (rng.keyed_uniform(SEED, step, "gaps", sample, (length, channels)) > 0.05).float()
+    mask = (rng.draw_keyed_uniform(SEED, step, "gaps", sample, (length, channels)) > 0.05).float()
     return Batch(series * mask, mask, sample % 5, sample, step)
 
 
@@ -115,7 +114,7 @@ class Loader:
     def __init__(self, rank: int = 0, world_size: int = 1) -> None:
         self.share, self.rank = GLOBAL_BATCH // world_size, rank
 
-    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+    def iterate_batches(self, first_step: int = 0) -> Iterator[Batch]:
         step = first_step
         while True:
             yield a_batch(self.share, LENGTH, CHANNELS, step, self.rank * self.share)
@@ -131,7 +130,7 @@ def train(
     networks = built(settings, LENGTH, CHANNELS)
     optimized_networks = {key: parallel.prepare(key, network, ADAM) for key, network in networks.items()}
     objective = play(
-        settings, {key: t.network for key, t in optimized_networks.items()}, Arithmetic(parallel.mean)
+        settings, {key: t.network for key, t in optimized_networks.items()}, Arithmetic(parallel.average)
     )
     schedule = training.Schedule(steps, GLOBAL_BATCH, lambda step: {}, lambda step: 0.5, report_every=1)
     loader = Loader(parallel.rank, parallel.world_size)
@@ -167,7 +166,7 @@ def trained_on(
                 network.train()
         now = Batch(batch.series, batch.mask, batch.rows, batch.sample, step)
         for phase in objective.phases:
-            if phase.due(step):
+            if phase.is_due(step):
                 adams[phase.network].zero_grad()
                 phase.loss(now)["loss"].backward()
                 adams[phase.network].step()

@@ -158,7 +158,7 @@ def train_until(folder: Path, steps: int, asked: tuple[int, float] | None) -> tu
 
 def newest(folder: Path) -> int:
     """The step of the newest checkpoint; 0 where there is none."""
-    return max(checkpoint.steps(Run(folder).checkpoints("gan")), default=0)
+    return max(checkpoint.list_steps(Run(folder).checkpoints("gan")), default=0)
 
 
 def kills_of_a_rank(times: int, seed: int, steps: int) -> dict[str, float]:

@@ -82,7 +82,7 @@ def main(place: Path, given: list[str]) -> None:
     settings, run = config.load(None, given), Run(place)
     found = {name: growth_of(partial(runner.run, settings, run, (name,))) for name in settings.stages}
     store = Store.open(run.series)
-    found["everything"] = growth_of(lambda: store.rows(np.arange(store.num_series)))
+    found["everything"] = growth_of(lambda: store.read_rows(np.arange(store.num_series)))
     print(json.dumps(found))
 
 

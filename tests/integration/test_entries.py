@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from distgan import config
-from distgan.data.store.private_table import private_table
+from distgan.data.store.private_table import find_private_table
 from distgan.data.store.reader import Store
 from distgan.run import Run
 from distgan.train import main
@@ -34,8 +34,8 @@ def test_two_processes_go_the_whole_way_at_stage_3(homes_csv: Path, tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr[-3000:]
     made = Run(tmp_path / "run")
-    assert all(made.done(stage) for stage in config.STAGES)
-    assert np.isfinite(Store.open(made.synthetic).rows(np.arange(12))).all()
+    assert all(made.read_record(stage) for stage in config.STAGES)
+    assert np.isfinite(Store.open(made.synthetic).read_rows(np.arange(12))).all()
     # The same folder goes on without DeepSpeed and with one process.
     assert main(arguments(homes_csv, made.folder, "train.steps=24")) == 0
 
@@ -45,7 +45,7 @@ def test_generate_needs_no_real_series(run: Run, tmp_path: Path) -> None:
     shutil.rmtree(alone.series)
     shutil.rmtree(alone.latents)
     shutil.rmtree(alone.clusters)
-    private_table(alone.series).unlink()
+    find_private_table(alone.series).unlink()
     command = [sys.executable, "-m", "distgan.cli", "generate", str(alone.folder)]
     done = subprocess.run(
         [*command, "generate.count=5", "generate.seed=3"], cwd=ROOT, capture_output=True, text=True
@@ -113,7 +113,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert killed.done("gan") is None
+    assert killed.read_record("gan") is None
     done = launched(*command, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     before, after = weights(run), weights(killed)
@@ -128,7 +128,7 @@ def test_two_processes_learn_what_one_does(homes_csv: Path, tmp_path: Path) -> N
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "distgan.train"]
     done = launched(*launch, *arguments(homes_csv, two.folder, *stages), cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert json.loads(two.record("gan").read_text())["summary"] == run.done("gan")["summary"]
+    assert json.loads(two.record("gan").read_text())["summary"] == run.read_record("gan")["summary"]
     one_bank, two_bank = (load_file(each.bank / "bank.safetensors") for each in (run, two))
     assert all(torch.allclose(one_bank[name], two_bank[name], atol=1e-5) for name in one_bank)
     before, after = weights(run), weights(two)

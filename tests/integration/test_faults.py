@@ -112,7 +112,7 @@ def two_processes(folder: Path, timeout: int) -> Iterator[list["subprocess.Popen
     ]
     try:
         deadline = time.monotonic() + PATIENCE
-        while not checkpoint.steps(Run(folder).checkpoints("gan")):
+        while not checkpoint.list_steps(Run(folder).checkpoints("gan")):
             assert time.monotonic() < deadline and all(p.poll() is None for p in processes)
             time.sleep(0.1)
         yield processes
@@ -141,7 +141,7 @@ def test_a_signal_to_the_launcher_saves_everything(tmp_path: Path) -> None:
     program = [str(Path(drill.__file__)), "--rank", str(tmp_path), "100000"]
     job = subprocess.Popen([*launcher, *program], env=unlaunched(), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + PATIENCE
-    while not checkpoint.steps(Run(tmp_path).checkpoints("gan")):
+    while not checkpoint.list_steps(Run(tmp_path).checkpoints("gan")):
         assert time.monotonic() < deadline and job.poll() is None
         time.sleep(0.1)
     job.terminate()
@@ -210,7 +210,7 @@ def test_export_is_plain_weights_without_the_optimiser(
     newest = Run(tmp_path).checkpoints("gan") / "step-5"
     damaged = newest / "generator.optimiser.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])  # not even looked at
-    cli.command(["export", str(tmp_path), str(tmp_path / "out"), "--networks"])
+    cli.run_command(["export", str(tmp_path), str(tmp_path / "out"), "--networks"])
     assert "critic, generator of step 5" in capsys.readouterr().out
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "generator.safetensors",
@@ -224,10 +224,10 @@ def test_export_is_plain_weights_without_the_optimiser(
         torch.equal(average[name], exported[name]) for name in average
     )
     with pytest.raises(UserError, match="is no run folder"):
-        cli.command(["export", str(newest), "--networks"])
+        cli.run_command(["export", str(newest), "--networks"])
     write_config(tmp_path / "bare")
     with pytest.raises(UserError, match="holds no checkpoint"):
-        cli.command(["export", str(tmp_path / "bare"), "--networks"])
+        cli.run_command(["export", str(tmp_path / "bare"), "--networks"])
 
 
 def write_config(run: Path) -> None:
@@ -244,11 +244,11 @@ def test_export_writes_over_nothing(tmp_path: Path) -> None:
     for place in (tmp_path / "mine", tmp_path / "run" / "gan"):
         before = sorted(place.rglob("*"))
         with pytest.raises(UserError, match="exists already and is not overwritten"):
-            cli.command(["export", str(tmp_path / "run"), str(place), "--networks"])
+            cli.run_command(["export", str(tmp_path / "run"), str(place), "--networks"])
         assert sorted(place.rglob("*")) == before
 
 
 def test_checkpoints_kept_for_good(tmp_path: Path) -> None:
     for step in range(1, 10):
         checkpoint.save(tmp_path, step, {"a": {"x": torch.zeros(1)}}, {}, keep_every=4)
-    assert checkpoint.steps(tmp_path) == [4, 8, 9]
+    assert checkpoint.list_steps(tmp_path) == [4, 8, 9]

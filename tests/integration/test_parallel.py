@@ -56,17 +56,17 @@ def talk(parallel: Parallel) -> dict[str, Any]:
         raise UserError("only rank 0 knows")
 
     try:
-        parallel.on_main(fails)
+        parallel.run_on_main(fails)
         refusal = ""
     except UserError as error:
         refusal = str(error)
     return {
-        "mean": parallel.mean(torch.tensor([parallel.rank, 4.0])).tolist(),
-        "total": parallel.total(np.array([parallel.rank + 1, 1e-17])).tolist(),
+        "mean": parallel.average(torch.tensor([parallel.rank, 4.0])).tolist(),
+        "total": parallel.sum_values(np.array([parallel.rank + 1, 1e-17])).tolist(),
         "agree": [parallel.agree(parallel.rank == 1), parallel.agree(False)],
-        "largest": parallel.largest(parallel.rank * 7),
+        "largest": parallel.find_largest(parallel.rank * 7),
         "shared": parallel.share({"from": parallel.rank}),
-        "on_main": parallel.on_main(lambda: f"done by {parallel.rank}"),
+        "on_main": parallel.run_on_main(lambda: f"done by {parallel.rank}"),
         "refusal": refusal,
     }
 
@@ -105,7 +105,7 @@ def frozen(parallel: Parallel) -> bool:
     """The other network's gradients stay as they were in a phase."""
     optimized_networks = make(parallel, False)
     game = Game({name: optimized.network for name, optimized in optimized_networks.items()})
-    batch = next(Loader(parallel.rank, parallel.world_size).batches())
+    batch = next(Loader(parallel.rank, parallel.world_size).iterate_batches())
     optimized_networks["critic"].minimise(game.critic_loss(batch)["loss"])
     before = optimized_networks["critic"].gradients.clone()
     for name, optimized in optimized_networks.items():
@@ -117,19 +117,19 @@ def frozen(parallel: Parallel) -> bool:
 def await_main() -> list[str]:
     """Work on rank 0, then on rank 1, that takes longer than the others have patience with a message."""
     hasty = Parallel(config.Engine(timeout=5))
-    with hasty.together():
-        first = hasty.on_main(lambda: time.sleep(8) or "done")
+    with hasty.watch_peers():
+        first = hasty.run_on_main(lambda: time.sleep(8) or "done")
         if hasty.rank == 1:
             time.sleep(8)
-        hasty.barrier()
+        hasty.wait_for_all()
         return [first, hasty.share("met")]
 
 
 def intruded(parallel: Parallel) -> dict[str, Any]:
     """Rank 1 waits for rank 0's work while somebody without the token writes into the store."""
-    with parallel.together():
+    with parallel.watch_peers():
         heartbeat: Any = parallel._heartbeat
-        parallel.barrier()
+        parallel.wait_for_all()
         genuine = heartbeat._store.get("0")
         forged = [b"99 99 99 " + b"0" * 64, genuine.replace(b" ", b"9 ", 1), b"", b"x" * 10_000, b"1 1 1"]
         other = heartbeat._store.get("1")  # signed, of another process
@@ -144,10 +144,10 @@ def intruded(parallel: Parallel) -> dict[str, Any]:
         if parallel.rank == 1:
             threading.Thread(target=intrude, daemon=True).start()
         started = time.monotonic()
-        done = parallel.on_main(lambda: time.sleep(2.5) or "done")
+        done = parallel.run_on_main(lambda: time.sleep(2.5) or "done")
         waited = time.monotonic() - started
-        parallel.barrier()
-        return {"done": done, "waited": waited, "silent": heartbeat.silent()}
+        parallel.wait_for_all()
+        return {"done": done, "waited": waited, "silent": heartbeat.find_silent_ranks()}
 
 
 def listening() -> list[str]:
@@ -181,11 +181,11 @@ def odd(parallel: Parallel) -> list[Any]:
 def hand_launched(out: Path) -> None:
     """What a process finds that no launcher but the environment has joined."""
     parallel = Parallel(config.Engine())
-    with parallel.together():
-        parallel.barrier()
+    with parallel.watch_peers():
+        parallel.wait_for_all()
         text = json.dumps({"listening": listening(), "world_size": parallel.world_size})
         (out / f"found-{parallel.rank}.json").write_text(text)
-        parallel.barrier()
+        parallel.wait_for_all()
     parallel.close()
 
 
@@ -397,9 +397,9 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_clipping_is_torchs(alone: Parallel) -> None:
     optimized_networks = make(alone, False)
     critic = optimized_networks["critic"]
-    loss = Game({n: t.network for n, t in optimized_networks.items()}).critic_loss(next(Loader().batches()))[
-        "loss"
-    ]
+    loss = Game({n: t.network for n, t in optimized_networks.items()}).critic_loss(
+        next(Loader().iterate_batches())
+    )["loss"]
     expected = torch.autograd.grad(
         loss, list(critic.trainable.values()), retain_graph=True, allow_unused=True
     )
@@ -422,13 +422,13 @@ def test_parameters_that_came_frozen_stay_frozen(alone: Parallel) -> None:
 def test_state_survives_a_file(alone: Parallel, tmp_path: Path) -> None:
     first, second = (make(alone, True)["critic"] for _ in range(2))
     first.minimise(first.network(torch.ones(2, LENGTH)).mean())
-    for name, tensors in first.state().items():
+    for name, tensors in first.collect_state().items():
         save_file({key: value.clone() for key, value in tensors.items()}, tmp_path / f"{name}.safetensors")
-    second.restore({name: load_file(tmp_path / f"{name}.safetensors") for name in first.state()})
+    second.restore({name: load_file(tmp_path / f"{name}.safetensors") for name in first.collect_state()})
     for optimized in (first, second):
         optimized.minimise(optimized.network(torch.full((2, LENGTH), 0.3)).mean())
-    for name, tensors in first.state().items():
-        assert all(torch.equal(second.state()[name][key], value) for key, value in tensors.items())
+    for name, tensors in first.collect_state().items():
+        assert all(torch.equal(second.collect_state()[name][key], value) for key, value in tensors.items())
 
 
 if __name__ == "__main__":

@@ -63,18 +63,18 @@ class Sweep:
 
     @property
     def results(self) -> list[results.Result]:
-        return results.read(Run(self.home), self.steps)
+        return results.read_results(Run(self.home), self.steps)
 
     @cached_property
     def steps(self) -> int:
-        """Of a whole trial; read once, since who waits asks often, and the trials need the processor."""
+        """Steps of a whole trial; read once, since polls ask often, and the trials need the processor."""
         return config.load(self.home / "config.yaml").train.steps
 
     def training(self) -> Iterator[tuple[Path, int]]:
         """Folder and process of every trial that is in the middle of its training, until there are none."""
         for lock in sorted(self.home.glob("trials/*/.lock")):
             words, trial = lock.read_text().split(), Run(lock.parent)
-            if words and any(trial.checkpoints("gan").glob("step-*")) and trial.done("gan") is None:
+            if words and any(trial.checkpoints("gan").glob("step-*")) and trial.read_record("gan") is None:
                 yield lock.parent, int(words[1])
 
     def wait_for(self, seen: Any, seconds: float = PATIENCE) -> Any:
@@ -153,7 +153,7 @@ def test_the_best_config_trained_plainly_has_the_best_score(
         text=True,
     )
     assert again.returncode == 0, again.stderr
-    best = results.best(run.results, ["fidelity"], 20).loss("fidelity")
+    best = results.find_best(run.results, ["fidelity"], 20).find_loss("fidelity")
     assert scores.read_objectives(Run(tmp_path / "again"), ["fidelity"])["fidelity"] == best
     assert run.start().end().count("made") == 0
 
@@ -259,8 +259,9 @@ def test_a_killed_sweep_moves_goes_on_and_takes_more_trials(
     monkeypatch.setenv("TMPDIR", str(long))
     data = tmp_path / "homes.csv"
     data.write_bytes(homes_csv.read_bytes())
-    chosen = {"trials": 3, "scheduler": "none"}  # two run at once on two cores, so that one is left
-    run = Sweep(data, tmp_path / "sweep", RATE, "train.steps=40", **chosen).start()
+    one_by_one = {"cpus": len(os.sched_getaffinity(0))}
+    chosen: dict[str, Any] = {"trials": 2, "scheduler": "none", "resources": one_by_one}
+    run = Sweep(data, tmp_path / "sweep", RATE, **chosen).start()
     run.wait_for(lambda: list(run.training()))
     run.wait_for(lambda: any(found.state == "ended" for found in run.results))
     done = next(found for found in run.results if found.state == "ended").folder.name
@@ -280,13 +281,13 @@ def test_a_killed_sweep_moves_goes_on_and_takes_more_trials(
     run.command[run.command.index(f"data.source={data}")] = "data.source=../homes.csv"
     printed = run.start().end()
     assert "is too long for the names of Ray's sockets" in printed and not old.exists()
-    assert [(found.state, found.step) for found in run.results] == [("ended", 40)] * 3
+    assert [(found.state, found.step) for found in run.results] == [("ended", 20)] * 2
     assert (run.home / "trials" / done / "done" / "gan.json").stat().st_mtime_ns == stood
 
     names = {found.folder.name for found in run.results}
-    run.command.append("sweep.trials=4")
+    run.command.append("sweep.trials=3")
     run.start().end()
-    assert len(run.results) == 4 and names < {found.folder.name for found in run.results}
+    assert len(run.results) == 3 and names < {found.folder.name for found in run.results}
     assert (run.home / "trials" / done / "done" / "gan.json").stat().st_mtime_ns == stood
     assert run.start().end().count("made") == 0  # the same command again makes nothing
 
@@ -381,5 +382,5 @@ def test_a_trial_that_fits_nowhere_is_refused_at_once() -> None:
     pairs = config.Sweep(scheduler="pbt", trials=4, resources=config.Resources(workers=2))
     with pytest.raises(UserError, match=r"runs all 4 trials at once, but only 2 fit"):
         ray_backend.refuse_too_large(pairs, {"CPU": 5.0})
-    assert ray_backend.trials_at_once(config.Resources(workers=2, cpus=1), {"CPU": 5.0}) == 2
-    assert ray_backend.trials_at_once(config.Resources(gpus=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8
+    assert ray_backend.count_trials_at_once(config.Resources(workers=2, cpus=1), {"CPU": 5.0}) == 2
+    assert ray_backend.count_trials_at_once(config.Resources(gpus=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8

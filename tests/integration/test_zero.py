@@ -228,8 +228,8 @@ def test_micro_batches_must_divide() -> None:
         UserError,
         match=r"train\.batch_size 8 is not a multiple of engine\.micro_batch 3 x 1 processes; use 6",
     ):
-        parallel.micro_batch(8)
-    assert parallel.micro_batch(9) == 3 and parallel.micro_batch(2) == 2
+        parallel.compute_micro_batch(8)
+    assert parallel.compute_micro_batch(9) == 3 and parallel.compute_micro_batch(2) == 2
 
 
 @pytest.mark.gpu

@@ -87,15 +87,15 @@ class Loader:
     world_size: int
     spoiled: tuple[int, ...] = ()
 
-    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+    def iterate_batches(self, first_step: int = 0) -> Iterator[Batch]:
         step = first_step
         share = GLOBAL_BATCH // self.world_size
         while True:
             sample = torch.arange(self.rank * share, (self.rank + 1) * share)
-            phase = rng.keyed_uniform(SEED, step, "data", sample, (1, 1))
+            phase = rng.draw_keyed_uniform(SEED, step, "data", sample, (1, 1))
             series = 0.4 * torch.sin(torch.linspace(0, 12, LENGTH)[None, :, None] + 6 * phase)
-            series += 0.1 * rng.keyed_normal(SEED, step, "noise", sample, (LENGTH, 1))
-            mask = (rng.keyed_uniform(SEED, step, "gaps", sample, (LENGTH, 1)) > 0.05).float()
+            series += 0.1 * rng.draw_keyed_normal(SEED, step, "noise", sample, (LENGTH, 1))
+            mask = (rng.draw_keyed_uniform(SEED, step, "gaps", sample, (LENGTH, 1)) > 0.05).float()
             if step in self.spoiled and self.rank == self.world_size - 1:
                 series[0, 0] = float("nan")
             yield Batch(series * mask, mask, sample, sample, step)
@@ -112,7 +112,7 @@ def make(
 ) -> tuple[Adversarial, dict[str, OptimizedNetwork]]:
     torch.manual_seed(SEED)
     assert isinstance(settings.model, config.Multiscale)
-    with parallel.building():
+    with parallel.build_networks():
         networks = multiscale.build(settings.model, LENGTH, 1, CONDITION)
         if game == "spectral":
             for critic in networks["discriminator"].critics:  # type: ignore[union-attr]
@@ -132,7 +132,7 @@ def make(
             )
         ),
         rules=Rules(noise_dim=noise_dim, settings=settings.objective, seed=SEED),
-        arithmetic=Arithmetic(across=parallel.mean, dtype=parallel.dtype),
+        arithmetic=Arithmetic(across=parallel.average, dtype=parallel.dtype),
     )
     return objective, optimized_networks
 
@@ -172,7 +172,7 @@ def train_with(
         clip=5.0,
         report_every=1,
         checkpoint_every=STEPS,
-        micro_batch=parallel.micro_batch(GLOBAL_BATCH),
+        micro_batch=parallel.compute_micro_batch(GLOBAL_BATCH),
     )
     loader = Loader(parallel.rank, parallel.world_size, spoiled)
     schedule = replace(schedule, **changes)
@@ -255,7 +255,7 @@ def walk(folder: Path, parallel: Parallel) -> None:
     """On from one process at stage 3: two at stage 2, one at stage 1, two at stage 3."""
     train(folder, "relativistic", "zero2", steps=2)
     alone = [sys.executable, __file__, "--alone", str(folder), "zero1", "3"]
-    parallel.on_main(lambda: subprocess.run(alone, env=unlaunched(), check=True) and None)
+    parallel.run_on_main(lambda: subprocess.run(alone, env=unlaunched(), check=True) and None)
     train(folder, "relativistic", "zero3", steps=4)
 
 
@@ -265,7 +265,7 @@ def built() -> dict[str, int]:
     for engine in ("zero2", "zero3"):
         settings = settings_of("relativistic", engine)
         assert isinstance(settings.model, config.Multiscale)
-        with Parallel(settings.engine).building():
+        with Parallel(settings.engine).build_networks():
             generator = multiscale.build(settings.model, LENGTH, 1, CONDITION)["generator"]
         found[engine] = sum(p.numel() for p in generator.parameters() if not p.is_meta)
     return found
@@ -279,11 +279,11 @@ def held() -> dict[str, dict[str, int]]:
         parallel = Parallel(settings.engine)
         objective, optimized_networks = make(parallel, settings, "relativistic")
         loader = Loader(parallel.rank, parallel.world_size)
-        batch = next(loader.batches())
+        batch = next(loader.iterate_batches())
         optimized_networks["discriminator"].require_gradients(False)
         optimized = optimized_networks["generator"]
         optimized.minimise(objective.generator_loss(batch)["loss"])
-        found[engine] = optimized.held_bytes() | {"numbers": sum(np.prod(s) for s in shapes(optimized))}
+        found[engine] = optimized.count_held_bytes() | {"numbers": sum(np.prod(s) for s in shapes(optimized))}
         found[engine] = {name: int(value) for name, value in found[engine].items()}
     return found
 
@@ -297,7 +297,7 @@ def halves(out: Path, engines: tuple[str, ...]) -> None:
     from deepspeed.accelerator import get_accelerator
 
     type(get_accelerator()).is_fp16_supported = lambda self: True  # type: ignore[method-assign]
-    processes_module.computes_fp16 = lambda device: True  # type: ignore[assignment]
+    processes_module.supports_fp16 = lambda device: True  # type: ignore[assignment]
     for name, scale, window, stop in (("fp16", 30, 1000, 2), ("grown", 8, 2, 3)):
         optimized_network.FIRST_SCALE = zero.FIRST_SCALE = 2.0**scale
         optimized_network.SCALE_WINDOW = zero.SCALE_WINDOW = window

@@ -44,7 +44,7 @@ def build(settings, length, channels, condition_dim, labels=0): ...
 
 def answer(*arguments: str) -> int:
     """Exit code of a command, in this process."""
-    return errors.answer(lambda: cli.command(arguments))
+    return errors.answer(lambda: cli.run_command(arguments))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_family_of_one_file_trains_samples_and_reports(
     monkeypatch.chdir(place)
     run = Run(Path("run"))
     assert json.loads(run.scores.read_text())["fidelity"]
-    stored = Store.open(run.synthetic).rows(np.arange(12))
+    stored = Store.open(run.synthetic).read_rows(np.arange(12))
     assert stored.shape == (12, 336, 1) and np.isfinite(stored).all()
     np.testing.assert_allclose(distgan.load("run").sample(12), stored, rtol=1e-5, atol=1e-6)
     assert answer("generate", "run", "--out", "made.csv", "generate.seed=1") == 0
@@ -117,7 +117,7 @@ def test_family_of_one_file_is_planned_exported_and_attacked(
     assert "is code of its own outside the package" in capsys.readouterr().err
     assert answer("release", "run") in (3, 4)  # 43 homes are too few to tell, whatever was trained
     run = Run(Path("run"))
-    assert [check.broken for check in release.rules(config.load(run.config), run)] == ["", "", ""]
+    assert [check.broken for check in release.check_rules(config.load(run.config), run)] == ["", "", ""]
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def waves(count: int) -> tuple[Tensor, Batch]:
 
 def distances(sampler: nn.Module, shapes: Tensor, batch: Batch) -> Tensor:
     """Of 400 sampled series from each shape: (400, 2)."""
-    noise = torch.randn(400, models.noise_width(sampler), generator=torch.Generator().manual_seed(2))
+    noise = torch.randn(400, models.compute_noise_width(sampler), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         made = sampler(noise, condition_of(batch)[:1].expand(400, -1))
     return torch.cdist(made.flatten(1), shapes)

@@ -12,14 +12,14 @@ from distgan.models.layers import (
     PatchHead,
     Transformer,
     checkpoint_activations,
+    compute_rotary_angles,
     pool,
-    rotary_angles,
     rotate,
     upsample,
 )
-from distgan.models.multiscale import average_steps, fold_periods, sample_readings, spectrogram
+from distgan.models.multiscale import fold_periods, sample_readings, spectrogram
 from distgan.models.norms import normalise
-from distgan.models.readings import ColouredNoise, SoftMinimum, count_octaves
+from distgan.models.readings import ColouredNoise, Profile, SoftMinimum
 from distgan.models.recurrent import Recurrent
 from distgan.models.vae import VAE
 from distgan.objectives.derivatives import twice_differentiable
@@ -30,10 +30,9 @@ SMALL = {
         "model.generator.noise_dim=6",
         "model.generator.token_noise_dim=2",
         "model.generator.noise_lags=[1,2]",
-        "model.generator.noise_octaves=true",
+        "model.generator.profile=7",
         "model.generator.soft_minimum=true",
         "model.discriminator.width=16",
-        "model.discriminator.totals=[[4,3]]",
         "model.discriminator.side_channels=2",
     ],
     "tts_gan_fork": ["model.name=tts_gan_fork", "model.depth=1", "model.critic_depth=2"],
@@ -214,7 +213,7 @@ def test_recomputed_activations_change_nothing() -> None:
 
 def test_the_vae_reconstructs_better_than_the_mean_curve() -> None:
     """The upstream fork's encoder has neither reconstruction nor KL, and its gradient is thrown away."""
-    from distgan.objectives.losses import evidence_lower_bound
+    from distgan.objectives.losses import compute_evidence_lower_bound
 
     torch.manual_seed(0)
     settings = config.load(
@@ -227,7 +226,9 @@ def test_the_vae_reconstructs_better_than_the_mean_curve() -> None:
     adam = torch.optim.Adam(vae.parameters(), lr=3e-3)
     for _ in range(300):
         reconstruction, mean, logvar = vae(series, mask, torch.randn(32, 8))
-        terms = evidence_lower_bound(series, mask, reconstruction, mean, logvar, beta=1.0, free_bits=0.05)
+        terms = compute_evidence_lower_bound(
+            series, mask, reconstruction, mean, logvar, beta=1.0, free_bits=0.05
+        )
         adam.zero_grad()
         terms["loss"].backward()
         adam.step()
@@ -287,24 +288,13 @@ def test_coloured_noise_keeps_its_power_at_any_length(length: int) -> None:
         assert colour(pulse, style).square().sum().item() == pytest.approx(1, rel=1e-4)
 
 
-def test_an_octave_of_noise_is_raised_alone() -> None:
-    """Amplitude 1 at periods of 16 steps: gain e there, 1 from an octave away on, √e half an octave away."""
-    octaves = count_octaves(1024)
-    assert octaves == 9  # periods of 2, 4, … 512 steps
-    colour = ColouredNoise(1, [], 3, octaves)
+def test_a_profile_is_the_same_in_each_of_its_periods() -> None:
+    profile = Profile(2, 3, 8, 4)
+    assert not profile(torch.randn(1, 4)).any()  # at first
     with torch.no_grad():
-        colour.amplitudes.bias[3] = 1
-    pulse = torch.zeros(1, 1024, 1)
-    pulse[0, 0] = 1
-    response = torch.fft.rfft(colour(pulse, torch.zeros(1, 3))[0, :, 0]).abs()
-    ratio = response / response[512]
-    for period, wanted in [(16, math.e), (2 ** (7 / 2), math.e**0.5), (8, 1), (32, 1), (512, 1), (1e9, 1)]:
-        assert ratio[round(1024 / period)].item() == pytest.approx(wanted, rel=0.02)
-
-
-def test_means_of_steps_stand_where_they_were() -> None:
-    days = average_steps(torch.arange(26.0).reshape(1, 13, 2), 4)
-    assert days.tolist() == [[[3.0, 4.0], [11.0, 12.0], [19.0, 20.0]]]  # the thirteenth step is no whole day
+        profile.curve.bias.copy_(torch.arange(6.0))
+    made = profile(torch.zeros(1, 4))[0]
+    assert made.tolist() == [[2.0 * (step % 3), 2.0 * (step % 3) + 1] for step in range(8)]
 
 
 @pytest.mark.parametrize("shape", [None, (5,), (2, 1, 5)])
@@ -330,7 +320,7 @@ def test_the_norm_has_the_derivative_of_its_formula(shape: tuple[int, ...] | Non
 def test_rotation_multiplies_pairs_by_complex_numbers(width: int) -> None:
     torch.manual_seed(0)
     x, gain = torch.randn(2, 5, 2, 3, width), torch.randn(2, width)
-    cos, sin = rotary_angles(5, width, x.device)
+    cos, sin = compute_rotary_angles(5, width, x.device)
     scaled = x * gain[:, None]
     turned = torch.complex(scaled[..., :3], scaled[..., 3:6]) * torch.complex(cos, sin)[:, None, None]
     wanted = torch.cat([turned.real, turned.imag, scaled[..., 6:]], dim=-1)

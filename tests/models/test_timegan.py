@@ -9,7 +9,7 @@ from distgan.data.loader import Batch
 from distgan.models import make_objective
 from distgan.models.timegan import Game as TimeGAN
 from distgan.objectives.adversarial import Conditions
-from distgan.objectives.losses import of_global_means
+from distgan.objectives.losses import apply_to_global_means
 from tests.helpers.zoo import (
     a_batch,
     condition_of,
@@ -21,7 +21,7 @@ def test_a_curved_mean_has_the_global_gradient() -> None:
     """Two processes' gradients of a root average to the gradient of the root of their mean."""
     parts = [torch.tensor(1.0, requires_grad=True), torch.tensor(9.0, requires_grad=True)]
     everywhere = torch.tensor(5.0)
-    values = [of_global_means(torch.sqrt, part, lambda mean: everywhere) for part in parts]
+    values = [apply_to_global_means(torch.sqrt, part, lambda mean: everywhere) for part in parts]
     assert sum(value.item() for value in values) / 2 == pytest.approx(5**0.5)
     for value, part in zip(values, parts):
         value.backward()
@@ -63,10 +63,10 @@ def test_timegan_losses_by_hand() -> None:
         share = critic.stack(torch.cat([latent, steps], 2)).sigmoid()
         return -(share.log() if label else (1 - share).log()).mean()
 
-    raw, supervised = objective.fakes(batch, label, "discriminator noise")
+    raw, supervised = objective.generate_latents(batch, label, "discriminator noise")
     d = entropy(h, 1) + entropy(supervised, 0) + 0.5 * entropy(raw, 0)
     assert objective.discriminator_loss(batch)["loss"].item() == pytest.approx(d.item(), rel=1e-4)
-    raw, supervised = objective.fakes(batch, label, "generator noise")
+    raw, supervised = objective.generate_latents(batch, label, "generator noise")
     fake = auto.recovery(supervised).sigmoid()
     deviation = [(y.var(0, unbiased=False) + 1e-6).sqrt() for y in (fake, x)]
     v = (deviation[0] - deviation[1]).abs().mean() + (fake.mean(0) - x.mean(0)).abs().mean()
@@ -76,7 +76,7 @@ def test_timegan_losses_by_hand() -> None:
 
 def test_timegan_has_three_parts_and_two_generator_updates_for_one() -> None:
     phases = timegan().phases
-    due = [[phase.name for phase in phases if phase.due(step)] for step in range(6)]
+    due = [[phase.name for phase in phases if phase.is_due(step)] for step in range(6)]
     joint = ["generator", "autoencoder"]
     assert due[:3] == [["embedding"], ["embedding"], ["supervised"]]
     assert due[3:] == [[*joint, "discriminator"], joint, [*joint, "discriminator"]]
@@ -93,13 +93,13 @@ def test_crnn_gan_by_hand() -> None:
     )
     batch = whole_batch()
     pretraining, critic, generator = objective.phases
-    fake = objective.networks["generator"](objective.noise(batch, "generator noise"), None)
-    features = objective.networks["discriminator"].features
+    fake = objective.networks["generator"](objective.draw_noise(batch, "generator noise"), None)
+    features = objective.networks["discriminator"].compute_features
     matched = ((features(fake) - features(batch.series)) ** 2).mean().item()
     assert generator.loss(batch)["loss"].item() == pytest.approx(matched, rel=1e-4)
     error = ((fake - batch.series) ** 2).mean().item()
     assert pretraining.loss(batch)["loss"].item() == pytest.approx(error, rel=1e-4)
-    other = objective.networks["generator"](objective.noise(batch, "discriminator noise"), None)
+    other = objective.networks["generator"](objective.draw_noise(batch, "discriminator noise"), None)
     logits = objective.networks["discriminator"](other, None)
     values = critic.loss(batch)
     assert values["generator_entropy"].item() == pytest.approx(

@@ -8,7 +8,7 @@ import torch
 
 from distgan import config, models
 from distgan.engine import checkpoint
-from distgan.models.recurrent import uniform
+from distgan.models.recurrent import to_uniform
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
 from tests.helpers.zoo import (
@@ -127,7 +127,7 @@ def test_stopped_and_resumed_is_never_stopped(name: str, alone: Parallel, tmp_pa
 
 
 def test_every_family_gives_the_noise_its_law() -> None:
-    assert uniform(torch.tensor([-8.0, 0.0, 8.0])).tolist() == pytest.approx([0, 0.5, 1])
+    assert to_uniform(torch.tensor([-8.0, 0.0, 8.0])).tolist() == pytest.approx([0, 0.5, 1])
 
 
 # --------------------------------------------------------------------------------------------- the whole way

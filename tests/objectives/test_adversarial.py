@@ -31,8 +31,8 @@ def loss_and_gradients(family: object, batch: Batch, augment: bool) -> tuple[dic
     settings = config.load(None, [*KEYS, f"objective.augment.jitter={0.2 if augment else 0}"])
     torch.manual_seed(0)
     networks = models.build(settings, 96, 1)
-    condition = torch.randn(len(batch.sample), models.condition_width(settings, 1))
-    rules = Rules(settings.objective, 0, models.noise_width(networks["generator"]), family=family)  # type: ignore[arg-type]
+    condition = torch.randn(len(batch.sample), models.compute_condition_width(settings, 1))
+    rules = Rules(settings.objective, 0, models.compute_noise_width(networks["generator"]), family=family)  # type: ignore[arg-type]
     game = Adversarial(networks, Conditions(lambda part: condition[part.sample]), rules)
     values = game.discriminator_loss(batch)
     values["loss"].backward()

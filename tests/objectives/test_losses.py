@@ -8,8 +8,19 @@ from torch import Tensor
 
 from distgan import config, models
 from distgan.objectives.derivatives import twice_differentiable
-from distgan.objectives.losses import LOSSES, evidence_lower_bound, masked_mean, mode_seeking, moment_distance
-from distgan.objectives.penalties import distance_to_norm, exact, finite_difference, interpolate
+from distgan.objectives.losses import (
+    LOSSES,
+    average_masked,
+    compute_evidence_lower_bound,
+    compute_mode_seeking,
+    compute_moment_distance,
+)
+from distgan.objectives.penalties import (
+    interpolate,
+    penalise_difference,
+    penalise_distance_to_norm,
+    penalise_gradient,
+)
 
 REAL, FAKE = torch.tensor([[2.0], [0.0]]), torch.tensor([[-1.0], [1.0]])
 
@@ -59,13 +70,15 @@ def test_penalties_of_a_linear_discriminator_are_its_squared_norm() -> None:
     torch.manual_seed(0)
     weight, series, condition = torch.randn(50, 2), torch.randn(4, 50, 2), torch.zeros(4, 1)
     norm, mask = weight.square().sum().item(), torch.ones(4, 50, 2)
-    assert exact(linear(weight), series, condition, mask).tolist() == pytest.approx([norm] * 4, rel=1e-5)
+    assert penalise_gradient(linear(weight), series, condition, mask).tolist() == pytest.approx(
+        [norm] * 4, rel=1e-5
+    )
     directions = torch.randn(20000, 50, 2)
-    estimate = finite_difference(
+    estimate = penalise_difference(
         linear(weight), torch.zeros(20000, 50, 2), torch.zeros(20000, 1), directions, 0.005
     )
     assert estimate.mean().item() == pytest.approx(norm, rel=0.03)
-    between = distance_to_norm(
+    between = penalise_distance_to_norm(
         linear(weight), interpolate(series, -series, torch.rand(4)), condition, mask, target=2.0
     )
     assert between.tolist() == pytest.approx([(norm**0.5 / 2 - 1) ** 2] * 4, rel=1e-4)
@@ -76,8 +89,8 @@ def test_no_penalty_is_of_places_that_are_missing() -> None:
     weight, series, condition = torch.randn(50, 1), torch.randn(3, 50, 1), torch.zeros(3, 1)
     mask = (torch.rand(3, 50, 1) < 0.5).float()
     norms = (weight * mask).square().sum((1, 2))
-    torch.testing.assert_close(exact(linear(weight), series, condition, mask), norms)
-    between = distance_to_norm(
+    torch.testing.assert_close(penalise_gradient(linear(weight), series, condition, mask), norms)
+    between = penalise_distance_to_norm(
         linear(weight), interpolate(series, -series, torch.rand(3)), condition, mask, target=2.0
     )
     torch.testing.assert_close(between, (norms.sqrt() / 2 - 1).square())
@@ -91,7 +104,9 @@ def test_the_bound_weighs_a_latent_against_what_was_measured() -> None:
     half[:, ::2] = 0
 
     def loss(mask: Tensor) -> float:
-        values = evidence_lower_bound(series, mask, wrong, latent, torch.zeros(4, 3), beta=1.0, free_bits=0.0)
+        values = compute_evidence_lower_bound(
+            series, mask, wrong, latent, torch.zeros(4, 3), beta=1.0, free_bits=0.0
+        )
         return float(values["loss"])
 
     divergence = 0.5 * latent.square().mean(0).sum().item()
@@ -108,9 +123,9 @@ def test_finite_difference_agrees_with_the_exact_penalty_on_the_real_network(dty
     series, condition = 0.3 * torch.randn(2, 400, 1), torch.randn(2, 10)
     network(series.to(dtype), condition.to(dtype))
     with twice_differentiable():
-        wanted = exact(network, series, condition, torch.ones_like(series))
+        wanted = penalise_gradient(network, series, condition, torch.ones_like(series))
     copies = 400
-    estimate = finite_difference(
+    estimate = penalise_difference(
         network,
         series.to(dtype).float().repeat_interleave(copies, 0),
         condition.repeat_interleave(copies, 0),
@@ -125,7 +140,7 @@ def test_exact_penalty_can_be_trained_on() -> None:
     network = models.build(config.load(None, ["model.discriminator.width=32"]), 200, 1)["discriminator"]
     with twice_differentiable():
         series = torch.randn(2, 200, 1)
-        exact(network, series, torch.randn(2, 10), torch.ones_like(series)).mean().backward()
+        penalise_gradient(network, series, torch.randn(2, 10), torch.ones_like(series)).mean().backward()
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
     assert sum(gradient.abs().sum() for gradient in gradients) > 0
@@ -133,11 +148,11 @@ def test_exact_penalty_can_be_trained_on() -> None:
 
 def test_mode_seeking_punishes_like_series_of_unlike_noise() -> None:
     noise = torch.randn(2, 4, 8)
-    alike = mode_seeking(torch.zeros(4, 10, 1), torch.zeros(4, 10, 1) + 1e-4, *noise)
-    unlike = mode_seeking(torch.zeros(4, 10, 1), torch.ones(4, 10, 1), *noise)
+    alike = compute_mode_seeking(torch.zeros(4, 10, 1), torch.zeros(4, 10, 1) + 1e-4, *noise)
+    unlike = compute_mode_seeking(torch.zeros(4, 10, 1), torch.ones(4, 10, 1), *noise)
     assert alike > 100 * unlike
     half = torch.full((4, 8), 0.5)  # series differ by .25 where noise differs by .5
-    ratio = mode_seeking(torch.zeros(4, 10, 1), torch.full((4, 10, 1), 0.25), half, 2 * half)
+    ratio = compute_mode_seeking(torch.zeros(4, 10, 1), torch.full((4, 10, 1), 0.25), half, 2 * half)
     assert ratio.item() == pytest.approx(1 / (0.25 / 0.5 + 1e-5))
 
 
@@ -145,11 +160,11 @@ def test_mode_seeking_of_two_halves_is_that_of_the_whole() -> None:
     """A ratio of global means, not a mean of ratios."""
     torch.manual_seed(0)
     fakes, noises = torch.randn(2, 4, 6, 1).requires_grad_(), torch.randn(2, 4, 8)
-    whole = mode_seeking(*fakes, *noises)
+    whole = compute_mode_seeking(*fakes, *noises)
     (wanted,) = torch.autograd.grad(whole, fakes)
     means = torch.stack([(fakes[0] - fakes[1]).abs().mean(), (noises[0] - noises[1]).abs().mean()]).detach()
     parts = [
-        mode_seeking(*fakes[:, rows], *noises[:, rows], across=lambda _: means)
+        compute_mode_seeking(*fakes[:, rows], *noises[:, rows], across=lambda _: means)
         for rows in (slice(0, 2), slice(2, 4))
     ]
     loss = (parts[0] + parts[1]) / 2
@@ -161,23 +176,23 @@ def test_moment_distance_by_hand() -> None:
     """On [0, 1]: a reading of deviation .25 about .5, made .1 higher; another made half as wide."""
     real = torch.tensor([[-0.5, -0.5], [0.5, 0.5]])[..., None]
     fake = torch.tensor([[-0.3, -0.25], [0.7, 0.25]])[..., None]
-    distance = moment_distance(fake, real, torch.ones_like(real))
+    distance = compute_moment_distance(fake, real, torch.ones_like(real))
     assert distance.item() == pytest.approx((0.1 + 0.125) / 2, abs=1e-5)
     gap = torch.tensor([[1.0, 0], [1, 1]])[..., None]  # what is missing counts on neither side
-    distance = moment_distance(fake * gap, real * gap, gap)
+    distance = compute_moment_distance(fake * gap, real * gap, gap)
     assert distance.item() == pytest.approx((0.1 + 0.125) / 2, abs=1e-3)
 
 
 def test_moment_distance_of_two_halves_is_that_of_the_whole() -> None:
     torch.manual_seed(0)
     fake, real, mask = torch.randn(4, 6, 2).requires_grad_(), torch.randn(4, 6, 2), torch.ones(4, 6, 2)
-    whole = moment_distance(fake, real, mask)
+    whole = compute_moment_distance(fake, real, mask)
     (wanted,) = torch.autograd.grad(whole, fake)
     scaled = [(x.detach() + 1) / 2 for x in (fake, real)]
     means = torch.stack([(x**power).mean(0) for x in scaled for power in (1, 2)])
     answers = iter([torch.full((6, 2), 2.0), means] * 2)  # of a mean over two processes, in order
     parts = [
-        moment_distance(fake[rows], real[rows], mask[rows], across=lambda _: next(answers))
+        compute_moment_distance(fake[rows], real[rows], mask[rows], across=lambda _: next(answers))
         for rows in (slice(0, 2), slice(2, 4))
     ]
     loss = (parts[0] + parts[1]) / 2
@@ -187,15 +202,15 @@ def test_moment_distance_of_two_halves_is_that_of_the_whole() -> None:
 
 def test_masked_mean_divides_by_the_global_count() -> None:
     x, mask = torch.arange(8.0).view(2, 4), torch.tensor([[1.0, 1, 1, 1], [0, 0, 1, 1]])
-    whole = masked_mean(x, mask)
+    whole = average_masked(x, mask)
     count = mask.sum() / 2  # as the mean over two processes with one row each
-    parts = [masked_mean(x[row], mask[row], count) for row in range(2)]
+    parts = [average_masked(x[row], mask[row], count) for row in range(2)]
     assert sum(parts) / 2 == pytest.approx(whole.item())
 
 
 def test_evidence_lower_bound_by_hand() -> None:
     series, mask = torch.zeros(2, 4, 1), torch.ones(2, 4, 1)
-    terms = evidence_lower_bound(
+    terms = compute_evidence_lower_bound(
         series, mask, series + 0.5, torch.ones(2, 3), torch.zeros(2, 3), beta=2.0, free_bits=0.1
     )
     assert terms["mse"].item() == pytest.approx(0.25)
@@ -211,7 +226,7 @@ def test_evidence_lower_bound_of_two_halves_is_that_of_the_whole() -> None:
 
     def terms(rows: slice, across) -> dict[str, Tensor]:
         given = (series[rows], mask[rows], guess[rows], mean[rows], torch.zeros(4, 3)[rows])
-        return evidence_lower_bound(*given, beta=2.0, free_bits=0.1, across=across)
+        return compute_evidence_lower_bound(*given, beta=2.0, free_bits=0.1, across=across)
 
     whole = terms(slice(0, 4), lambda x: x)
     wanted = torch.autograd.grad(whole["loss"], (guess, mean))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from distgan.objectives import series_features
-from distgan.objectives.losses import of_global_means
-from distgan.objectives.series_features import feature_distance, measure_features
+from distgan.objectives.losses import apply_to_global_means
+from distgan.objectives.series_features import compute_feature_distance, measure_features
 
 DAY, LENGTH = 6, 12 * 42  # twelve weeks in steps of four hours
 
@@ -23,8 +23,8 @@ def draw_series(count: int, seed: int = 0, channels: int = 1) -> Tensor:
 
 
 def measure_distance(fake: Tensor, real: Tensor) -> Tensor:
-    plain = partial(of_global_means, across=lambda means: means)
-    return feature_distance(measure_features(fake, DAY), measure_features(real, DAY), plain)
+    plain = partial(apply_to_global_means, across=lambda means: means)
+    return compute_feature_distance(measure_features(fake, DAY), measure_features(real, DAY), plain)
 
 
 def test_equal_sets_are_no_distance_apart_in_any_order() -> None:
@@ -100,13 +100,13 @@ def test_the_distance_of_two_halves_is_that_of_the_whole() -> None:
 
     def whole(function: object, means: Tensor) -> Tensor:
         seen.append(means.detach())
-        return of_global_means(function, means, lambda each: each)  # type: ignore[arg-type]
+        return apply_to_global_means(function, means, lambda each: each)  # type: ignore[arg-type]
 
-    distance = feature_distance(measure_features(fake, DAY), measure_features(real, DAY), whole)
+    distance = compute_feature_distance(measure_features(fake, DAY), measure_features(real, DAY), whole)
     (wanted,) = torch.autograd.grad(distance, fake)
-    halves = partial(of_global_means, across=lambda means: seen[0])  # of a mean over two processes
+    halves = partial(apply_to_global_means, across=lambda means: seen[0])  # of a mean over two processes
     parts = [
-        feature_distance(measure_features(fake[rows], DAY), measure_features(real[rows], DAY), halves)
+        compute_feature_distance(measure_features(fake[rows], DAY), measure_features(real[rows], DAY), halves)
         for rows in (slice(0, 2), slice(2, 4))
     ]
     loss = (parts[0] + parts[1]) / 2

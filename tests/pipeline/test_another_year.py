@@ -52,15 +52,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_exports_and_samples_are_of_the_wanted_year(run: Run, tmp_path: Path) -> None:
     mine = copy(run, tmp_path / "run")
-    trained = Store.open(mine.synthetic).rows(np.arange(12))
+    trained = Store.open(mine.synthetic).read_rows(np.arange(12))
     asked = ["generate.start=2028-01-01", "generate.format=csv"]
-    cli.command(["generate", str(mine.folder), *asked, "--out", str(tmp_path / "homes.csv")])
-    np.testing.assert_array_equal(Store.open(mine.synthetic).rows(np.arange(12)), trained)
+    cli.run_command(["generate", str(mine.folder), *asked, "--out", str(tmp_path / "homes.csv")])
+    np.testing.assert_array_equal(Store.open(mine.synthetic).read_rows(np.arange(12)), trained)
     moved, year = (
         Store.open(mine.synthetic_moved),
         AnotherYear.choose(Store.open(run.synthetic).meta, "2028-01-01"),
     )
-    np.testing.assert_array_equal(moved.rows(np.arange(12)), year.move(trained))
+    np.testing.assert_array_equal(moved.read_rows(np.arange(12)), year.move(trained))
     table = pd.read_csv(tmp_path / "homes.csv", parse_dates=["timestamp"])
     days = pd.date_range("2028-01-01", "2028-12-31")
     assert (table.timestamp == days).all() and len(days) == 366
@@ -75,13 +75,13 @@ def test_exports_and_samples_are_of_the_wanted_year(run: Run, tmp_path: Path) ->
     assert (loaded.times(start="2028-01-01") == days.to_numpy()).all() and len(loaded.times()) == 365
     with pytest.raises(UserError, match="start moves series of a year, and length asks for another length"):
         loaded.sample(3, start="2028-01-01", length=10)
-    cli.command(["generate", str(mine.folder), "generate.start=null", "generate.format=zarr"])
+    cli.run_command(["generate", str(mine.folder), "generate.start=null", "generate.format=zarr"])
     assert not mine.synthetic_moved.exists()
 
 
 def test_a_release_is_a_choice_of_days_of_what_was_attacked(run: Run, tmp_path: Path) -> None:
     mine = copy(run, tmp_path / "run")
-    cli.command(["generate", str(mine.folder), "generate.start=2027-01-01"])
+    cli.run_command(["generate", str(mine.folder), "generate.start=2027-01-01"])
     settings = config.load(mine.config)
     assert settings.generate.start == "2027-01-01"
     context = PipelineContext(settings, mine, open_for_inference(settings))
@@ -99,8 +99,8 @@ def test_a_release_is_a_choice_of_days_of_what_was_attacked(run: Run, tmp_path: 
     left = Store.open(tmp_path / "out" / "synthetic.zarr")
     year = AnotherYear.choose(attacked.meta, "2027-01-01")
     rows = np.arange(12)
-    np.testing.assert_array_equal(left.rows(rows), year.move(attacked.rows(rows)))
-    assert set(np.unique(left.rows(rows)[0])) <= set(np.unique(attacked.rows(rows)[0]))
+    np.testing.assert_array_equal(left.read_rows(rows), year.move(attacked.read_rows(rows)))
+    assert set(np.unique(left.read_rows(rows)[0])) <= set(np.unique(attacked.read_rows(rows)[0]))
     text = (tmp_path / "out" / "README.txt").read_text()
     assert "The calendar" in text and "The attacks used these series on the days of the trained year" in text
 

@@ -14,7 +14,7 @@ from distgan.anonymity import manifest
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import Members
 from distgan.anonymity.statics import AttributeColumn, GroupAttributes
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.files import read_json
@@ -196,11 +196,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_groups_mix_no_values_and_state_them(run: Run) -> None:
-    bank, table = Bank.load(run.bank), read_table(private_table(run.series))
+    bank, table = Bank.load(run.bank), read_table(find_private_table(run.series))
     assert manifest.find_violations(run.bank) == [] and bank.statics is not None
     assert bank.statics.names == ("ev", "kind", "people") and bank.labels == ()
     members = Members.load(run.cluster_files.members)
-    rows = table.rows("train")
+    rows = table.find_rows("train")
     ev = next(each for each in table.statics if each.name == "ev").cells[rows]
     for group, said in enumerate(bank.statics.to_json()):
         inside = members.groups == group
@@ -213,7 +213,7 @@ def test_groups_mix_no_values_and_state_them(run: Run) -> None:
 
 def test_the_samples_have_attributes_and_levels_go_with_them(run: Run) -> None:
     table = pd.read_csv(run.synthetic_attributes)
-    made = Store.open(run.synthetic).rows(np.arange(30))[..., 0]
+    made = Store.open(run.synthetic).read_rows(np.arange(30))[..., 0]
     assert list(table.columns) == ["ev", "kind", "people"] and len(table) == 30
     assert table.people.dropna().between(1, 5).all()
     means = made.mean(1)
@@ -221,7 +221,7 @@ def test_the_samples_have_attributes_and_levels_go_with_them(run: Run) -> None:
 
 
 def generate(run: Run, *arguments: str) -> int:
-    return errors.answer(lambda: cli.command(["generate", str(run.folder), *arguments]))
+    return errors.answer(lambda: cli.run_command(["generate", str(run.folder), *arguments]))
 
 
 def test_generation_by_attributes_shares_and_table(
@@ -230,10 +230,10 @@ def test_generation_by_attributes_shares_and_table(
     assert generate(run, "generate.attributes={ev: true}", "--out", str(tmp_path / "cars.csv")) == 0
     assert pd.read_csv(tmp_path / "cars.attributes.csv").ev.all()
     assert "cars.attributes.csv" in (tmp_path / "cars.README.txt").read_text(encoding="utf-8")
-    before = Store.open(run.synthetic).rows(np.arange(30))
+    before = Store.open(run.synthetic).read_rows(np.arange(30))
     assert generate(run, "generate.attributes={ev: true, kind: castle}") == 2
     assert "no value 'castle'" in capsys.readouterr().err
-    np.testing.assert_array_equal(before, Store.open(run.synthetic).rows(np.arange(30)))
+    np.testing.assert_array_equal(before, Store.open(run.synthetic).read_rows(np.arange(30)))
     assert generate(run, "generate.attributes={}", "generate.shares={ev: 0.4}") == 0
     assert pd.read_csv(run.synthetic_attributes).ev.sum() == 12
     wanted = tmp_path / "wanted.csv"
@@ -282,7 +282,7 @@ def test_an_attribute_that_is_not_there_or_too_rare_is_refused_at_once(
 def test_the_report_compares_by_attribute(run: Run) -> None:
     assert generate(run, "generate.table=null", "generate.shares={}", "generate.count=60") == 0
     command = ["evaluate", str(run.folder), "evaluate.pictures=false"]
-    assert errors.answer(lambda: cli.command(command)) == 0
+    assert errors.answer(lambda: cli.run_command(command)) == 0
     found = read_json(run.scores)["attributes"]
     assert [each["name"] for each in found["attributes"]] == ["ev", "kind", "people"]
     page = run.report.read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from distgan import cli, config
 from distgan.errors import UserError
 from distgan.files import write_json
 from distgan.pipeline.closing import format_closing, suggest_next
-from distgan.preflight import tokens
+from distgan.preflight import make_tokens
 from distgan.run import Run
 
 ANSWERS = [
@@ -26,7 +26,7 @@ def make_run(place: Path, done: tuple[str, ...], *overrides: str) -> tuple[confi
     run.record("prepare").parent.mkdir(parents=True)
     run.config.write_text(settings.to_yaml())
     for name in done:
-        run.finish(name, token=tokens(settings)[name], summary=f"{name} was done")
+        run.finish(name, token=make_tokens(settings)[name], summary=f"{name} was done")
     return settings, run
 
 
@@ -65,7 +65,7 @@ def test_a_missing_stage_is_named_with_the_command_that_runs_it(tmp_path: Path) 
         folder.need(folder.synthetic, "generate")
     messages.append((str(missing.value), "generate"))
     with pytest.raises(UserError) as undone:
-        cli.command(["generate", str(folder.folder)])
+        cli.run_command(["generate", str(folder.folder)])
     messages.append((str(undone.value), "encode"))
     for message, stage in messages:
         words = shlex.split(message.partition("distgan train ")[2])
@@ -73,16 +73,16 @@ def test_a_missing_stage_is_named_with_the_command_that_runs_it(tmp_path: Path) 
             assert ctx.params["stages"] == stage and ctx.params["run_dir"] == str(folder.folder)
             assert ctx.params["config"] == str(folder.config)
     with pytest.raises(UserError, match="leave that override out"):
-        cli.command(["generate", str(folder.folder), "encoder.width=32"])
+        cli.run_command(["generate", str(folder.folder), "encoder.width=32"])
     assert settings.run_dir == str(folder.folder)
 
 
 def test_inspect_says_what_of_a_run_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, folder = make_run(tmp_path / "run", ("prepare", "encoder"))
-    cli.command(["inspect", str(folder.folder)])
+    cli.run_command(["inspect", str(folder.folder)])
     lines = capsys.readouterr().out.splitlines()
     assert "encoder    encoder was done" in lines and "encode     not done" in lines
-    assert lines[-2] == f"next       {folder.command()}"
-    cli.command(["inspect", str(folder.folder), "--json"])
+    assert lines[-2] == f"next       {folder.format_command()}"
+    cli.run_command(["inspect", str(folder.folder), "--json"])
     tree = json.loads(capsys.readouterr().out)
     assert [name for name, stage in tree["stages"].items() if stage["done"]] == ["prepare", "encoder"]

@@ -7,7 +7,7 @@ import pytest
 
 from distgan import errors, files
 from distgan.config import load
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import Diverged, UserError
 from distgan.pipeline.training_data import read_scaler
@@ -16,7 +16,7 @@ from tests.helpers.commands import refused
 
 
 def test_a_private_table_cut_anywhere_is_refused(stored: Run) -> None:
-    place = private_table(stored.series)
+    place = find_private_table(stored.series)
     whole = place.read_bytes()
     assert len(read_table(place).entities) == 6
     for length in range(len(whole)):

@@ -42,7 +42,7 @@ def test_trained_generated_and_loaded(banked: tuple[Path, list[str]], tmp_path: 
     saved.write_text(saved.read_text().replace("precision: fp32", "precision: fp16"))  # as of a GPU
     run = distgan.load(folder)
     made = run.sample(12)
-    stored = Store.open(Run(tmp_path / "run").synthetic).rows(np.arange(12))
+    stored = Store.open(Run(tmp_path / "run").synthetic).read_rows(np.arange(12))
     assert made.shape == (12, 336, 1) and len(run.times()) == 336 and np.isfinite(made).all()
     np.testing.assert_allclose(made, stored, rtol=1e-5, atol=1e-6)
     assert not np.array_equal(run.sample(12, seed=1), made)

@@ -31,7 +31,7 @@ def arguments(homes: Path, folder: Path, *more: str) -> list[str]:
 
 
 def series(run: Run) -> np.ndarray:
-    return Store.open(run.synthetic).rows(np.arange(70))
+    return Store.open(run.synthetic).read_rows(np.arange(70))
 
 
 def test_an_interrupted_generation_goes_on_with_its_shards(

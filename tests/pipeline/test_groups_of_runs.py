@@ -81,10 +81,10 @@ def test_an_interrupted_encode_goes_on(
     assert main(arguments(many_homes, run.folder, "encode")) == 0
     parts = len(encode.plan_parts(LatentStore.open(run.latents).num_series, 8, run.folder))
     assert len(again) == parts - 2  # two were whole, one was damaged
-    assert f"2 of {parts} parts were done before" in run.done("encode")["summary"]
+    assert f"2 of {parts} parts were done before" in run.read_record("encode")["summary"]
     one, other = LatentStore.open(encoded.latents), LatentStore.open(run.latents)
-    np.testing.assert_array_equal(one.mean(), other.mean())
-    np.testing.assert_array_equal(one.logvar(), other.logvar())
+    np.testing.assert_array_equal(one.read_mean(), other.read_mean())
+    np.testing.assert_array_equal(one.read_logvar(), other.read_logvar())
     assert not list(run.folder.glob("latents.parts-*"))
 
 
@@ -111,8 +111,10 @@ def test_two_processes_encode_and_cluster_what_one_does(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
-    assert "x 2 processes" in two.done("cluster")["summary"]
-    np.testing.assert_array_equal(LatentStore.open(one.latents).mean(), LatentStore.open(two.latents).mean())
+    assert "x 2 processes" in two.read_record("cluster")["summary"]
+    np.testing.assert_array_equal(
+        LatentStore.open(one.latents).read_mean(), LatentStore.open(two.latents).read_mean()
+    )
     np.testing.assert_array_equal(np.load(one.clusters / "groups.npy"), np.load(two.clusters / "groups.npy"))
     assert (one.bank / "manifest.json").read_bytes() == (two.bank / "manifest.json").read_bytes()
 
@@ -123,7 +125,7 @@ def test_a_chosen_k_is_explained(encoded: Run, many_homes: Path, tmp_path: Path)
     assert choice["counts"] == list(range(2, 9))
     assert choice["count"] == choice["counts"][int(np.argmax(choice["silhouette"]))]
     assert (run.clusters / "choice.png").stat().st_size > 5000
-    assert "(by the silhouette)" in run.done("cluster")["summary"]
+    assert "(by the silhouette)" in run.read_record("cluster")["summary"]
 
 
 def test_the_seeds_probes_are_a_config_and_never_a_release(
@@ -135,7 +137,7 @@ def test_the_seeds_probes_are_a_config_and_never_a_release(
     run = changed(encoded, many_homes, tmp_path, *study, stages="cluster,bank,gan,generate")
     assert "for study only" in find_violations(run.bank)[0]
     assert len(Bank.load(run.bank).sizes) == 30
-    assert "never to be released" in run.done("bank")["summary"]
+    assert "never to be released" in run.read_record("bank")["summary"]
 
 
 PRIVATE = ["privacy.epsilon=4", "privacy.delta=1e-5", "clusters.count=2", "privacy.log_rms_range=[-3, 3]"]
@@ -146,11 +148,11 @@ def test_a_private_bank_is_accounted_from_latents_to_bank(
 ) -> None:
     run = changed(encoded, many_homes, tmp_path, *PRIVATE)
     assert find_violations(run.bank) == []
-    drawn = open_ledger(run).draws()
+    drawn = open_ledger(run).list_draws()
     assert [entry["name"] for entry in drawn] == ["directions", "groups"]
     assert drawn[-1]["epsilon_so_far"] == pytest.approx(4, rel=SLACK)
     assert not drawn[-1]["insecure"]
-    assert "(4, 1e-05)-differentially private" in run.done("bank")["summary"]
+    assert "(4, 1e-05)-differentially private" in run.read_record("bank")["summary"]
     sizes = Bank.load(run.bank).sizes
     assert sizes.min() >= 21  # as they count after noise
 
@@ -219,7 +221,7 @@ def test_members_and_non_members_become_points_by_the_same_arithmetic(
         )
     finally:
         parallel.close()
-    lengths = np.linalg.norm(LatentStore.open(run.latents).mean(), axis=1)
+    lengths = np.linalg.norm(LatentStore.open(run.latents).read_mean(), axis=1)
     assert np.mean(lengths > 0.7) > 0.5
     np.testing.assert_allclose(points, members.points, atol=1e-5)
     assert np.mean(groups == members.groups) > 0.99
@@ -235,7 +237,7 @@ def test_a_private_bank_that_fails_after_its_draw_fails_on_the_same_draw(
         assert main(arguments(many_homes, run.folder, "bank", *few)) == 2
         said.append(capsys.readouterr().err)
     assert "with noise, the largest of 2 groups" in said[0] and said[0] == said[1]
-    assert [entry["name"] for entry in open_ledger(run).draws()] == ["directions", "groups"]
+    assert [entry["name"] for entry in open_ledger(run).list_draws()] == ["directions", "groups"]
 
 
 def test_inspect_tells_sizes_bounds_and_draws_a_private_map(
@@ -243,7 +245,7 @@ def test_inspect_tells_sizes_bounds_and_draws_a_private_map(
 ) -> None:
     run = changed(encoded, many_homes, tmp_path)
     assert "inference all: AUC" in capsys.readouterr().out
-    cli.command(["inspect", str(run.bank)])
+    cli.run_command(["inspect", str(run.bank)])
     output = capsys.readouterr().out
     sizes = Bank.load(run.bank).sizes
     assert f"{len(sizes)} of {min(sizes)} to {max(sizes)} entities, minimum group size 21" in output
@@ -254,7 +256,7 @@ def test_inspect_tells_sizes_bounds_and_draws_a_private_map(
     assert (run.clusters / "tracing.json").stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in run.bank.iterdir()) == ["bank.safetensors", "manifest.json"]
     shutil.rmtree(run.clusters)
-    cli.command(["inspect", str(run.bank)])
+    cli.run_command(["inspect", str(run.bank)])
     assert "no map" in capsys.readouterr().out
 
 

@@ -17,11 +17,11 @@ from distgan.anonymity.conditioning import Conditioner
 from distgan.anonymity.groups import GroupedSeries, Members, merge_small_groups
 from distgan.data import ingest
 from distgan.data.loader import Batch
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.evaluation.metrics import classification
-from distgan.evaluation.metrics.classification import Labelled
+from distgan.evaluation.metrics.classification import LabelledSeries
 from distgan.files import read_json
 from distgan.pipeline.cluster import form_groups_by_label
 from distgan.run import Run
@@ -46,7 +46,7 @@ def labelled(path: Path, count: int = 90, length: int = 48) -> Path:
 
 def read(path: Path, *overrides: str) -> ingest.Series:
     settings = config.load(None, [f"data.source={path}", *overrides]).data
-    return ingest.opened(settings, path.parent / "parts")
+    return ingest.open_source(settings, path.parent / "parts")
 
 
 # ---------------------------------------------------------------------------------------------------- reading
@@ -59,7 +59,7 @@ def test_labels_and_owners_are_read_and_chosen(tmp_path: Path) -> None:
     some = read(path, "data.labels=[walk]")
     assert set(some.labels or ()) == {"walk"} and some.num_series == 6
     assert some.left_out == {"another label": 6}
-    assert np.array_equal(some.rows(0, 6), whole.rows(0, 12)[1::2])
+    assert np.array_equal(some.read_rows(0, 6), whole.read_rows(0, 12)[1::2])
     with pytest.raises(UserError, match=r"'jump' is no label of .*; it has run, walk"):
         read(path, "data.labels=[jump]")
 
@@ -94,7 +94,7 @@ def test_a_block_of_series_without_a_chosen_one_is_not_read(
 
     some.source.block = counted
     merged = x[[0, 1, 10, 11]].reshape(4, 6, 4).sum(axis=2)
-    np.testing.assert_allclose(some.rows(0, 4)[..., 0], merged, rtol=1e-6)
+    np.testing.assert_allclose(some.read_rows(0, 4)[..., 0], merged, rtol=1e-6)
     assert asked == [(0, 4), (8, 12)]
 
 
@@ -144,10 +144,10 @@ def test_groups_of_one_label_tell_what_the_floor_costs() -> None:
     rng = np.random.default_rng(0)
     points = rng.standard_normal((240, 2)).astype(np.float32)
     labels = np.array(["a", "b"])[np.arange(240) % 2]
-    found = clustering.kmeans(
+    found = clustering.run_kmeans(
         lambda: iter([points]), 12, search=KMeans(iterations=10, restarts=1, seed=0, device="cpu")
     )
-    found = replace(found, assignment=faiss_backend.nearest_centroid(points, found.centroids))
+    found = replace(found, assignment=faiss_backend.find_nearest_centroid(points, found.centroids))
     free = form_groups_by_label(points, found, np.arange(240), labels, 2)
     dear = form_groups_by_label(points, found, np.arange(240), labels, 50)
     assert 0 <= free.loss < 0.05 < dear.loss < 1
@@ -169,7 +169,7 @@ def test_what_a_series_trains_on_ends_with_its_label(training: str) -> None:
         settings,
     )
     rows = torch.arange(12)
-    given = Conditioner(bank, members, training=training).drawn(rows, rows, 3)
+    given = Conditioner(bank, members, training=training).make_drawn(rows, rows, 3)
     assert given.shape == (12, 6)
     assert given[:, 4:].argmax(1).tolist() == (rows % 2).tolist()
 
@@ -212,7 +212,7 @@ def test_the_shape_of_each_label_is_learned_by_heart(
     for label in (0, 1):  # a sample with an odd number has the first label
         condition = torch.eye(2)[label].expand(50, 2)
         with torch.no_grad():
-            made = generator(torch.randn(50, models.noise_width(generator)), condition)[..., 0]
+            made = generator(torch.randn(50, models.compute_noise_width(generator)), condition)[..., 0]
         distance = torch.cdist(made, shapes)
         assert (distance[:, 1 - label] < distance[:, label]).float().mean() > 0.9, label
 
@@ -224,9 +224,9 @@ def test_the_class_loss_by_hand() -> None:
     networks = built(settings, 20, 2)
     objective, batch = play(settings, networks), a_batch(4, 20, 2)
     label = one_of_two(batch)
-    made = objective.fake(batch, label, "generator noise")
+    made = objective.generate(batch, label, "generator noise")
     for phase, series in zip(objective.phases, (batch.series, made)):
-        logits = networks["discriminator"].eval().classes(series)
+        logits = networks["discriminator"].eval().classify(series)
         wanted = 0.5 * torch.nn.functional.cross_entropy(logits, label.argmax(1))
         assert phase.loss(batch)["label"].item() == pytest.approx(wanted.item(), rel=1e-4)
 
@@ -249,15 +249,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_table_the_bank_and_the_samples_have_labels(run: Run) -> None:
-    table = read_table(private_table(run.series))
+    table = read_table(find_private_table(run.series))
     assert table.labels is not None and set(table.labels) == {"run", "walk"}
     bank = Bank.load(run.bank)
     assert bank.label_names == ("run", "walk") and manifest.find_violations(run.bank) == []
     members = Members.load(run.clusters / "members.safetensors")
-    training = table.labels[table.rows("train")]
+    training = table.labels[table.find_rows("train")]
     assert all(set(training[members.groups == g]) == {bank.labels[g]} for g in range(bank.num_groups))
     header, *lines = run.synthetic_labels.read_text().split()
-    made = Store.open(run.synthetic).rows(np.arange(40))
+    made = Store.open(run.synthetic).read_rows(np.arange(40))
     assert header == "label" and len(lines) == 40
     assert ((made.mean((1, 2)) < 10) == (np.array(lines) == "run")).all()  # levels go with the label
 
@@ -267,16 +267,16 @@ def test_an_export_has_its_readme_and_labels_and_replaces_only_by_force(
 ) -> None:
     place = tmp_path / "made.csv"
     command = ["generate", str(run.folder), "--out", str(place), "generate.layout=long"]
-    assert errors.answer(lambda: cli.command(command)) == 0
-    made, found = Store.open(run.synthetic).rows(np.arange(40)), pd.read_csv(place)
+    assert errors.answer(lambda: cli.run_command(command)) == 0
+    made, found = Store.open(run.synthetic).read_rows(np.arange(40)), pd.read_csv(place)
     np.testing.assert_array_equal(found.iloc[:, 2].to_numpy(np.float32), made.ravel())
     labels = (tmp_path / "made.labels.csv").read_text(encoding="utf-8").split()
     assert labels == run.synthetic_labels.read_text(encoding="utf-8").split()
     assert "made.labels.csv" in (tmp_path / "made.README.txt").read_text(encoding="utf-8")
     place.write_text("mine")
-    assert errors.answer(lambda: cli.command(command)) == 2
+    assert errors.answer(lambda: cli.run_command(command)) == 2
     assert "--force" in capsys.readouterr().err and place.read_text() == "mine"
-    assert errors.answer(lambda: cli.command([*command, "--force"])) == 0
+    assert errors.answer(lambda: cli.run_command([*command, "--force"])) == 0
     assert len(pd.read_csv(place)) == made.size
 
 
@@ -306,14 +306,16 @@ def test_a_label_too_rare_for_a_group_is_named(tmp_path: Path, capsys: pytest.Ca
 # --------------------------------------------------------------------------------------------- classification
 
 
-def moves(count: int, seed: int, rates: tuple[float, float] = (8.0, 2.0)) -> Labelled:
+def moves(count: int, seed: int, rates: tuple[float, float] = (8.0, 2.0)) -> LabelledSeries:
     """Waves of two rates, with the owner of every three."""
     rng = np.random.default_rng(seed)
     quick = np.arange(count) % 2 == 0
     times = np.arange(64) / 64
     x = np.sin(2 * np.pi * (np.where(quick, *rates)[:, None] * times + rng.random((count, 1))))
     x = x + 0.3 * rng.standard_normal(x.shape)
-    return Labelled(x[..., None].astype(np.float32), np.where(quick, "run", "walk"), np.arange(count) // 3)
+    return LabelledSeries(
+        x[..., None].astype(np.float32), np.where(quick, "run", "walk"), np.arange(count) // 3
+    )
 
 
 def test_a_classifier_on_good_and_on_useless_series() -> None:
@@ -331,26 +333,26 @@ def test_a_classifier_on_good_and_on_useless_series() -> None:
 def test_a_short_series_beside_real_ones_says_how_unsure_it_is() -> None:
     """Two owners, one always right and one always wrong: anything from 0 to 1."""
     owners = np.repeat([0, 1], 10)
-    found = classification._interval((owners == 0).astype(float), owners)
+    found = classification._compute_interval((owners == 0).astype(float), owners)
     assert (found.value, found.low, found.high) == (0.5, 0, 1)
 
 
 def test_one_owner_has_no_interval() -> None:
     test = moves(60, 1)
-    alone = Labelled(test.series, test.labels, np.zeros(60, int))
+    alone = LabelledSeries(test.series, test.labels, np.zeros(60, int))
     found = classification.classify(moves(40, 0), [moves(40, 2)], alone)
     assert found.rows["gain"].low is None
     assert classification.format_table(found).count("one owner: no interval") == 5
 
 
 def test_classification_of_a_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.command(["evaluate", str(run.folder), "--task", "classification", "evaluate.max_series=60"])
+    cli.run_command(["evaluate", str(run.folder), "--task", "classification", "evaluate.max_series=60"])
     assert "real + synthetic" in capsys.readouterr().out
     found = read_json(run.folder / "classification.json")
-    table = read_table(private_table(run.series))
+    table = read_table(find_private_table(run.series))
     never_trained = set(table.owners[table.splits != "train"])
     assert found["test_owners"] == len(never_trained)
     assert found["rows"]["real"]["value"] > 0.9
     assert not any(owner in (run.folder / "classification.json").read_text() for owner in never_trained)
     with pytest.raises(UserError, match="--task 'sorting' does not exist"):
-        cli.command(["evaluate", str(run.folder), "--task", "sorting"])
+        cli.run_command(["evaluate", str(run.folder), "--task", "sorting"])

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from distgan import cli, config
 from distgan.anonymity.manifest import find_violations
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.metrics import fidelity
 from distgan.evaluation.report import verdict
@@ -24,7 +24,7 @@ from tests.helpers.runs import arguments, copy, weights
 
 
 def test_every_stage_leaves_its_files(run: Run) -> None:
-    assert all(run.done(stage) for stage in config.STAGES)
+    assert all(run.read_record(stage) for stage in config.STAGES)
     places = (
         run.series,
         run.scaler,
@@ -47,18 +47,18 @@ def test_output_has_units_times_and_plausible_values(run: Run, homes_csv: Path) 
     assert np.isfinite(made.iloc[:, 1:].to_numpy()).all()
     assert not set(made.columns[1:]) & set(real.columns[1:])
     store = Store.open(run.synthetic)
-    assert np.allclose(store.rows(np.arange(12))[..., 0].T, made.iloc[:, 1:], rtol=1e-4, atol=1e-4)
+    assert np.allclose(store.read_rows(np.arange(12))[..., 0].T, made.iloc[:, 1:], rtol=1e-4, atol=1e-4)
 
 
 def test_splits_are_by_entity_and_nothing_is_fitted_beyond_train(run: Run) -> None:
-    table = read_table(private_table(run.series))
-    assert [len(table.rows(name)) for name in ("train", "held_out", "reference")] == [43, 13, 4]
+    table = read_table(find_private_table(run.series))
+    assert [len(table.find_rows(name)) for name in ("train", "held_out", "reference")] == [43, 13, 4]
     assert len(set(table.entities)) == 60
 
 
 def test_no_id_reaches_what_is_given_away(run: Run) -> None:
     """Nor logs, nor checkpoints: only the private table beside the store knows names."""
-    private = private_table(run.series)
+    private = find_private_table(run.series)
     named = [
         path
         for path in run.folder.rglob("*")
@@ -85,7 +85,7 @@ def test_of_large_sets_only_what_is_compared_is_read(
         return measured(sets, *rest)
 
     monkeypatch.setattr(evaluate, "compute_scores", watched)
-    cli.command(["evaluate", str(again.folder), "evaluate.max_series=10", "evaluate.pictures=false"])
+    cli.run_command(["evaluate", str(again.folder), "evaluate.max_series=10", "evaluate.pictures=false"])
     assert seen == {"train": 10, "held_out": 10, "reference": 4, "synthetic": 10}
     content = json.loads(again.scores.read_text())["fidelity"]
     assert [content["n"][name] for name in seen] == [43, 13, 4, 12]
@@ -162,7 +162,7 @@ def test_samples_have_the_location_and_scale_of_their_condition(
             PipelineContext(settings, run, Parallel(settings.engine)), bank
         ):
             assert np.abs(scaled).max() <= 1
-            found = replace(scaler, lower_bound=None).attributes(scaler.restore(scaled, content))
+            found = replace(scaler, lower_bound=None).compute_attributes(scaler.restore(scaled, content))
             np.testing.assert_allclose(found, content, rtol=0.05, atol=0.05 * content[..., 1].max())
 
 
@@ -193,9 +193,9 @@ def test_prepare_merges_the_owners_of_near_copies(tmp_path: Path, capsys: pytest
     assert main(command) == 0
     assert "; 2 owners have series that are near copies of another owner's" in capsys.readouterr().out
     run = Run(tmp_path / "run")
-    record = run.done("prepare")
+    record = run.read_record("prepare")
     assert (record["copies"], record["merged_owners"], sum(record["owners"].values())) == (1, 2, 58)
-    table = read_table(private_table(run.series))
+    table = read_table(find_private_table(run.series))
     for one, other in ((4, 40), (7, 50)):
         assert table.owners[one] == table.owners[other]
         assert table.entities[one] == table.entities[other]

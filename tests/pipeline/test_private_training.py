@@ -79,10 +79,15 @@ def copy_of(run: Run, place: Path) -> Run:
 
 def test_one_ledger_holds_the_whole_run_within_its_budget(trained: Run) -> None:
     settings, ledger = config.load(trained.config), open_ledger(trained)
-    assert [entry["name"] for entry in ledger.draws()] == ["encoder", "directions", "groups", "discriminator"]
+    assert [entry["name"] for entry in ledger.list_draws()] == [
+        "encoder",
+        "directions",
+        "groups",
+        "discriminator",
+    ]
     spent = audit_trainings(settings, trained, ledger)
     assert 3.9 < spent <= 4 * (1 + SLACK)
-    assert ledger.draws()[-1]["epsilon_so_far"] == pytest.approx(spent, rel=1e-6)
+    assert ledger.list_draws()[-1]["epsilon_so_far"] == pytest.approx(spent, rel=1e-6)
     audit_ledger(settings, trained)
     assert not list(trained.noisy_sums.glob("*.key"))
     assert find_proof(settings).startswith("(4, 1e-05)-differentially private for every owner")
@@ -144,10 +149,10 @@ def test_a_killed_training_goes_on_with_the_same_noise(
         monkeypatch.setattr(NoisyGradient, "__call__", killed)
         with pytest.raises(RuntimeError, match="killed"):
             main(arguments(homes, run.folder, SEED, stages=stages))
-        spent = open_ledger(run).spent(1e-5)
+        spent = open_ledger(run).compute_spent(1e-5)
         monkeypatch.setattr(NoisyGradient, "__call__", whole)
         assert main(arguments(homes, run.folder, SEED, stages=stages)) == 0
-        assert open_ledger(run).spent(1e-5) == spent
+        assert open_ledger(run).compute_spent(1e-5) == spent
     for place in ("encoder_weights", "generator_weights"):
         assert getattr(run, place).read_bytes() == getattr(repeatable, place).read_bytes()
     settings = config.load(run.config)
@@ -164,7 +169,7 @@ def test_two_processes_train_what_one_does(homes: Path, repeatable: Run, tmp_pat
         one, two = (load_file(getattr(run, place)) for run in (repeatable, Run(folder)))
         for name in one:
             assert torch.allclose(one[name], two[name], atol=2e-4), name
-    epsilons = [[e["epsilon_so_far"] for e in open_ledger(r).draws()] for r in (repeatable, Run(folder))]
+    epsilons = [[e["epsilon_so_far"] for e in open_ledger(r).list_draws()] for r in (repeatable, Run(folder))]
     assert epsilons[0] == epsilons[1]
 
 

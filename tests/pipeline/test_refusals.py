@@ -118,7 +118,7 @@ def test_a_full_disk_ends_with_7_and_what_was_whole_stays(
     message = capsys.readouterr().err
     assert "disk full" in message and message.count("\n") == 1
     run = Run(small_disk / "run")
-    assert run.done("prepare") is None or Store.open(run.series).num_series == 60
+    assert run.read_record("prepare") is None or Store.open(run.series).num_series == 60
 
 
 def test_a_disk_that_fills_while_training_is_one_line(small_disk: Path) -> None:
@@ -153,10 +153,10 @@ def test_a_lower_bound_above_training_values_is_refused(
     assert main([*command, "data.scaling.lower_bound=0.5"]) == 2
     output = capsys.readouterr().err
     assert "% of the training values are below data.bounds.lower 0.5, the lowest 0.0" in output
-    assert output.count("\n") == 1 and not run.done("prepare") and not run.scaler.exists()
+    assert output.count("\n") == 1 and not run.read_record("prepare") and not run.scaler.exists()
     assert main([*command, "data.bounds.upper=3"]) == 2
     assert "% of the training values are above data.bounds.upper 3, the highest" in capsys.readouterr().err
     assert main([*command, "data.bounds.integer=true"]) == 2
     assert "% of the training values are not whole numbers, e.g. " in capsys.readouterr().err
     assert main([*command, "data.scaling.lower_bound=0.1"]) == 0
-    assert run.done("prepare")
+    assert run.read_record("prepare")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distgan import cli, config
-from distgan.data.store.private_table import private_table
+from distgan.data.store.private_table import find_private_table
 from distgan.files import read_tensors, write_tensors
 from distgan.run import Run
 from distgan.train import main
@@ -40,11 +40,11 @@ def test_an_encoder_cut_off_after_its_last_step_is_finished(
     again.record("encoder").unlink()
     command = arguments(homes_csv, again.folder, "--stages", "encoder")
     assert main(command) == 0
-    assert again.done("encoder")["summary"] == run.done("encoder")["summary"]
+    assert again.read_record("encoder")["summary"] == run.read_record("encoder")["summary"]
     again.record("encoder").unlink()
     again.metrics("encoder").unlink()
     assert main(command) == 0
-    assert again.done("encoder")["summary"] == "12 steps"
+    assert again.read_record("encoder")["summary"] == "12 steps"
 
 
 def test_a_stage_that_runs_makes_all_later_ones_due(
@@ -59,7 +59,7 @@ def test_a_stage_that_runs_makes_all_later_ones_due(
     assert "--stages generate" in message and message.count("\n") == 1
     assert main(command) == 0
     assert capsys.readouterr().out.count("done already") == 6
-    assert all(longer.done(stage) for stage in config.STAGES)
+    assert all(longer.read_record(stage) for stage in config.STAGES)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_was_deleted_is_made_again(
     place = again.folder / lost
     shutil.rmtree(place) if place.is_dir() else place.unlink()
     assert main(arguments(homes_csv, again.folder, *FINISHED, "--stages", stage)) == 0
-    assert place.exists() and again.done(stage) and not again.done("evaluate")
+    assert place.exists() and again.read_record(stage) and not again.read_record("evaluate")
 
 
 def test_a_run_without_its_real_series_still_generates(
@@ -96,11 +96,11 @@ def test_a_run_without_its_real_series_still_generates(
     assert main([*command, "--stages", "prepare,encoder,encode,cluster,bank,gan"]) == 0
     source.unlink()
     shutil.rmtree(bare.series)
-    private_table(bare.series).unlink()
+    find_private_table(bare.series).unlink()
     assert main(command) == 2
     assert "homes.csv does not exist" in capsys.readouterr().err
-    assert cli.command(["generate", str(bare.folder), "generate.format=parquet"]) is None
-    assert cli.command(["generate", str(bare.folder), "generate.format=csv"]) is None
+    assert cli.run_command(["generate", str(bare.folder), "generate.format=parquet"]) is None
+    assert cli.run_command(["generate", str(bare.folder), "generate.format=csv"]) is None
     assert [bare.synthetic.with_suffix(kind).exists() for kind in (".csv", ".parquet")] == [True, False]
 
 

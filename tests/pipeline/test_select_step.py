@@ -57,13 +57,13 @@ def test_only_the_validation_owners_left_the_training_series(selected: Run, run:
     before = dict(zip(without.entities, without.splits))
     for entity, split in zip(with_choice.entities, with_choice.splits):
         assert before[entity] == ("train" if split == "validation" else split)
-    assert len(with_choice.rows("validation")) > 3
-    kinds = [set(with_choice.rows(name)) for name in (*SPLITS, "validation")]
+    assert len(with_choice.find_rows("validation")) > 3
+    kinds = [set(with_choice.find_rows(name)) for name in (*SPLITS, "validation")]
     assert sum(map(len, kinds)) == len(set.union(*kinds)) == 60
 
 
 def test_the_record_says_what_was_kept_and_what_it_cost(selected: Run) -> None:
-    record = selected.done("gan")
+    record = selected.read_record("gan")
     assert record is not None
     choice = record["selection"]
     losses = {found["step"]: found["loss"] for found in choice["evaluations"]}
@@ -85,7 +85,7 @@ def test_the_generator_is_that_of_the_best_step(selected: Run) -> None:
 
 
 def test_a_sweep_compares_what_chose(selected: Run) -> None:
-    record = selected.done("gan")
+    record = selected.read_record("gan")
     assert record is not None
     assert scores.read_selection(selected) == {"fidelity": record["selection"]["loss"]}
 
@@ -138,23 +138,27 @@ def test_the_loss_is_that_of_the_report(name: str) -> None:
     count, day = 24, 1 + np.sin(np.arange(240) / 24 * 2 * np.pi)
     noise = np.random.default_rng(0).gamma(2, 1, (3, count, 240, 1))
     train, real, made = (day[:, None] * noise).astype(np.float32)
-    found = Validation(train, real, np.arange(count), steps_per_day=24, count=count, seed=0).loss(name, made)
+    found = Validation(train, real, np.arange(count), steps_per_day=24, count=count, seed=0).compute_loss(
+        name, made
+    )
     rows = fidelity.evaluate(fidelity.Sets(train, real, made), 24, seed=0).by_name
     model, bar = rows[verdict.MODEL], rows[verdict.REAL]
     value = model.values["diversity"]
     assert value is not None
-    expected = verdict.overall_loss(model, bar) if name == "fidelity" else BY_NAME[name].loss(value)
+    expected = (
+        verdict.compute_overall_loss(model, bar) if name == "fidelity" else BY_NAME[name].compute_loss(value)
+    )
     assert found == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.slow
 def test_the_report_states_the_choice(selected: Run) -> None:
     assert main(["--config", str(selected.config), "--run-dir", str(selected.folder)]) == 0
-    report, record = scores.read_report(selected), selected.done("gan")
+    report, record = scores.read_report(selected), selected.read_record("gan")
     assert record is not None and report.facts.chosen == record["selection"]["text"]
     assert report.facts.chosen.split(" on the ")[0] in selected.report.read_text()
     assert "validation" in report.facts.splits and report.fidelity.n.held_out == len(
-        read_table(selected.private_table).rows("held_out")
+        read_table(selected.private_table).find_rows("held_out")
     )
     assert scores.read_objectives(selected, ["fidelity"]) == {"fidelity": record["selection"]["loss"]}
     assert np.isfinite(report.overall[0].value or np.nan)

@@ -53,7 +53,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_what_leaves_has_the_zeros_and_steps_of_the_data(run: Run) -> None:
-    made, real = Store.open(run.synthetic).rows(np.arange(60)), open_series(run).rows(np.arange(HOMES))
+    made, real = (
+        Store.open(run.synthetic).read_rows(np.arange(60)),
+        open_series(run).read_rows(np.arange(HOMES)),
+    )
     counts = np.rint(made * 10)
     np.testing.assert_array_equal(made, (counts / 10).astype(np.float32))
     assert made.min() == 0 and not np.signbit(made).any()
@@ -71,7 +74,7 @@ def test_the_same_zeros_come_again_and_are_bound_to_the_weights(run: Run, tmp_pa
     context = PipelineContext(settings, run, open_for_inference(settings))
     rows = np.array([3, 17, 41])
     again = regenerate(context, Bank.load(run.bank), rows)
-    np.testing.assert_array_equal(again, Store.open(run.synthetic).rows(rows))
+    np.testing.assert_array_equal(again, Store.open(run.synthetic).read_rows(rows))
     assert "generated again and agree" in attacked_series.audit_generated(context)
     other = copy(run, tmp_path / "other")
     assert ARTEFACTS["generator"].digest(other) == ARTEFACTS["generator"].digest(run)

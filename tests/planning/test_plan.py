@@ -16,19 +16,19 @@ from distgan.models.layers import checkpoint_activations
 from distgan.objectives.adversarial import Conditions
 from distgan.parallel.processes import Parallel
 from distgan.planning import devices, memory, report
-from distgan.planning.step_time import Rounds, step_traffic
+from distgan.planning.step_time import Rounds, estimate_traffic
 from distgan.planning.trace import (
     ATTENTION,
     CONVOLUTION,
     MATRIX,
-    Imagined,
+    ImaginaryProcesses,
     Trace,
+    compute_due_share,
     count_parameters,
-    due_share,
     make_batch,
     trace_step,
 )
-from distgan.planning.tree import tree_of
+from distgan.planning.tree import make_plan_tree
 from tests.helpers.settings import ROOT
 
 LENGTH, SERIES = 96, 8
@@ -89,7 +89,7 @@ def test_flops_are_those_of_the_formula(loss: str) -> None:
     expected = generator_attention(SERIES) + 3.5 * attention(judged)  # the discriminator's phase
     expected += 3.5 * generator_attention(SERIES) + 3.5 * attention(SERIES)  # the generator's
     expected += attention(SERIES) if loss == "relativistic" else 0  # real logits, without gradients
-    assert work.calculated(ATTENTION) == expected
+    assert work.sum_flops(ATTENTION) == expected
 
 
 def test_products_of_a_block_are_those_of_the_formula() -> None:
@@ -129,7 +129,7 @@ def test_memory_and_work_are_those_of_the_real_step(keys: tuple[str, ...]) -> No
         checkpoint_activations(list(networks.values()))
     for parameter in (p for network in networks.values() for p in network.parameters()):
         parameter.grad = torch.zeros_like(parameter)
-    condition = torch.zeros(SERIES, models.condition_width(settings, 1))
+    condition = torch.zeros(SERIES, models.compute_condition_width(settings, 1))
     objective = make_objective(settings, networks, conditions=Conditions(generated=lambda batch: condition))
     peak = products = 0.0
     for phase in objective.phases:
@@ -140,8 +140,12 @@ def test_memory_and_work_are_those_of_the_real_step(keys: tuple[str, ...]) -> No
             torch.autograd.backward(phase.loss(batch)["loss"])
         peak = max(peak, trace.peak)
         products += sum(flops for _, _, flops, *_ in trace.operations)
-    assert math.isclose(planned.peak, peak, rel_tol=2e-4)  # but for a few scalars
-    assert planned.calculated(MATRIX, ATTENTION, CONVOLUTION) == products
+    noise = (
+        4 * SERIES * models.compute_noise_width(networks["generator"])
+    )  # which a CPU draws outside of torch
+    # but for a few scalars, and for the noise where it is there at the worst moment
+    assert any(math.isclose(planned.peak, peak + drawn, rel_tol=2e-4) for drawn in (0, noise))
+    assert planned.sum_flops(MATRIX, ATTENTION, CONVOLUTION) == products
 
 
 def test_a_step_reads_nothing_back_from_the_device() -> None:
@@ -162,7 +166,7 @@ def test_recurrent_networks_are_counted_over_few_steps(family: str) -> None:
     plain = settings.model_copy(update={"engine": config.Engine()})
     six = trace._trace_cached(plain.model_dump_json(), 6, 1, 4)
     planned = trace_step(settings, 6, 1, 4)
-    assert math.isclose(planned.calculated(MATRIX), six.calculated(MATRIX), rel_tol=0.02)
+    assert math.isclose(planned.sum_flops(MATRIX), six.sum_flops(MATRIX), rel_tol=0.02)
     assert math.isclose(planned.peak, six.peak, rel_tol=0.05)
 
 
@@ -170,13 +174,13 @@ def test_a_phase_counts_for_its_share_of_the_steps() -> None:
     from distgan.objectives.base import Phase
 
     phase = Phase("a", "generator", lambda batch: {}, every=2, start=40, stop=80)
-    assert due_share(phase, 100) == 0.2 and due_share(phase, 60) == 10 / 60
+    assert compute_due_share(phase, 100) == 0.2 and compute_due_share(phase, 60) == 10 / 60
 
 
 def test_series_between_and_beyond_two_counts() -> None:
     settings = small()
     few, more, most = (trace_step(settings, LENGTH, 1, series) for series in (8, 16, 32))
-    line = few.at(32, more)
+    line = few.scale_to(32, more)
     assert np.allclose(line.flops, most.flops) and np.allclose(line.bytes, most.bytes)
     assert math.isclose(line.peak, most.peak, rel_tol=1e-3)
 
@@ -190,7 +194,7 @@ def test_memory_by_stage_is_arithmetic() -> None:
 
     def parts(*keys: str) -> tuple[float, ...]:
         settings = small(*keys)
-        found = memory.estimate_need(settings, Imagined(settings.engine, 4), LENGTH, 1)
+        found = memory.estimate_need(settings, ImaginaryProcesses(settings.engine, 4), LENGTH, 1)
         return tuple(x * memory.GIB for x in (found.weights, found.gradients, found.optimiser, found.average))
 
     assert np.allclose(parts(), (4 * numbers, 4 * numbers, 8 * numbers, 4 * generator))
@@ -200,7 +204,7 @@ def test_memory_by_stage_is_arithmetic() -> None:
     half = parts("engine.zero=3", "engine.precision=bf16")
     assert np.allclose(half, (numbers / 2, numbers / 2, 3 * numbers, generator))
     settings = small("engine.zero=2", "engine.offload.optimizer=cpu")
-    away = memory.estimate_need(settings, Imagined(settings.engine, 4), LENGTH, 1)
+    away = memory.estimate_need(settings, ImaginaryProcesses(settings.engine, 4), LENGTH, 1)
     assert away.optimiser == 0 and np.isclose(away.offloaded * memory.GIB, 3 * numbers + generator)
 
 
@@ -210,19 +214,19 @@ def test_missing_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     estimate = memory.check_memory(settings, parallel, LENGTH, 1)
     assert estimate == memory.estimate_need(settings, parallel, LENGTH, 1)
     monkeypatch.setattr(
-        memory, "available_memory", lambda parallel: estimate.device - 0.5 * estimate.activations
+        memory, "find_available_memory", lambda parallel: estimate.device - 0.5 * estimate.activations
     )
     with pytest.raises(
         UserError, match=r"GiB are missing; engine.micro_batch=1 would make it fit$"
     ) as missing:
         memory.check_memory(settings, parallel, LENGTH, 1)
     assert "\n" not in str(missing.value)
-    monkeypatch.setattr(memory, "available_memory", lambda parallel: 0.01)
+    monkeypatch.setattr(memory, "find_available_memory", lambda parallel: 0.01)
     with pytest.raises(UserError, match=r"are not enough: use more processes with engine\.zero=3"):
         memory.check_memory(settings, parallel, LENGTH, 1)
     recurrent = config.load(None, ["model=crnn_gan", "model.width=8", "engine.precision=bf16"])
     with pytest.raises(UserError, match=r"GiB are missing; use more processes"):  # zero=3 it cannot have
-        memory.check_memory(recurrent, Imagined(recurrent.engine, 2), LENGTH, 1)
+        memory.check_memory(recurrent, ImaginaryProcesses(recurrent.engine, 2), LENGTH, 1)
 
 
 # ---------------------------------------------------------------------------------------------- time, choice
@@ -231,11 +235,11 @@ def test_missing_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_messages_are_those_of_ring_and_zero() -> None:
     count, world = 1000, 4
     part = 3 / 4
-    assert step_traffic(small(), count, 0, 1, Rounds(1, 1.0, 4.0)) == (0.0, 0.0)
-    assert step_traffic(small(), count, 0, world, Rounds(3, 1.0, 4.0)) == (2 * part * 4 * count, 1.0)
-    assert step_traffic(small(), count, 2, world, Rounds(3, 1.0, 4.0))[0] == (3 + 1) * part * 4 * count
+    assert estimate_traffic(small(), count, 0, 1, Rounds(1, 1.0, 4.0)) == (0.0, 0.0)
+    assert estimate_traffic(small(), count, 0, world, Rounds(3, 1.0, 4.0)) == (2 * part * 4 * count, 1.0)
+    assert estimate_traffic(small(), count, 2, world, Rounds(3, 1.0, 4.0))[0] == (3 + 1) * part * 4 * count
     half = small("engine.precision=bf16", "engine.zero=3")
-    assert step_traffic(half, count, 3, world, Rounds(3, 1.0, 4.0))[0] == (3 + 12) * part * 2 * count
+    assert estimate_traffic(half, count, 3, world, Rounds(3, 1.0, 4.0))[0] == (3 + 12) * part * 2 * count
 
 
 def test_more_devices_make_a_step_shorter_until_messages_and_launches_do_not() -> None:
@@ -255,7 +259,7 @@ def test_the_recommended_settings_fit_and_load() -> None:
     text = report.format_overrides(settings, chosen)
     assert "engine.micro_batch=16" in text
     loaded = config.load(None, [*SMALL, "train.batch_size=64", *text.split()])
-    assert Imagined(loaded.engine, 4).micro_batch(64) == 16
+    assert ImaginaryProcesses(loaded.engine, 4).compute_micro_batch(64) == 16
     tight = replace(H100, memory=chosen.need.device - 0.5 * chosen.need.activations)
     smaller = report.choose_best(settings, of, 4, tight)
     assert smaller is not None and report.fits(smaller.need, tight)
@@ -284,7 +288,7 @@ def test_settings_that_contradict_are_no_option() -> None:
 
 def test_the_command_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--devices", "8xH100-80GB", "--length", "96", "--series", "5000", "--price", "2.5", *SMALL]
-    cli.command(["plan", *arguments, "train.batch_size=64"])
+    cli.run_command(["plan", *arguments, "train.batch_size=64"])
     text = capsys.readouterr().out
     for word in (
         "parameters",
@@ -304,7 +308,7 @@ def test_the_command_tells_everything(capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_plan_as_a_tree() -> None:
     settings = small("train.batch_size=8")
     device = devices.DEVICES["H100-80GB"]
-    found = tree_of(report.make_plan(settings, report.Series(96, 1, 5000), 8, device), price=2.5)
+    found = make_plan_tree(report.make_plan(settings, report.Series(96, 1, 5000), 8, device), price=2.5)
     asked = found["as_configured"]
     assert found["devices"] == 8 and asked["fits"] and asked["memory_gib"] > 0
     assert asked["series_per_second"] == pytest.approx(8 / asked["seconds_per_step"])
@@ -333,7 +337,7 @@ def test_this_machine_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_input_is_one_line(keys: list[str], message: str) -> None:
     chosen = SMALL if "model=gaussian" not in keys else []
     with pytest.raises(UserError, match=message) as wrong:
-        cli.command(["plan", "--length", "96", *keys, *chosen])
+        cli.run_command(["plan", "--length", "96", *keys, *chosen])
     assert "\n" not in str(wrong.value)
 
 
@@ -352,5 +356,5 @@ def test_wrong_input_is_one_line(keys: list[str], message: str) -> None:
 )
 def test_numbers_that_mean_nothing_are_one_line(keys: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as wrong:
-        cli.command(["plan", "--devices", "8xH100-80GB", *keys, *SMALL])
+        cli.run_command(["plan", "--devices", "8xH100-80GB", *keys, *SMALL])
     assert "\n" not in str(wrong.value)

@@ -43,9 +43,9 @@ def test_a_pass_of_the_encoder_has_the_operations_of_the_real_network(
     network, batch = Encoder(LENGTH, 1, settings.encoder).eval(), make_batch(4, LENGTH, 1, "cpu")
     with FlopCounterMode(display=False) as counted, torch.no_grad():
         network(batch.series, batch.mask)
-    planned = passes["encoder"][1].calculated(MATRIX) + passes["encoder"][1].calculated(ATTENTION)
+    planned = passes["encoder"][1].sum_flops(MATRIX) + passes["encoder"][1].sum_flops(ATTENTION)
     assert planned >= counted.get_total_flops() > 0.8 * planned  # torch does not count attention on a CPU
-    assert passes["vae"][1].calculated(MATRIX) > 2.5 * passes["encoder"][1].calculated(MATRIX)  # backward
+    assert passes["vae"][1].sum_flops(MATRIX) > 2.5 * passes["encoder"][1].sum_flops(MATRIX)  # backward
 
 
 def test_stages_grow_with_what_they_read(settings: config.Config, passes: stages.Passes) -> None:
@@ -79,7 +79,9 @@ def test_more_devices_share_the_stages_that_all_processes_work_on(
 
 def test_clusters_are_planned_as_the_stage_chooses_them(settings: config.Config) -> None:
     loads = {
-        count: stages.Load.of(config.load(None, [f"clusters.count={count}"]), Series(LENGTH, 1, 48_000))
+        count: stages.Load.from_settings(
+            config.load(None, [f"clusters.count={count}"]), Series(LENGTH, 1, 48_000)
+        )
         for count in ("null", "auto", "7")
     }
     assert loads["7"].clusters == 7 and loads["auto"].clusters == config.Clusters().range[1]
@@ -89,14 +91,14 @@ def test_clusters_are_planned_as_the_stage_chooses_them(settings: config.Config)
 
 def test_the_tables_name_every_stage_and_grow(settings: config.Config, passes: stages.Passes) -> None:
     plan = report.make_plan(settings, Series(LENGTH, 1, 5_000), 2, H100)
-    found = stage_table.stages_of_plan(plan, passes)
+    found = stage_table.plan_all_stages(plan, passes)
     text = stage_table.format_all_stages(plan, found, passes)
     assert all(f"{name} " in text for name in config.STAGES)
     growth = stage_table.format_growth(plan, passes).splitlines()
     assert [line.split()[0] for line in growth[3:]] == ["10,000", "100,000", "1,000,000", "10,000,000"]
     unknown = replace(plan, series=Series(LENGTH, 1))
     assert "--series" in stage_table.format_all_stages(unknown, [], passes)
-    assert not stage_table.stages_of_plan(unknown, passes)
+    assert not stage_table.plan_all_stages(unknown, passes)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_durations_have_a_fitting_unit(seconds: float, words: str) -> None:
 
 def test_the_command_plans_all_stages_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["plan", "--devices", "2xH100-80GB", "--length", str(LENGTH), "--series", "9000", "--json"]
-    cli.command([*command, *SMALL])
+    cli.run_command([*command, *SMALL])
     tree = json.loads(capsys.readouterr().out)
     assert [row["stage"] for row in tree["stages"]] == list(config.STAGES)
     assert all(row["seconds"] > 0 and row["host_memory_gib"] > 0 for row in tree["stages"])

@@ -47,7 +47,7 @@ def claimed(tmp_path: Path, **chosen: Any) -> tuple[Run, config.Config]:
     home = Run(tmp_path / "home")
     home.folder.mkdir()
     own = settings(tmp_path, RATE, "data.source=homes.csv", **chosen)
-    runner.claim_folder(runner.with_absolute_source(own), home)
+    runner.claim_folder(runner.resolve_source(own), home)
     return home, own
 
 
@@ -60,12 +60,12 @@ def test_a_source_is_the_same_from_another_working_directory(
     monkeypatch.chdir(tmp_path / "other")
     for same in (str(tmp_path / "homes.csv"), "../homes.csv", "../other/../homes.csv"):
         again = settings(tmp_path, RATE, f"data.source={same}", trials=4)
-        runner.claim_folder(runner.with_absolute_source(again), home)
+        runner.claim_folder(runner.resolve_source(again), home)
     other = settings(tmp_path, RATE, "data.source=homes.csv", trials=4)  # of this directory: another file
     with pytest.raises(UserError, match=r"belongs to another sweep \(data\.source was"):
-        runner.claim_folder(runner.with_absolute_source(other), home)
+        runner.claim_folder(runner.resolve_source(other), home)
     for kept in ("auckland", "https://example.org/homes.csv"):
-        found = runner.with_absolute_source(config.load(None, [f"data.source={kept}"]))
+        found = runner.resolve_source(config.load(None, [f"data.source={kept}"]))
         assert found.data.source == kept
 
 
@@ -75,7 +75,7 @@ def test_a_finished_sweep_takes_more_trials(tmp_path: Path) -> None:
     more = settings(tmp_path, RATE, "data.source=homes.csv", trials=9)
     assert runner.is_finished(own, home) and not runner.is_finished(more, home)
     runner.refuse_growth(more, home)
-    runner.claim_folder(runner.with_absolute_source(more), home)
+    runner.claim_folder(runner.resolve_source(more), home)
     home.finish("sweep", summary="4 trials")  # as an earlier version wrote it
     assert runner.is_finished(more, home)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from distgan.errors import UserError
-from distgan.evaluation.comparisons import Paired
+from distgan.evaluation.comparisons import PairedComparisons
 from distgan.evaluation.report.verdict import MODEL, REAL
 from distgan.evaluation.results import (
     Counts,
@@ -41,7 +41,7 @@ def report(
     ]
     counts = Counts(**dict.fromkeys(Counts.model_fields, 9))
     measured = {"n": counts, "owners": {}, "real_row": "", "scores": [], "rows": rows, "lags": {}}
-    measured["paired"] = Paired(owners=9, needed=6, scores=0, overall=[], rows=[])
+    measured["paired"] = PairedComparisons(owners=9, needed=6, scores=0, overall=[], rows=[])
     table = ScoreTable(**measured, standing={}, blind_to_copier=[], verdict=[])
     facts = Facts("trial", groups=Groups([20, 20], [20.0, 20.0], [0.55, 0.61], 15, 0.65))
     attacks = None
@@ -78,20 +78,22 @@ def test_a_score_that_no_trial_can_have_differs_from_one_that_a_trial_lacks(tmp_
 
 def test_copies_fail_the_gate_and_count_as_worst(tmp_path: Path) -> None:
     values = {"spectrum": 0.1, "nearness": 1.0}
-    assert scores.privacy_failure(report(Run(tmp_path), {**values, "copies": 0.0}, {"nearness": 0.9})) == ""
-    why = scores.privacy_failure(report(Run(tmp_path), {**values, "copies": 0.25}, {"nearness": 0.9}))
+    assert (
+        scores.find_privacy_failure(report(Run(tmp_path), {**values, "copies": 0.0}, {"nearness": 0.9})) == ""
+    )
+    why = scores.find_privacy_failure(report(Run(tmp_path), {**values, "copies": 0.25}, {"nearness": 0.9}))
     assert "25.0% near copies" in why
-    assert "0.50 times as far" in scores.privacy_failure(
+    assert "0.50 times as far" in scores.find_privacy_failure(
         report(Run(tmp_path), {"nearness": 0.5}, {"nearness": 0.9})
     )
     verdict = {"outcome": "over", "sentence": "P4 is over its limit."}
     clean = {**values, "copies": 0.0}
     assert (
-        scores.privacy_failure(report(Run(tmp_path), clean, {"nearness": 0.9}, privacy=verdict))
+        scores.find_privacy_failure(report(Run(tmp_path), clean, {"nearness": 0.9}, privacy=verdict))
         == verdict["sentence"]
     )
     few = {"outcome": "insufficient", "sentence": "Too few to tell."}
-    assert scores.privacy_failure(report(Run(tmp_path), clean, {"nearness": 0.9}, privacy=few)) == ""
+    assert scores.find_privacy_failure(report(Run(tmp_path), clean, {"nearness": 0.9}, privacy=few)) == ""
     assert Evaluation(5, {"spectrum": 0.1}, why).counted == {"spectrum": scores.WORST}
 
 
@@ -108,12 +110,14 @@ def test_the_best_is_whole_and_counts_and_the_front_is_unbeaten() -> None:
         result(4, 0.1, 0.1, gate="copies"),
         result(5, 0.5, 0.7),
     ]
-    assert results.best(found, ["fidelity"], 9).number == 2
-    assert results.best(found[2:4], ["fidelity"], 9).number == 3
+    assert results.find_best(found, ["fidelity"], 9).number == 2
+    assert results.find_best(found[2:4], ["fidelity"], 9).number == 3
     with pytest.raises(UserError, match=r"no trial .* valid score \(copies\)"):
-        results.best(found[3:4], ["fidelity"], 9)
-    assert [one.number for one in results.pareto_front(found, ["fidelity", "tracing"])] == [3]
-    assert [one.number for one in results.pareto_front([*found[:2], found[4]], ["fidelity", "tracing"])] == [
+        results.find_best(found[3:4], ["fidelity"], 9)
+    assert [one.number for one in results.find_pareto_front(found, ["fidelity", "tracing"])] == [3]
+    assert [
+        one.number for one in results.find_pareto_front([*found[:2], found[4]], ["fidelity", "tracing"])
+    ] == [
         1,
         2,
     ]
@@ -123,6 +127,6 @@ def test_a_torn_line_and_the_time_between_two_calls_do_not_count(tmp_path: Path)
     events = [("", "begun", 0), ("a", "running", 10), ("", "begun", 500), ("a", "ended", 507)]
     lines = [json.dumps({"trial": name, "state": state, "time": when}) for name, state, when in events]
     SweepFiles(tmp_path).states.write_text("\n".join(lines) + '\n{"trial": "a", "sta')
-    assert results.seconds_spent(Run(tmp_path)) == 17
+    assert results.sum_seconds(Run(tmp_path)) == 17
     results.record_state(Run(tmp_path), "a", "stopped")  # on a line of its own
-    assert results._states(Run(tmp_path)) == {"": "begun", "a": "stopped"}
+    assert results._read_states(Run(tmp_path)) == {"": "begun", "a": "stopped"}

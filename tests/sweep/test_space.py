@@ -58,12 +58,12 @@ def test_a_search_that_would_draw_many_private_banks_is_refused(tmp_path: Path) 
     ):
         plain = settings(tmp_path, space)
         made = plain.model_copy(update={"privacy": config.Privacy(epsilon=2.0)})
-        runner.refuse_many_draws(plain, trial.shared_stages(plain))
+        runner.refuse_many_draws(plain, trial.list_shared_stages(plain))
         if refused:
             with pytest.raises(UserError, match=f"searches {refused}, on which the bank depends"):
-                runner.refuse_many_draws(made, trial.shared_stages(made))
+                runner.refuse_many_draws(made, trial.list_shared_stages(made))
         else:
-            runner.refuse_many_draws(made, trial.shared_stages(made))
+            runner.refuse_many_draws(made, trial.list_shared_stages(made))
 
 
 def test_an_unknown_objective_is_refused_with_those_there_are() -> None:
@@ -87,10 +87,10 @@ def test_another_model_brings_its_own_keys(tmp_path: Path) -> None:
     }
     chosen = settings(tmp_path, space)
     drawn = {"model.name": "multiscale", "model.dropout": 0.2, "train.clip": 1.0}
-    values = trial.active_values(drawn, chosen)
+    values = trial.select_active_values(drawn, chosen)
     assert values == {"model.name": "multiscale", "train.clip": 1.0}
     assert chosen.with_values(values).model == config.Multiscale()
-    values = trial.active_values({**drawn, "model.name": "tts_gan"}, chosen)
+    values = trial.select_active_values({**drawn, "model.name": "tts_gan"}, chosen)
     assert chosen.with_values(values).model == config.TtsGan(dropout=0.2)
     assert chosen.with_values(values).sweep == config.Sweep()
 
@@ -108,7 +108,7 @@ def test_another_model_brings_its_own_keys(tmp_path: Path) -> None:
     ],
 )
 def test_when_trials_are_scored(tmp_path: Path, chosen: dict[str, Any], steps: list[int]) -> None:
-    assert trial.evaluation_steps(settings(tmp_path, RATE, "train.steps=900", **chosen)) == steps
+    assert trial.list_evaluation_steps(settings(tmp_path, RATE, "train.steps=900", **chosen)) == steps
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_when_trials_are_scored(tmp_path: Path, chosen: dict[str, Any], steps: l
     ],
 )
 def test_stages_before_the_first_searched_key_are_shared(tmp_path: Path, key: str, last: str | None) -> None:
-    shared = trial.shared_stages(settings(tmp_path, {key: {"choice": [16, 17]}}))
+    shared = trial.list_shared_stages(settings(tmp_path, {key: {"choice": [16, 17]}}))
     assert (shared[-1] if shared else None) == last
 
 

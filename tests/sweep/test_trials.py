@@ -82,7 +82,7 @@ def test_an_exchange_is_exact_and_goes_on_with_its_own_values(
     # Weights of both networks, their optimisers' moments, the average: every bit.
     assert {"generator", "generator.optimiser", "generator.average"} <= given.keys()
     assert {"discriminator", "discriminator.optimiser"} <= given.keys()
-    assert checkpoint.steps(taker.run.checkpoints("gan")) == [3]
+    assert checkpoint.list_steps(taker.run.checkpoints("gan")) == [3]
     assert same(weights(taker, 3), given)
     assert checkpoint.load(taker.run.checkpoints("gan"), 3).facts["identity"] == own.identity
     assert [look.step for look in taker.looks] == [3]
@@ -90,7 +90,7 @@ def test_an_exchange_is_exact_and_goes_on_with_its_own_values(
     list(trial.continue_trial(taker, [3, 6], ["fidelity"]))
     assert (
         taker.settings.train.generator_rate == 5e-4
-        and checkpoint.steps(taker.run.checkpoints("gan"))[-1] == 6
+        and checkpoint.list_steps(taker.run.checkpoints("gan"))[-1] == 6
     )
     assert not same(weights(taker, 6), given)
     # A donor that is ahead: there is nothing to look at in between.
@@ -113,6 +113,18 @@ def test_a_trial_that_diverges_is_worst_and_over(shared: tuple[config.Config, Pa
     (look,) = trial.continue_trial(lost, [3, 6], ["fidelity"])
     assert look.lost and "not finite" in look.gate
     assert [*trial.continue_trial(lost, [3, 6], ["fidelity"])] == [look]
+
+
+def test_a_checkpoint_that_no_longer_fits_is_not_counted_against_the_values(
+    shared: tuple[config.Config, Path],
+) -> None:
+    """As after an update of the program in the middle of a sweep."""
+    found = begin(shared, "older", 1e-3)
+    looks = list(trial.continue_trial(found, [3], ["fidelity"]))
+    found.set(found.settings.with_values({"train.generator_rate": 2e-3}))
+    with pytest.raises(UserError, match="choose another run_dir"):
+        list(trial.continue_trial(found, [3, 6], ["fidelity"]))
+    assert found.looks == looks and not looks[0].lost
 
 
 def test_an_objective_without_a_value_ends_the_sweep(shared: tuple[config.Config, Path]) -> None:

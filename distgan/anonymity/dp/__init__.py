@@ -1,4 +1,4 @@
-"""Differential privacy of the bank: noise, what an entity contributes, the sums, the ledger of what is spent.
+"""Differential privacy of the bank: noise, contributions of an entity, the sums, the ledger of what is spent.
 
 Two databases are neighbours if one has one entity more, with all its series (add or remove). What is released
 of the entities are integer sums with discrete Gaussian noise; everything computed from these is
@@ -47,7 +47,7 @@ TAKEN_AS_GIVEN_RUN = (
 
 
 def state_proof(privacy: config.Privacy) -> str:
-    """Say what is proved of a run that is private end to end, and for whom."""
+    """Return a sentence on what is proved of a run that is private end to end, and for whom."""
     return (
         f"({privacy.epsilon:g}, {privacy.delta:.0e})-differentially private for every owner with all its "
         "series, added or removed"

@@ -1,4 +1,4 @@
-"""How a whole run's budget is divided before anything is spent: encoder, bank and discriminator.
+"""The division of a whole run's budget before anything is spent: encoder, bank and discriminator.
 
 Each part gets a share of 1/m², m the multiplier of the normal mechanism that spends (ε, δ) at once: sums
 of all entities have the multiplier m / √share; a training has the noise at which its steps alone spend
@@ -25,7 +25,7 @@ TOLERANCE = 1e-3  # relative: so little less than ε is spent
 
 @dataclass(frozen=True)
 class Plan:
-    """What each part of a run is going to spend of (epsilon, delta).
+    """The planned spending of (epsilon, delta) in each part of a run.
 
     Attributes:
         bank: its two releases together.
@@ -39,16 +39,16 @@ class Plan:
     discriminator: Spending
     total: float
 
-    def parts(self) -> dict[str, Spending]:
+    def list_parts(self) -> dict[str, Spending]:
         return {"encoder": self.encoder, "bank": self.bank, "discriminator": self.discriminator}
 
-    def alone(self) -> dict[str, float]:
+    def spend_alone(self) -> dict[str, float]:
         """Return ε of each part by itself; together they spend less than the sum."""
-        return {name: spend([part], self.delta, COARSE) for name, part in self.parts().items()}
+        return {name: compute_epsilon([part], self.delta, COARSE) for name, part in self.list_parts().items()}
 
 
-def spend(parts: Sequence[Spending], delta: float, interval: float) -> float:
-    return mechanism.spent_together(parts, delta, interval)
+def compute_epsilon(parts: Sequence[Spending], delta: float, interval: float) -> float:
+    return mechanism.compose_epsilon(parts, delta, interval)
 
 
 def make_plan(settings: config.Config) -> Plan:
@@ -84,20 +84,20 @@ def _search_plan(
     shares: tuple[tuple[str, float], ...],
     trainings: tuple[tuple[str, tuple[float, int]], ...],
 ) -> Plan:
-    whole, share_of = mechanism.noise_multiplier(epsilon, delta * (1 - RESERVE)), dict(shares)
+    whole, share_of = mechanism.compute_multiplier(epsilon, delta * (1 - RESERVE)), dict(shares)
     parts = {"bank": Spending(whole / math.sqrt(share_of["bank"]))}
     for name, (rate, steps) in trainings:
         alone = _find_epsilon(whole / math.sqrt(share_of[name]), delta)
         parts[name] = Spending(find_noise(rate, steps, alone, delta), rate, steps)
 
-    def scaled(factor: float) -> dict[str, Spending]:
+    def scale_parts(factor: float) -> dict[str, Spending]:
         return {name: replace(part, multiplier=factor * part.multiplier) for name, part in parts.items()}
 
-    def total(factor: float) -> float:
-        return spend(list(scaled(factor).values()), delta, FINE)
+    def compute_total(factor: float) -> float:
+        return compute_epsilon(list(scale_parts(factor).values()), delta, FINE)
 
-    factor = _find_least_noise(total, epsilon, (0.9, 1.5))
-    return Plan(epsilon, delta, **scaled(factor), total=total(factor))
+    factor = _find_least_noise(compute_total, epsilon, (0.9, 1.5))
+    return Plan(epsilon, delta, **scale_parts(factor), total=compute_total(factor))
 
 
 def find_noise(rate: float, steps: int, epsilon: float, delta: float) -> float:
@@ -107,25 +107,25 @@ def find_noise(rate: float, steps: int, epsilon: float, delta: float) -> float:
         UserError: it is beyond what can be drawn.
     """
 
-    def total(multiplier: float) -> float:
-        return spend([Spending(multiplier, rate, steps)], delta, COARSE)
+    def compute_total(multiplier: float) -> float:
+        return compute_epsilon([Spending(multiplier, rate, steps)], delta, COARSE)
 
-    if total(MOST_NOISE) > epsilon:
+    if compute_total(MOST_NOISE) > epsilon:
         raise UserError(
             f"{steps:,} steps at a sampling rate of {rate:.3g} need more noise than can be used for epsilon "
             f"{epsilon:.3g}; take fewer steps, smaller batches, or raise privacy.epsilon"
         )
-    return _find_least_noise(total, epsilon, (LEAST_NOISE, 4.0), most=MOST_NOISE)
+    return _find_least_noise(compute_total, epsilon, (LEAST_NOISE, 4.0), most=MOST_NOISE)
 
 
 def find_steps(rate: float, multiplier: float, epsilon: float, delta: float, most: int = 1 << 24) -> int:
     """Return how many steps of this rate and noise a budget buys; 0 if not one."""
     low, high = 0, 1
-    while high < most and spend([Spending(multiplier, rate, high)], delta, COARSE) <= epsilon:
+    while high < most and compute_epsilon([Spending(multiplier, rate, high)], delta, COARSE) <= epsilon:
         low, high = high, 2 * high
     while high - low > max(1, low // 200):
         middle = (low + high) // 2
-        if spend([Spending(multiplier, rate, middle)], delta, COARSE) <= epsilon:
+        if compute_epsilon([Spending(multiplier, rate, middle)], delta, COARSE) <= epsilon:
             low = middle
         else:
             high = middle
@@ -133,14 +133,14 @@ def find_steps(rate: float, multiplier: float, epsilon: float, delta: float, mos
 
 
 def _find_epsilon(multiplier: float, delta: float) -> float:
-    """Return ε of the normal mechanism (Balle and Wang 2018), the inverse of `mechanism.gaussian_delta`."""
+    """Return ε of the normal mechanism (Balle and Wang 2018), the inverse of `mechanism.compute_delta`."""
     from scipy.optimize import brentq  # half a second to import
 
     wanted = delta * (1 - RESERVE)
     high = 1.0
-    while mechanism.gaussian_delta(high, multiplier) > wanted:
+    while mechanism.compute_delta(high, multiplier) > wanted:
         high *= 2
-    return float(brentq(lambda epsilon: mechanism.gaussian_delta(epsilon, multiplier) - wanted, 0, high))
+    return float(brentq(lambda epsilon: mechanism.compute_delta(epsilon, multiplier) - wanted, 0, high))
 
 
 def _find_least_noise(
@@ -174,7 +174,7 @@ def make_budget(settings: config.Config, latent_dim: int) -> Budget:
 # ------------------------------------------------------------------------------------------------- the grid
 
 
-def grid_unit(multiplier: float) -> int:
+def choose_grid_unit(multiplier: float) -> int:
     """Return the grid steps of a clipping length, so that noise of `lattice.SCALE` steps is `multiplier`
     lengths, or a little more.
     """
@@ -192,7 +192,7 @@ def refuse_gap(name: str, numbers: int, spending: Spending, budget: tuple[float,
         UserError: it would need more of δ than is set aside for it.
     """
     epsilon, delta = budget
-    each = mechanism.rounding_gap(numbers, math.floor(lattice.SCALE)) + numbers * lattice.DISTANCE
+    each = mechanism.bound_rounding_gap(numbers, math.floor(lattice.SCALE)) + numbers * lattice.DISTANCE
     if (1 + math.exp(epsilon)) * spending.steps * each > RESERVE * delta / PARTS:
         raise UserError(
             f"{spending.steps:,} private steps of the {name} with {numbers:,} weights need more than "

@@ -49,7 +49,7 @@ class Budget:
     def multiplier(self) -> float:
         if self.planned is not None:
             return self.planned
-        return mechanism.noise_multiplier(self.epsilon, self.settings.delta * (1 - mechanism.RESERVE))
+        return mechanism.compute_multiplier(self.epsilon, self.settings.delta * (1 - mechanism.RESERVE))
 
     @property
     def directions_multiplier(self) -> float:
@@ -63,9 +63,9 @@ class Budget:
     def noise(self) -> Noise:
         return Noise(self.settings.insecure_seed)
 
-    def count_noise(self, channels: int) -> float:
-        """Deviation of the noise on a group's number of entities."""
-        return self.sums_multiplier * contributions.groups_sensitivity(channels)
+    def compute_count_noise(self, channels: int) -> float:
+        """Return the deviation of the noise on a group's number of entities."""
+        return self.sums_multiplier * contributions.compute_groups_sensitivity(channels)
 
     def check(self, fewest: int, channels: int) -> None:
         """Refuse noise that would drown groups of the minimum size.
@@ -73,7 +73,7 @@ class Budget:
         Raises:
             UserError: it would.
         """
-        noise = self.count_noise(channels)
+        noise = self.compute_count_noise(channels)
         if noise > LARGEST_COUNT_NOISE * fewest:
             raise UserError(
                 f"privacy.epsilon {self.epsilon:g} adds noise of about {noise:.0f} entities to groups "
@@ -105,7 +105,7 @@ class Budget:
             UserError: so many numbers need more of δ than is set aside for them.
         """
         scale = math.ceil(multiplier * sensitivity * UNIT)
-        gap = (1 + math.exp(self.epsilon)) * mechanism.rounding_gap(sums.size, scale)
+        gap = (1 + math.exp(self.epsilon)) * mechanism.bound_rounding_gap(sums.size, scale)
         if gap > mechanism.RESERVE * self.settings.delta / 4:  # of two sums and two trainings at most
             raise UserError(
                 f"one private release has {sums.size} numbers, too many for privacy.delta "
@@ -120,43 +120,43 @@ class Budget:
 
 @dataclass(frozen=True)
 class Moments:
-    """Noisy sums over all entities of 1, x and x·xᵀ, x in radii: what the directions are made from."""
+    """Noisy sums over all entities of 1, x and x·xᵀ, x in radii: the source of the directions."""
 
     count: float
     points: np.ndarray  # [d]
     products: np.ndarray  # [d, d], symmetric
 
-    def tensors(self) -> dict[str, np.ndarray]:
+    def to_tensors(self) -> dict[str, np.ndarray]:
         return {"count": np.array([self.count]), "points": self.points, "products": self.products}
 
     @staticmethod
-    def of_tensors(tensors: dict[str, np.ndarray]) -> "Moments":
+    def from_tensors(tensors: dict[str, np.ndarray]) -> "Moments":
         return Moments(float(tensors["count"][0]), tensors["points"], tensors["products"])
 
-    def mean_and_covariance(self, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    def compute_mean_and_covariance(self, radius: float) -> tuple[np.ndarray, np.ndarray]:
         """Return mean [d] and covariance [d, d] of the entities' latents."""
         number = max(self.count, 1.0)
         mean = self.points / number
         return mean * radius, (self.products / number - np.outer(mean, mean)) * radius**2
 
 
-def noisy_moments(records: np.ndarray, budget: Budget) -> Moments:
+def sum_moments(records: np.ndarray, budget: Budget) -> Moments:
     """Sum 1, x and x·xᵀ over the entities' clipped latents [E, d], with noise (Dwork et al. 2014, Analyze
     Gauss).
     """
     dim = records.shape[1]
-    points = contributions.points_on_grid(records, budget.radius)
+    points = contributions.round_points(records, budget.radius)
     sums = np.zeros(1 + dim + dim * (dim + 1) // 2, np.int64)
-    for block in contributions.moment_vectors(points):
+    for block in contributions.make_moment_vectors(points):
         sums += block.sum(axis=0)
-    noisy = budget.release(sums, budget.directions_multiplier, contributions.moments_sensitivity())
+    noisy = budget.release(sums, budget.directions_multiplier, contributions.compute_moments_sensitivity())
     products = np.zeros((dim, dim))
     products[np.triu_indices(dim)] = noisy[1 + dim :]
     products += np.triu(products, 1).T
     return Moments(float(noisy[0]) * contributions.COUNT_WEIGHT, noisy[1 : 1 + dim], products)
 
 
-def variances_along(covariance: np.ndarray, directions: np.ndarray) -> np.ndarray:
+def compute_variances(covariance: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """Return [K] variances along directions [d, K] of a released covariance; never below a small part."""
     along = np.einsum("dk,de,ek->k", directions.astype(float), covariance, directions.astype(float))
     return np.maximum(along, SMALLEST_VARIANCE * max(float(along.max()), 1e-12))
@@ -171,29 +171,29 @@ class Sums:
 
     counts: np.ndarray  # [k] float64, not whole
     points: np.ndarray  # [k, K], in radii
-    attributes: np.ndarray  # [k, 4C], see `contributions.attribute_means`
+    attributes: np.ndarray  # [k, 4C], see `contributions.average_attributes`
 
-    def tensors(self) -> dict[str, np.ndarray]:
+    def to_tensors(self) -> dict[str, np.ndarray]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @staticmethod
-    def of_tensors(tensors: dict[str, np.ndarray]) -> "Sums":
+    def from_tensors(tensors: dict[str, np.ndarray]) -> "Sums":
         return Sums(**tensors)
 
 
-def noisy_sums(
+def sum_cells(
     points: np.ndarray, attributes: np.ndarray, cells: np.ndarray, number: int, budget: Budget
 ) -> Sums:
     """Sum and count every cell's entities with noise. An entity is in one cell.
 
     Args:
         points: [E, K] projected latents, no longer than the radius.
-        attributes: [E, 4C], see `contributions.attribute_means`.
+        attributes: [E, 4C], see `contributions.average_attributes`.
         cells: [E] in 0 .. number - 1.
     """
     channels, dim = attributes.shape[1] // 4, points.shape[1]
-    vectors = contributions.group_vectors(contributions.points_on_grid(points, budget.radius), attributes)
+    vectors = contributions.make_group_vectors(contributions.round_points(points, budget.radius), attributes)
     exact = np.zeros((number, vectors.shape[1]), np.int64)
     np.add.at(exact, cells, vectors)
-    sums = budget.release(exact, budget.sums_multiplier, contributions.groups_sensitivity(channels))
+    sums = budget.release(exact, budget.sums_multiplier, contributions.compute_groups_sensitivity(channels))
     return Sums(sums[:, 0], sums[:, 1 : 1 + dim], sums[:, 1 + dim :])

@@ -1,4 +1,4 @@
-"""What one entity adds to the sums: a vector of whole numbers that depends on its own series alone.
+"""The contribution of one entity to the sums: a vector of whole numbers that depends on its own series alone.
 
 Public constants, none read off the data: `UNIT` (grid); the radius (privacy.clip, or the root of
 encoder.latent_dim) at which every latent is clipped; privacy.asinh_ratio_range and privacy.log_rms_range, to
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from distgan import config
-from distgan.anonymity.attributes import asinh_ratio_and_log_rms
+from distgan.anonymity.attributes import to_ratio_and_log_rms
 from distgan.anonymity.dp.mechanism import UNIT
 from distgan.errors import UserError
 
@@ -30,12 +30,12 @@ COUNT_WEIGHT = 4  # a count of moments is in steps of so many entities: noise on
 ROWS_AT_ONCE = 16_384
 
 
-def moments_sensitivity() -> float:
+def compute_moments_sensitivity() -> float:
     """Return Δ / U of an entity's part in the moments."""
     return math.sqrt(2 + 1 / COUNT_WEIGHT**2)
 
 
-def groups_sensitivity(channels: int) -> float:
+def compute_groups_sensitivity(channels: int) -> float:
     """Return Δ / U of an entity's part in its group's sums."""
     return math.sqrt(2 + 4 * channels)
 
@@ -60,7 +60,7 @@ def project(rows: np.ndarray, directions: np.ndarray) -> np.ndarray:
     return found
 
 
-def entity_means(latents: np.ndarray, entities: np.ndarray, radius: float) -> np.ndarray:
+def average_entities(latents: np.ndarray, entities: np.ndarray, radius: float) -> np.ndarray:
     """Return the mean of every entity's latents, each clipped at the radius: [n, d], [n] codes -> [E, d]
     float64.
 
@@ -71,21 +71,21 @@ def entity_means(latents: np.ndarray, entities: np.ndarray, radius: float) -> np
         raise UserError(
             "latents contain NaN or infinity; run the stage encoder again with a lower encoder.learning_rate"
         )
-    return _means(clip_rows(latents, radius), entities)
+    return _average_rows(clip_rows(latents, radius), entities)
 
 
-def entity_points(
+def make_entity_points(
     latents: np.ndarray, entities: np.ndarray, directions: np.ndarray, radius: float
 ) -> np.ndarray:
     """Clip latents, average them by entity, project, clip: [n, d], [n] codes, [d, K] -> [E, K] float32.
 
     The one way from latents to points, for members and non-members alike: attacks on a bank compare the two.
     """
-    means = entity_means(latents, entities, radius)
+    means = average_entities(latents, entities, radius)
     return clip_rows(project(means, directions), radius).astype(np.float32)
 
 
-def nearest_cells(points: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+def find_nearest_cells(points: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Return the nearest centroid of every point, the first of equally near ones: [n, K], [k, K] -> [n]
     int64.
     """
@@ -99,7 +99,7 @@ def nearest_cells(points: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return found
 
 
-def attribute_means(attributes: np.ndarray, entities: np.ndarray, settings: config.Privacy) -> np.ndarray:
+def average_attributes(attributes: np.ndarray, entities: np.ndarray, settings: config.Privacy) -> np.ndarray:
     """Return every entity's asinh_ratio and log_rms (attributes.py), clipped, brought to [-1, 1], and their
     squares.
 
@@ -108,21 +108,21 @@ def attribute_means(attributes: np.ndarray, entities: np.ndarray, settings: conf
     Raises:
         UserError: a location or scale is not finite.
     """
-    low, high = ranges(settings)
-    values = (asinh_ratio_and_log_rms(attributes) - low) / (high - low) * 2 - 1
+    low, high = list_ranges(settings)
+    values = (to_ratio_and_log_rms(attributes) - low) / (high - low) * 2 - 1
     if np.isnan(values).any():
         raise UserError("locations or scales of the series contain NaN; run the stage prepare again")
     values = np.clip(values, -1, 1).reshape(len(values), -1)
-    return _means(np.concatenate([values, values**2], axis=1), entities)
+    return _average_rows(np.concatenate([values, values**2], axis=1), entities)
 
 
-def ranges(settings: config.Privacy) -> tuple[np.ndarray, np.ndarray]:
+def list_ranges(settings: config.Privacy) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and the greatest asinh_ratio and log_rms."""
     low, high = zip(settings.asinh_ratio_range, settings.log_rms_range)
     return np.array(low), np.array(high)
 
 
-def _means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def _average_rows(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Average rows by entity, each entity's in their order: [n, d], [n] -> [E, d]."""
     sizes = np.bincount(codes)
     return np.stack([np.bincount(codes, weights=column) / sizes for column in values.T], axis=1)
@@ -131,7 +131,7 @@ def _means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
 # --------------------------------------------------------------------------------------------------- the grid
 
 
-def squared_lengths(rows: np.ndarray) -> np.ndarray:
+def square_lengths(rows: np.ndarray) -> np.ndarray:
     """Return Σ of squares of every row, exactly: int64 [n, d], entries up to 2^31 in size -> [n] Python
     integers.
     """
@@ -140,25 +140,25 @@ def squared_lengths(rows: np.ndarray) -> np.ndarray:
     return sum(part.sum(axis=1).astype(object) * (1 << shift) for part, shift in parts)
 
 
-def points_on_grid(points: np.ndarray, radius: float) -> np.ndarray:
+def round_points(points: np.ndarray, radius: float) -> np.ndarray:
     """Return points in grid steps, none longer than `UNIT`: [n, K] -> int64 [n, K]. The radius is a length of
     1.
     """
     found = np.trunc(clip_rows(points / radius, 1.0) * UNIT).astype(np.int64)
-    longer = squared_lengths(found) > UNIT**2
+    longer = square_lengths(found) > UNIT**2
     while longer.any():  # by the rounding of the length: at most a few times
         found[longer] = np.trunc(found[longer] * (1 - 2.0**-40)).astype(np.int64)
-        longer = squared_lengths(found) > UNIT**2
+        longer = square_lengths(found) > UNIT**2
     return found
 
 
-def values_on_grid(values: np.ndarray) -> np.ndarray:
+def round_values(values: np.ndarray) -> np.ndarray:
     """Return numbers from -1 to 1 in grid steps, rounded toward 0: [...] -> int64 [...]."""
     assert np.abs(values).max(initial=0) <= 1, "numbers beyond 1 have no bounded sensitivity"
     return np.trunc(values * UNIT).astype(np.int64)
 
 
-def moment_vectors(points: np.ndarray) -> Iterator[np.ndarray]:
+def make_moment_vectors(points: np.ndarray) -> Iterator[np.ndarray]:
     """Yield every entity's part in the moments: int64 [n, d] on the grid -> blocks int64 [b, 1 + d +
     d(d+1)/2].
 
@@ -174,9 +174,9 @@ def moment_vectors(points: np.ndarray) -> Iterator[np.ndarray]:
         yield np.concatenate([counts, block, triangle], axis=1)
 
 
-def group_vectors(points: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+def make_group_vectors(points: np.ndarray, attributes: np.ndarray) -> np.ndarray:
     """Return every entity's part in its group's sums: int64 [n, K] on the grid, [n, 4C] -> int64 [n, 1 + K +
     4C].
     """
     counts = np.full((len(points), 1), UNIT, np.int64)
-    return np.concatenate([counts, points, values_on_grid(attributes)], axis=1)
+    return np.concatenate([counts, points, round_values(attributes)], axis=1)

@@ -31,7 +31,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from distgan.anonymity.dp import accounting, lattice
 from distgan.anonymity.dp.lattice import Stream
 from distgan.anonymity.dp.mechanism import Spending
-from distgan.memory import host_memory
+from distgan.memory import measure_host_memory
 
 MARGIN = 2.0**-20
 MOST_OWNERS = 64  # whose gradients are in memory together
@@ -40,23 +40,25 @@ WORDS = 2**64
 
 
 class OwnerLoss(Protocol):
-    """A loss that is a mean over owners of what each owner's own series give.
+    """A loss that is a mean over owners of losses of each owner's own series.
 
     Attributes:
-        scalars: names of all scalars that `of_owner` returns.
+        scalars: names of all scalars that `compute_owner_loss` returns.
     """
 
     scalars: Sequence[str]
 
-    def inputs(self, batch: Any) -> tuple[Tensor, ...]:
-        """Return what the loss reads of each series of a batch, (B, ...) each, made without gradients."""
+    def make_inputs(self, batch: Any) -> tuple[Tensor, ...]:
+        """Return the input of the loss for each series of a batch, (B, ...) each, made without gradients."""
 
-    def of_owner(self, network: Callable[..., Any], step: int, *inputs: Tensor) -> dict[str, Tensor]:
+    def compute_owner_loss(
+        self, network: Callable[..., Any], step: int, *inputs: Tensor
+    ) -> dict[str, Tensor]:
         """Return scalars of one owner's series, inputs (W, ...): "loss", and what is shown."""
 
 
 class Reduction(Protocol):
-    """What a sum over processes needs of them."""
+    """The processes of a sum."""
 
     rank: int
     world_size: int
@@ -67,7 +69,7 @@ class Reduction(Protocol):
 
 @dataclass(frozen=True)
 class PoissonSampling:
-    """Which owners a step takes: each by a coin of its own, from the secret stream."""
+    """The choice of a step's owners: each by a coin of its own, from the secret stream."""
 
     stream: Stream
     rate: float
@@ -75,13 +77,13 @@ class PoissonSampling:
 
     def __call__(self, step: int) -> np.ndarray:
         """Return the owners of a step, ascending: int64."""
-        words = self.stream.words("owners", step, 0, self.owners)
+        words = self.stream.read_words("owners", step, 0, self.owners)
         return np.flatnonzero(words < np.uint64(math.floor(self.rate * WORDS)))
 
 
 @dataclass(frozen=True)
 class Clipping:
-    """How one owner's gradient becomes whole numbers: `unit` grid steps to the length `length`."""
+    """The conversion of one owner's gradient to whole numbers: `unit` grid steps to the length `length`."""
 
     length: float
     unit: int
@@ -108,7 +110,7 @@ class Clipping:
 
 @dataclass(frozen=True)
 class OwnersOfStep:
-    """How many owners a step is expected to take, over all processes, and how many series stand for each."""
+    """The expected number of owners in a step, over all processes, and the number of series of each."""
 
     expected: int
     series: int
@@ -133,7 +135,7 @@ class NoisyGradient:
     ) -> None:
         self.network, self.loss, self.owners = network, loss, owners
         self.stream, self.processes = draws
-        self.clipping = Clipping(length, accounting.grid_unit(noise.multiplier))
+        self.clipping = Clipping(length, accounting.choose_grid_unit(noise.multiplier))
 
     def __call__(self, batch: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return what is shown of a step, and the mean gradient with noise by name of weight, float32.
@@ -151,13 +153,13 @@ class NoisyGradient:
         device = next(iter(weights.values())).device
         total_N = torch.zeros(number, dtype=torch.int64, device=device)
         shown = {name: torch.zeros((), device=device) for name in (*self.loss.scalars, "clipped", "owners")}
-        for inputs in self.chunks(batch.owners, number):
-            gradients_GN, values = self.per_owner(weights, batch.step, inputs)
+        for inputs in self.split_chunks(batch.owners, number):
+            gradients_GN, values = self.compute_per_owner(weights, batch.step, inputs)
             part_N, clipped_G = self.clipping.sum_on_grid(gradients_GN)
             total_N += part_N
             for name, value in {**values, "clipped": clipped_G, "owners": torch.ones_like(clipped_G)}.items():
                 shown[name] += value.float().sum()
-        total_N = self.with_noise(total_N, batch.step)
+        total_N = self.add_noise(total_N, batch.step)
         mean_N = (
             total_N.double() * (self.clipping.length / self.clipping.unit / self.owners.expected)
         ).float()
@@ -168,33 +170,33 @@ class NoisyGradient:
         share = self.processes.world_size / self.owners.expected
         return {name: value * share for name, value in shown.items()}, gradient
 
-    def chunks(self, batch: Any, number: int) -> Iterator[tuple[Tensor, ...]]:
+    def split_chunks(self, batch: Any, number: int) -> Iterator[tuple[Tensor, ...]]:
         """Yield the inputs of so many owners as fit into the memory for buffers: (G, W, ...) each."""
-        size = max(1, min(MOST_OWNERS, host_memory() // 2 // (BYTES * number)))
+        size = max(1, min(MOST_OWNERS, measure_host_memory() // 2 // (BYTES * number)))
         if not len(batch.sample):
             return
         for part in batch.split(size * self.owners.series):
-            inputs = self.loss.inputs(part)
+            inputs = self.loss.make_inputs(part)
             yield tuple(values.unflatten(0, (-1, self.owners.series)) for values in inputs)
 
-    def per_owner(
+    def compute_per_owner(
         self, weights: Mapping[str, Tensor], step: int, inputs: tuple[Tensor, ...]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return each owner's gradient, (G, N), and what is shown of each, (G,)."""
 
-        def loss(weights: dict[str, Tensor], *own: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            values = self.loss.of_owner(
+        def compute_loss(weights: dict[str, Tensor], *own: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            values = self.loss.compute_owner_loss(
                 lambda *given: functional_call(self.network, weights, given), step, *own
             )
             return values["loss"], {name: value.detach() for name, value in values.items()}
 
-        every = vmap(grad(loss, has_aux=True), in_dims=(None, *[0] * len(inputs)))
+        every = vmap(grad(compute_loss, has_aux=True), in_dims=(None, *[0] * len(inputs)))
         with sdpa_kernel(SDPBackend.MATH):  # vmap has no rule for the fused kernels, and takes them in a loop
             gradients, values = every(dict(weights), *inputs)
         return torch.cat([gradients[name].flatten(1) for name in weights], dim=1), values
 
-    def with_noise(self, total_N: Tensor, step: int) -> Tensor:
-        """Sum over processes, with noise once."""
+    def add_noise(self, total_N: Tensor, step: int) -> Tensor:
+        """Sum over processes, adding noise once."""
         own = total_N.cpu().numpy()
         lattice.add_noise(own, self.stream, step, (self.processes.rank, self.processes.world_size))
         total_N = torch.from_numpy(own).to(total_N.device)

@@ -14,7 +14,7 @@ compositions, so that x is N_Z(0, `SCALE`²) up to a total variation of 1e-33 (M
 cumulative
 probabilities: 64 bits choose, and where they meet a boundary, 128 more decide. The table ends at 14 σ₀,
 beyond which lies 1e-43. A training of 1e11 numbers is then 1e-21 from the definition: `DISTANCE` a number
-is counted with the gap of `mechanism.rounding_gap`.
+is counted with the gap of `mechanism.bound_rounding_gap`.
 """
 
 import hashlib
@@ -47,12 +47,12 @@ class Stream:
         place = f"distgan\0{purpose}\0{step}\0{block}\0".encode()
         return hashlib.shake_256(self._key + place).digest(size)
 
-    def words(self, purpose: str, step: int, block: int, count: int) -> np.ndarray:
+    def read_words(self, purpose: str, step: int, block: int, count: int) -> np.ndarray:
         """Return uint64 [count]."""
         return np.frombuffer(self.read(purpose, step, block, 8 * count), "<u8")
 
 
-def new_key(insecure_seed: int | None = None) -> bytes:
+def make_key(insecure_seed: int | None = None) -> bytes:
     """Return a key from the operating system's generator; for tests, one that follows from a seed."""
     if insecure_seed is None:
         return secrets.token_bytes(KEY_BYTES)
@@ -73,20 +73,20 @@ def add_noise(sums: np.ndarray, stream: Stream, step: int, part: tuple[int, int]
     rank, processes = part
     for block in range(rank, -(-len(sums) // BLOCK), processes):
         inside = sums[block * BLOCK : (block + 1) * BLOCK]
-        inside += draw(stream, step, block, len(inside))
+        inside += draw_noise(stream, step, block, len(inside))
 
 
-def draw(stream: Stream, step: int, block: int, count: int) -> np.ndarray:
+def draw_noise(stream: Stream, step: int, block: int, count: int) -> np.ndarray:
     """Return independent N_Z(0, `SCALE`²): int64 [count]."""
     total = np.zeros(count, np.int64)
     for level in reversed(range(LEVELS)):
-        words = stream.words(f"noise {level}", step, block, count)
+        words = stream.read_words(f"noise {level}", step, block, count)
         total = total * RATIO + _look_up(words, _yield_bits(stream, step, block, level))
     return total
 
 
 def _yield_bits(stream: Stream, step: int, block: int, level: int) -> Iterator[int]:
-    """Further bits, for draws that 64 bits leave open: one in 1e14."""
+    """Yield further bits, for draws that 64 bits leave open: one in 1e14."""
     number = 0
     while True:
         yield int.from_bytes(stream.read(f"further {level} {number}", step, block, (BITS - 64) // 8), "big")

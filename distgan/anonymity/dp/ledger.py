@@ -1,4 +1,4 @@
-"""The ledger of private releases: what has been drawn, and so is spent, whatever happened after.
+"""The ledger of private releases: all draws so far, which are spent whatever happened after.
 
 A draw is made in four steps, each whole or not at all and on disk before the next: the noisy sums go to a
 pending file; a line `started` with their digest goes to the ledger; the file gets its final name; a line
@@ -51,7 +51,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked, so that the answer to another question is never taken for it."""
+    """The identity of a query, so that the answer to another one is never reused for it."""
 
     name: str  # directions or groups; encoder or discriminator
     multiplier: float  # of the noise, in sensitivities
@@ -87,9 +87,9 @@ class Ledger:
 
     # ------------------------------------------------------------------------------------------- what it says
 
-    def entries(self) -> list[dict[str, Any]]:
+    def read_entries(self) -> list[dict[str, Any]]:
         found, before = [], ""
-        for number, line in enumerate(self._lines()):
+        for number, line in enumerate(self._read_lines()):
             try:
                 entry = json.loads(line)
                 follows = entry["before"] == before and entry.keys() >= LINE
@@ -104,17 +104,17 @@ class Ledger:
             before = _digest(line)
         return found
 
-    def draws(self, kind: str | None = None) -> list[dict[str, Any]]:
+    def list_draws(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Return a line of every draw, or of every one of a kind, finished or not: all of them are spent."""
-        found = [entry for entry in self.entries() if entry["state"] == "started"]
+        found = [entry for entry in self.read_entries() if entry["state"] == "started"]
         return [entry for entry in found if kind in (None, entry.get("kind", SUMS))]
 
-    def spent(self, delta: float, *more: Spending) -> float:
+    def compute_spent(self, delta: float, *more: Spending) -> float:
         """Return ε of all draws so far, and of `more`, together."""
-        return mechanism.spent_together([*map(spending_of, self.draws()), *more], delta)
+        return mechanism.compose_epsilon([*map(to_spending, self.list_draws()), *more], delta)
 
-    def head(self) -> Head:
-        lines = self._lines()
+    def find_head(self) -> Head:
+        lines = self._read_lines()
         return Head(len(lines), _digest(lines[-1]) if lines else "")
 
     def verify_head(self, head: Head, place: Path) -> None:
@@ -123,7 +123,7 @@ class Ledger:
         Raises:
             Mismatch: it is shorter, or another.
         """
-        lines = self._lines()
+        lines = self._read_lines()
         if len(lines) < head.lines:
             raise Mismatch(
                 f"{place} was made when {self.path} had {head.lines} lines, but it has {len(lines)} "
@@ -141,7 +141,7 @@ class Ledger:
         Raises:
             Mismatch: one of them does not hold.
         """
-        known = {entry["name"] for entry in self.entries()}
+        known = {entry["name"] for entry in self.read_entries()}
         beside = self.results / HEAD
         if beside.exists():
             head = read_head(beside)
@@ -168,13 +168,13 @@ class Ledger:
                 f"the manifest of {place} refers to no line of {self.path}; run the stage bank again"
             )
         self.verify_head(head, place)
-        drawn = mechanism.together([entry["multiplier"] for entry in self.draws(SUMS)])
+        drawn = mechanism.compose_multipliers([entry["multiplier"] for entry in self.list_draws(SUMS)])
         if abs(drawn - multiplier) > 1e-6 * multiplier:
             raise Mismatch(
                 f"{self.path} adds up to noise of {drawn:.4g} sensitivities, but the bank states "
                 f"{multiplier:.4g}; {ELSEWHERE}"
             )
-        for entry in self.draws(SUMS):
+        for entry in self.list_draws(SUMS):
             self._load_sums(entry)
 
     # ------------------------------------------------------------------------------------- drawing
@@ -187,14 +187,14 @@ class Ledger:
             budget would be spent.
         """
         self.verify()
-        before = [entry for entry in self.draws() if entry["name"] == query.name]
+        before = [entry for entry in self.list_draws() if entry["name"] == query.name]
         if before:
             return self._reuse_entry(before[-1], query)
-        entry = self.entry_of(query, budget)
+        entry = self.make_entry(query, budget)
         content = tensors_to_bytes({name: np.ascontiguousarray(array) for name, array in make().items()})
         entry["result"] = hashlib.sha256(content).hexdigest()
         self.results.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_bytes(self._pending_path(query.name), content, private=True)
+        write_bytes(self._find_pending(query.name), content, private=True)
         self.append({**entry, "state": "started"})
         self._publish(entry)
         return tensors_from_bytes(content)
@@ -205,13 +205,14 @@ class Ledger:
         Raises:
             Mismatch: there is none, or they are gone.
         """
-        before = [entry for entry in self.draws() if entry["name"] == name]
+        before = [entry for entry in self.list_draws() if entry["name"] == name]
         if not before:
             raise Mismatch(f"{self.path} has no line for {name}; {ELSEWHERE}")
         return tensors_from_bytes(self._load_sums(before[-1]))
 
     def refuse_other(self, entry: dict[str, Any], query: Query) -> None:
-        """
+        """Refuse sums of another question.
+
         Raises:
             Mismatch: what was drawn under the query's name is of other data, or of other settings.
         """
@@ -226,28 +227,31 @@ class Ledger:
     def _reuse_entry(self, entry: dict[str, Any], query: Query) -> Tensors:
         self.refuse_other(entry, query)
         content = self._load_sums(entry)
-        if not any(each["state"] == "released" and each["name"] == query.name for each in self.entries()):
+        if not any(
+            each["state"] == "released" and each["name"] == query.name for each in self.read_entries()
+        ):
             self._publish(entry)
         return tensors_from_bytes(content)
 
     def _load_sums(self, entry: dict[str, Any]) -> bytes:
         """Return the very sums of a draw, from their final or their pending file."""
-        for path in (self._result(entry["name"]), self._pending_path(entry["name"])):
-            if path.exists() and _digest_of(path) == entry["result"]:
+        for path in (self._find_result(entry["name"]), self._find_pending(entry["name"])):
+            if path.exists() and _digest_file(path) == entry["result"]:
                 return path.read_bytes()
         raise Mismatch(
-            f"{self.path} says that {entry['name']} were drawn, but {self._result(entry['name'])} is gone "
-            f"or was changed; a second draw would spend the budget twice: {ELSEWHERE}"
+            f"{self.path} says that {entry['name']} were drawn, but "
+            f"{self._find_result(entry['name'])} is gone or was changed; a second draw would "
+            f"spend the budget twice: {ELSEWHERE}"
         )
 
-    def entry_of(self, query: Query, budget: Budget) -> dict[str, Any]:
+    def make_entry(self, query: Query, budget: Budget) -> dict[str, Any]:
         """Return a new draw's line, if the budget has room for it.
 
         Raises:
             Mismatch: it has not, or the ledger is a copy.
         """
-        before = self.draws()
-        epsilon = self.spent(budget.delta, query.spending)
+        before = self.list_draws()
+        epsilon = self.compute_spent(budget.delta, query.spending)
         if epsilon > budget.epsilon * (1 + mechanism.SLACK):
             raise Mismatch(
                 f"{self.path}: with {query.name}, epsilon {epsilon:.3g} would be spent, above "
@@ -268,8 +272,8 @@ class Ledger:
 
     def _publish(self, entry: dict[str, Any]) -> None:
         """Give the pending sums their final name, and note that."""
-        result, pending = self._result(entry["name"]), self._pending_path(entry["name"])
-        if pending.exists() and _digest_of(pending) == entry["result"]:
+        result, pending = self._find_result(entry["name"]), self._find_pending(entry["name"])
+        if pending.exists() and _digest_file(pending) == entry["result"]:
             os.replace(pending, result)
             sync(self.results)
         line = {
@@ -277,27 +281,27 @@ class Ledger:
         }
         self.append({**line, "state": "released"})
 
-    def key_file(self, name: str) -> Path:
-        """Return where the key of a training is while it is not done."""
+    def find_key_file(self, name: str) -> Path:
+        """Return the file of a training's key while it is not done."""
         return self.results / f"{name}.key"
 
-    def _result(self, name: str) -> Path:
+    def _find_result(self, name: str) -> Path:
         return self.results / f"{name}.safetensors"
 
-    def _pending_path(self, name: str) -> Path:
+    def _find_pending(self, name: str) -> Path:
         return self.results / f".{name}.pending"
 
     # --------------------------------------------------------------------------------------- lines
 
-    def _lines(self) -> list[str]:
-        """Whole lines; one that a kill cut off in the middle counts as not written."""
+    def _read_lines(self) -> list[str]:
+        """Return whole lines; one that a kill cut off in the middle counts as not written."""
         text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
         return text[: text.rfind("\n") + 1].splitlines()
 
     def append(self, entry: dict[str, Any]) -> None:
         """Add a line, on disk when this returns, with the head beside the results."""
-        self.entries()  # the chain holds up to here
-        lines = self._lines()
+        self.read_entries()  # the chain holds up to here
+        lines = self._read_lines()
         with writing(self.path), open(self.path, "a", encoding="utf-8", opener=_open_private) as file:
             more = {
                 "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -309,11 +313,11 @@ class Ledger:
             _write_line(file, json.dumps({**entry, **more}) + "\n")
             os.fsync(file.fileno())
         sync(self.path.parent)
-        write_json(self.results / HEAD, asdict(self.head()), private=True)
+        write_json(self.results / HEAD, asdict(self.find_head()), private=True)
 
 
-def spending_of(entry: dict[str, Any]) -> Spending:
-    """Return what a line spends; lines of earlier versions are of one sum of all entities."""
+def to_spending(entry: dict[str, Any]) -> Spending:
+    """Return the spending of a line; lines of earlier versions are of one sum of all entities."""
     return Spending(entry["multiplier"], entry.get("rate", 1.0), entry.get("steps", 1))
 
 
@@ -343,7 +347,7 @@ def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _digest_of(path: Path) -> str:
+def _digest_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Discrete Gaussian noise on integers: how much is needed, where it comes from, what it amounts to.
+"""Discrete Gaussian noise on integers: its amount, its source, and the privacy of it.
 
 **Mechanism.** The sums are vectors of whole numbers, q(D) in Z^n, in steps of 1 / `UNIT`. Of neighbouring
 databases ‖q(D) − q(D')‖₂ <= Δ, an exact bound on integers (contributions.py). Released is q(D) + N_Z(0, σ²)ⁿ,
@@ -9,13 +9,13 @@ generator. Every released number lies on the same grid, whatever the database, s
 **Guarantee in n dimensions.** Let M be this mechanism and R(D) = round(q(D) + N(0, σ²)ⁿ), to whole numbers.
 
 1. R is post-processing of the normal mechanism, so with m = σ / Δ it is 1/m-Gaussian-DP (Dong, Roth and Su
-   2022) and (ε, δ_m(ε))-private, δ_m as in `gaussian_delta` (Balle and Wang 2018, Theorem 8); several
+   2022) and (ε, δ_m(ε))-private, δ_m as in `compute_delta` (Balle and Wang 2018, Theorem 8); several
    adaptive releases compose to 1/m² = Σ 1/mᵢ².
 2. q(D) is whole, so R and M differ, coordinate by coordinate, by that of round(N(0, σ²)) and N_Z(0, σ²). The
    midpoint rule's error with Peano's kernel (at most 1/8) and ∫|f''| = 4 φ(1) / σ² of the normal density f
    give Σ_k |P(round = k) − f(k)| <= φ(1) / 2σ² < 0.121 / σ²; Poisson's summation gives |Σ f(k) − 1| <= 2.01
-   exp(−2π²σ²). So the total variation is at most 1 / 8σ² for σ >= 1 a coordinate, and at most `rounding_gap`
-   = n / 8σ² for n of them, added up over the releases (hybrid argument).
+   exp(−2π²σ²). So the total variation is at most 1 / 8σ² for σ >= 1 a coordinate, and at most
+   `bound_rounding_gap` = n / 8σ² for n of them, added up over the releases (hybrid argument).
 3. Hence M is (ε, δ_m(ε) + (1 + e^ε) · gap)-private, and no attack's AUC is above Φ(1 / m√2) + 2 · gap. The
    noise is calibrated to δ · (1 − `RESERVE`), and a release for which the gap would need more than that part
    is refused.
@@ -44,7 +44,7 @@ MISSING = (
 )
 
 
-def gaussian_delta(epsilon: float, multiplier: float) -> float:
+def compute_delta(epsilon: float, multiplier: float) -> float:
     """Return δ at ε of normal noise with deviation `multiplier` x sensitivity (Balle and Wang 2018, Theorem
     8).
 
@@ -54,38 +54,40 @@ def gaussian_delta(epsilon: float, multiplier: float) -> float:
     return float(np.exp(log_ndtr(near)) - np.exp(epsilon + log_ndtr(far)))
 
 
-def noise_multiplier(epsilon: float, delta: float) -> float:
+def compute_multiplier(epsilon: float, delta: float) -> float:
     """Return the least normal noise, in sensitivities, that is (ε, δ)-private."""
     from scipy.optimize import brentq  # half a second to import, and every stage reads the bank's manifest
 
     low, high = 1e-3, 1.0
-    while gaussian_delta(epsilon, high) > delta:
+    while compute_delta(epsilon, high) > delta:
         high *= 2
-    root = brentq(lambda sigma: gaussian_delta(epsilon, sigma) - delta, low, high, xtol=1e-12, rtol=1e-12)
+    root = brentq(lambda sigma: compute_delta(epsilon, sigma) - delta, low, high, xtol=1e-12, rtol=1e-12)
     return float(root) * (1 + 1e-9)
 
 
-def rounding_gap(numbers: int, scale: int) -> float:
+def bound_rounding_gap(numbers: int, scale: int) -> float:
     """Return the total variation between `numbers` discrete and rounded normal ones of deviation `scale` >=
     1.
     """
     return numbers / (8 * scale**2)
 
 
-def tracing_bound(multiplier: float) -> float:
+def compute_tracing_bound(multiplier: float) -> float:
     """Return the AUC that no attack exceeds: Φ(1/(σ√2)), of two normals 1/σ apart (Dong et al. 2022)."""
     return NormalDist().cdf(1 / (multiplier * math.sqrt(2)))
 
 
-def together(multipliers: Sequence[float]) -> float:
-    """Return what several adaptive releases amount to: 1/σ² adds up (Dong et al. 2022, Corollary 2)."""
+def compose_multipliers(multipliers: Sequence[float]) -> float:
+    """Return the multiplier of several adaptive releases together: 1/σ² adds up (Dong et al. 2022, Corollary
+    2).
+    """
     return 1 / math.sqrt(sum(1 / multiplier**2 for multiplier in multipliers))
 
 
 @dataclass(frozen=True)
 class Spending:
-    """What one part of a run spends: `steps` sums with normal noise of `multiplier` sensitivities, each over
-    entities of which every one is taken with probability `rate`, independently (Poisson sampling).
+    """The spending of one part of a run: `steps` sums with normal noise of `multiplier` sensitivities, each
+    over entities of which every one is taken with probability `rate`, independently (Poisson sampling).
     """
 
     multiplier: float
@@ -93,12 +95,12 @@ class Spending:
     steps: int = 1
 
 
-def spent(multipliers: Sequence[float], delta: float) -> float:
-    """Return ε of several releases of all entities together; see `spent_together`."""
-    return spent_together([Spending(multiplier) for multiplier in multipliers], delta)
+def compute_epsilon(multipliers: Sequence[float], delta: float) -> float:
+    """Return ε of several releases of all entities together; see `compose_epsilon`."""
+    return compose_epsilon([Spending(multiplier) for multiplier in multipliers], delta)
 
 
-def spent_together(spendings: Sequence[Spending], delta: float, interval: float = 1e-4) -> float:
+def compose_epsilon(spendings: Sequence[Spending], delta: float, interval: float = 1e-4) -> float:
     """Return ε of adaptive releases together, by dp-accounting's privacy loss distributions: an upper bound.
 
     Neighbours differ by one entity, added or removed. The releases are of the rounded normal mechanism at δ ·
@@ -136,7 +138,7 @@ class Noise:
 
     def __init__(self, insecure_seed: int | None = None) -> None:
         self._insecure = (
-            None if insecure_seed is None else rng.keyed_generator(insecure_seed, 0, "insecure noise")
+            None if insecure_seed is None else rng.make_keyed_generator(insecure_seed, 0, "insecure noise")
         )
         if insecure_seed is None:
             try:

@@ -1,4 +1,4 @@
-"""How a private training stands in the ledger: all its steps are spent before the first one.
+"""The entry of a private training in the ledger: all its steps are spent before the first one.
 
 1. A key is drawn from the operating system, and kept in a private file. A line `started` follows, with the
    number of steps, their sampling rate and noise, and the key's digest: from here on all planned steps are
@@ -37,11 +37,12 @@ class TrainingLedger:
 
     def begin(self, budget: Budget) -> bytes:
         """Spend all steps, and return the key of their coins and noise; the same key when it is called "
-        "again."""
+        "again.
+        """
         assert self.query.kind == TRAINING
         self.ledger.verify()
-        before = [entry for entry in self.ledger.draws(TRAINING) if entry["name"] == self.name]
-        place = self.ledger.key_file(self.name)
+        before = [entry for entry in self.ledger.list_draws(TRAINING) if entry["name"] == self.name]
+        place = self.ledger.find_key_file(self.name)
         if before:
             self.ledger.refuse_other(before[-1], self.query)
             if not place.exists() or hashlib.sha256(place.read_bytes()).hexdigest() != before[-1]["result"]:
@@ -51,17 +52,17 @@ class TrainingLedger:
                     f"twice: restore weights and checkpoints, or {ELSEWHERE.partition(', or ')[2]}"
                 )
             return place.read_bytes()
-        entry = self.ledger.entry_of(self.query, budget)
-        key = lattice.new_key(budget.settings.insecure_seed)
+        entry = self.ledger.make_entry(self.query, budget)
+        key = lattice.make_key(budget.settings.insecure_seed)
         entry["result"] = hashlib.sha256(key).hexdigest()
         self.ledger.results.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_bytes(place, key, private=True)
         self.ledger.append({**entry, "state": "started"})
         return key
 
-    def finished(self) -> str | None:
+    def find_result(self) -> str | None:
         """Return the digest of the weights, if the training is done."""
-        for entry in self.ledger.entries():
+        for entry in self.ledger.read_entries():
             if (entry["name"], entry["state"]) == (self.name, "released"):
                 self.ledger.refuse_other(entry, self.query)
                 return str(entry["weights"])
@@ -69,9 +70,9 @@ class TrainingLedger:
 
     def finish(self, weights: str) -> None:
         """Note the digest of the weights that are on disk, and remove the key."""
-        known = self.finished()
+        known = self.find_result()
         if known is None:
-            started = [entry for entry in self.ledger.draws(TRAINING) if entry["name"] == self.name][-1]
+            started = [entry for entry in self.ledger.list_draws(TRAINING) if entry["name"] == self.name][-1]
             line = {
                 name: value
                 for name, value in started.items()
@@ -82,5 +83,5 @@ class TrainingLedger:
             raise Mismatch(
                 f"{self.ledger.path} says that the {self.name} was trained to other weights; {ELSEWHERE}"
             )
-        self.ledger.key_file(self.name).unlink(missing_ok=True)
+        self.ledger.find_key_file(self.name).unlink(missing_ok=True)
         sync(self.ledger.results)

@@ -50,7 +50,7 @@ def suggest_bounds(labelled: Sequence[tuple[Channel, str]], data: config.Data) -
             channel.low < 0
             and not any(code < 0 for code in channel.codes)
             and below < RARE
-            and channel.quantile(RARE) >= 0
+            and channel.compute_quantile(RARE) >= 0
         ):
             text = f"a few values are below 0{label}"
             yield ("negative", "warning", text, text, "correct them, or leave them empty")

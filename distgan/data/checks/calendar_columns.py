@@ -18,12 +18,12 @@ def _count_since(unit: str, of: str) -> Part:
     return lambda times: (times.astype(f"M8[{unit}]") - times.astype(f"M8[{of}]")).astype(np.int64)
 
 
-def _weekday(times: np.ndarray) -> np.ndarray:
+def _find_weekday(times: np.ndarray) -> np.ndarray:
     return (times.astype("M8[D]").astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
 
 
-def _weekend(times: np.ndarray) -> np.ndarray:
-    return (_weekday(times) >= 5).astype(np.int64)
+def _find_weekend(times: np.ndarray) -> np.ndarray:
+    return (_find_weekday(times) >= 5).astype(np.int64)
 
 
 PARTS: dict[
@@ -34,10 +34,10 @@ PARTS: dict[
     "month": (r"months?|mon|monat", _count_since("M", "Y"), 12),
     "day": (r"(day|dom|day_?of_?month|tag)", _count_since("D", "M"), 0),
     "yearday": (r"(doy|day_?of_?year|yearday)", _count_since("D", "Y"), 0),
-    "weekday": (r"(week_?day|dow|day_?of_?week|wday|wochentag|day)", _weekday, 7),
+    "weekday": (r"(week_?day|dow|day_?of_?week|wday|wochentag|day)", _find_weekday, 7),
     "hour": (r"(hours?|hr|hod|hour_?of_?day|stunde)", _count_since("h", "D"), 24),
     "minute": (r"(minutes?|min)", _count_since("m", "h"), 60),
-    "weekend": (r"(is_?)?(weekend|working_?day|work_?day|business_?day)", _weekend, 2),
+    "weekend": (r"(is_?)?(weekend|working_?day|work_?day|business_?day)", _find_weekend, 2),
 }
 
 
@@ -57,18 +57,18 @@ def find_calendar_columns(
         parts = [(part, cycle) for called, part, cycle in PARTS.values() if re.fullmatch(called, plain)]
         if not parts or len(parts) > 2 or len(found) >= MOST_LOOKED:
             continue
-        values, times = np.asarray(values_of(number), np.float64), axis.times()
+        values, times = np.asarray(values_of(number), np.float64), axis.list_times()
         there = np.isfinite(values)
         if there.sum() < FEWEST or (values[there] != np.rint(values[there])).any():
             continue
         whole = np.rint(values[there]).astype(np.int64)
-        if any(_repeats(whole, part(times[there]), cycle) for part, cycle in parts):
+        if any(_is_calendar_part(whole, part(times[there]), cycle) for part, cycle in parts):
             found.append(number)
     return found
 
 
-def _repeats(values: np.ndarray, part: np.ndarray, cycle: int) -> bool:
-    """Whether values that change are those of a part of the calendar, shifted by a constant."""
+def _is_calendar_part(values: np.ndarray, part: np.ndarray, cycle: int) -> bool:
+    """Return whether values that change are those of a part of the calendar, shifted by a constant."""
     shift = values - part
     if cycle:
         shift = shift % cycle

@@ -15,7 +15,7 @@ Sunday = tuple[int, int]  # a month, and which Sunday of it; -1 is the last
 
 @dataclass(frozen=True)
 class Zone:
-    """Where clocks are put forward on one Sunday, from this hour, and set back on another, to that hour."""
+    """A zone where clocks go forward on one Sunday, from this hour, and back on another, to that hour."""
 
     forward: Sunday
     skipped: int
@@ -47,7 +47,7 @@ class ClockChanges:
     """
 
     def __init__(self, meta: Meta) -> None:
-        self.steps, self._nights = _places(meta)
+        self.steps, self._nights = _find_places(meta)
         self._counts = np.zeros(len(self.steps), np.int64)  # of values that are there and not zero
         self._sums = np.zeros(len(self.steps))
         self._series = 0
@@ -61,7 +61,7 @@ class ClockChanges:
         self._sums += nights.sum(axis=(0, 2), dtype=np.float64)
         self._series += values.shape[0] * values.shape[2]
 
-    def found(self) -> list[Change]:
+    def find_changes(self) -> list[Change]:
         """Return the hours of one zone's changes that no series has, or that hold twice what they hold a
         week before and after, in all years.
         """
@@ -76,12 +76,12 @@ class ClockChanges:
                 nights = [(day, looks[day]) for day in looks if _is_sunday(day, sunday)]
                 wrong = [day for day, look in nights if look == (hour, doubled)]
                 if wrong and len(wrong) >= 0.8 * len(nights):
-                    changes += [Change(_hours(day)[hour], doubled) for day in wrong]
+                    changes += [Change(_list_hours(day)[hour], doubled) for day in wrong]
             best = max(best, changes, key=len)
         return best
 
     def _find_changed_hour(self, night: "_Night") -> tuple[int, bool] | None:
-        """The one hour of a night that is missing (False) or doubled (True), beside others as in other
+        """Return the one hour of a night that is missing (False) or doubled (True), compared with other
         weeks.
         """
         counts, sums = self._counts[night.places], self._sums[night.places]  # [3 weeks, hours, steps an hour]
@@ -106,44 +106,48 @@ class _Night:
     )  # [3, hours, steps an hour] into `ClockChanges.steps`: this night, a week before, after
 
 
-def _places(meta: Meta) -> tuple[np.ndarray, dict[np.datetime64, _Night]]:
-    """The steps of the axis to look at, ascending, and the nights that they belong to, by day."""
+def _find_places(meta: Meta) -> tuple[np.ndarray, dict[np.datetime64, _Night]]:
+    """Return the steps of the axis to look at, ascending, and the nights that they belong to, by day."""
     axis, step = meta.axis, meta.axis.step_seconds
-    if meta.nominal or step > HOUR or HOUR % step or not axis.leap_days:
+    if meta.is_nominal or step > HOUR or HOUR % step or not axis.leap_days:
         return np.empty(0, np.int64), {}
-    found = {day: steps for day in _sundays(axis) if (steps := _steps(axis, _hours(day))) is not None}
+    found = {
+        day: steps
+        for day in _list_sundays(axis)
+        if (steps := _find_steps(axis, _list_hours(day))) is not None
+    }
     if not found:
         return np.empty(0, np.int64), {}
     every = np.unique(np.concatenate([steps.ravel() for steps in found.values()]))
     return every, {day: _Night(np.searchsorted(every, steps)) for day, steps in found.items()}
 
 
-def _sundays(axis: Axis) -> list[np.datetime64]:
-    """The Sundays on which clocks change somewhere, in the first years of an axis."""
-    first, last = int(axis.start[:4]), int(str(axis.times()[-1])[:4])
+def _list_sundays(axis: Axis) -> list[np.datetime64]:
+    """Return the Sundays on which clocks change somewhere, in the first years of an axis."""
+    first, last = int(axis.start[:4]), int(str(axis.list_times()[-1])[:4])
     rules = {sunday for zone in ZONES for sunday in (zone.forward, zone.back)}
     years = range(first, min(last, first + MOST_YEARS) + 1)
-    return sorted({_sunday(year, *rule) for year in years for rule in rules})
+    return sorted({_find_sunday(year, *rule) for year in years for rule in rules})
 
 
-def _hours(day: np.datetime64) -> np.ndarray:
-    """The first hours of a day: datetime64[s] [hours]."""
+def _list_hours(day: np.datetime64) -> np.ndarray:
+    """Return the first hours of a day: datetime64[s] [hours]."""
     return day.astype("M8[s]") + np.array(HOURS) * np.timedelta64(HOUR, "s")
 
 
 def _is_sunday(day: np.datetime64, rule: Sunday) -> bool:
-    return bool(day == _sunday(int(str(day)[:4]), *rule))
+    return bool(day == _find_sunday(int(str(day)[:4]), *rule))
 
 
-def _sunday(year: int, month: int, which: int) -> np.datetime64:
+def _find_sunday(year: int, month: int, which: int) -> np.datetime64:
     """Return a Sunday of a month, counted from 1; -1 is the last one."""
     days = np.arange(f"{year}-{month:02d}", np.datetime64(f"{year}-{month:02d}", "M") + 1, dtype="M8[D]")
     sundays = days[(days.astype(np.int64) + 3) % 7 == 6]  # 1 January 1970 was a Thursday
     return np.datetime64(sundays[which - 1 if which > 0 else which])
 
 
-def _steps(axis: Axis, hours: np.ndarray) -> np.ndarray | None:
-    """The steps of these hours, and of the same a week before and after: [3, hours, steps an hour]."""
+def _find_steps(axis: Axis, hours: np.ndarray) -> np.ndarray | None:
+    """Return the steps of these hours, and of the same a week before and after: [3, hours, steps an hour]."""
     inside = np.arange(HOUR // axis.step_seconds) * axis.step_seconds
     elapsed = (hours - np.datetime64(axis.start, "s")).astype(np.int64)
     seconds = elapsed[None, :, None] + np.array([0, -WEEK, WEEK])[:, None, None] + inside

@@ -21,7 +21,7 @@ FEW_SERIES = 16  # in which channels are compared
 
 @dataclass(frozen=True)
 class OddColumns:
-    """Names of series or channels that are no readings of their own."""
+    """Series or channels, by name, that are no readings of their own."""
 
     flags: tuple[str, ...] = ()
     totals: tuple[str, ...] = ()
@@ -40,39 +40,43 @@ def find_odd_columns(source: Source, survey: Survey, settings: config.Data) -> O
     channels = source.meta.channels
     if len(channels) > 1:
         block = source.block(0, min(FEW_SERIES, len(source.entities)))
-        named = [number for number, name in enumerate(channels) if _says_flag(name)]
-        flags = [number for number in named if _few_whole_numbers(block[:, :, number])]
+        named = [number for number, name in enumerate(channels) if _is_flag_name(name)]
+        flags = [number for number in named if _are_few_whole_numbers(block[:, :, number])]
         flags = flags if len(flags) < len(channels) else []
-        totals = _sums_of_channels(block) if len(channels) > 2 else []
+        totals = _find_sums_of_channels(block) if len(channels) > 2 else []
         calendar = find_calendar_columns(channels, lambda number: block[0, :, number], source.meta.axis)
-        flagged, summed, dated = (_names(channels, each) for each in (flags, totals, calendar))
+        flagged, summed, dated = (_select_names(channels, each) for each in (flags, totals, calendar))
         return OddColumns(flagged, summed, dated, channels=True)
-    named = [row for row, name in enumerate(source.entities) if _says_flag(name)]
+    named = [row for row, name in enumerate(source.entities) if _is_flag_name(name)]
     if len(named) == len(source.entities):
         named = []
-    flags = [row for row in named[:MOST_LOOKED] if _few_whole_numbers(source.block(row, row + 1))]
+    flags = [row for row in named[:MOST_LOOKED] if _are_few_whole_numbers(source.block(row, row + 1))]
     calendar = find_calendar_columns(
         source.entities, lambda row: source.block(row, row + 1)[0, :, 0], source.meta.axis
     )
     names = source.entities
-    return OddColumns(_names(names, flags), _names(names, survey.sums.totals()), _names(names, calendar))
+    return OddColumns(
+        _select_names(names, flags),
+        _select_names(names, survey.sums.find_totals()),
+        _select_names(names, calendar),
+    )
 
 
-def _names(names: list[str] | tuple[str, ...], chosen: list[int]) -> tuple[str, ...]:
+def _select_names(names: list[str] | tuple[str, ...], chosen: list[int]) -> tuple[str, ...]:
     return tuple(names[number] for number in chosen)
 
 
-def _says_flag(name: str) -> bool:
+def _is_flag_name(name: str) -> bool:
     return FLAG_NAME.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()) is not None
 
 
-def _few_whole_numbers(values: np.ndarray) -> bool:
+def _are_few_whole_numbers(values: np.ndarray) -> bool:
     there = values[np.isfinite(values)]
     return bool(len(there)) and bool((there == np.rint(there)).all()) and len(np.unique(there)) <= FLAG_VALUES
 
 
-def _sums_of_channels(values: np.ndarray) -> list[int]:
-    """The channels that are the sum of all others: [n, L, C] -> numbers."""
+def _find_sums_of_channels(values: np.ndarray) -> list[int]:
+    """Return the numbers of the channels that are the sum of all others, from [n, L, C]."""
     whole = values[~np.isnan(values).any(axis=2)].astype(np.float64)  # [steps, C]
     if len(whole) < 16:
         return []

@@ -32,7 +32,7 @@ class Misfit:
 
 
 def format_step(seconds: float) -> str:
-    """`14400` -> `4 h`."""
+    """Return `4 h` for `14400`."""
     size, name = next(
         (
             pair
@@ -50,7 +50,7 @@ def check_units(settings: config.Data, source: Meta, meta: Meta) -> Misfit | Non
     """
     named = re.search(r"(?:\bper\b|/)\s*(\d+(?:\.\d+)?)?\s*([A-Za-z]+)\s*$", settings.units)
     unit = (named and named[2].lower().removesuffix("s")) or ""
-    if meta.nominal or not named or (unit or "s") not in SECONDS:
+    if meta.is_nominal or not named or (unit or "s") not in SECONDS:
         return None
     wanted, step = float(named[1] or 1) * SECONDS[unit or "s"], meta.axis.step_seconds
     summed = settings.reduce.factor > 1 and settings.reduce.method == "sum"
@@ -93,7 +93,7 @@ def check_periods(settings: config.Config, meta: Meta) -> Misfit | None:
     """
     step, length = meta.axis.step_seconds, settings.data.windows.length or meta.axis.length
     model = settings.model
-    if meta.nominal or not model.periods_key or step >= DAY or DAY % step or length * step < 2 * DAY:
+    if meta.is_nominal or not model.periods_key or step >= DAY or DAY % step or length * step < 2 * DAY:
         return None
     key = f"model.{model.periods_key}"
     day = DAY // step

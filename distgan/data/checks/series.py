@@ -36,17 +36,17 @@ class Ranges:
     low: np.ndarray
     high: np.ndarray
 
-    def of_channel(self, number: int) -> "Ranges":
+    def select_channel(self, number: int) -> "Ranges":
         """Return those of one channel: [n]."""
         return Ranges(self.missing[:, number], self.low[:, number], self.high[:, number])
 
     @classmethod
-    def joined(cls, parts: list["Ranges"]) -> "Ranges":
+    def join(cls, parts: list["Ranges"]) -> "Ranges":
         """Return the ranges of series that follow each other."""
         fields = ([getattr(part, name) for part in parts] for name in ("missing", "low", "high"))
         return cls(*(np.concatenate(field) for field in fields))
 
-    def unusable(self, length: int) -> np.ndarray:
+    def find_unusable(self, length: int) -> np.ndarray:
         """Return which channels hold infinities, no values, or one value alone: bool [n, 3, C]."""
         infinite = np.isinf(self.low) | np.isinf(self.high)
         return np.stack([infinite, self.missing == length, self.low == self.high], axis=1)
@@ -115,7 +115,7 @@ def find_missing_codes(values: np.ndarray, most: int = 4) -> list[tuple[float, i
 
 
 def _is_missing_code(code: np.float32, values: np.ndarray) -> bool:
-    """Whether an extreme value stands apart from all others, and is one that means missing elsewhere."""
+    """Return whether an extreme value stands apart from all others, and means missing elsewhere."""
     at = values == code
     rest, count = values[~at], int(at.sum())
     if len(np.unique(rest[:1000])) < FEWEST_DISTINCT and len(np.unique(rest)) < FEWEST_DISTINCT:
@@ -128,21 +128,21 @@ def _is_missing_code(code: np.float32, values: np.ndarray) -> bool:
     if known and gap > 0.5 * span:
         return True
     if known and count >= 3 and gap > 0.05 * span:
-        return gap > 3 * _outer_percent(rest, above=bool(code > high))
+        return gap > 3 * _measure_outer_percent(rest, above=bool(code > high))
     repeated = code == np.rint(code) and count >= 2
     if only_negative and repeated and abs(code) >= 10:
         return gap > 0.5 * span
     return bool(repeated and count >= 3 and gap > 3 * span and is_odd_number(float(code)))
 
 
-def _outer_percent(values: np.ndarray, above: bool) -> float:
+def _measure_outer_percent(values: np.ndarray, above: bool) -> float:
     """Return the width of the range that the largest (or least) percent of the values takes."""
     low, high = np.quantile(values, [0.01, 0.99])
     return float(values.max() - high) if above else float(low - values.min())
 
 
 def is_odd_number(code: float) -> bool:
-    """Whether it is written with one digit alone (5555), or next to a power of two of a number type."""
+    """Return whether it has one digit alone (5555), or is next to a power of two of a number type."""
     size = abs(code)
     if not 100 <= size < 1e15 or size != round(size):
         return False
@@ -152,8 +152,8 @@ def is_odd_number(code: float) -> bool:
 
 
 def _is_small_code(at: np.ndarray, values: np.ndarray) -> bool:
-    """Whether -1 or -9 among values of 0 and above is a code and not just the least of them: others are no
-    whole numbers, or what was measured just before and after is far above it.
+    """Return whether -1 or -9 among values of 0 and above is a code and not just the least of them: others
+    are no whole numbers, or what was measured just before and after is far above it.
     """
     if at.sum() < 2:
         return False
@@ -170,7 +170,7 @@ def _is_small_code(at: np.ndarray, values: np.ndarray) -> bool:
 
 @dataclass(frozen=True)
 class Thousands:
-    """How far a series looks as if a thousands mark was read as a decimal mark (1.634 beside 964).
+    """Signs that a thousands mark of a series was read as a decimal mark (1.634 beside 964).
 
     Attributes:
         fractions: values with a fraction, all of them of three decimals, from 1 to below 1000; 0 where some

@@ -29,7 +29,7 @@ class Sums:
             self._kept.append(here)
         self._series += len(here)
 
-    def totals(self) -> list[int]:
+    def find_totals(self) -> list[int]:
         """Return the series that are in a constant ratio to the sum of all, of which they are at most a half;
         none where many are, as copies are.
         """

@@ -27,7 +27,7 @@ EXAMPLES = 3
 
 @dataclass
 class Tally:
-    """How many series and values something concerns; the longest run of it; a few of the series' numbers."""
+    """Count of the series and values that something concerns; its longest run; a few numbers of series."""
 
     series: int = 0
     values: int = 0
@@ -52,7 +52,7 @@ class Limit:
 
 @dataclass
 class Channel:
-    """What was counted of one channel."""
+    """Counts of one channel."""
 
     series: int = 0
     values: int = 0  # steps of all series
@@ -84,15 +84,15 @@ class Channel:
             self.samples = [self.sample[::2]]
             self.sampled, self.keep_every = len(self.samples[0]), 2 * self.keep_every
 
-    def quantile(self, share: float) -> float:
+    def compute_quantile(self, share: float) -> float:
         sample = self.sample
         return float(np.quantile(sample, share)) if len(sample) else float("nan")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was taken of rows of one channel: pairs of neighbours at the sampled places [n, 2 places] (all the
-    first ones, then all the second ones), which may hold a long run [n], and the number of zeros.
+    """Measures of rows of one channel: pairs of neighbours at the sampled places [n, 2 places] (all the first
+    ones, then all the second ones), which may hold a long run [n], and the number of zeros.
     """
 
     pairs: np.ndarray
@@ -100,7 +100,7 @@ class Measured:
     zeros: int
 
     @classmethod
-    def joined(cls, parts: list["Measured"]) -> "Measured":
+    def join(cls, parts: list["Measured"]) -> "Measured":
         """Return what was taken of rows that follow each other."""
         pairs, stuck = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("pairs", "stuck")
@@ -109,13 +109,13 @@ class Measured:
 
 
 class Survey:
-    """What a pass over a source finds. `add` takes the blocks of series in order."""
+    """Statistics of one pass over a source. `add` takes the blocks of series in order."""
 
     def __init__(self, meta: Meta) -> None:
         axis = meta.axis
         self.meta = meta
-        days = 1 if meta.nominal else axis.steps_per_day
-        self.stuck = max(FEWEST_STUCK, round(STUCK_DAYS * days), axis.length // 20 if meta.nominal else 0)
+        days = 1 if meta.is_nominal else axis.steps_per_day
+        self.stuck = max(FEWEST_STUCK, round(STUCK_DAYS * days), axis.length // 20 if meta.is_nominal else 0)
         self.channels = [Channel() for _ in meta.channels]
         self.clock = ClockChanges(meta)
         self.sums = Sums(axis.length)
@@ -139,19 +139,21 @@ class Survey:
             for begin in range(0, len(values), many):
                 block = values[begin : begin + many]
                 tiles = [self._measure(block[at : at + size]) for at in range(0, len(block), size)]
-                ranges = series.Ranges.joined([tile[0] for tile in tiles])
+                ranges = series.Ranges.join([tile[0] for tile in tiles])
                 found.append(ranges)
                 for number, channel in enumerate(self.channels):
-                    measured = Measured.joined([tile[1][number] for tile in tiles])
+                    measured = Measured.join([tile[1][number] for tile in tiles])
                     rows = block[:, :, number]
-                    self._survey_channel(channel, first + begin, rows, ranges.of_channel(number), measured)
-        return series.Ranges.joined(found)
+                    self._survey_channel(
+                        channel, first + begin, rows, ranges.select_channel(number), measured
+                    )
+        return series.Ranges.join(found)
 
     def _measure(self, tile: np.ndarray) -> tuple[series.Ranges, list["Measured"]]:
-        """What needs all values of some series, [n, L, C], while they are in the processor's cache."""
+        """Measure what needs all values of some series, [n, L, C], while they are in the CPU's cache."""
         ranges, found = series.find_ranges(tile), []
         for number in range(tile.shape[2]):
-            rows, of_rows = np.ascontiguousarray(tile[:, :, number]), ranges.of_channel(number)
+            rows, of_rows = np.ascontiguousarray(tile[:, :, number]), ranges.select_channel(number)
             around = (of_rows.low <= 0) & (of_rows.high >= 0)  # others hold no zero
             zeros = (
                 int(np.count_nonzero((rows if around.all() else rows[around]) == 0)) if around.any() else 0
@@ -163,7 +165,7 @@ class Survey:
     def _survey_channel(
         self, channel: Channel, first: int, rows: np.ndarray, ranges: series.Ranges, measured: "Measured"
     ) -> None:
-        """Rows [n, L] of one channel: count all, then look closely at those that the first tests choose."""
+        """Survey rows [n, L] of one channel: count all, then look closely at those that a test chooses."""
         missing, low, high = ranges.missing, ranges.low, ranges.high
         channel.series += len(rows)
         channel.values += rows.size
@@ -174,7 +176,7 @@ class Survey:
         here = measured.pairs[:, : len(self._places)]
         channel.offer(here[np.isfinite(here)])
         self._count_limits(channel, rows, here, high)
-        close = self._candidates(measured, ranges)
+        close = self._select_candidates(measured, ranges)
         for gappy in np.flatnonzero((missing > 0) & (missing < rows.shape[1])):
             self._look_at_gaps(channel, first + int(gappy), rows[gappy])
         varies = (low < high) & np.isfinite(low) & np.isfinite(high)
@@ -196,8 +198,10 @@ class Survey:
                 limit.series += 1
                 limit.values += count
 
-    def _candidates(self, measured: "Measured", ranges: series.Ranges) -> Iterator[tuple[int, set[str]]]:
-        """The rows to look at closely, each with the names of the tests that its sampled places ask for."""
+    def _select_candidates(
+        self, measured: "Measured", ranges: series.Ranges
+    ) -> Iterator[tuple[int, set[str]]]:
+        """Yield rows to look at closely, each with the names of the tests that its sampled places ask for."""
         here, after = np.split(measured.pairs, 2, axis=1)
         low, high = ranges.low, ranges.high
         rises, falls = np.count_nonzero(after > here, axis=1), np.count_nonzero(after < here, axis=1)
@@ -229,8 +233,8 @@ class Survey:
             yield int(row), {names[test] for test in np.flatnonzero(marked[:, row])}
 
     def _seem_stuck(self, rows: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        """Which rows may hold a run of `stuck` equal values: some stretch of half of that has equal ends and
-        middle (or does not tell, for missing values), or begins or ends with zeros.
+        """Return which rows may hold a run of `stuck` equal values: some stretch of half of that has equal
+        ends and middle (or does not tell, for missing values), or begins or ends with zeros.
         """
         stretch = self.stuck // 2
         if rows.shape[1] < self.stuck:

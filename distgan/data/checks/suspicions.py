@@ -48,7 +48,7 @@ class Suspicion:
 
 @dataclass(frozen=True)
 class Looked:
-    """What the suspicions are drawn from."""
+    """The facts from which suspicions are drawn."""
 
     survey: Survey
     source: Meta
@@ -92,16 +92,16 @@ def mask_id(name: str) -> str:
 # ------------------------------------------------------------------------------------------------ series' own
 
 
-def _of_series(
-    looked: Looked, name: str, severity: Severity, said: Callable[[Channel, Tally], str], advice: str
+def _suspect_series(
+    looked: Looked, name: str, severity: Severity, describe: Callable[[Channel, Tally], str], advice: str
 ) -> Iterator[Suspicion]:
-    """A suspicion from the tallies of all channels; `said` follows `12 of 200 series `."""
+    """Yield a suspicion from the tallies of all channels; `describe` follows `12 of 200 series `."""
     texts, shared = [], []
-    for channel, label in zip(looked.survey.channels, _labels(looked)):
+    for channel, label in zip(looked.survey.channels, _list_labels(looked)):
         tally = channel.found.get(name)
         if tally is None or not tally.series or (name in ZEROS and _is_often_zero(channel)):
             continue
-        words = said(channel, tally)
+        words = describe(channel, tally)
         texts.append(f"{_count(channel, tally)} {words}{label}, first {_format_place(looked, tally)}")
         shared.append(f"{_count(channel, tally)} {SHARED.get(name, words)}{label}")
     if texts:
@@ -121,12 +121,12 @@ SHARED = {  # words without lengths, which single series have
 
 
 def _is_often_zero(channel: Channel) -> bool:
-    """Whether zeros are usual, as those of rain are, apart from those at the ends of series."""
+    """Return whether zeros are usual, as those of rain are, apart from those at the ends of series."""
     edges = sum(channel.found[name].values for name in ZEROS[1:] if name in channel.found)
     return channel.zeros - edges > MANY_ZEROS * max(channel.measured - edges, 1)
 
 
-def _labels(looked: Looked) -> list[str]:
+def _list_labels(looked: Looked) -> list[str]:
     names = looked.source.channels
     return [f" (channel {name})" for name in names] if len(names) > 1 else [""]
 
@@ -144,14 +144,14 @@ def _format_place(looked: Looked, tally: Tally) -> str:
     return f"series {row + 1} ({mask_id(looked.entities[row])})"
 
 
-def _duration(looked: Looked, steps: int) -> str:
-    if looked.source.nominal:
+def _format_time(looked: Looked, steps: int) -> str:
+    if looked.source.is_nominal:
         return f"{steps:,} steps"
     days = steps / looked.source.axis.steps_per_day
     return f"{days:,.3g} days"
 
 
-def _missing_codes(looked: Looked) -> Iterator[Suspicion]:
+def _find_missing_codes(looked: Looked) -> Iterator[Suspicion]:
     counts: dict[float, Tally] = {}
     of = max((channel.series for channel in looked.survey.channels), default=0)
     for channel in looked.survey.channels:
@@ -179,13 +179,13 @@ def _missing_codes(looked: Looked) -> Iterator[Suspicion]:
 
 
 def _format_float(code: float) -> str:
-    """A float32 as its shortest decimal number."""
+    """Return a float32 as its shortest decimal number."""
     short = np.format_float_positional(np.float32(code), trim="-") if abs(code) < 1e15 else f"{code:g}"
     return str(short)
 
 
-def _thousands(looked: Looked) -> Iterator[Suspicion]:
-    for channel, label in zip(looked.survey.channels, _labels(looked)):
+def _find_thousands(looked: Looked) -> Iterator[Suspicion]:
+    for channel, label in zip(looked.survey.channels, _list_labels(looked)):
         found = channel.found
         plain, fits, alone = (found[name].series for name in ("plain", "thousands", "thousands_alone"))
         constant = found["constant"].series
@@ -205,7 +205,7 @@ def _thousands(looked: Looked) -> Iterator[Suspicion]:
         yield Suspicion("thousands", "error", text, shared, advice)
 
 
-def _odd_columns(looked: Looked) -> Iterator[Suspicion]:
+def _find_odd_columns(looked: Looked) -> Iterator[Suspicion]:
     odd, understood = looked.columns or OddColumns(), looked.understood
     what = "channel" if odd.channels else "series"
     wide = understood is not None and understood.layout == "wide"
@@ -224,29 +224,29 @@ def _odd_columns(looked: Looked) -> Iterator[Suspicion]:
         yield Suspicion(name, "error", text, f"{len(found)} {what} hold {words}", advice)
 
 
-def _registers(looked: Looked) -> Iterator[Suspicion]:
-    def said(channel: Channel, tally: Tally) -> str:
+def _find_registers(looked: Looked) -> Iterator[Suspicion]:
+    def describe(channel: Channel, tally: Tally) -> str:
         resets = f" and start again {tally.longest} times at most" if tally.longest else ""
         return f"only rise{resets}, as a counter's readings do"
 
-    yield from _of_series(looked, "register", "error", said, "set data.registers=difference")
+    yield from _suspect_series(looked, "register", "error", describe, "set data.registers=difference")
 
 
-def _steps(looked: Looked) -> Iterator[Suspicion]:
-    step, factor = _commonest_step(looked, "step")
+def _find_steps(looked: Looked) -> Iterator[Suspicion]:
+    step, factor = _find_commonest_step(looked, "step")
     if factor:
         words = f"measure only one in {factor} steps"
         advice = f"set data.resample.step={step.replace(' ', '')}"
-        yield from _of_series(looked, "step", "error", lambda channel, tally: words, advice)
-    step, repeats = _commonest_step(looked, "repeated_values")
+        yield from _suspect_series(looked, "step", "error", lambda channel, tally: words, advice)
+    step, repeats = _find_commonest_step(looked, "repeated_values")
     if repeats:
         said = f"repeat every value {repeats} times, as if their step was {step}"
         advice = f"set data.reduce.factor={repeats} data.reduce.method=mean"
-        yield from _of_series(looked, "repeated_values", "warning", lambda channel, tally: said, advice)
+        yield from _suspect_series(looked, "repeated_values", "warning", lambda channel, tally: said, advice)
 
 
-def _commonest_step(looked: Looked, name: str) -> tuple[str, int]:
-    """The factor by which most series' own step is longer, and that step; 0 where there is none."""
+def _find_commonest_step(looked: Looked, name: str) -> tuple[str, int]:
+    """Return the factor by which most series' own step is longer, and that step; 0 where there is none."""
     counts: Counter[int] = Counter()
     for channel in looked.survey.channels:
         counts.update({factor: n for (kind, factor), n in channel.factors.items() if kind == name})
@@ -254,16 +254,16 @@ def _commonest_step(looked: Looked, name: str) -> tuple[str, int]:
     return fit.format_step(looked.source.axis.step_seconds * factor), factor
 
 
-def _runs(looked: Looked) -> Iterator[Suspicion]:
-    def lasting(words: str) -> Callable[[Channel, Tally], str]:
-        def said(channel: Channel, tally: Tally) -> str:
-            fewest, longest = (_duration(looked, steps) for steps in (looked.survey.stuck, tally.longest))
+def _find_runs(looked: Looked) -> Iterator[Suspicion]:
+    def make_description(words: str) -> Callable[[Channel, Tally], str]:
+        def describe(channel: Channel, tally: Tally) -> str:
+            fewest, longest = (_format_time(looked, steps) for steps in (looked.survey.stuck, tally.longest))
             return (
                 f"{words} for {fewest} or longer (the longest {longest}; "
                 f"{tally.values / channel.values:.2%} of all)"
             )
 
-        return said
+        return describe
 
     zeros = (
         "set data.edge_zeros=missing, with data.start_ragged or data.max_missing for how much may be missing"
@@ -277,11 +277,11 @@ def _runs(looked: Looked) -> Iterator[Suspicion]:
         ("early_end", "end early and miss values", "set data.start_ragged to the smallest measured share"),
     )
     for name, words, advice in checks:
-        yield from _of_series(looked, name, "warning", lasting(words), advice)
+        yield from _suspect_series(looked, name, "warning", make_description(words), advice)
 
 
-def _spikes(looked: Looked) -> Iterator[Suspicion]:
-    yield from _of_series(
+def _find_spikes(looked: Looked) -> Iterator[Suspicion]:
+    yield from _suspect_series(
         looked,
         "spikes",
         "warning",
@@ -292,8 +292,8 @@ def _spikes(looked: Looked) -> Iterator[Suspicion]:
     )
 
 
-def _constant(looked: Looked) -> Iterator[Suspicion]:
-    yield from _of_series(
+def _find_constant(looked: Looked) -> Iterator[Suspicion]:
+    yield from _suspect_series(
         looked,
         "constant",
         "warning",
@@ -305,8 +305,8 @@ def _constant(looked: Looked) -> Iterator[Suspicion]:
 # ------------------------------------------------------------------------------------------- the whole source
 
 
-def _clock(looked: Looked) -> Iterator[Suspicion]:
-    changes = looked.survey.clock.found()
+def _find_clock_changes(looked: Looked) -> Iterator[Suspicion]:
+    changes = looked.survey.clock.find_changes()
     kinds: tuple[tuple[str, Severity, bool], ...] = (
         ("doubled_hour", "error", True),
         ("missing_hour", "warning", False),
@@ -326,16 +326,16 @@ def _clock(looked: Looked) -> Iterator[Suspicion]:
         yield Suspicion(name, severity, text, text, advice)
 
 
-def _settings(looked: Looked) -> Iterator[Suspicion]:
+def _find_misfits(looked: Looked) -> Iterator[Suspicion]:
     data, meta = looked.settings.data, looked.meta
     units, periods = fit.check_units(data, looked.source, meta), fit.check_periods(looked.settings, meta)
     factor = units.factor if units is not None else None
-    if periods and factor and not fit.check_periods(looked.settings, _reduced_by(factor, looked)):
+    if periods and factor and not fit.check_periods(looked.settings, _reduce_meta(factor, looked)):
         periods = replace(periods, advice=f"data.reduce.factor={factor} mends that, too; or {periods.advice}")
     misfits = {"units": units, "periods": periods}
     first = looked.survey.channels[0]
     if len(looked.survey.channels) == 1 and first.measured:
-        median = first.quantile(0.5)
+        median = first.compute_quantile(0.5)
         misfits["magnitude"] = fit.check_magnitude(
             data, looked.source.axis.step_seconds, median, is_whole(first)
         )
@@ -345,15 +345,15 @@ def _settings(looked: Looked) -> Iterator[Suspicion]:
             yield Suspicion(name, severity, misfit.text, misfit.text, misfit.advice)
 
 
-def _reduced_by(factor: int, looked: Looked) -> Meta:
-    """What the series would be with another data.reduce.factor."""
+def _reduce_meta(factor: int, looked: Looked) -> Meta:
+    """Return the meta of the series with another data.reduce.factor."""
     axis, step = looked.meta.axis, looked.source.axis.step_seconds * factor
     length = axis.length * axis.step_seconds // step
     return replace(looked.meta, axis=replace(axis, step_seconds=step, length=length))
 
 
-def _bounds(looked: Looked) -> Iterator[Suspicion]:
-    channels = list(zip(looked.survey.channels, _labels(looked)))
+def _find_bounds(looked: Looked) -> Iterator[Suspicion]:
+    channels = list(zip(looked.survey.channels, _list_labels(looked)))
     for found in suggest_bounds(channels, looked.settings.data):
         yield Suspicion(*found)
 
@@ -378,16 +378,16 @@ def _count_looked(looked: Looked) -> Iterator[Suspicion]:
 
 
 LOOKS: tuple[Callable[[Looked], Iterator[Suspicion]], ...] = (
-    _thousands,
-    _odd_columns,
-    _missing_codes,
-    _registers,
-    _clock,
-    _steps,
-    _settings,
-    _spikes,
-    _runs,
-    _constant,
-    _bounds,
+    _find_thousands,
+    _find_odd_columns,
+    _find_missing_codes,
+    _find_registers,
+    _find_clock_changes,
+    _find_steps,
+    _find_misfits,
+    _find_spikes,
+    _find_runs,
+    _find_constant,
+    _find_bounds,
     _count_looked,
 )

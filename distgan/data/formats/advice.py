@@ -21,5 +21,5 @@ def show_name(name: str) -> str:
 
 
 def _is_typed(name: str) -> bool:
-    """Whether YAML reads the bare name as something else than text."""
+    """Return whether YAML reads the bare name as something else than text."""
     return re.fullmatch(r"(?i)null|true|false|yes|no|on|off|y|n|~|[\d._+-]+(e[+-]?\d+)?", name) is not None

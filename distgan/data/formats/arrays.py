@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from distgan import config
-from distgan.data.formats.pieces import Source, first_line_of, refuse_twice
-from distgan.data.grid import float32, seconds_of
-from distgan.data.ingest_cache import IngestCache, drop_pages, rows_of, sha256
+from distgan.data.formats.pieces import Source, refuse_twice, take_first_line
+from distgan.data.grid import parse_seconds, to_float32
+from distgan.data.ingest_cache import IngestCache, drop_pages, hash_file, read_mapped_rows
 from distgan.data.store.metadata import Axis, Meta
 from distgan.errors import UserError, writing
 from distgan.memory import scale_buffer
@@ -37,7 +37,7 @@ Index = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of an array's series besides their values; None or empty where nothing is."""
+    """Facts about an array's series besides their values; None or empty where nothing is known."""
 
     ids: list[str] | None = None
     channels: list[str] | None = None
@@ -57,7 +57,7 @@ class StoredArray:
     offset: int  # bytes before the first number
 
     def read(self, index: Index) -> np.ndarray:
-        """The part at `index`, which must lie in one piece in the file."""
+        """Return the part at `index`, which must lie in one piece in the file."""
         ranges = [piece.indices(size)[:2] for piece, size in zip(index, self.shape, strict=True)]
         sizes = [last - first for first, last in ranges]
         cut = next((axis for axis, size in enumerate(sizes) if size != 1), len(sizes))
@@ -74,19 +74,19 @@ class StoredArray:
 # ------------------------------------------------------------------------------------------------ NPY and NPZ
 
 
-def npy_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
-    """[series, steps] or [series, steps, channels] of an NPY file.
+def read_npy(path: Path, settings: config.Data, work: IngestCache) -> Source:
+    """Return the series [series, steps] or [series, steps, channels] of an NPY file.
 
     Raises:
         UserError: it is damaged, or holds no such numbers.
     """
-    return array_source(path, path, settings, work, Facts())
+    return read_array(path, path, settings, work, Facts())
 
 
-def npz_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
-    """Keys: x [n, L, C]; optional ids [n], channels [C], freq ("1h", "30min"), t0 (ISO 8601), label [n]
-    (a class of each, or its place in label_names), owner or subject [n] (who is behind each), and [n]
-    arrays that data.columns.attributes names.
+def read_npz(path: Path, settings: config.Data, work: IngestCache) -> Source:
+    """Return the series of an NPZ file. Keys: x [n, L, C]; optional ids [n], channels [C], freq ("1h",
+    "30min"), t0 (ISO 8601), label [n] (a class of each, or its place in label_names), owner or subject [n]
+    (who is behind each), and [n] arrays that data.columns.attributes names.
 
     Raises:
         UserError: it is damaged, or holds no such arrays.
@@ -100,8 +100,8 @@ def npz_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
                     f"save the "
                     f"series as np.savez(file, {NPZ_VALUES}=...)"
                 )
-            arrays = {key: _plain_array(path, key, content) for key in NPZ_KEYS if key in content.files}
-            attributes = _npz_attributes(path, content, settings)
+            arrays = {key: _read_plain_array(path, key, content) for key in NPZ_KEYS if key in content.files}
+            attributes = _read_npz_attributes(path, content, settings)
         with zipfile.ZipFile(path) as archive, archive.open(plain.name) as packed, writing(plain):
             unpacked = open(plain, "wb")  # noqa: SIM115
             with unpacked:
@@ -109,8 +109,8 @@ def npz_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
     except UserError:
         raise
     except Exception as error:  # numpy and zipfile raise a wide family on damaged files
-        raise UserError(f"{path} is not a readable NPZ file ({first_line_of(error)})") from None
-    source = array_source(plain, path, settings, work, _npz_facts(path, arrays))
+        raise UserError(f"{path} is not a readable NPZ file ({take_first_line(error)})") from None
+    source = read_array(plain, path, settings, work, _read_npz_facts(path, arrays))
     for name, cells in attributes.items():
         if len(cells) != len(source.entities):
             raise UserError(
@@ -122,8 +122,8 @@ def npz_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
     return source
 
 
-def _npz_attributes(path: Path, content: Any, settings: config.Data) -> dict[str, list[str]]:
-    """The arrays that `data.columns.attributes` names, as text, "" for NaN.
+def _read_npz_attributes(path: Path, content: Any, settings: config.Data) -> dict[str, list[str]]:
+    """Return the arrays that `data.columns.attributes` names, as text, "" for NaN.
 
     Raises:
         UserError: there is no such array, or it has not one value per series.
@@ -135,7 +135,7 @@ def _npz_attributes(path: Path, content: Any, settings: config.Data) -> dict[str
                 f"data.columns.attributes names {name!r}, which is no array of {path}; it has "
                 f"{', '.join(each for each in content.files if each != NPZ_VALUES) or 'no other'}"
             )
-        array = _plain_array(path, name, content)
+        array = _read_plain_array(path, name, content)
         if array.ndim != 1:
             raise UserError(
                 f"{path}: attribute {name!r} has shape {array.shape}; one value per series is wanted"
@@ -144,7 +144,7 @@ def _npz_attributes(path: Path, content: Any, settings: config.Data) -> dict[str
     return found
 
 
-def _plain_array(path: Path, key: str, content: Any) -> np.ndarray:
+def _read_plain_array(path: Path, key: str, content: Any) -> np.ndarray:
     """
     Raises:
         UserError: the array holds Python objects, as names taken from a pandas table do.
@@ -161,7 +161,7 @@ def _plain_array(path: Path, key: str, content: Any) -> np.ndarray:
     return found
 
 
-def _npz_facts(path: Path, arrays: dict[str, np.ndarray]) -> Facts:
+def _read_npz_facts(path: Path, arrays: dict[str, np.ndarray]) -> Facts:
     names = {key: [str(name) for name in np.atleast_1d(array)] for key, array in arrays.items()}
     labels = names.get("label")
     if labels is not None and "label_names" in names and arrays["label"].dtype.kind in "iu":
@@ -180,7 +180,7 @@ def _npz_facts(path: Path, arrays: dict[str, np.ndarray]) -> Facts:
 
 
 def _open_npy(path: Path, named: Path) -> tuple[StoredArray, bool]:
-    """The numbers of an NPY file, and whether its axes are stored in reverse (Fortran order)."""
+    """Return the numbers of an NPY file, and whether its axes are stored in reverse (Fortran order)."""
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # checks the header and the length
     except Exception as error:  # numpy raises a wide family on damaged files
@@ -189,7 +189,7 @@ def _open_npy(path: Path, named: Path) -> tuple[StoredArray, bool]:
                 f"{named} holds Python objects, which are not read; save numbers, e.g. "
                 "np.save(file, np.stack(series).astype('float32'))"
             ) from None
-        raise UserError(f"{named} is not a readable NPY array ({first_line_of(error)})") from None
+        raise UserError(f"{named} is not a readable NPY array ({take_first_line(error)})") from None
     if not isinstance(mapped, np.memmap):
         raise UserError(f"{named} is not a readable NPY array (it holds an archive or a single number)")
     _refuse_other(mapped, named)
@@ -217,8 +217,8 @@ def _refuse_other(values: Any, path: Path) -> None:
         )
 
 
-def array_source(path: Path, named: Path, settings: config.Data, work: IngestCache, facts: Facts) -> Source:
-    """Series from the NPY file `path`, that messages call `named`.
+def read_array(path: Path, named: Path, settings: config.Data, work: IngestCache, facts: Facts) -> Source:
+    """Return the series of the NPY file `path`, that messages call `named`.
 
     Raises:
         UserError: it is no array of numbers, what is known of it does not fit its shape, or it looks
@@ -234,43 +234,47 @@ def array_source(path: Path, named: Path, settings: config.Data, work: IngestCac
     count, length, depth = (sizes[axis] for axis in ("id", "time", "channel"))
     read: Callable[[int, int], np.ndarray]
     if stored_axes[0] == "id":
-        read = partial(_rows, stored, depth)
+        read = partial(_read_rows, stored, depth)
     else:
-        matrix = work.matrix("values", (count, length, depth), np.nan)
-        step = steps_within(stored.shape, (1,) * len(shape), stored.dtype.itemsize)
-        for index in parts_of(stored.shape, step):
-            put(matrix, stored_axes, index, stored.read(index))
-        read = partial(rows_of, matrix)
-    block = partial(_numbers, read, missing_numbers(settings))
-    return _source(block, (count, length, depth), named, settings, facts)
+        matrix = work.make_matrix("values", (count, length, depth), np.nan)
+        step = choose_steps(stored.shape, (1,) * len(shape), stored.dtype.itemsize)
+        for index in iterate_parts(stored.shape, step):
+            write_part(matrix, stored_axes, index, stored.read(index))
+        read = partial(read_mapped_rows, matrix)
+    block = partial(_read_numbers, read, list_missing_numbers(settings))
+    return _make_source(block, (count, length, depth), named, settings, facts)
 
 
-def _rows(stored: StoredArray, depth: int, first: int, last: int) -> np.ndarray:
+def _read_rows(stored: StoredArray, depth: int, first: int, last: int) -> np.ndarray:
     found = stored.read((slice(first, last), *(slice(0, size) for size in stored.shape[1:])))
     return found.reshape(last - first, -1, depth)
 
 
-def _numbers(
+def _read_numbers(
     read: Callable[[int, int], np.ndarray], missing: np.ndarray, first: int, last: int
 ) -> np.ndarray:
-    return without(read(first, last), missing)
+    return mask_missing(read(first, last), missing)
 
 
-def missing_numbers(settings: config.Data) -> np.ndarray:
-    """The numbers that mean missing (data.missing_values)."""
+def list_missing_numbers(settings: config.Data) -> np.ndarray:
+    """Return the numbers that mean missing (data.missing_values)."""
     return np.array([value for value in settings.missing_values if not isinstance(value, str)], np.float64)
 
 
-def without(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """float32, NaN where a value is one of those that mean missing."""
-    found = float32(values)
+def mask_missing(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Return float32, NaN where a value is one of those that mean missing."""
+    found = to_float32(values)
     if len(missing):
         found[np.isin(values, missing) | np.isin(found, missing.astype(np.float32))] = np.nan
     return found
 
 
 def _refuse_transposed(shape: tuple[int, ...], path: Path, settings: config.Data) -> None:
-    """A year of rows and no year of columns is mostly [steps, series], written as a table has it."""
+    """Refuse a year of rows without a year of columns: mostly [steps, series], as a table has it.
+
+    Raises:
+        UserError: the shape is of that kind.
+    """
     if settings.layout != "auto" or ACCEPT_ROWS in settings.accept:
         return
     rows, columns = shape[:2]
@@ -281,40 +285,41 @@ def _refuse_transposed(shape: tuple[int, ...], path: Path, settings: config.Data
         )
 
 
-def _source(
+def _make_source(
     block: Callable[[int, int], np.ndarray],
     shape: tuple[int, int, int],
     path: Path,
     settings: config.Data,
     facts: Facts,
 ) -> Source:
-    """A source [n, L, C] and what is known about it."""
+    """Return a source [n, L, C] and what is known about it."""
     count, length, depth = shape
     ids = facts.ids if facts.ids is not None else [str(row) for row in range(count)]
-    channels = facts.channels if facts.channels is not None else default_channels(depth)
+    channels = facts.channels if facts.channels is not None else name_channels(depth)
     lists = {"ids": (ids, count), "channels": (channels, depth), "owners": (facts.owners, count)}
     for name, (given, wanted) in (lists | {"labels": (facts.labels, count)}).items():
         if given is not None and len(given) != wanted:
             raise UserError(f"{path}: {len(given)} {name} for an array of shape {shape}; {wanted} wanted")
     refuse_twice(ids, f"{path}: id")
     refuse_twice(channels, f"{path}: channel")
-    axis, clock = axis_of(path, facts.freq, facts.t0, length)
-    provenance = {"source": path.name, "clock": clock, "sha256": sha256(path)}
+    axis, clock = make_axis(path, facts.freq, facts.t0, length)
+    provenance = {"source": path.name, "clock": clock, "sha256": hash_file(path)}
     meta = Meta(axis, tuple(channels), settings.units, provenance, {})
     return Source(block, ids, list(facts.owners or ids), meta, facts.labels)
 
 
-def default_channels(depth: int) -> list[str]:
+def name_channels(depth: int) -> list[str]:
     return ["value"] if depth == 1 else [f"channel{i}" for i in range(depth)]
 
 
-def axis_of(path: Path, freq: str, t0: str, length: int) -> tuple[Axis, str]:
-    """The axis that `freq` and `t0` describe, or a nominal one where no `t0` says when the series begin.
+def make_axis(path: Path, freq: str, t0: str, length: int) -> tuple[Axis, str]:
+    """Return the axis that `freq` and `t0` describe, or a nominal one where no `t0` says when the series
+    begin.
 
     Raises:
         UserError: there is a `t0`, but it or `freq` cannot be read.
     """
-    step = seconds_of(freq)
+    step = parse_seconds(freq)
     if t0 and step is None:
         raise UserError(
             f"{path}: freq {freq!r} is no step of whole seconds (s, min, h, d or w); write 30min, 1h or 1d, "
@@ -335,8 +340,8 @@ def axis_of(path: Path, freq: str, t0: str, length: int) -> tuple[Axis, str]:
 # ------------------------------------------------------------------------------------- parts of larger arrays
 
 
-def steps_within(shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Sizes of parts of at most SLAB_BYTES that hold whole chunks, grown from the last axis to the first."""
+def choose_steps(shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Return sizes of parts of at most SLAB_BYTES of whole chunks, grown from the last axis to the first."""
     steps = [min(chunk, size) for chunk, size in zip(chunks, shape)]
     for axis in reversed(range(len(shape))):
         room = scale_buffer(SLAB_BYTES) // max(1, itemsize * math.prod(steps))
@@ -346,18 +351,18 @@ def steps_within(shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int)
     return tuple(steps)
 
 
-def parts_of(shape: tuple[int, ...], steps: tuple[int, ...]) -> Iterator[Index]:
-    """Slices that cover an array, in order."""
+def iterate_parts(shape: tuple[int, ...], steps: tuple[int, ...]) -> Iterator[Index]:
+    """Yield the slices that cover an array, in order."""
     starts = (range(0, size, step) for size, step in zip(shape, steps))
     for first in product(*starts):
         yield tuple(slice(start, min(start + step, size)) for start, step, size in zip(first, steps, shape))
 
 
-def put(matrix: np.memmap, axes: tuple[str, ...], index: Index, values: np.ndarray) -> None:
+def write_part(matrix: np.memmap, axes: tuple[str, ...], index: Index, values: np.ndarray) -> None:
     """Write a part, stored with these axes, to its place in a matrix [id, time, channel] on disk."""
     place = dict(zip(axes, index)) | ({} if "channel" in axes else {"channel": slice(0, 1)})
     order = [axes.index(axis) for axis in ("id", "time", "channel") if axis in axes]
     target = tuple(place[axis] for axis in ("id", "time", "channel"))
-    found = float32(np.transpose(values, order))
+    found = to_float32(np.transpose(values, order))
     matrix[target] = found if found.ndim == 3 else found[:, :, None]
     drop_pages(matrix)

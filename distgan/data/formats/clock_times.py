@@ -10,7 +10,7 @@ from distgan.data.formats.time_patterns import Fields, to_int
 HOUR = 3600
 
 
-def clock_seconds(fields: Fields, stamps: Stamps, parsed: Parsed) -> tuple[np.ndarray, np.ndarray]:
+def compute_clock_seconds(fields: Fields, stamps: Stamps, parsed: Parsed) -> tuple[np.ndarray, np.ndarray]:
     """Return whole seconds since midnight (86400 for 24:00) and microseconds of the rest: int64 [n] each.
 
     Raises:
@@ -23,9 +23,9 @@ def clock_seconds(fields: Fields, stamps: Stamps, parsed: Parsed) -> tuple[np.nd
     there = np.asarray(pc.not_equal(fields.texts["H"], ""))
     half = pc.utf8_lower(fields.texts["p"])
     if pc.any(pc.not_equal(half, "")).as_py():
-        hour = _from_halves(hour, there, half, stamps)
+        hour = _convert_halves(hour, there, half, stamps)
     elif fields.clock == "digits":
-        hour, minute, second = _from_digits(fields.texts["H"], stamps, parsed)
+        hour, minute, second = _parse_digits(fields.texts["H"], stamps, parsed)
     past = (hour > 24) | (minute > 59) | (second > 59) | ((hour == 24) & (minute + second + fraction > 0))
     stamps.refuse_first(past, "has no clock time of a day (00:00 to 24:00); correct it")
     if fields.clock != "none" and not there.all():
@@ -33,24 +33,24 @@ def clock_seconds(fields: Fields, stamps: Stamps, parsed: Parsed) -> tuple[np.nd
     return hour * HOUR + minute * 60 + second, fraction
 
 
-def _from_halves(hour: np.ndarray, there: np.ndarray, half: pa.Array, stamps: Stamps) -> np.ndarray:
-    """Hours of 24 from hours with AM or PM."""
+def _convert_halves(hour: np.ndarray, there: np.ndarray, half: pa.Array, stamps: Stamps) -> np.ndarray:
+    """Return hours of 24 from hours with AM or PM."""
     given = np.asarray(pc.not_equal(half, ""))
     stamps.refuse_first(there & ~given, "has neither AM nor PM, as other times of the column have")
     stamps.refuse_first((hour > 12) & given, "is no time with AM or PM (hours 1 to 12)")
     return np.where(there, hour % 12 + 12 * np.asarray(pc.equal(half, "p")), 0)
 
 
-def _from_digits(
+def _parse_digits(
     texts: pa.Array, stamps: Stamps, parsed: Parsed
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hour, minute, second of clock times without marks: 0100, 010000, 100 (01:00), or hour numbers."""
+    """Return hour, minute, second of clock times without marks: 0100, 010000, 100 (01:00), or hours."""
     number = to_int(texts)
     lengths = np.asarray(pc.utf8_length(texts))
     there = lengths > 0
     widest, none = int(lengths.max()), np.zeros_like(number)
     if widest <= 2 and number.max() <= 24:
-        return _from_hours(number, there, stamps, parsed), none, none
+        return _convert_hours(number, there, stamps, parsed), none, none
     if widest >= 5 and (lengths[there] == widest).all() | (number.max() >= 10_000):
         return number // 10_000, number // 100 % 100, number % 100
     if widest <= 4 and ((lengths[there] == 4).all() or number.max() >= 100):
@@ -62,8 +62,8 @@ def _from_digits(
     )
 
 
-def _from_hours(number: np.ndarray, there: np.ndarray, stamps: Stamps, parsed: Parsed) -> np.ndarray:
-    """Hours 0 to 23 as they stand; of 1 to 24, hour h begins at h - 1 o'clock."""
+def _convert_hours(number: np.ndarray, there: np.ndarray, stamps: Stamps, parsed: Parsed) -> np.ndarray:
+    """Return hours 0 to 23 as they stand; of 1 to 24, hour h begins at h - 1 o'clock."""
     from_zero, to_24 = bool((number[there] == 0).any()), bool((number == 24).any())
     if from_zero and to_24:
         raise stamps.refuse(

@@ -25,7 +25,7 @@ COMPACT_CLOCK = re.compile(r"([01]\d|2[0-4])([0-5]\d)")  # 0030, 2400
 PARTS_OF_A_DAY = (24, 48, 96, 144, 288)
 
 
-def names_entities(name: str) -> bool:
+def is_entity_name(name: str) -> bool:
     """Return whether a column's name says that it holds ids; a name with a number is of one entity."""
     if re.search(r"\d", name):
         return False
@@ -35,7 +35,7 @@ def names_entities(name: str) -> bool:
     )
 
 
-def clock_seconds(name: str) -> int | None:
+def parse_clock(name: str) -> int | None:
     """Return the seconds after midnight that a column's name says, as 0:30 or 13h00; None for other names."""
     found = CLOCK_NAME.fullmatch(str(name).strip())
     if not found:
@@ -46,14 +46,14 @@ def clock_seconds(name: str) -> int | None:
     return hour * 3600 + minute * 60 if hour <= 24 and minute < 60 else None
 
 
-def numbered_clocks(names: Sequence[str], asked: Container[str]) -> dict[str, int]:
+def find_numbered_clocks(names: Sequence[str], asked: Container[str]) -> dict[str, int]:
     """Return the columns that are numbered through a day: from 0 by the start of each step, from 1 by its
     number; with their seconds after midnight. Columns that a setting names are `asked`.
     """
-    compact = _compact_clocks(names)
+    compact = _find_compact_clocks(names)
     if compact:
         return compact
-    numbers = _of_one_form([name for name in names if name not in asked])
+    numbers = _number_names([name for name in names if name not in asked])
     counted = sorted(numbers.values())
     if len(counted) < 2 or counted != list(range(counted[0], counted[0] + len(counted))) or counted[0] > 1:
         return {}
@@ -63,12 +63,12 @@ def numbered_clocks(names: Sequence[str], asked: Container[str]) -> dict[str, in
     return {name: (number - counted[0]) * step for name, number in numbers.items()}
 
 
-def parts_of_a_long_day(names: Sequence[str], asked: Container[str]) -> tuple[list[str], str]:
+def find_parts_of_long_day(names: Sequence[str], asked: Container[str]) -> tuple[list[str], str]:
     """Return the columns that are numbered through a day of 25 hours, and the length of a part; else none."""
     free = [name for name in names if name not in asked]
     twice = [name for name in free if re.search(r"\d\s?[AB]$", name)]
     plain = {re.sub(r"(?<=\d)\s?A$", "", name): name for name in free}  # Hour 3A, Hour 3B
-    numbers = {plain[name]: number for name, number in _of_one_form(list(plain)).items()}
+    numbers = {plain[name]: number for name, number in _number_names(list(plain)).items()}
     if len(twice) == 2 and sorted(numbers.values()) == list(range(1, 25)):
         return [*numbers, next(name for name in twice if name not in numbers)], "60min"
     for usual in PARTS_OF_A_DAY:
@@ -78,21 +78,21 @@ def parts_of_a_long_day(names: Sequence[str], asked: Container[str]) -> tuple[li
     return [], ""
 
 
-def _of_one_form(names: Sequence[str]) -> dict[str, int]:
+def _number_names(names: Sequence[str]) -> dict[str, int]:
     """Return the numbers of the columns that are named alike but for them, of the form that most have; names
     that say entities count none.
     """
     forms: dict[tuple[str, str], dict[str, int]] = {}
     for name in names:
         match = NUMBERED_NAME.fullmatch(re.sub(r"(?<=\d)\s?A$", "", name.strip()))
-        if match is not None and not names_entities(match["before"].strip(" _.-")):
+        if match is not None and not is_entity_name(match["before"].strip(" _.-")):
             form = (match["before"].lower(), match["after"].lower())
             forms.setdefault(form, {})[name] = int(match["number"])
     return max(forms.values(), key=len, default={})
 
 
-def _compact_clocks(names: Sequence[str]) -> dict[str, int]:
-    """Columns 0000, 0030, … or 0030, …, 2400 of a whole day, with their seconds after midnight."""
+def _find_compact_clocks(names: Sequence[str]) -> dict[str, int]:
+    """Return the columns 0000, 0030, … or 0030, …, 2400 of a whole day, with their seconds after midnight."""
     named = {name: COMPACT_CLOCK.fullmatch(name.strip()) for name in names}
     found = {name: int(at[1]) * 3600 + int(at[2]) * 60 for name, at in named.items() if at}
     if len(found) not in PARTS_OF_A_DAY:
@@ -102,7 +102,7 @@ def _compact_clocks(names: Sequence[str]) -> dict[str, int]:
     return found if sorted(found.values()) in whole else {}
 
 
-def rising_clocks(clocks: dict[str, int]) -> dict[str, int]:
+def select_rising_clocks(clocks: dict[str, int]) -> dict[str, int]:
     """Return times of day that rise by even steps, midnight at the end as 24:00; nothing if they do not."""
     seconds = list(clocks.values())
     if len(seconds) > 1 and seconds[-1] == 0:

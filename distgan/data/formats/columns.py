@@ -10,9 +10,9 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.formats.advice import show_list
-from distgan.data.formats.column_names import names_entities
-from distgan.data.formats.marks import reads_as_number, stripped
-from distgan.data.formats.times import find_time_columns, looks_like_times
+from distgan.data.formats.column_names import is_entity_name
+from distgan.data.formats.marks import is_number, strip_cells
+from distgan.data.formats.times import are_times, find_time_columns
 from distgan.errors import UserError
 
 COUNTER_NAME = re.compile(
@@ -41,7 +41,7 @@ def refuse_nested(path: Path, frame: pd.DataFrame) -> None:
     Raises:
         UserError: the cells of a column hold more than one value each.
     """
-    for name in names_of(frame, pd.api.types.is_object_dtype):
+    for name in select_columns(frame, pd.api.types.is_object_dtype):
         first = next(iter(frame[name].dropna().head(1)), None)
         if isinstance(first, dict):
             what, how = "structures", "one column for each field"
@@ -55,21 +55,29 @@ def refuse_nested(path: Path, frame: pd.DataFrame) -> None:
         )
 
 
-def names_asked(settings: config.Data) -> dict[str, tuple[str, ...]]:
+def list_named_columns(settings: config.Data) -> dict[str, tuple[str, ...]]:
     """Return the columns that each setting names."""
     columns = settings.columns
-    known = {"id": listed(columns.id), "channel": listed(columns.channel), "time": listed(columns.time)}
+    known = {
+        "id": make_tuple(columns.id),
+        "channel": make_tuple(columns.channel),
+        "time": make_tuple(columns.time),
+    }
     return known | {"attributes": columns.attributes, "ignore": columns.ignore}
 
 
-def listed(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
+def make_tuple(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
     """Return one name, several or none as a tuple."""
     return () if names is None else (names,) if isinstance(names, str) else tuple(names)
 
 
 def is_counter(frame: pd.DataFrame, name: str, settings: config.Data) -> bool:
     """Return whether a column counts the rows, as an exported index does."""
-    asked = {*listed(settings.columns.id), *listed(settings.columns.time), *(settings.columns.values or ())}
+    asked = {
+        *make_tuple(settings.columns.id),
+        *make_tuple(settings.columns.time),
+        *(settings.columns.values or ()),
+    }
     if name in asked or not COUNTER_NAME.fullmatch(str(name)) or len(frame) < 3 or frame.shape[1] < 3:
         return False
     if not pd.api.types.is_integer_dtype(frame[name]):
@@ -78,7 +86,7 @@ def is_counter(frame: pd.DataFrame, name: str, settings: config.Data) -> bool:
     return bool((steps == 1).mean() > 0.9 and (steps > 0).all())
 
 
-def names_of(frame: pd.DataFrame, chosen: Callable[[Any], bool]) -> list[str]:
+def select_columns(frame: pd.DataFrame, chosen: Callable[[Any], bool]) -> list[str]:
     """Return the columns whose type is chosen; types are asked once each."""
     kinds = frame.dtypes.tolist()
     known = {kind: chosen(kind) for kind in set(kinds)}
@@ -95,10 +103,12 @@ def find_times(frame: pd.DataFrame, settings: config.Data, path: Path) -> tuple[
         outer = {
             *frame.columns[:OUTER_COLUMNS],
             *frame.columns[-OUTER_COLUMNS:],
-            *listed(settings.columns.time),
+            *make_tuple(settings.columns.time),
         }
-        floats = set(names_of(frame, pd.api.types.is_float_dtype)) - {*listed(settings.columns.time)}
-        whole = set(names_of(frame, pd.api.types.is_numeric_dtype)) - floats - outer
+        floats = set(select_columns(frame, pd.api.types.is_float_dtype)) - {
+            *make_tuple(settings.columns.time)
+        }
+        whole = set(select_columns(frame, pd.api.types.is_numeric_dtype)) - floats - outer
         try:
             return tuple(find_time_columns(frame.drop(columns=[*floats, *whole]), settings, path))
         except UserError:
@@ -106,16 +116,16 @@ def find_times(frame: pd.DataFrame, settings: config.Data, path: Path) -> tuple[
     return tuple(find_time_columns(frame, settings, path))
 
 
-def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+def convert_numbers(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a sample whose text columns that read as numbers, in any marks, are numbers; those of digits
     alone, as typed tables keep ids such as 007, whole ones.
     """
     found = {}
-    for name in names_of(frame, lambda kind: pd.api.types.is_string_dtype(kind)):
-        cells = stripped(frame[name]).dropna()
+    for name in select_columns(frame, lambda kind: pd.api.types.is_string_dtype(kind)):
+        cells = strip_cells(frame[name]).dropna()
         if len(cells):
-            fits = np.array([reads_as_number(cell) for cell in cells.unique()[:SAMPLED_CELLS]])
-            if fits.all() and not looks_like_times(cells, config.Data()):
+            fits = np.array([is_number(cell) for cell in cells.unique()[:SAMPLED_CELLS]])
+            if fits.all() and not are_times(cells, config.Data()):
                 if cells.str.fullmatch(r"\d+").all():
                     codes = pd.factorize(frame[name])[0]
                     found[name] = pd.Series(codes, frame.index).astype("Int64").mask(frame[name].isna())
@@ -133,14 +143,14 @@ def is_text(column: pd.Series, name: str) -> bool:
     kind = column.dtype
     if pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_datetime64_any_dtype(kind):
         return False  # true and false, too, are readings, though of a kind that a text table may not hold
-    cells = pd.Series(stripped(column.astype("str")).dropna().unique()[:SAMPLED_CELLS])
+    cells = pd.Series(strip_cells(column.astype("str")).dropna().unique()[:SAMPLED_CELLS])
     if not len(cells):
         return False
-    numbers = np.mean([reads_as_number(cell) for cell in cells])
-    return bool(numbers == 0 or numbers < 0.5 or (names_entities(name) and numbers < 0.9))
+    numbers = np.mean([is_number(cell) for cell in cells])
+    return bool(numbers == 0 or numbers < 0.5 or (is_entity_name(name) and numbers < 0.9))
 
 
-def joined_times(frame: pd.DataFrame, time: tuple[str, ...]) -> pd.Series:
+def join_times(frame: pd.DataFrame, time: tuple[str, ...]) -> pd.Series:
     """Return the cells of the time columns as text, those of several columns joined by a blank."""
     found = frame[time[0]].astype("str")
     for name in time[1:]:

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from distgan import config
 from distgan.data.formats.other_texts import refuse_other_text
-from distgan.data.formats.pieces import first_line_of
-from distgan.data.formats.xlsx import sheet_as_text
+from distgan.data.formats.pieces import take_first_line
+from distgan.data.formats.xlsx import write_sheet_as_text
 from distgan.errors import UserError, writing
 from distgan.files import read_json, write_json
 
@@ -78,8 +78,8 @@ KINDS = {
 } | SUFFIXES
 
 
-def kind_of(path: Path) -> str:
-    """What a file is: text, parquet, npy, npz, netcdf, xlsx, or a container (STREAMS, ARCHIVES).
+def detect_kind(path: Path) -> str:
+    """Return the kind of a file: text, parquet, npy, npz, netcdf, xlsx, or a container (STREAMS, ARCHIVES).
 
     The first bytes decide, where they say anything; then the suffix.
 
@@ -98,7 +98,7 @@ def kind_of(path: Path) -> str:
     suffix = path.suffix.lower()
     found = next((kind for mark, kind in MAGIC.items() if head.startswith(mark)), None)
     if found == "zip":
-        return KINDS[suffix] if KINDS.get(suffix) in ("npz", "xlsx") else _kind_of_zip(path)
+        return KINDS[suffix] if KINDS.get(suffix) in ("npz", "xlsx") else _detect_kind_of_zip(path)
     if found is not None:
         return found
     refuse_other_text(path, head)
@@ -111,7 +111,9 @@ def kind_of(path: Path) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    """Printable, in UTF-8 but for a cut character at the end, or marked as UTF-16; of more than one line."""
+    """Return whether the bytes are printable, in UTF-8 but for a cut character at the end, or marked as
+    UTF-16; of more than one line.
+    """
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
     try:
@@ -121,8 +123,8 @@ def _is_text(head: bytes) -> bool:
     return "\n" in text and all(letter.isprintable() or letter in "\r\n\t" for letter in text)
 
 
-def _kind_of_zip(path: Path) -> str:
-    names = _members_of_zip(path)
+def _detect_kind_of_zip(path: Path) -> str:
+    names = _list_members_of_zip(path)
     if "[Content_Types].xml" in names and any(name.startswith("xl/") for name in names):
         return "xlsx"
     if "mimetype" in names and "content.xml" in names:
@@ -130,13 +132,13 @@ def _kind_of_zip(path: Path) -> str:
     return "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
 
 
-def _members_of_zip(path: Path) -> list[str]:
+def _list_members_of_zip(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
     except Exception as error:  # zipfile raises a wide family on damaged files
         raise UserError(
-            f"{path} is not a readable zip archive ({first_line_of(error)}); copy or fetch it again"
+            f"{path} is not a readable zip archive ({take_first_line(error)}); copy or fetch it again"
         ) from None
 
 
@@ -152,7 +154,7 @@ class Unpacked:
     packed: Path | None = None
 
     @contextmanager
-    def named(self) -> Iterator[None]:
+    def rename_in_messages(self) -> Iterator[None]:
         """Name the container in messages, not the place where it was unpacked."""
         try:
             yield
@@ -165,7 +167,8 @@ class Unpacked:
 
 
 def unpack(path: Path, settings: config.Data, place: Path) -> Unpacked:
-    """What a file holds, unpacked into `place` where it is a container; in one more container, once more.
+    """Return the content of a file, unpacked into `place` where it is a container; in one more container,
+    once more.
 
     Raises:
         UserError: it is damaged, encrypted, too large unpacked, or of a kind that is not read.
@@ -174,10 +177,10 @@ def unpack(path: Path, settings: config.Data, place: Path) -> Unpacked:
     for depth in range(3):
         if found.path.is_dir():
             return found
-        kind = kind_of(found.path)
+        kind = detect_kind(found.path)
         if kind not in (*STREAMS, *ARCHIVES, "xlsx"):
             return found
-        with found.named():
+        with found.rename_in_messages():
             target = place / "unpacked" / str(depth)
             found = _unpack_once(found, kind, target, packed=found.packed or path)
     raise UserError(f"{path} holds containers in containers, more than two deep; unpack it")
@@ -196,17 +199,17 @@ def _unpack_once(found: Unpacked, kind: str, target: Path, packed: Path) -> Unpa
         with writing(inside):
             inside.mkdir(parents=True)
             if kind == "xlsx":
-                sheet_as_text(source, inside / f"{source.stem}.tsv", settings.sheet)
+                write_sheet_as_text(source, inside / f"{source.stem}.tsv", settings.sheet)
             elif kind in ARCHIVES:
-                _archive(source, kind, inside)
+                _unpack_archive(source, kind, inside)
             else:
-                _stream(source, kind, inside / _plain_name(source))
+                _unpack_stream(source, kind, inside / _strip_suffix(source))
             write_json(done, state)
     return Unpacked(_find_lone_file(inside), settings, packed)
 
 
-def _plain_name(path: Path) -> str:
-    """homes.csv.gz -> homes.csv"""
+def _strip_suffix(path: Path) -> str:
+    """Return `homes.csv` for `homes.csv.gz`."""
     name = path.name
     if path.suffix.lower() in SUFFIXES:
         name = path.stem
@@ -216,12 +219,12 @@ def _plain_name(path: Path) -> str:
 
 
 def _find_lone_file(folder: Path) -> Path:
-    """The one file in a folder, however deep, or the folder."""
+    """Return the one file in a folder, however deep, or the folder."""
     files = [file for file in folder.rglob("*") if file.is_file()]
     return files[0] if len(files) == 1 else folder
 
 
-def _stream(source: Path, kind: str, target: Path) -> None:
+def _unpack_stream(source: Path, kind: str, target: Path) -> None:
     try:
         with open(source, "rb") as packed, open(target, "wb") as file:
             stream = _describe_unpacking(packed, kind)
@@ -229,19 +232,19 @@ def _stream(source: Path, kind: str, target: Path) -> None:
     except (UserError, OSError) as error:
         if isinstance(error, UserError) or error.errno in OF_THE_DISK:
             raise
-        raise _damaged_error(source, kind, error) from None
+        raise _make_damaged_error(source, kind, error) from None
     except (EOFError, lzma.LZMAError, pa.ArrowException) as error:
-        raise _damaged_error(source, kind, error) from None
+        raise _make_damaged_error(source, kind, error) from None
 
 
 def _describe_unpacking(packed: IO[bytes], kind: str) -> Any:
     return lzma.open(packed) if kind == "xz" else pa.CompressedInputStream(packed, kind)
 
 
-def _damaged_error(source: Path, kind: str, error: Exception) -> UserError:
+def _make_damaged_error(source: Path, kind: str, error: Exception) -> UserError:
     return UserError(
-        f"{source} is cut off or damaged: {kind} cannot unpack it ({first_line_of(error)}); copy or fetch it "
-        "again"
+        f"{source} is cut off or damaged: {kind} cannot unpack it ({take_first_line(error)}); copy or fetch "
+        "it again"
     )
 
 
@@ -265,23 +268,23 @@ def copy_within(source: IO[bytes], target: IO[bytes], packed_bytes: int, path: P
 # --------------------------------------------------------------------------------------------------- archives
 
 
-def _archive(source: Path, kind: str, folder: Path) -> None:
+def _unpack_archive(source: Path, kind: str, folder: Path) -> None:
     try:
         if kind == "zip":
-            _zip(source, folder)
+            _unpack_zip(source, folder)
         else:
-            _tar(source, folder)
+            _unpack_tar(source, folder)
     except UserError:
         raise
     except OSError as error:
         if error.errno in OF_THE_DISK:
             raise
-        raise _damaged_error(source, kind, error) from None
+        raise _make_damaged_error(source, kind, error) from None
     except Exception as error:  # zipfile and tarfile raise a wide family on damaged files
-        raise _damaged_error(source, kind, error) from None
+        raise _make_damaged_error(source, kind, error) from None
 
 
-def _zip(source: Path, folder: Path) -> None:
+def _unpack_zip(source: Path, folder: Path) -> None:
     with zipfile.ZipFile(source) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:
@@ -289,7 +292,7 @@ def _zip(source: Path, folder: Path) -> None:
                 raise UserError(f"{source}: {member.filename} is encrypted; unpack it and give the file")
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise UserError(f"{source}: {member.filename} is a link; unpack it and give the file")
-        _members(
+        _write_members(
             source,
             folder,
             [(member.filename, member.file_size, _open_zipped(archive, member)) for member in members],
@@ -300,13 +303,13 @@ def _open_zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[
     return lambda: archive.open(member)
 
 
-def _tar(source: Path, folder: Path) -> None:
+def _unpack_tar(source: Path, folder: Path) -> None:
     with tarfile.open(source, "r:") as archive:
         members = [member for member in archive.getmembers() if not member.isdir()]
         for member in members:
             if not member.isfile():
                 raise UserError(f"{source}: {member.name} is a link or a device; unpack it and give the file")
-        _members(
+        _write_members(
             source,
             folder,
             [(member.name, member.size, _open_tarred(archive, member)) for member in members],
@@ -314,15 +317,17 @@ def _tar(source: Path, folder: Path) -> None:
 
 
 def _open_tarred(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
-    def opened() -> IO[bytes]:
+    def open_member() -> IO[bytes]:
         found = archive.extractfile(member)
         assert found is not None  # a plain file
         return found
 
-    return opened
+    return open_member
 
 
-def _members(source: Path, folder: Path, members: list[tuple[str, int, Callable[[], IO[bytes]]]]) -> None:
+def _write_members(
+    source: Path, folder: Path, members: list[tuple[str, int, Callable[[], IO[bytes]]]]
+) -> None:
     """Write members below the folder.
 
     Raises:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect, kind, split_line
+from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect, classify_cell, split_line
 from distgan.data.formats.folded import FEWEST_COLUMNS, parse_folded
 from distgan.data.formats.missing_cells import MISSING
-from distgan.data.formats.pieces import Piece, first_line_of
+from distgan.data.formats.pieces import Piece, take_first_line
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
 
@@ -25,8 +25,8 @@ NO_VALUES = [*MISSING, *(f"{mark} " for mark in MISSING if mark)]
 
 @dataclass(frozen=True)
 class Cells:
-    """How the cells of a text table are parsed: the columns of `text` as strings, others as numbers with a
-    decimal mark where they all are; of the first `rows` if not of all.
+    """Rules for the cells of a text table: the columns of `text` as strings, others as numbers with a decimal
+    mark where they all are; of the first `rows` if not of all.
 
     words: columns of `text` that pandas finds to be strings by itself, which it reads several times faster.
     """
@@ -45,14 +45,14 @@ class Span:
     start: int
     stop: int
 
-    def content(self) -> tuple[bytes, int]:
+    def read_content(self) -> tuple[bytes, int]:
         """Return the lines that hold rows, and how many header lines were left out among them."""
         with open(self.dialect.file, "rb") as file:
             file.seek(self.start)
             content = file.read(self.stop - self.start)
         if b"\0" in content:
             raise UserError(
-                f"{self.dialect.path} holds zero bytes near line {self.line_of(0)}; it is damaged there"
+                f"{self.dialect.path} holds zero bytes near line {self.find_line(0)}; it is damaged there"
             )
         if not self._has_extras(content):
             return content, 0
@@ -76,9 +76,9 @@ class Span:
             self.dialect.header is not None and line.rstrip(b"\r\n") == self.dialect.header
         )
 
-    def line_of(self, row: int) -> int:
+    def find_line(self, row: int) -> int:
         """Return the line of a row, counted from 1 in the file; blank lines and comments hold no row."""
-        number = line_at(self.dialect, self.start)
+        number = count_lines_to(self.dialect, self.start)
         with open(self.dialect.file, "rb") as file:
             file.seek(self.start)
             while file.tell() < self.stop:
@@ -103,8 +103,8 @@ class Span:
         return self._read(Cells(names, rows=rows))[list(names)]
 
     def _read(self, cells: "Cells") -> pd.DataFrame:
-        content, repeated = self.content()
-        words = self._words(content, cells.text)
+        content, repeated = self.read_content()
+        words = self._find_words(content, cells.text)
         frame = self._parse(content, replace(cells, words=words))
         if not all(pd.api.types.is_string_dtype(frame[name]) for name in words):  # True and False, or no cell
             frame = self._parse(content, cells)
@@ -115,7 +115,7 @@ class Span:
             if frame[name].notna().any():
                 row = int(frame[name].notna().to_numpy().argmax())
                 raise UserError(
-                    f"{self.dialect.path} line {self.line_of(row)}: column {names.index(name) + 1} "
+                    f"{self.dialect.path} line {self.find_line(row)}: column {names.index(name) + 1} "
                     "has no name; "
                     "name it or remove it"
                 )
@@ -124,12 +124,12 @@ class Span:
         frame.attrs["repeated_headers"] = repeated
         return frame
 
-    def _words(self, content: bytes, text: tuple[str, ...]) -> tuple[str, ...]:
+    def _find_words(self, content: bytes, text: tuple[str, ...]) -> tuple[str, ...]:
         """Return those columns of `text` whose first cell is no number."""
         first = split_line(self.dialect.separator, content[: content.find(b"\n") + 1 or None])
         if len(first) != len(self.dialect.names):
             return ()
-        kinds = {name: kind(cell) for name, cell in zip(self.dialect.names, first) if name in text}
+        kinds = {name: classify_cell(cell) for name, cell in zip(self.dialect.names, first) if name in text}
         return tuple(name for name, found in kinds.items() if found in ("time", "text"))
 
     def _parse(self, content: bytes, cells: "Cells") -> pd.DataFrame:
@@ -169,22 +169,22 @@ class Span:
             raise UserError(f"{path} is not a readable table: {self._format_error(error)}") from None
         if not isinstance(frame.index, pd.RangeIndex):
             raise UserError(
-                f"{path} line {self.line_of(0)}: the lines have more cells than the header has "
+                f"{path} line {self.find_line(0)}: the lines have more cells than the header has "
                 f"names ({len(names)}); "
                 "set data.header to the line of the names, or to none"
             )
         return frame
 
     def _format_error(self, error: Exception) -> str:
-        """pandas' message, with lines as the user counts them."""
+        """Return pandas' message, with lines as the user counts them."""
         return re.sub(
             r"\bline (\d+)",
-            lambda found: f"line {self.line_of(max(0, int(found[1]) - 1))}",
-            first_line_of(error).replace("Error tokenizing data. C error: ", ""),
+            lambda found: f"line {self.find_line(max(0, int(found[1]) - 1))}",
+            take_first_line(error).replace("Error tokenizing data. C error: ", ""),
         )
 
     def _refuse_short_lines(self, content: bytes) -> None:
-        """pandas fills short lines with missing values; a file that is cut off must not pass for gaps."""
+        """Refuse short lines, which pandas fills with missing values: a cut file must not pass for gaps."""
         separator, wanted = self.dialect.separator, len(self.dialect.columns)
         wanted += len(self.dialect.dropped)
         hint = ""
@@ -200,27 +200,27 @@ class Span:
             cells = len(line.split()) if separator == BLANKS else line.count(mark) + 1
             if b'"' not in line and cells < wanted:
                 raise UserError(
-                    f"{self.dialect.path} line {self.line_of(row)} has {cells} of {wanted} cells; "
+                    f"{self.dialect.path} line {self.find_line(row)} has {cells} of {wanted} cells; "
                     "the file is cut "
                     f"off or damaged there{hint}"
                 )
             row += 1
 
-    def piece(self, number: int, entity: str | None = None) -> Piece:
+    def make_piece(self, number: int, entity: str | None = None) -> Piece:
         """Return the span as a piece of a table."""
         return Piece(
             f"{number:06d}",
             self.read,
-            partial(self.line_of, 0),
+            partial(self.find_line, 0),
             self.dialect.path,
             entity,
-            self.line_of,
+            self.find_line,
             self.read_as_written,
             self.stop - self.start,
         )
 
 
-def line_at(dialect: Dialect, place: int) -> int:
+def count_lines_to(dialect: Dialect, place: int) -> int:
     """Return the number of the line that begins at a byte, from 1."""
     lines, place = dialect.first_line, place - dialect.start
     with open(dialect.file, "rb") as file:
@@ -233,13 +233,13 @@ def line_at(dialect: Dialect, place: int) -> int:
     return lines
 
 
-def csv_pieces(dialect: Dialect) -> Iterator[Piece]:
+def iterate_csv_pieces(dialect: Dialect) -> Iterator[Piece]:
     """Yield pieces of about `PIECE_BYTES` that end with a line."""
-    for number, (start, stop) in enumerate(_spans(dialect, PIECE_BYTES)):
-        yield Span(dialect, start, stop).piece(number)
+    for number, (start, stop) in enumerate(_iterate_spans(dialect, PIECE_BYTES)):
+        yield Span(dialect, start, stop).make_piece(number)
 
 
-def _spans(dialect: Dialect, size: int) -> Iterator[tuple[int, int]]:
+def _iterate_spans(dialect: Dialect, size: int) -> Iterator[tuple[int, int]]:
     start, end = dialect.start, dialect.stop
     with open(dialect.file, "rb") as file:
         while start < end:
@@ -284,7 +284,7 @@ def read_sample(dialect: Dialect, decimal: str = ".") -> pd.DataFrame:
     if len(spans) == 1:
         return spans[0].read(decimal=decimal)
     names = dialect.columns
-    content = b"".join(span.content()[0] for span in spans)
+    content = b"".join(span.read_content()[0] for span in spans)
     try:
         return Span(dialect, spans[0].start, spans[0].stop)._parse(content, Cells(decimal=decimal))[names]
     except UserError:  # once more block by block, to name the right line

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
-from distgan.data.formats.columns import listed, with_numbers
-from distgan.data.formats.containers import ARCHIVES, KINDS, STREAMS, TEXTS, Unpacked, kind_of, unpack
+from distgan.data.formats.columns import convert_numbers, make_tuple
+from distgan.data.formats.containers import ARCHIVES, KINDS, STREAMS, TEXTS, Unpacked, detect_kind, unpack
 from distgan.data.formats.file_names import merge_dated
 from distgan.data.formats.layout import find_table
 from distgan.data.formats.parquet_pieces import has_no_rows
@@ -27,7 +27,7 @@ from distgan.data.formats.pieces import Piece, Source, refuse_twice
 from distgan.data.formats.time_columns import find_time_columns
 from distgan.data.formats.time_pairs import find_end_of_intervals
 from distgan.data.ingest_cache import IngestCache
-from distgan.data.tables import Sampled, read_table, table_of
+from distgan.data.tables import Sampled, open_table, read_table
 from distgan.errors import UserError
 
 SAMPLED_FILES = 16
@@ -58,23 +58,23 @@ class Dataset:
     skipped: list[str]
 
     @classmethod
-    def of_folder(cls, root: Path) -> "Dataset":
-        """All tables in a folder and the folders in it.
+    def from_folder(cls, root: Path) -> "Dataset":
+        """Return all tables in a folder and the folders in it.
 
         Raises:
             UserError: there are none.
         """
         files = [file for file in root.rglob("*") if file.is_file()]
-        return cls._make(root, sorted(files, key=natural), every=False)
+        return cls._make(root, sorted(files, key=split_name), every=False)
 
     @classmethod
-    def of_pattern(cls, pattern: Path, files: Sequence[Path]) -> "Dataset":
-        """All files that a pattern of names matches."""
+    def from_pattern(cls, pattern: Path, files: Sequence[Path]) -> "Dataset":
+        """Return all files that a pattern of names matches."""
         fixed = [part for part in pattern.parts if not re.search(r"[*?\[]", part)]
         root = Path(*pattern.parts[: len(fixed)]) if fixed else Path(".")
         while not all(file.is_relative_to(root) for file in files):
             root = root.parent
-        return cls._make(root, sorted((file for file in files if file.is_file()), key=natural), every=True)
+        return cls._make(root, sorted((file for file in files if file.is_file()), key=split_name), every=True)
 
     @classmethod
     def _make(cls, root: Path, files: list[Path], every: bool) -> "Dataset":
@@ -99,14 +99,14 @@ class Dataset:
         return cls(root, members, skipped)
 
 
-def natural(path: Path) -> list[tuple[int, int | str]]:
-    """A key that sorts block_2 before block_10."""
+def split_name(path: Path) -> list[tuple[int, int | str]]:
+    """Return a key that sorts block_2 before block_10."""
     parts = re.split(r"(\d+)", str(path))
     return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
 
 
 def _strip_suffixes(inside: Path) -> str:
-    """A path in a folder without the suffixes of tables and containers."""
+    """Return a path in a folder without the suffixes of tables and containers."""
     name = inside.name
     for _ in range(3):
         suffix = Path(name).suffix.lower()
@@ -126,7 +126,7 @@ def _is_table(inside: Path, file: Path, every: bool) -> bool:
     if suffix in KINDS or file.stat().st_size == 0:
         return False
     try:
-        return kind_of(file) in ("text", "parquet")
+        return detect_kind(file) in ("text", "parquet")
     except UserError:
         return False
 
@@ -147,10 +147,10 @@ class Part:
         return self.found.packed or self.found.path
 
 
-def dataset_source(
+def read_dataset(
     dataset: Dataset, settings: config.Data, place: Path, key: Callable[[Sequence[Path]], dict[str, Any]]
 ) -> Source:
-    """The series of all files together.
+    """Return the series of all files together.
 
     Args:
         key: what parsed parts of files depend on.
@@ -188,7 +188,7 @@ def _report(source: Source, files: int, skipped: list[str], empty: list[str]) ->
 def _unpack_files(
     dataset: Dataset, settings: config.Data, place: Path
 ) -> tuple[list[tuple[Member, Unpacked]], list[str]]:
-    """The files as they can be read, and the names of those that hold nothing."""
+    """Return the files as they can be read, and the names of those that hold nothing."""
     files, empty = [], []
     for number, member in enumerate(dataset.members):
         inside = str(member.path.relative_to(dataset.root))
@@ -198,7 +198,7 @@ def _unpack_files(
         found = unpack(member.path, settings, place / "members" / f"{number:06d}")
         if found.path.is_dir():
             raise UserError(f"{member.path} holds several files, in a folder of others; unpack it")
-        with found.named():
+        with found.rename_in_messages():
             if _has_no_rows(found.path):
                 empty.append(inside)
                 continue
@@ -209,10 +209,10 @@ def _unpack_files(
 
 
 def _has_no_rows(path: Path) -> bool:
-    """A table of nothing, or of a header alone, as Spark writes for empty partitions."""
+    """Return whether a table has nothing, or a header alone, as Spark writes for empty partitions."""
     if path.stat().st_size == 0:
         return True
-    if kind_of(path) == "parquet":
+    if detect_kind(path) == "parquet":
         return has_no_rows(path)
     with open(path, "rb") as file:
         start = file.read(1 << 16)
@@ -220,14 +220,14 @@ def _has_no_rows(path: Path) -> bool:
 
 
 def _sample_file(number: int, member: Member, found: Unpacked, work: IngestCache) -> Part:
-    kind = kind_of(found.path)
+    kind = detect_kind(found.path)
     if kind not in ("text", "parquet"):
         raise UserError(
             f"{member.path} is {kind}, and the other files are tables; give a pattern, e.g. FOLDER/*.csv"
         )
-    with found.named():
+    with found.rename_in_messages():
         return Part(
-            member, found, table_of(found.path, kind, found.settings, work.folder / f"text{number:06d}")
+            member, found, open_table(found.path, kind, found.settings, work.folder / f"text{number:06d}")
         )
 
 
@@ -236,8 +236,8 @@ def _sample_file(number: int, member: Member, found: Unpacked, work: IngestCache
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How files go together: one an entity (named for each file), or all one table with these columns from
-    the folders' names.
+    """Rule by which files go together: one an entity (named for each file), or all one table with these
+    columns from the folders' names.
     """
 
     settings: config.Data
@@ -250,10 +250,10 @@ class Arrangement:
 
 
 def _join_files(root: Path, parts: list[Part], order: Arrangement) -> Sampled:
-    """All files as one table."""
+    """Return all files as one table."""
     columns = list(parts[0].table.sample.columns)
     pieces = [
-        _piece(piece, number, part, columns, order)
+        _make_piece(piece, number, part, columns, order)
         for number, part in enumerate(parts)
         for piece in part.table.pieces
     ]
@@ -262,7 +262,7 @@ def _join_files(root: Path, parts: list[Part], order: Arrangement) -> Sampled:
 
 
 def _sample(parts: list[Part], columns: list[str], order: Arrangement, decimal: str | None) -> pd.DataFrame:
-    """Rows of files all over the dataset; of the first alone where each file is an entity."""
+    """Return rows of files all over the dataset; of the first alone where each file is an entity."""
     count = 1 if order.per_file else min(SAMPLED_FILES, len(parts))
     chosen = [parts[place] for place in np.linspace(0, len(parts) - 1, count).round().astype(int)]
     frames = []
@@ -274,20 +274,20 @@ def _sample(parts: list[Part], columns: list[str], order: Arrangement, decimal: 
     return pd.concat(frames, ignore_index=True)
 
 
-def _piece(piece: Piece, number: int, part: Part, columns: list[str], order: Arrangement) -> Piece:
+def _make_piece(piece: Piece, number: int, part: Part, columns: list[str], order: Arrangement) -> Piece:
     added = {key: part.member.keys[key] for key in order.keys}
     as_written = piece.as_written
     return replace(
         piece,
         name=f"{number:06d}.{piece.name}",
-        read=partial(_read, piece.read, part.found, columns, added),
+        read=partial(_read_columns, piece.read, part.found, columns, added),
         file=part.named,
         entity=order.entities[number] if order.per_file else None,
-        as_written=None if as_written is None else partial(_as_written, as_written, added),
+        as_written=None if as_written is None else partial(_read_as_written, as_written, added),
     )
 
 
-def _read(
+def _read_columns(
     read: Callable[..., pd.DataFrame],
     found: Unpacked,
     columns: list[str],
@@ -295,8 +295,8 @@ def _read(
     text: Any = (),
     decimal: str = ".",
 ) -> pd.DataFrame:
-    """A piece with its columns in the order of the first file's, and what its folders say as more columns."""
-    with found.named():
+    """Return a piece, its columns ordered as in the first file, with what its folders say as more columns."""
+    with found.rename_in_messages():
         frame = read(text=tuple(name for name in text if name not in added), decimal=decimal)
     marks = dict(frame.attrs)
     frame = frame[columns].assign(**added) if added or list(frame.columns) != columns else frame
@@ -304,7 +304,7 @@ def _read(
     return frame
 
 
-def _as_written(
+def _read_as_written(
     read: Callable[[tuple[str, ...], int | None], pd.DataFrame],
     added: dict[str, str],
     names: tuple[str, ...],
@@ -318,29 +318,29 @@ def _as_written(
 
 
 def _arrange(root: Path, parts: list[Part], settings: config.Data) -> Arrangement:
-    """How files go together, by the settings or else by what they hold.
+    """Return how files go together, by the settings or else by what they hold.
 
     Raises:
         UserError: they do not, or in more than one way; names the setting that decides.
     """
     _refuse_other_columns(root, parts)
     if any(part.member.keys for part in parts):
-        return _by_keys(root, parts, settings)
+        return _arrange_by_keys(root, parts, settings)
     names = [part.member.name for part in parts]
     if settings.layout == "per_file":
         refuse_twice(names, f"{root}: the name of a file")
         return Arrangement(settings, tuple(names))
     if settings.layout != "auto" or settings.columns.id is not None:
         return Arrangement(settings)
-    samples = [with_numbers(part.table.sample) for part in parts]
-    time = _times_of(samples[0], settings, parts[0].named)
-    if (column := _id_column(root, samples, time)) is not None:
-        return Arrangement(with_id(settings, (column,)))
+    samples = [convert_numbers(part.table.sample) for part in parts]
+    time = _find_times(samples[0], settings, parts[0].named)
+    if (column := _find_id_column(root, samples, time)) is not None:
+        return Arrangement(add_id_column(settings, (column,)))
     if find_table(parts[0].named, samples[0], settings).layout != "wide":
         return Arrangement(settings)
-    if _overlap(samples, time):
+    if _has_overlap(samples, time):
         refuse_twice(names, f"{root}: the name of a file")
-        merged = merge_dated(names, lambda places: _overlap([samples[place] for place in places], time))
+        merged = merge_dated(names, lambda places: _has_overlap([samples[place] for place in places], time))
         return Arrangement(settings, tuple(merged))
     raise UserError(
         f"{root}: its {len(parts)} files have the same columns and begin at different times; set "
@@ -351,8 +351,8 @@ def _arrange(root: Path, parts: list[Part], settings: config.Data) -> Arrangemen
     )
 
 
-def _times_of(sample: pd.DataFrame, settings: config.Data, path: Path) -> list[str]:
-    """The time columns, of intervals those of their start."""
+def _find_times(sample: pd.DataFrame, settings: config.Data, path: Path) -> list[str]:
+    """Return the time columns, of intervals those of their start."""
     pair = find_end_of_intervals(sample, settings, path)
     return find_time_columns(sample.drop(columns=[] if pair is None else list(pair[1])), settings, path)
 
@@ -370,8 +370,8 @@ def _refuse_other_columns(root: Path, parts: list[Part]) -> None:
             )
 
 
-def _id_column(root: Path, samples: list[pd.DataFrame], time: list[str]) -> str | None:
-    """The column with one value all over each file, and another in every other file.
+def _find_id_column(root: Path, samples: list[pd.DataFrame], time: list[str]) -> str | None:
+    """Return the column with one value all over each file, and another in every other file.
 
     Raises:
         UserError: there are several.
@@ -393,8 +393,8 @@ def _id_column(root: Path, samples: list[pd.DataFrame], time: list[str]) -> str 
     return found[0] if found else None
 
 
-def _overlap(samples: list[pd.DataFrame], time: list[str]) -> bool:
-    """Whether files have a time in common."""
+def _has_overlap(samples: list[pd.DataFrame], time: list[str]) -> bool:
+    """Return whether files have a time in common."""
     seen: set[tuple[Any, ...]] = set()
     for sample in samples:
         times = set(sample[time].itertuples(index=False, name=None))
@@ -404,8 +404,8 @@ def _overlap(samples: list[pd.DataFrame], time: list[str]) -> bool:
     return False
 
 
-def _by_keys(root: Path, parts: list[Part], settings: config.Data) -> Arrangement:
-    """Folders named `key=value`: keys are ids, unless the files have their own, or parts of the time."""
+def _arrange_by_keys(root: Path, parts: list[Part], settings: config.Data) -> Arrangement:
+    """Arrange folders named `key=value`: keys are ids, unless files have their own, or parts of the time."""
     names = list(parts[0].member.keys)
     for part in parts:
         keys = part.member.keys
@@ -416,34 +416,34 @@ def _by_keys(root: Path, parts: list[Part], settings: config.Data) -> Arrangemen
             )
         if NO_PARTITION in keys.values():
             raise UserError(f"{part.named}: a folder is named {NO_PARTITION}; rename it, or take it away")
-    sample, wanted = with_numbers(parts[0].table.sample), listed(settings.columns.id)
+    sample, wanted = convert_numbers(parts[0].table.sample), make_tuple(settings.columns.id)
     asked = (*wanted, *settings.columns.attributes)
     free = [key for key in names if key not in sample.columns]
     added = [key for key in free if key in asked or key.lower() not in TIME_KEYS]
     keys_left = [key for key in added if key not in wanted]
     if wanted or not added:
-        return Arrangement(with_attributes(settings, keys_left), keys=tuple(added))
+        return Arrangement(add_attribute_columns(settings, keys_left), keys=tuple(added))
     if settings.layout == "wide" or _has_own_ids(parts[0].named, sample, settings):
-        return Arrangement(with_attributes(settings, added), keys=tuple(added))
+        return Arrangement(add_attribute_columns(settings, added), keys=tuple(added))
     if len(added) > 1:
         raise UserError(
             f"{root}: the folders name {', '.join(added)}; set data.columns.id to those that say whose "
             f"the readings are"
         )
-    return Arrangement(with_id(settings, tuple(added)), keys=tuple(added))
+    return Arrangement(add_id_column(settings, tuple(added)), keys=tuple(added))
 
 
 def _has_own_ids(path: Path, sample: pd.DataFrame, settings: config.Data) -> bool:
-    """Whether one file alone is a table of several entities' rows."""
+    """Return whether one file alone is a table of several entities' rows."""
     return bool(find_table(path, sample, settings).layout == "long")
 
 
-def with_id(settings: config.Data, names: tuple[str, ...]) -> config.Data:
+def add_id_column(settings: config.Data, names: tuple[str, ...]) -> config.Data:
     columns = settings.columns.model_copy(update={"id": names[0] if len(names) == 1 else names})
     return settings.model_copy(update={"columns": columns, "layout": "long"})
 
 
-def with_attributes(settings: config.Data, keys: list[str]) -> config.Data:
+def add_attribute_columns(settings: config.Data, keys: list[str]) -> config.Data:
     more = tuple(key for key in keys if key not in settings.columns.attributes)
     columns = settings.columns.model_copy(update={"attributes": (*settings.columns.attributes, *more)})
     return settings.model_copy(update={"columns": columns})

@@ -4,7 +4,7 @@ import numpy as np
 
 from distgan.data.formats.stamps import DAY, Parsed, Stamps
 from distgan.data.formats.time_patterns import ORDERS, Fields
-from distgan.data.grid import calendar_months, common_step
+from distgan.data.grid import find_calendar_months, find_common_step
 from distgan.errors import UserError
 
 FIRST_YEAR, LAST_YEAR = 1900, 2100
@@ -28,12 +28,12 @@ def choose_days(
         advice = f"set data.date_format={able[0]}" if able else "leave data.date_format out"
         raise stamps.refuse(0, f"is not written in the order {WORDS[asked]} (data.date_format); {advice}")
     orders = fields.kind.orders if asked is None else (asked,)
-    readings = {order: _days(fields.dates, order) for order in orders}
+    readings = {order: _make_days(fields.dates, order) for order in orders}
     sound = {order: days for order, days in readings.items() if not np.isnat(days).any()}
     if not sound:
-        raise _no_order(readings, stamps)
+        raise _make_order_error(readings, stamps)
     if len({days.tobytes() for days in sound.values()}) > 1:
-        likely = {order: days for order, days in sound.items() if _forms_axis(days, seconds)}
+        likely = {order: days for order, days in sound.items() if _is_regular(days, seconds)}
         if len(likely) != 1:
             raise _raise_ambiguous(list(likely or sound), sound, stamps)
         sound = likely
@@ -41,8 +41,8 @@ def choose_days(
     return next(iter(sound.values()))
 
 
-def _days(dates: dict[str, np.ndarray], order: str) -> np.ndarray:
-    """datetime64[D], NaT for what is no date of 1900 to 2100."""
+def _make_days(dates: dict[str, np.ndarray], order: str) -> np.ndarray:
+    """Return datetime64[D], NaT for what is no date of 1900 to 2100."""
     if order in ("week", "ordinal"):
         year = dates["a"]
         january = (year - 1970).astype("M8[Y]").astype("M8[D]")
@@ -70,8 +70,8 @@ def _is_within(days: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return np.where(valid & (years >= FIRST_YEAR) & (years <= LAST_YEAR), days, np.datetime64("NaT"))
 
 
-def _forms_axis(days: np.ndarray, seconds: np.ndarray) -> bool:
-    """Whether times of this order look like readings of one population.
+def _is_regular(days: np.ndarray, seconds: np.ndarray) -> bool:
+    """Return whether times of this order look like readings of one population.
 
     Readings more often than daily are there on at least half of the days between the first and the last;
     others have a constant step, of which at least half is there, or step by months.
@@ -82,14 +82,14 @@ def _forms_axis(days: np.ndarray, seconds: np.ndarray) -> bool:
         return int((different[-1] - different[0]).astype(np.int64)) + 1 <= 2 * len(different)
     if len(times) < 2:
         return True
-    if calendar_months(times) is not None:
+    if find_calendar_months(times) is not None:
         return True
     elapsed = (times - times[0]).astype(np.int64)
-    step = max(common_step(times), DAY)
+    step = max(find_common_step(times), DAY)
     return not (elapsed % step).any() and elapsed[-1] // step + 1 <= 2 * len(times)
 
 
-def _no_order(readings: dict[str, np.ndarray], stamps: Stamps) -> UserError:
+def _make_order_error(readings: dict[str, np.ndarray], stamps: Stamps) -> UserError:
     fewest = min(readings, key=lambda order: np.isnat(readings[order]).sum())
     bad = int(np.flatnonzero(np.isnat(readings[fewest]))[0])
     others = [order for order in readings if order != fewest and not np.isnat(readings[order][bad])]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from distgan import config
 from distgan.data.formats.advice import show_list
-from distgan.data.formats.footers import end_of_rows, quoted_whole, refuse_footer
-from distgan.data.formats.marks import reads_as_number
+from distgan.data.formats.footers import end_of_rows, is_quoted_whole, refuse_footer
+from distgan.data.formats.marks import is_number
 from distgan.data.formats.missing_cells import MISSING
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
@@ -35,7 +35,7 @@ COMMENT = "#"
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the lines of a text table are read; `file` is UTF-8.
+    """Rules by which the lines of a text table are read; `file` is UTF-8.
 
     header: the header line as it stands, without its end; None where no line names the columns. start: the
     byte at which the data begin, in line `first_line`; stop: at which they end. empty: the
@@ -84,11 +84,11 @@ class Row:
         return sum(bool(cell) for cell in self.cells)
 
 
-def kind(cell: str) -> str:
+def classify_cell(cell: str) -> str:
     """Return what a cell reads as: empty, number, time or text."""
     if cell in MISSING:
         return "empty"
-    if reads_as_number(cell):
+    if is_number(cell):
         return "number"
     return "time" if TIME.search(cell) and not re.match(r"[A-Za-z]{4,}", cell) else "text"
 
@@ -100,15 +100,15 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
         UserError: it has no rows, one column, or a header that cannot be told apart; names the setting.
     """
     stop = end_of_rows(path, file, settings.skip_footer)
-    lines = _head_lines(path, file, settings.skip_rows, stop)
+    lines = _read_head_lines(path, file, settings.skip_rows, stop)
     if len(lines) < 1 + (settings.header != "none"):
         raise UserError(f"{path} has no rows below its header")
-    separator = _separator(lines, path, settings)
-    rows = _rows(lines, separator)
-    width = _width(rows, settings)
+    separator = _find_separator(lines, path, settings)
+    rows = _split_rows(lines, separator)
+    width = _find_width(rows, settings)
     if width < 2:
         shown = lines[0][2].decode(errors="replace").strip()[:40]
-        if quoted_whole(lines[-1][2], (",", ";", "\t", "|")):
+        if is_quoted_whole(lines[-1][2], (",", ";", "\t", "|")):
             raise UserError(
                 f"{path}: each line stands in quotes as a whole ({shown!r}), so that it has one cell; "
                 "export it once more, or remove the first and the last quote of each line "
@@ -118,15 +118,15 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
             f"{path} has one column ({shown!r}); separate columns by , ; tab or |, or set data.separator"
         )
     named = next((place for place, row in enumerate(rows) if row.line == settings.header), None)
-    kinds = _kinds(rows, width)
-    first = _first_data_row(rows, kinds, 0 if named is None else named + 1)
-    header, between, skipped = _header(rows, first, width, path, settings)
+    kinds = _find_kinds(rows, width)
+    first = _find_first_data_row(rows, kinds, 0 if named is None else named + 1)
+    header, between, skipped = _find_header(rows, first, width, path, settings)
     if first is None or (header is not None and header >= first):
         raise UserError(f"{path} has no rows below its header")
-    cells, dropped = _without_repeats(rows, header, settings.columns.ignore, path)
-    names, empty = _names(cells, rows, header, first, width, path)
-    units = _units(rows, between, names)
-    refuse_footer(path, file, (rows[first].start, stop), kinds, partial(split_line, separator), kind)
+    cells, dropped = _rename_repeats(rows, header, settings.columns.ignore, path)
+    names, empty = _name_columns(cells, rows, header, first, width, path)
+    units = _read_units(rows, between, names)
+    refuse_footer(path, file, (rows[first].start, stop), kinds, partial(split_line, separator), classify_cell)
     return Dialect(
         path,
         file,
@@ -149,8 +149,8 @@ def _format_row(row: Row) -> str:
     return row.raw.decode(errors="replace").strip().rstrip(",;\t| ")[:80]
 
 
-def _head_lines(path: Path, file: Path, skip: int, stop: int) -> list[tuple[int, int, bytes]]:
-    """Number, first byte and content of the first lines, without blank ones."""
+def _read_head_lines(path: Path, file: Path, skip: int, stop: int) -> list[tuple[int, int, bytes]]:
+    """Return number, first byte and content of the first lines, without blank ones."""
     found: list[tuple[int, int, bytes]] = []
     place, number, size = 0, 0, 0
     with open(file, "rb") as stream:
@@ -182,8 +182,8 @@ def _head_lines(path: Path, file: Path, skip: int, stop: int) -> list[tuple[int,
 # ----------------------------------------------------------------------------------------------- separators
 
 
-def _rows(lines: list[tuple[int, int, bytes]], separator: str) -> list[Row]:
-    """Cells of each line; a quoted cell may hold line ends."""
+def _split_rows(lines: list[tuple[int, int, bytes]], separator: str) -> list[Row]:
+    """Return the cells of each line; a quoted cell may hold line ends."""
     texts = [raw.decode() for _, _, raw in lines]
     given = texts if separator != BLANKS else [text.strip() + "\n" for text in texts]
     mark = " " if separator == BLANKS else separator
@@ -203,16 +203,16 @@ def _rows(lines: list[tuple[int, int, bytes]], separator: str) -> list[Row]:
 
 def split_line(separator: str, raw: bytes) -> list[str]:
     """Return the cells of one line; a comment has none."""
-    rows = _rows([(1, 0, raw.decode(errors="replace").encode())], separator)
+    rows = _split_rows([(1, 0, raw.decode(errors="replace").encode())], separator)
     return rows[0].cells if rows else []
 
 
-def _separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config.Data) -> str:
+def _find_separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config.Data) -> str:
     if settings.separator != "auto":
         return {"tab": "\t", "\\t": "\t"}.get(settings.separator, settings.separator)
     scores = {}
     for mark in SEPARATORS:
-        rows = _rows(lines, mark)
+        rows = _split_rows(lines, mark)
         widths = Counter(len(row.cells) for row in rows)
         if not widths:
             continue
@@ -220,7 +220,7 @@ def _separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config
         if width < 2:
             continue
         cells = [cell for row in rows[-50:] if len(row.cells) == width for cell in row.cells[:50]]
-        clean = sum(kind(cell) != "text" for cell in cells) / max(1, len(cells))
+        clean = sum(classify_cell(cell) != "text" for cell in cells) / max(1, len(cells))
         stray = sum(_has_other_mark(cell, mark) for cell in cells) / max(1, len(cells))
         even = count / len(rows)
         scores[mark] = (even >= 0.9, round(even - stray, 2), mark != BLANKS, round(clean, 2), width)
@@ -230,14 +230,16 @@ def _separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config
 
 
 def _has_other_mark(cell: str, mark: str) -> bool:
-    """Whether a cell holds another separator, quotes, or, between blanks, a comma that is no decimal mark."""
-    if '"' in cell or (mark == BLANKS and "," in cell and not reads_as_number(cell)):
+    """Return whether a cell holds another separator, quotes, or, between blanks, a comma that is no decimal
+    mark.
+    """
+    if '"' in cell or (mark == BLANKS and "," in cell and not is_number(cell)):
         return True
     return any(other in cell for other in ";\t|^~\x01" if other != mark)
 
 
-def _width(rows: list[Row], settings: config.Data) -> int:
-    """Cells of most lines; of two widths that are as frequent, the wider."""
+def _find_width(rows: list[Row], settings: config.Data) -> int:
+    """Return the number of cells of most lines; of two widths that are as frequent, the wider."""
     widths = Counter(len(row.cells) for row in rows[len(rows) // 4 :])
     return max(widths.items(), key=lambda item: (item[1], item[0]))[0] if widths else 0
 
@@ -245,23 +247,23 @@ def _width(rows: list[Row], settings: config.Data) -> int:
 # --------------------------------------------------------------------------------------------- header, units
 
 
-def _kinds(rows: list[Row], width: int) -> list[str]:
-    """Of which kind each column is, by rows further down."""
+def _find_kinds(rows: list[Row], width: int) -> list[str]:
+    """Return the kind of each column, by rows further down."""
     body = [row for row in rows[len(rows) // 2 :][:BODY_ROWS] if len(row.cells) == width] or rows[-1:]
     wanted = []
     for cells in zip(*(row.cells[: min(width, len(body[0].cells))] for row in body)):
-        kinds = [kind(cell) for cell in cells if cell not in MISSING]
+        kinds = [classify_cell(cell) for cell in cells if cell not in MISSING]
         wanted.append("empty" if not kinds else max(dict.fromkeys(kinds), key=kinds.count))
     return wanted
 
 
-def _first_data_row(rows: list[Row], wanted: list[str], begin: int) -> int | None:
-    """The first row whose cells are of the kinds that the rows further down have."""
+def _find_first_data_row(rows: list[Row], wanted: list[str], begin: int) -> int | None:
+    """Return the first row whose cells are of the kinds that the rows further down have."""
     width = len(wanted)
     times = [column for column, name in enumerate(wanted) if name == "time"]
     numbers = [column for column, name in enumerate(wanted) if name == "number"]
     for place, row in list(enumerate(rows))[begin:]:
-        found = [kind(cell) for cell in row.cells] + ["empty"] * width
+        found = [classify_cell(cell) for cell in row.cells] + ["empty"] * width
         if times and all(found[column] == "time" for column in times[:2]):
             return place
         if not times and numbers and row.filled and len(row.cells) >= 2:
@@ -271,10 +273,10 @@ def _first_data_row(rows: list[Row], wanted: list[str], begin: int) -> int | Non
     return max(begin, 1) if len(rows) > max(begin, 1) else None
 
 
-def _header(
+def _find_header(
     rows: list[Row], first: int | None, width: int, path: Path, settings: config.Data
 ) -> tuple[int | None, list[int], list[int]]:
-    """The header's row, the rows between it and the data, and those before it."""
+    """Return the header's row, the rows between it and the data, and those before it."""
     top = len(rows) if first is None else first
     if settings.header == "none":
         return None, [], list(range(top))
@@ -289,7 +291,9 @@ def _header(
     full = [place for place in several if abs(len(rows[place].cells) - width) <= 1]
     if not several:
         return None, [], list(range(top))
-    if not full or (len(rows[full[0]].cells) != width and not _only_empties(rows, full[0], first, width)):
+    if not full or (
+        len(rows[full[0]].cells) != width and not _differs_by_empties(rows, full[0], first, width)
+    ):
         bad = full[0] if full else several[-1]
         raise UserError(
             f"{path} line {rows[bad].line}: the rows have more cells than the header has names "
@@ -314,8 +318,8 @@ def _header(
     return place, list(range(place + 1, top)), list(range(place))
 
 
-def _only_empties(rows: list[Row], header: int, first: int | None, width: int) -> bool:
-    """Whether header and rows differ by an empty last cell alone."""
+def _differs_by_empties(rows: list[Row], header: int, first: int | None, width: int) -> bool:
+    """Return whether header and rows differ by an empty last cell alone."""
     if first is None:
         return False
     if len(rows[header].cells) > width:
@@ -324,7 +328,7 @@ def _only_empties(rows: list[Row], header: int, first: int | None, width: int) -
 
 
 def _is_units(row: Row) -> bool:
-    """Whether a row below the names says units: bracketed, short, the same again and again, or empty."""
+    """Return whether a row below the names holds units: bracketed, short, the same again, or empty."""
     cells = [cell for cell in row.cells[1:] if cell]
     if not cells:
         return True
@@ -338,10 +342,10 @@ def _is_units(row: Row) -> bool:
     )
 
 
-def _without_repeats(
+def _rename_repeats(
     rows: list[Row], header: int | None, ignored: tuple[str, ...], path: Path
 ) -> tuple[list[str], list[str]]:
-    """The names in the header, and those of columns that repeat an ignored one, which are renamed.
+    """Return the names in the header, and those of columns that repeat an ignored one, which are renamed.
 
     Raises:
         UserError: another name stands twice.
@@ -361,10 +365,10 @@ def _without_repeats(
     return names, dropped
 
 
-def _names(
+def _name_columns(
     named: list[str], rows: list[Row], header: int | None, first: int, width: int, path: Path
 ) -> tuple[list[str], list[str]]:
-    """A name for each cell of a row, and the names of those that nobody named and nothing fills."""
+    """Return a name for each cell of a row, and the names of those that nobody named and nothing fills."""
     names = [f"column{number}" for number in range(1, width + 1)] if header is None else named
     if len(names) == width + 1:
         names.pop()
@@ -390,7 +394,7 @@ def _names(
     return names, empty
 
 
-def _units(rows: list[Row], between: list[int], names: list[str]) -> dict[str, str]:
+def _read_units(rows: list[Row], between: list[int], names: list[str]) -> dict[str, str]:
     for place in between:
         cells = rows[place].cells
         if len(cells) >= 2 and _is_units(rows[place]):

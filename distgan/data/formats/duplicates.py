@@ -10,7 +10,7 @@ RULES = ("error", "first", "last", "mean", "sum")
 
 @dataclass
 class Tally:
-    """What was merged, and the first conflict: whose, when, and in which channel of several in rows."""
+    """Count of what was merged, and the first conflict: whose, when, and in which channel of rows."""
 
     merged: int = 0
     conflicting: int = 0
@@ -42,7 +42,7 @@ def combine(stack: np.ndarray, rule: str) -> np.ndarray:
     return np.where(count > 0, found, np.nan).astype(stack.dtype)
 
 
-def conflicts(stack: np.ndarray) -> np.ndarray:
+def find_conflicts(stack: np.ndarray) -> np.ndarray:
     """Return where readings differ: [k, ...] -> bool [...]."""
     there = ~np.isnan(stack)
     low = np.min(stack, axis=0, where=there, initial=np.inf)
@@ -50,7 +50,7 @@ def conflicts(stack: np.ndarray) -> np.ndarray:
     return there.any(axis=0) & (low != high)
 
 
-def groups_of(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def group_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a stable order by key, where each group of equal keys begins in it, and how many it has."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
@@ -73,7 +73,7 @@ def merge_groups(
         which = np.flatnonzero(counts == size)
         stack = values[order[starts[which][None] + np.arange(size)[:, None]]]
         found[which] = combine(stack, rule)
-        differ = conflicts(stack).any(axis=tuple(range(1, stack.ndim - 1)))
+        differ = find_conflicts(stack).any(axis=tuple(range(1, stack.ndim - 1)))
         conflicting[which] = differ
         merged += (size - 1) * int((~differ).sum())
     return found, merged, conflicting

@@ -14,7 +14,7 @@ def merge_dated(names: Sequence[str], overlap: Callable[[list[int]], bool]) -> l
     Args:
         overlap: whether files, by their places, have a time in common; those are no parts of one series.
     """
-    rests = [_without_date(name) for name in names]
+    rests = [_strip_date(name) for name in names]
     groups: dict[str, list[int]] = {}
     for place, rest in enumerate(rests):
         if rest is not None:
@@ -27,8 +27,8 @@ def merge_dated(names: Sequence[str], overlap: Callable[[list[int]], bool]) -> l
     return merged
 
 
-def _without_date(name: str) -> str | None:
-    """A name without a date at one of its ends; None where it has none."""
+def _strip_date(name: str) -> str | None:
+    """Return a name without a date at one of its ends; None where it has none."""
     path = PurePath(name)
     match = DATED.match(path.name)
     return None if match is None else str(path.with_name(match["rest"] or match["name"]))

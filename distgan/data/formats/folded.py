@@ -67,7 +67,7 @@ def _parse_lines(
             parts.append(b"\n".join(cells))
         if len(whole):  # columns in which all cells are whole numbers stay so
             cells = parts[-1].split(b"\n")
-            whole = whole[[WHOLE.fullmatch(cells[place]) is not None for place in _places(whole, apart)]]
+            whole = whole[[WHOLE.fullmatch(cells[place]) is not None for place in _find_places(whole, apart)]]
     numbers = parse(b"\n".join(parts) + b"\n", ["number"])["number"]
     if not pd.api.types.is_numeric_dtype(numbers.dtype) or pd.api.types.is_bool_dtype(numbers.dtype):
         return None
@@ -78,7 +78,7 @@ def _parse_lines(
     frame = pd.DataFrame(block.astype(np.float64, copy=False), columns=kept, copy=False)
     counted = [names[column] for column in whole.tolist()]
     if counted:
-        integers = block[:, _places(whole, apart)].astype(np.int64)
+        integers = block[:, _find_places(whole, apart)].astype(np.int64)
         frame = pd.concat([frame.drop(columns=counted), pd.DataFrame(integers, columns=counted)], axis=1)
     if apart:
         words = parse(b"\n".join(beside) + b"\n", [names[column] for column in apart])
@@ -88,6 +88,6 @@ def _parse_lines(
     return frame[names]
 
 
-def _places(columns: np.ndarray, apart: list[int]) -> np.ndarray:
-    """Where columns stand once those apart are taken out."""
+def _find_places(columns: np.ndarray, apart: list[int]) -> np.ndarray:
+    """Return where columns stand once those in `apart` are removed."""
     return columns - np.searchsorted(np.array(apart, np.int64), columns)

@@ -13,7 +13,7 @@ SUMMARY = re.compile(
 )
 
 
-def last_lines(file: Path, start: int, stop: int, many: int) -> list[tuple[int, bytes]]:
+def read_last_lines(file: Path, start: int, stop: int, many: int) -> list[tuple[int, bytes]]:
     """Return the first byte and the content of the last lines that are not blank, in order."""
     size = TAIL_BYTES
     while True:
@@ -42,7 +42,7 @@ def end_of_rows(path: Path, file: Path, skip_footer: int) -> int:
     size = file.stat().st_size
     if not skip_footer:
         return size
-    lines = last_lines(file, 0, size, skip_footer + 1)
+    lines = read_last_lines(file, 0, size, skip_footer + 1)
     if len(lines) <= skip_footer:
         raise UserError(
             f"{path} has {len(lines)} lines, and data.skip_footer leaves out {skip_footer}; set it to less"
@@ -58,7 +58,8 @@ def refuse_footer(
     cells_of: Callable[[bytes], list[str]],
     kind: Callable[[str], str],
 ) -> None:
-    """
+    """Refuse a table whose last lines are no rows.
+
     Args:
         rows: the bytes from the first row to the end.
         kinds: of the columns of the rows. cells_of: splits a line. kind: of a cell.
@@ -66,7 +67,7 @@ def refuse_footer(
     Raises:
         UserError: the last lines are no rows of the table; says how many.
     """
-    lines = last_lines(file, *rows, MOST_LINES + 1)
+    lines = read_last_lines(file, *rows, MOST_LINES + 1)
     footer = 0
     for _, raw in reversed(lines):
         cells = cells_of(raw)
@@ -79,13 +80,13 @@ def refuse_footer(
     which = f"the last {footer} lines, from line" if footer > 1 else "the last line,"
     shown = first.decode(errors="replace").strip()[:40]
     raise UserError(
-        f"{path}: {which} {_line_at(file, start)} ({shown!r}), cannot be read as rows of the "
+        f"{path}: {which} {_count_lines_to(file, start)} ({shown!r}), cannot be read as rows of the "
         f"table; set data.skip_footer={footer} to leave them out, or correct them"
     )
 
 
-def _line_at(file: Path, place: int) -> int:
-    """The number of the line that begins at a byte, from 1."""
+def _count_lines_to(file: Path, place: int) -> int:
+    """Return the number of the line that begins at a byte, from 1."""
     number = 1
     with open(file, "rb") as stream:
         while place > 0 and (block := stream.read(min(1 << 20, place))):
@@ -94,7 +95,7 @@ def _line_at(file: Path, place: int) -> int:
 
 
 def _is_footer(found: list[str], cells: list[str], kinds: list[str]) -> bool:
-    """Whether words stand where all rows have a time, or alone where all rows have more cells."""
+    """Return whether words stand where all rows have a time, or alone where all rows have more cells."""
     times = [column for column, kind in enumerate(kinds) if kind == "time"]
     words = found[0] == "text" and kinds[0] != "text"
     filled = [column for column, kind in enumerate(found) if kind != "empty"]
@@ -107,7 +108,7 @@ def _is_footer(found: list[str], cells: list[str], kinds: list[str]) -> bool:
     return words and len(filled) == 1 and len(kinds) > 1
 
 
-def quoted_whole(raw: bytes, separators: tuple[str, ...]) -> bool:
+def is_quoted_whole(raw: bytes, separators: tuple[str, ...]) -> bool:
     """Return whether a line stands in one pair of quotes that holds its separators."""
     text = raw.decode(errors="replace").strip()
     inside = text[1:-1].replace('""', "")

@@ -18,7 +18,7 @@ LABEL = re.compile(
 def are_hour_labels(texts: Sequence[str]) -> bool:
     """Return whether the different cells of a column are hours of a day, and more than numbers."""
     found = [LABEL.fullmatch(text) for text in texts]
-    if len(found) < 2 or any(match is None or _hour(match) > 25 for match in found):
+    if len(found) < 2 or any(match is None or _read_hour(match) > 25 for match in found):
         return False
     return any(match and match["plain"] is None for match in found) and all(
         match is None or match["first"] is None or (int(match["last"]) - int(match["first"])) % 24 == 1
@@ -26,7 +26,7 @@ def are_hour_labels(texts: Sequence[str]) -> bool:
     )
 
 
-def plain_hours(texts: pd.Series) -> pd.Series:
+def simplify_hours(texts: pd.Series) -> pd.Series:
     """Return labels as the number of the hour (the first of `00-01`); other texts as they are.
 
     `2A` and `2B` become the same hour, whose order tells the two passes, as on the clock.
@@ -34,8 +34,8 @@ def plain_hours(texts: pd.Series) -> pd.Series:
     unique = texts.unique().tolist()
     if not are_hour_labels(unique):
         return texts
-    return texts.map({text: str(_hour(match)) for text in unique if (match := LABEL.fullmatch(text))})
+    return texts.map({text: str(_read_hour(match)) for text in unique if (match := LABEL.fullmatch(text))})
 
 
-def _hour(match: re.Match[str]) -> int:
+def _read_hour(match: re.Match[str]) -> int:
     return int(next(found for key, found in match.groupdict().items() if found is not None and key != "last"))

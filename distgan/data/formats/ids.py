@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from distgan import config
-from distgan.data.formats.column_names import CHANNEL_NAME, names_entities
-from distgan.data.formats.columns import is_text, joined_times
+from distgan.data.formats.column_names import CHANNEL_NAME, is_entity_name
+from distgan.data.formats.columns import is_text, join_times
 from distgan.errors import UserError
 
 MAY_REPEAT, NAMED_MAY_REPEAT = 0.02, 0.3  # share of a sample's readings that may stand twice, by the name
@@ -19,7 +19,7 @@ class IdFinder:
         self, path: Path, frame: pd.DataFrame, columns: config.Columns, time: tuple[str, ...]
     ) -> None:
         self.path, self.frame, self.columns, self.time = path, frame, columns, time
-        self.stamps = joined_times(frame, time)
+        self.stamps = join_times(frame, time)
 
     def find(self, channel: str | None) -> tuple[tuple[str, ...], str | None]:
         """Return the column that says whose a reading is, and the one that says which channel, if any.
@@ -33,8 +33,8 @@ class IdFinder:
         names = [name for name in names if name not in asked]
         words = [name for name in names if is_text(self.frame[name], name)]
         whole = [name for name in names if pd.api.types.is_integer_dtype(self.frame[name])]
-        whole = [name for name in whole if names_entities(name) or not words]
-        whole += [name for name in names if names_entities(name) and _is_whole(self.frame[name])]
+        whole = [name for name in whole if is_entity_name(name) or not words]
+        whole += [name for name in names if is_entity_name(name) and _is_whole(self.frame[name])]
         found = self._find_only_column(channel, [*words, *whole])
         if found:
             return (found,), channel
@@ -55,7 +55,7 @@ class IdFinder:
         )
 
     def _find_only_column(self, channel: str | None, names: list[str]) -> str | None:
-        """The one column by which, with time and channel, readings differ."""
+        """Return the one column by which, with time and channel, readings differ."""
         copies = self.frame.duplicated()
         valid = []
         for name in names:
@@ -64,19 +64,19 @@ class IdFinder:
             keys = [self.frame[name].astype("str"), self.stamps]
             keys += [self.frame[channel].astype("str")] if channel is not None else []
             repeated = pd.concat(keys, axis=1)[~copies].duplicated().mean()
-            few = MAY_REPEAT + 1 / max(1, len(self.frame)) if not names_entities(name) else NAMED_MAY_REPEAT
+            few = MAY_REPEAT + 1 / max(1, len(self.frame)) if not is_entity_name(name) else NAMED_MAY_REPEAT
             recurs = self.frame[name].nunique() <= 0.5 * len(self.frame) or len(self.frame) < 8
-            if repeated <= few and (recurs or names_entities(name)):
+            if repeated <= few and (recurs or is_entity_name(name)):
                 valid.append(name)
-        finest = [name for name in valid if not any(self._follows(name, other, valid) for other in valid)]
-        named = [name for name in finest if names_entities(name)]
+        finest = [name for name in valid if not any(self._is_implied(name, other, valid) for other in valid)]
+        named = [name for name in finest if is_entity_name(name)]
         if len(finest) <= 1 or len(named) == 1:
             best = named or finest
             return best[0] if best else None
         return self._find_fullest(finest)
 
-    def _follows(self, name: str, other: str, order: list[str]) -> bool:
-        """Whether `other` says more: each of its values goes with one of `name`'s alone."""
+    def _is_implied(self, name: str, other: str, order: list[str]) -> bool:
+        """Return whether `other` says more: each of its values goes with one value of `name` alone."""
         if name == other:
             return False
         few, many = self.frame[name].nunique(), self.frame[other].nunique()
@@ -84,12 +84,14 @@ class IdFinder:
         if len(pairs) != many:
             return False
         if few < many:
-            return names_entities(other) or not names_entities(name)
-        one, two = names_entities(name), names_entities(other)  # one to one: the named or the first
+            return is_entity_name(other) or not is_entity_name(name)
+        one, two = is_entity_name(name), is_entity_name(other)  # one to one: the named or the first
         return two if one != two else order.index(other) < order.index(name)
 
     def _find_fullest(self, names: list[str]) -> str | None:
-        """Of whole numbers that may all be ids, the one that divides the readings into full series."""
+        """Return the one of the whole numbers that may all be ids that divides the readings into full
+        series.
+        """
         rows, times = len(self.frame), self.stamps.nunique()
         runs = {
             name: int((self.frame[name].to_numpy()[1:] != self.frame[name].to_numpy()[:-1]).sum()) + 1
@@ -104,5 +106,5 @@ class IdFinder:
 
 
 def _is_whole(column: pd.Series) -> bool:
-    """Whether floats are whole numbers, as ids become where some are missing: 1.0, 2.0."""
+    """Return whether floats are whole numbers, as ids become where some are missing: 1.0, 2.0."""
     return bool(pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all())

@@ -33,8 +33,8 @@ class Halves:
     def ends_are_clocks(self) -> bool:
         return bool(pc.all(pc.match_substring_regex(self.end, f"^{CLOCK}$")).as_py())
 
-    def durations(self) -> np.ndarray | None:
-        """Seconds of ends that are ISO 8601 durations (`PT1H`): int64 [n]; None if one of them is none."""
+    def parse_durations(self) -> np.ndarray | None:
+        """Return seconds of ends that are ISO 8601 durations (`PT1H`): int64 [n]; None if any is not."""
         unique, where = np.unique(np.array(self.end.to_pylist()), return_inverse=True)
         if not all(re.fullmatch(r"P(?=[0-9T])(\d+D)?(T(\d+H)?(\d+M)?(\d+S)?)?", text) for text in unique):
             return None

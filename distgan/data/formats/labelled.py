@@ -10,63 +10,69 @@ import numpy as np
 from distgan import config
 from distgan.data.formats import arrays, cf
 from distgan.data.formats.pieces import Source, refuse_twice
-from distgan.data.formats.slabs import Layers, on_axis, reader_of
+from distgan.data.formats.slabs import Layers, make_reader, on_axis
 from distgan.data.formats.variables import (
     Container,
     Roles,
     Variable,
-    chosen_variables,
+    choose_variables,
+    find_roles,
     refuse_other,
-    roles_of,
 )
-from distgan.data.grid import regular
+from distgan.data.grid import make_regular_grid
 from distgan.data.ingest_cache import IngestCache
 from distgan.data.store.metadata import Axis, Meta
-from distgan.data.zones import standard_offset
+from distgan.data.zones import find_standard_offset
 from distgan.errors import UserError
 
 UTC = "UTC (CF time)"
 
 
-def container_source(container: Container, settings: config.Data, work: IngestCache) -> Source:
-    """The series of a group or a file with named dimensions.
+def read_container(container: Container, settings: config.Data, work: IngestCache) -> Source:
+    """Return the series of a group or a file with named dimensions.
 
     Raises:
         UserError: no or several dimensions could be time, variables do not fit each other, times are not
             regular, or values cannot be decoded; names the setting that decides.
     """
-    chosen = chosen_variables(container, settings)
-    roles = roles_of(container, chosen, settings)
+    chosen = choose_variables(container, settings)
+    roles = find_roles(container, chosen, settings)
     if not roles.ids and len(chosen) > 1 and settings.layout == "auto":
         raise UserError(
-            f"{container.path}: the variables {_list(chosen)} have the dimension {roles.time!r} alone; set "
-            "data.layout=wide if each is an entity, or data.layout=long if they are the channels of one"
+            f"{container.path}: the variables {_format_list(chosen)} have the dimension {roles.time!r} "
+            "alone; set data.layout=wide if each is an entity, or data.layout=long if they are the channels "
+            "of one"
         )
     sizes = dict(zip(chosen[0].dims, chosen[0].shape))
-    times = _times(container, roles.time, sizes[roles.time], settings)
+    times = _read_times(container, roles.time, sizes[roles.time], settings)
     entity_wise = not roles.ids and settings.layout == "wide"
-    ids = [variable.name for variable in chosen] if entity_wise else _ids(container, roles, sizes, settings)
-    channels = ["value"] if entity_wise else _channels(container, roles, chosen, sizes)
+    ids = (
+        [variable.name for variable in chosen]
+        if entity_wise
+        else _name_series(container, roles, sizes, settings)
+    )
+    channels = ["value"] if entity_wise else _name_channels(container, roles, chosen, sizes)
     refuse_twice(ids, f"{container.path}: id")
     refuse_twice(channels, f"{container.path}: channel")
-    layers = Layers(container.path, chosen, roles, entity_wise, arrays.missing_numbers(settings))
+    layers = Layers(container.path, chosen, roles, entity_wise, arrays.list_missing_numbers(settings))
     shape = (len(ids), sizes[roles.time], len(channels))
-    read = reader_of(layers, shape, work)
+    read = make_reader(layers, shape, work)
     block = partial(on_axis, read, times.places, times.axis.length)
     provenance: dict[str, Any] = {"source": container.path.name, "clock": times.clock}
     if times.filled:
         provenance["missing_stamps"] = times.filled
     if container.skipped:
         provenance["skipped"] = container.skipped
-    units = settings.units or _units(chosen, entity_wise)
+    units = settings.units or _join_units(chosen, entity_wise)
     meta = Meta(times.axis, tuple(channels), units, provenance, {})
     return Source(block, ids, list(ids), meta)
 
 
-def array_source(
+def read_unnamed_array(
     container: Container, variable: Variable, settings: config.Data, work: IngestCache
 ) -> Source:
-    """One array without names of dimensions: [series, steps] or [series, steps, channels].
+    """Return the series of one array without names of dimensions: [series, steps] or [series, steps,
+    channels].
 
     Raises:
         UserError: it is none, or its values cannot be decoded.
@@ -75,7 +81,7 @@ def array_source(
     axes = ("time", "id") if settings.layout == "wide" else ("id", "time")
     dims = (*axes, "channel")[: len(variable.shape)]
     named = replace(variable, dims=dims)
-    source = container_source(Container(container.path, {named.name: named}), settings, work)
+    source = read_container(Container(container.path, {named.name: named}), settings, work)
     if len(variable.shape) == 2:
         source.meta = replace(source.meta, channels=("value",))
     return source
@@ -84,32 +90,36 @@ def array_source(
 # ------------------------------------------------------------------------------------- names, units and times
 
 
-def _ids(container: Container, roles: Roles, sizes: dict[str, int], settings: config.Data) -> list[str]:
-    """A name for each series: of the coordinate of its dimension, or its number."""
+def _name_series(
+    container: Container, roles: Roles, sizes: dict[str, int], settings: config.Data
+) -> list[str]:
+    """Return a name for each series: of the coordinate of its dimension, or its number."""
     if not roles.ids:
         return [container.path.stem]
     wanted = settings.columns.id
     wanted = (wanted,) if isinstance(wanted, str) else wanted or roles.ids
-    each = [_names(container, name, dim, sizes[dim]) for name, dim in zip(wanted, roles.ids)]
+    each = [_read_names(container, name, dim, sizes[dim]) for name, dim in zip(wanted, roles.ids)]
     names = each[0]
     for more in each[1:]:
         names = [f"{name}/{other}" for name in names for other in more]
     return names
 
 
-def _names(container: Container, name: str, dim: str, size: int) -> list[str]:
+def _read_names(container: Container, name: str, dim: str, size: int) -> list[str]:
     named = container.variables.get(name)
-    found = named if named is not None and named.dims == (dim,) else _identifier(container, dim)
+    found = named if named is not None and named.dims == (dim,) else _find_identifier(container, dim)
     if found is None:
         return [str(number) for number in range(size)]
-    values = found.whole(container.path)
+    values = found.read_whole(container.path)
     if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
         values = values.astype(np.int64)
     return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _identifier(container: Container, dim: str) -> Variable | None:
-    """The variable that names the places along a dimension: marked so (CF's cf_role), or the only text."""
+def _find_identifier(container: Container, dim: str) -> Variable | None:
+    """Return the variable that names the places along a dimension: marked so (CF's cf_role), or the only
+    text.
+    """
     along = [each for each in container.variables.values() if each.dims == (dim,)]
     marked = [each for each in along if each.attributes.get("cf_role") == "timeseries_id"]
     texts = [each for each in along if each.dtype.kind in "USOT"]
@@ -118,15 +128,20 @@ def _identifier(container: Container, dim: str) -> Variable | None:
     return texts[0] if len(texts) == 1 else None
 
 
-def _channels(container: Container, roles: Roles, chosen: list[Variable], sizes: dict[str, int]) -> list[str]:
+def _name_channels(
+    container: Container, roles: Roles, chosen: list[Variable], sizes: dict[str, int]
+) -> list[str]:
     if roles.channel is None:
         return [variable.name for variable in chosen]
-    if container.coordinate(roles.channel) is None and _identifier(container, roles.channel) is None:
-        return arrays.default_channels(sizes[roles.channel])
-    return _names(container, roles.channel, roles.channel, sizes[roles.channel])
+    if (
+        container.find_coordinate(roles.channel) is None
+        and _find_identifier(container, roles.channel) is None
+    ):
+        return arrays.name_channels(sizes[roles.channel])
+    return _read_names(container, roles.channel, roles.channel, sizes[roles.channel])
 
 
-def _units(chosen: list[Variable], entity_wise: bool) -> str:
+def _join_units(chosen: list[Variable], entity_wise: bool) -> str:
     said = {variable.name: str(variable.attributes.get("units", "")).strip() for variable in chosen}
     different = set(said.values())
     if len(different) == 1:
@@ -150,17 +165,19 @@ class Times:
     filled: int = 0
 
 
-def _times(container: Container, dim: str, length: int, settings: config.Data) -> Times:
-    """The axis that a time coordinate describes, or a nominal one where there is none.
+def _read_times(container: Container, dim: str, length: int, settings: config.Data) -> Times:
+    """Return the axis that a time coordinate describes, or a nominal one where there is none.
 
     Raises:
         UserError: it cannot be read, or is not regular.
     """
-    path, coordinate = container.path, container.coordinate(dim)
-    if coordinate is None or _counts(path, coordinate, settings):
+    path, coordinate = container.path, container.find_coordinate(dim)
+    if coordinate is None or _is_count(path, coordinate, settings):
         said = "no times" if coordinate is None else f"{dim} 0, 1, 2, …"
         return Times(replace(arrays.NO_TIMES, length=length), f"nominal: the source says {said}")
-    stamps = cf.stamps(coordinate.whole(path), coordinate.attributes, f"{path}: {dim}", settings.time_unit)
+    stamps = cf.decode_times(
+        coordinate.read_whole(path), coordinate.attributes, f"{path}: {dim}", settings.time_unit
+    )
     order = np.argsort(stamps, kind="stable")
     rising = stamps[order]
     same = np.flatnonzero(np.diff(rising) == np.timedelta64(0, "s"))
@@ -168,25 +185,25 @@ def _times(container: Container, dim: str, length: int, settings: config.Data) -
         raise UserError(f"{path}: time {rising[same[0]]} of {dim} stands twice; write each time once")
     clock = UTC
     if settings.timezone is not None:
-        offset, _ = standard_offset(settings.timezone, rising[0], rising[-1])
+        offset, _ = find_standard_offset(settings.timezone, rising[0], rising[-1])
         rising = rising + np.timedelta64(int(offset.total_seconds()), "s")
         clock = f"standard time of {settings.timezone} all year"
-    grid = regular(rising, str(path))
+    grid = make_regular_grid(rising, str(path))
     places = np.empty(length, np.int64)
-    places[order] = grid.places(rising)
+    places[order] = grid.locate(rising)
     as_they_are = grid.axis.length == length and bool((places == np.arange(length)).all())
     return Times(grid.axis, clock, None if as_they_are else places, grid.filled)
 
 
-def _counts(path: Path, coordinate: Variable, settings: config.Data) -> bool:
-    """Whether a coordinate only counts steps."""
+def _is_count(path: Path, coordinate: Variable, settings: config.Data) -> bool:
+    """Return whether a coordinate only counts steps."""
     says = str(coordinate.attributes.get("units", ""))
     if coordinate.dtype.kind not in "fiu" or " since " in says or settings.time_unit is not None:
         return False
-    values = coordinate.whole(path)
+    values = coordinate.read_whole(path)
     return bool(np.isin(values[:1], (0, 1)).all() and (np.diff(values.astype(np.float64)) == 1).all())
 
 
-def _list(variables: list[Variable]) -> str:
+def _format_list(variables: list[Variable]) -> str:
     names = [variable.name for variable in variables]
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

@@ -10,33 +10,33 @@ from distgan import config
 from distgan.data.formats.advice import show_list, show_name
 from distgan.data.formats.column_names import (
     PARTS_OF_A_DAY,
-    clock_seconds,
-    names_entities,
-    numbered_clocks,
-    parts_of_a_long_day,
-    rising_clocks,
+    find_numbered_clocks,
+    find_parts_of_long_day,
+    is_entity_name,
+    parse_clock,
+    select_rising_clocks,
 )
 from distgan.data.formats.columns import (
     find_times,
     is_counter,
     is_text,
-    joined_times,
-    listed,
-    names_asked,
-    names_of,
+    join_times,
+    list_named_columns,
+    make_tuple,
     refuse_nested,
     refuse_unknown,
+    select_columns,
 )
 from distgan.data.formats.ids import IdFinder
-from distgan.data.formats.marks import SIGN, Marks, is_almost_number, not_a_number
+from distgan.data.formats.marks import SIGN, Marks, describe_cell, is_almost_number
 from distgan.data.formats.time_pairs import find_end_of_intervals
-from distgan.data.formats.times import looks_like_times
+from distgan.data.formats.times import are_times
 from distgan.errors import UserError
 
 
 @dataclass(frozen=True)
 class Table:
-    """What the columns are.
+    """The columns of a table by their use.
 
     values: the columns with readings; in day_wide each is a time of day, `offsets` seconds after midnight; in
     transposed each is named by its time. texts: columns that must be the same in all rows of an entity.
@@ -61,7 +61,7 @@ class Table:
 
     @property
     def by_entity(self) -> bool:
-        """Whether rows (rather than columns) say whose the readings are."""
+        """True where rows (rather than columns) say whose the readings are."""
         return self.layout != "wide"
 
 
@@ -78,7 +78,7 @@ def find_table(
     Raises:
         UserError: it cannot be told; names the setting that tells it.
     """
-    for setting, names in names_asked(settings).items():
+    for setting, names in list_named_columns(settings).items():
         refuse_unknown(path, setting, names, frame)
     asked = settings.columns
     ignored = [name for name in frame.columns if name in asked.ignore or is_counter(frame, name, settings)]
@@ -93,20 +93,20 @@ def find_table(
 
 
 def _choose_layout(finder: "_Finder", settings: config.Data, per_file: bool, repeats: bool) -> Table:
-    """The columns of the layout that is set, or else that shows."""
+    """Return the columns of the layout that is set, or else that shows."""
     if per_file:
-        return finder.one_entity()
-    if settings.layout == "transposed" or (settings.layout == "auto" and finder.times_are_names()):
-        return finder.transposed()
-    if settings.layout == "day_wide" or (settings.layout == "auto" and finder.clocks_are_names()):
-        return finder.day_wide()
-    hours = finder.hours_of_a_day()  # hr1 to hr24 are no clock times
+        return finder.make_single()
+    if settings.layout == "transposed" or (settings.layout == "auto" and finder.has_times_as_names()):
+        return finder.make_transposed()
+    if settings.layout == "day_wide" or (settings.layout == "auto" and finder.has_clocks_as_names()):
+        return finder.make_day_wide()
+    hours = finder.find_hours()  # hr1 to hr24 are no clock times
     time = find_times(finder.frame.drop(columns=hours), settings, finder.path)
     finder.refuse_nameless(time)
     if settings.layout == "auto":
         finder.refuse_numbered_day(time)
-    layout = settings.layout if settings.layout != "auto" else finder.layout(time, repeats)
-    return finder.long(time) if layout == "long" else finder.wide(time)
+    layout = settings.layout if settings.layout != "auto" else finder.choose_layout(time, repeats)
+    return finder.make_long(time) if layout == "long" else finder.make_wide(time)
 
 
 class _Finder:
@@ -126,42 +126,42 @@ class _Finder:
 
     # ---------------------------------------------------------------------------------------- which layout
 
-    def times_are_names(self) -> bool:
-        """Whether most columns are named by dates and times."""
+    def has_times_as_names(self) -> bool:
+        """Return whether most columns are named by dates and times."""
         names = [name for name in self.frame.columns if re.search(r"\d{2,4}[-/.]\d", name)]
         if len(names) < 2 or len(names) < 0.5 * self.frame.shape[1]:
             return False
-        return looks_like_times(pd.Series(names, dtype="str"), self.settings)
+        return are_times(pd.Series(names, dtype="str"), self.settings)
 
-    def clocks_are_names(self) -> bool:
-        """Whether there is a column for each time of the day, at even distances."""
-        return len(self._clocks()) >= 4
+    def has_clocks_as_names(self) -> bool:
+        """Return whether there is a column for each time of the day, at even distances."""
+        return len(self._find_clocks()) >= 4
 
-    def _clocks(self) -> dict[str, int]:
-        """The columns that are times of the day, with their seconds after midnight; the last may be 0:00."""
-        found = {name: clock_seconds(name) for name in self.frame.columns}
+    def _find_clocks(self) -> dict[str, int]:
+        """Return the columns that are times of the day, by seconds after midnight; the last may be 0:00."""
+        found = {name: parse_clock(name) for name in self.frame.columns}
         clocks = {name: seconds for name, seconds in found.items() if seconds is not None}
         if len(clocks) < 2 and self.settings.layout == "day_wide":
             clocks = self._find_numbered()
-        return rising_clocks(clocks)
+        return select_rising_clocks(clocks)
 
     def _find_numbered(self) -> dict[str, int]:
-        return numbered_clocks(list(self.frame.columns), self._find_asked())
+        return find_numbered_clocks(list(self.frame.columns), self._find_asked())
 
     def _find_asked(self) -> set[str]:
-        return {*listed(self.columns.id), *listed(self.columns.time), *self.columns.attributes}
+        return {*make_tuple(self.columns.id), *make_tuple(self.columns.time), *self.columns.attributes}
 
-    def layout(self, time: tuple[str, ...], repeats: bool) -> str:
-        """Long where rows say whose they are, wide where columns do."""
+    def choose_layout(self, time: tuple[str, ...], repeats: bool) -> str:
+        """Return long where rows say whose they are, wide where columns do."""
         if self.columns.id is not None or self.columns.channel is not None or repeats:
             return "long"
         rest = self._list_rest(time)
-        stamps = joined_times(self.frame, time)
+        stamps = join_times(self.frame, time)
         if len(stamps) > 1 and stamps.nunique() <= 0.6 * len(stamps):
             fresh = stamps[~self.frame.duplicated()]  # a file may hold its rows twice
             if fresh.nunique() <= 0.6 * len(fresh):
                 return "long"
-        floats = set(names_of(self.frame, pd.api.types.is_float_dtype))
+        floats = set(select_columns(self.frame, pd.api.types.is_float_dtype))
         for name in rest:
             if name in floats:
                 continue
@@ -169,22 +169,22 @@ class _Finder:
             if name in self.columns.attributes or (self.columns.values and name in self.columns.values):
                 continue
             text = is_text(column, name)
-            if not text and not (pd.api.types.is_integer_dtype(column) and names_entities(name)):
+            if not text and not (pd.api.types.is_integer_dtype(column) and is_entity_name(name)):
                 continue
             recurs = column.nunique() <= 0.5 * column.notna().sum()
-            if names_entities(name) and (recurs or text):
+            if is_entity_name(name) and (recurs or text):
                 return "long"
             if text:
                 cell = str(column.dropna().iloc[0])
                 if re.search(r"\d", cell) and (SIGN.search(cell) or is_almost_number(cell)):
                     raise UserError(
-                        f"{self.path}, column {name!r}: {cell!r} {not_a_number(cell, Marks())}; or set "
+                        f"{self.path}, column {name!r}: {cell!r} {describe_cell(cell, Marks())}; or set "
                         f"data.columns.id={show_name(name)} if it says whose the readings are"
                     )
-                raise self._words(name, rest)
+                raise self._make_words_error(name, rest)
         return "wide"
 
-    def _words(self, name: str, rest: list[str]) -> UserError:
+    def _make_words_error(self, name: str, rest: list[str]) -> UserError:
         """Say that a column of a wide table holds words, and which others do."""
         words = [other for other in rest if is_text(self.frame[other], other)]
         more = f" (and {len(words) - 1} more)" if len(words) > 1 else ""
@@ -194,8 +194,8 @@ class _Finder:
             f"{whose if len(words) < 3 else ''}data.columns.ignore={show_list(words)}"
         )
 
-    def hours_of_a_day(self) -> list[str]:
-        """The columns that are numbered as the parts of a day, if they are so many."""
+    def find_hours(self) -> list[str]:
+        """Return the columns that are numbered as the parts of a day, if they are so many."""
         numbered = list(self._find_numbered())
         return numbered if len(numbered) in PARTS_OF_A_DAY else []
 
@@ -204,9 +204,9 @@ class _Finder:
         Raises:
             UserError: columns that are numbered as the parts of a day stand beside dates without a time.
         """
-        numbered = self.hours_of_a_day()
+        numbered = self.find_hours()
         self._refuse_long_day()
-        if numbered and not joined_times(self.frame, time).str.contains(r":|T\d", regex=True).any():
+        if numbered and not join_times(self.frame, time).str.contains(r":|T\d", regex=True).any():
             first, *_, last = numbered
             raise UserError(
                 f"{self.path}: columns {first!r} to {last!r} may be {len(numbered)} parts of a day, or "
@@ -218,7 +218,7 @@ class _Finder:
         Raises:
             UserError: columns are numbered through a day of 25 hours, in which the clock is put back.
         """
-        numbered, step = parts_of_a_long_day(list(self.frame.columns), self._find_asked())
+        numbered, step = find_parts_of_long_day(list(self.frame.columns), self._find_asked())
         if numbered:
             late = numbered[len(numbered) * 24 // 25 :]
             raise UserError(
@@ -243,30 +243,32 @@ class _Finder:
 
     # ------------------------------------------------------------------------------------------ the layouts
 
-    def wide(self, time: tuple[str, ...]) -> Table:
-        """A column an entity."""
+    def make_wide(self, time: tuple[str, ...]) -> Table:
+        """Return a table with a column for each entity."""
         rest = [name for name in self._list_rest(time) if name not in self.columns.attributes]
         values = list(self.columns.values or rest)
         refuse_unknown(self.path, "values", tuple(values), self.frame)
         if not values:
             raise UserError(f"{self.path}: a wide table needs a time column and one column per entity")
-        return self._with_rest(Table("wide", self.names, time, (), tuple(values)))
+        return self._ignore_rest(Table("wide", self.names, time, (), tuple(values)))
 
-    def one_entity(self) -> Table:
-        """A file an entity: all rows are its own."""
+    def make_single(self) -> Table:
+        """Return a table of one entity: all rows of the file are its own."""
         time = find_times(self.frame, self.settings, self.path)
         self.refuse_nameless(time)
-        return self._of_entities(time, ())
+        return self._make_long_table(time, ())
 
-    def long(self, time: tuple[str, ...]) -> Table:
-        """A row a reading."""
-        ids = listed(self.columns.id)
+    def make_long(self, time: tuple[str, ...]) -> Table:
+        """Return a table with a row for each reading."""
+        ids = make_tuple(self.columns.id)
         channel = self.columns.channel
         if not ids:
             ids, channel = IdFinder(self.path, self.frame, self.columns, time).find(channel)
-        return self._of_entities(time, ids, channel)
+        return self._make_long_table(time, ids, channel)
 
-    def _of_entities(self, time: tuple[str, ...], ids: tuple[str, ...], channel: str | None = None) -> Table:
+    def _make_long_table(
+        self, time: tuple[str, ...], ids: tuple[str, ...], channel: str | None = None
+    ) -> Table:
         taken = {*time, *ids, channel}
         rest = [name for name in self.frame.columns if name not in taken]
         texts = [name for name in rest if name in self.columns.attributes]
@@ -282,11 +284,11 @@ class _Finder:
             values = full if full and len(self.frame) > 100 else values
         if not values:
             raise UserError(f"{self.path}: a long table needs id, time and value columns; it has no values")
-        return self._with_rest(Table("long", self.names, time, ids, tuple(values), channel, tuple(texts)))
+        return self._ignore_rest(Table("long", self.names, time, ids, tuple(values), channel, tuple(texts)))
 
-    def day_wide(self) -> Table:
-        """A row an entity and day, a column for each time of the day."""
-        clocks = self._clocks()
+    def make_day_wide(self) -> Table:
+        """Return a table with a row for each entity and day, and a column for each time of the day."""
+        clocks = self._find_clocks()
         self._refuse_long_day()
         if not clocks:
             raise UserError(
@@ -296,31 +298,33 @@ class _Finder:
             )
         rest = self.frame.drop(columns=list(clocks))
         time = find_times(rest, self.settings, self.path)
-        ids, channel = listed(self.columns.id), self.columns.channel
+        ids, channel = make_tuple(self.columns.id), self.columns.channel
         described = [name for name in rest.columns if name not in time and rest[name].notna().any()]
         if not ids and described:
             rows = rest[[*time, *described]]
             ids, channel = IdFinder(self.path, rows, self.columns, time).find(channel)
         texts = [name for name in described if name not in ids and name != channel]
         table = Table("day_wide", self.names, time, ids, tuple(clocks), channel, tuple(texts))
-        return self._with_rest(replace(table, offsets=tuple(clocks.values())))
+        return self._ignore_rest(replace(table, offsets=tuple(clocks.values())))
 
-    def transposed(self) -> Table:
-        """A row an entity, a column a time."""
+    def make_transposed(self) -> Table:
+        """Return a table with a row for each entity and a column for each time."""
         names = [name for name in self.frame.columns if re.search(r"\d{2,4}[-/.]\d", name)]
         rest = [name for name in self.frame.columns if name not in names]
         if not names or not rest:
             raise UserError(
                 f"{self.path}: data.layout=transposed needs an id column and columns named by times"
             )
-        ids = listed(self.columns.id) or tuple(
-            [name for name in rest if names_entities(name) and self.frame[name].is_unique][:1] or rest[:1]
+        ids = make_tuple(self.columns.id) or tuple(
+            [name for name in rest if is_entity_name(name) and self.frame[name].is_unique][:1] or rest[:1]
         )
         channel = self.columns.channel
         texts = [name for name in rest if name not in ids and name != channel]
-        return self._with_rest(Table("transposed", self.names, (), ids, tuple(names), channel, tuple(texts)))
+        return self._ignore_rest(
+            Table("transposed", self.names, (), ids, tuple(names), channel, tuple(texts))
+        )
 
-    def _with_rest(self, table: Table) -> Table:
+    def _ignore_rest(self, table: Table) -> Table:
         """Return the table with the columns that it does not use as ignored ones."""
         used = {*table.time, *table.ids, *table.values, table.channel, *table.texts}
         return replace(table, ignored=tuple(name for name in self.names if name not in used))

@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 
 from distgan.data.formats.advice import show_list, show_name
-from distgan.data.formats.duplicates import combine, groups_of, merge_groups
-from distgan.data.formats.pace import Pace, least
+from distgan.data.formats.duplicates import combine, group_keys, merge_groups
+from distgan.data.formats.pace import Pace, compute_least
 from distgan.data.formats.parts import Parsed, Parts
 from distgan.data.formats.pieces import Source
-from distgan.data.grid import Grid, common_step, float32
-from distgan.data.ingest_cache import drop_pages, rows_of
+from distgan.data.grid import Grid, find_common_step, to_float32
+from distgan.data.ingest_cache import drop_pages, read_mapped_rows
 from distgan.data.workers import map_ahead, open_threads
 from distgan.data.zones import NONE_SEEN
 from distgan.errors import UserError
@@ -49,20 +49,20 @@ class Long(Parts):
         super().__init__(parsed)
         self.ids, self._own_ids = self.merge_texts("ids")
         kinds = dict.fromkeys(name for facts in self.facts for name in facts.get("channels", ()))
-        self.kinds = self._asked_kinds(list(kinds))
-        self.attributes = self._attributes()
-        self.columns = self._changing_columns()
+        self.kinds = self._list_kinds(list(kinds))
+        self.attributes = self._find_attributes()
+        self.columns = self._find_changing_columns()
 
-    def source(self) -> Source:
+    def read_source(self) -> Source:
         """Return a series for each id.
 
         Raises:
             UserError: the times are not regular, or readings of one time differ.
         """
-        grid, self.ignored = self.grid(self._all_stamps(), self._collect_times)
-        channels = self._channels()
+        grid, self.ignored = self.make_grid(self._collect_stamps(), self._collect_times)
+        channels = self._name_channels()
         shape = (len(self.ids), grid.axis.length, len(channels))
-        values = self.work.matrix("values", shape, np.nan)
+        values = self.work.make_matrix("values", shape, np.nan)
         flat = values.reshape(-1, len(self.columns))
         dealt = Dealt(flat, grid.axis.length, max(1, len(self.kinds)), [])
         if self.resampling:
@@ -70,23 +70,23 @@ class Long(Parts):
         else:
             with open_threads(2) as pool:
                 numbers = range(len(self.names))
-                for part in map_ahead(pool, partial(self._sorted_out, grid, dealt), numbers, ahead=2):
+                for part in map_ahead(pool, partial(self._place_readings, grid, dealt), numbers, ahead=2):
                     self._deal(part, dealt)
                     drop_pages(values)
             self._resolve_duplicates(grid, dealt)
         return Source(
-            partial(rows_of, values),
+            partial(read_mapped_rows, values),
             self.ids,
             list(self.ids),
-            self.meta(grid, channels),
+            self.make_meta(grid, channels),
             attributes=self.attributes,
             understood=self.understood,
         )
 
     # ------------------------------------------------------------------------------------- what columns hold
 
-    def _asked_kinds(self, found: list[str]) -> list[str]:
-        """The values of the channel column that are read."""
+    def _list_kinds(self, found: list[str]) -> list[str]:
+        """Return the values of the channel column that are read."""
         asked = self.settings.columns.values
         if self.table.channel is None or asked is None:
             return found
@@ -99,7 +99,7 @@ class Long(Parts):
                 )
         return list(asked)
 
-    def _channels(self) -> tuple[str, ...]:
+    def _name_channels(self) -> tuple[str, ...]:
         names = [self.table.values[column] for column in self.columns]
         if self.table.layout != "long":
             return tuple(self.kinds) or ("value",)
@@ -107,8 +107,8 @@ class Long(Parts):
             return tuple(names)
         return tuple(kind if len(names) == 1 else f"{kind} {name}" for kind in self.kinds for name in names)
 
-    def _attributes(self) -> dict[str, list[str]]:
-        """What each column of words says of each id.
+    def _find_attributes(self) -> dict[str, list[str]]:
+        """Return what each column of words says of each id.
 
         Raises:
             UserError: it says two things of one.
@@ -125,7 +125,7 @@ class Long(Parts):
                         raise UserError(
                             f"{self.path}: column {name!r} changes within an entity "
                             f"({known[entity]!r}, and {cell!r} from "
-                            f"line {self.line(number, 0)} on); set data.columns.ignore=[{name}], or "
+                            f"line {self.find_line(number, 0)} on); set data.columns.ignore=[{name}], or "
                             "data.columns.id to all "
                             "columns that say whose a reading is"
                         )
@@ -133,9 +133,10 @@ class Long(Parts):
         self.understood.attributes = list(found)
         return found
 
-    def _changing_columns(self) -> list[int]:
-        """The value columns; those that never change within an id, but from one to the next, are "
-        "attributes."""
+    def _find_changing_columns(self) -> list[int]:
+        """Return the value columns; those that never change within an id, but from one to the next, are
+        attributes.
+        """
         if self.table.layout != "long":
             return [0]
         every = list(range(len(self.table.values)))
@@ -143,7 +144,7 @@ class Long(Parts):
         if self.settings.columns.values or len(still) in (0, len(every)):
             return every
         for column in still:
-            first = self._first_of_each(column)
+            first = self._find_constants(column)
             if first is not None and len(np.unique(first[~np.isnan(first)])) > 1:
                 every.remove(column)
                 name = self.table.values[column]
@@ -152,13 +153,13 @@ class Long(Parts):
                 self.understood.notes.append(f"column {name!r} never changes within an entity: an attribute")
         return every
 
-    def _first_of_each(self, column: int) -> np.ndarray | None:
-        """The value that each id has throughout; None if one has two, or fewer than two readings each."""
+    def _find_constants(self, column: int) -> np.ndarray | None:
+        """Return the constant value of each id; None if one has two, or fewer than two readings each."""
         first = np.full(len(self.ids), np.nan)
         readings = 0
         for number in range(len(self.names)):
-            codes = self._codes(number)
-            values = np.asarray(self.work.array(self.names[number], "values")[:, column], np.float64)
+            codes = self._read_codes(number)
+            values = np.asarray(self.work.map_array(self.names[number], "values")[:, column], np.float64)
             there = ~np.isnan(values)
             readings += len(values)
             known = first[codes]
@@ -169,66 +170,66 @@ class Long(Parts):
 
     # ------------------------------------------------------------------------------------------------- times
 
-    def _codes(self, number: int) -> np.ndarray:
-        """Whose each reading of a part is."""
-        return self._own_ids[number].astype(np.int64)[self.work.array(self.names[number], "ids")]
+    def _read_codes(self, number: int) -> np.ndarray:
+        """Return the id of each reading of a part, as a number."""
+        return self._own_ids[number].astype(np.int64)[self.work.map_array(self.names[number], "ids")]
 
     def _read_tracks(self, number: int) -> np.ndarray:
-        """Whose and of which kind each reading of a part is; -1 where the kind is not read."""
-        codes = self._codes(number)
+        """Return the id and kind of each reading of a part, as a number; -1 where the kind is not read."""
+        codes = self._read_codes(number)
         if not self.kinds:
             return codes
         place = {name: kind for kind, name in enumerate(self.kinds)}
         unique = np.array([place.get(name, -1) for name in self.facts[number]["channels"]], np.int64)
-        kinds = unique[self.work.array(self.names[number], "channels")]
+        kinds = unique[self.work.map_array(self.names[number], "channels")]
         return np.where(kinds < 0, -1, codes * len(self.kinds) + kinds)
 
-    def _all_stamps(self) -> np.ndarray:
-        """Every time at which anyone was read, once, rising; learns which are the later of two alike."""
+    def _collect_stamps(self) -> np.ndarray:
+        """Return every time of a reading, once, rising; find which are the later of two equal ones."""
         self._second: list[np.ndarray | None] = [None] * len(self.names)
         if self.settings.timezone is None and not len(self.offsets):
             return np.unique(self.moments.astype("M8[s]"))
         found, seen = [], NONE_SEEN
         for number in range(len(self.names)):
-            times, tracks = self.times(number), self._read_tracks(number)
-            second, seen = self.seconds(times, tracks, seen)
-            placed = self.placed(times, second)
+            times, tracks = self.read_times(number), self._read_tracks(number)
+            second, seen = self.mark_second_pass(times, tracks, seen)
+            placed = self.place_times(times, second)
             self._second[number] = np.flatnonzero(second)
             found.append(np.unique(placed))
         return np.unique(np.concatenate(found))
 
     def _read_times(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The times of a part's readings, as the axis has them, and with fractions of a second."""
-        times = self.times(number)
-        placed = self._on_axis(number, times)
+        """Return the times of a part's readings, as the axis has them, and with fractions of a second."""
+        times = self.read_times(number)
+        placed = self._convert_times(number, times)
         return placed, placed.astype("M8[us]") + (times - times.astype("M8[s]"))
 
-    def _on_axis(self, number: int, times: np.ndarray) -> np.ndarray:
-        """The times of a part's readings, as the axis has them."""
+    def _convert_times(self, number: int, times: np.ndarray) -> np.ndarray:
+        """Return the times of a part's readings, as the axis has them."""
         later, second = self._second[number], np.zeros(len(times), dtype=bool)
         if later is not None:
             second[later] = True
-        return self.placed(times, second)
+        return self.place_times(times, second)
 
-    def _values(self, number: int) -> np.ndarray:
-        """Readings of a part: float32 [rows, columns]."""
-        values = np.asarray(self.work.array(self.names[number], "values"))
+    def _read_values(self, number: int) -> np.ndarray:
+        """Return the readings of a part: float32 [rows, columns]."""
+        values = np.asarray(self.work.map_array(self.names[number], "values"))
         return values if len(self.columns) == values.shape[1] else values[:, self.columns]
 
     def _collect_times(self) -> np.ndarray:
-        """Every time at which somebody has a reading."""
+        """Return every time at which somebody has a reading."""
         found = [np.empty(0, "M8[s]")]
         for number in range(len(self.names)):
-            there = ~np.isnan(self._values(number)).all(axis=1)
+            there = ~np.isnan(self._read_values(number)).all(axis=1)
             found.append(np.unique(self._read_times(number)[0][there]))
         return np.unique(np.concatenate(found))
 
     # ------------------------------------------------------------------------------------- one reading a step
 
-    def _sorted_out(self, grid: Grid, dealt: Dealt, number: int) -> "Readings":
+    def _place_readings(self, grid: Grid, dealt: Dealt, number: int) -> "Readings":
         """Find the places of a part's readings."""
-        times = self._on_axis(number, self.times(number))
-        tracks, readings = self._read_tracks(number), self._values(number)
+        times = self._convert_times(number, self.read_times(number))
+        tracks, readings = self._read_tracks(number), self._read_values(number)
         keep, ignored = tracks >= 0, 0
         if len(self.ignored):
             beside = np.isin(times, self.ignored)
@@ -236,7 +237,7 @@ class Long(Parts):
             keep &= ~beside
         if not keep.all():
             times, tracks, readings = times[keep], tracks[keep], readings[keep]
-        return Readings(self._rows(tracks, grid.places(times), dealt), readings, ignored)
+        return Readings(self._find_rows(tracks, grid.locate(times), dealt), readings, ignored)
 
     def _deal(self, part: "Readings", dealt: Dealt) -> None:
         """Put a part's readings in their places; what finds a place taken by another reading is kept
@@ -245,7 +246,7 @@ class Long(Parts):
         rows, readings = part.rows, part.values
         self.understood.off_grid_ignored += part.ignored
         if (np.diff(rows) <= 0).any():
-            order, starts, counts = groups_of(rows)
+            order, starts, counts = group_keys(rows)
             if (counts > 1).any():
                 twice = np.setdiff1d(order, order[starts], assume_unique=True)
                 first = np.setdiff1d(np.arange(len(rows)), twice, assume_unique=True)
@@ -257,14 +258,14 @@ class Long(Parts):
                 return
         self._put(rows, readings, dealt)
 
-    def _rows(self, tracks: np.ndarray, places: np.ndarray, dealt: Dealt) -> np.ndarray:
-        """The row of the array for each reading."""
+    def _find_rows(self, tracks: np.ndarray, places: np.ndarray, dealt: Dealt) -> np.ndarray:
+        """Return the row of the array for each reading."""
         if dealt.kinds == 1:
             return tracks * dealt.steps + places
         return (tracks // dealt.kinds * dealt.steps + places) * dealt.kinds + tracks % dealt.kinds
 
     def _put(self, rows: np.ndarray, readings: np.ndarray, dealt: Dealt) -> None:
-        """Different rows get their readings, unless they have others."""
+        """Write readings into different rows, unless they have others."""
         there = dealt.values[rows]
         taken = ~np.isnan(there)
         if not taken.any():
@@ -290,7 +291,7 @@ class Long(Parts):
             return
         rows = np.concatenate([rows for rows, _ in dealt.late])
         late = np.concatenate([readings for _, readings in dealt.late])
-        order, starts, counts = groups_of(rows)
+        order, starts, counts = group_keys(rows)
         for size in np.unique(counts).tolist():
             which = np.flatnonzero(counts == size)
             places = rows[order[starts[which]]]
@@ -302,14 +303,14 @@ class Long(Parts):
         track = row // dealt.kinds // dealt.steps * dealt.kinds + row % dealt.kinds
         place = row // dealt.kinds % dealt.steps
         time = np.datetime64(grid.axis.start, "s") + np.timedelta64(int(place) * grid.axis.step_seconds, "s")
-        self.refuse_conflicts(time, self._lines_of(track, lambda when, exact: grid.places(when) == place))
+        self.refuse_conflicts(time, self._find_lines(track, lambda when, exact: grid.locate(when) == place))
 
-    def _lines_of(self, track: int, chosen) -> list[int]:  # type: ignore[no-untyped-def]
-        """The first two lines of readings of a track at a time."""
+    def _find_lines(self, track: int, chosen) -> list[int]:  # type: ignore[no-untyped-def]
+        """Return the first two lines of readings of a track at a time."""
         found: list[int] = []
         for number in range(len(self.names)):
             hits = np.flatnonzero((self._read_tracks(number) == track) & chosen(*self._read_times(number)))
-            found += [self.line(number, int(hit)) for hit in hits[:2]]
+            found += [self.find_line(number, int(hit)) for hit in hits[:2]]
             if len(found) >= 2:
                 break
         return found[:2]
@@ -317,11 +318,11 @@ class Long(Parts):
     # ---------------------------------------------------------------------------------- many readings a step
 
     def _merge(self, grid: Grid, dealt: Dealt, matrix: np.memmap) -> None:
-        """Sums or means over steps, for as many ids at a time as fit into a block."""
+        """Write sums or means over steps, for as many ids at a time as fit into a block."""
         rows = sum(facts["rows"] for facts in self.facts)
         per_id = 8 * grid.axis.length * matrix.shape[2] + 64 * rows // len(self.ids)
         size = max(1, scale_buffer(BLOCK_BYTES) // max(1, per_id))
-        there = [set(self._codes_of(number)) for number in range(len(self.names))]
+        there = [set(self._find_codes(number)) for number in range(len(self.names))]
         for first in range(0, len(self.ids), size):
             last = min(first + size, len(self.ids))
             wanted = set(range(first, last))
@@ -330,14 +331,14 @@ class Long(Parts):
             drop_pages(matrix)
         if self.tally.conflicting and self.settings.duplicates == "error":
             track, time = self.tally.first
-            lines = self._lines_of(track, lambda when, exact: exact == time)
+            lines = self._find_lines(track, lambda when, exact: exact == time)
             self.refuse_conflicts(time, lines)
 
-    def _codes_of(self, number: int) -> list[int]:
+    def _find_codes(self, number: int) -> list[int]:
         return self._own_ids[number].tolist()
 
     def _merge_ids(self, numbers: list[int], first: int, last: int, grid: Grid, dealt: Dealt) -> np.ndarray:
-        """Steps of some ids: float32 [ids, steps, channels]."""
+        """Return the steps of some ids: float32 [ids, steps, channels]."""
         tracks, times, exact, readings = self._gather_tracks(numbers, first * dealt.kinds, last * dealt.kinds)
         order = np.lexsort((exact, tracks))  # stable: rows of one time stay as they stand in the file
         tracks, times, exact, readings = tracks[order], times[order], exact[order], readings[order]
@@ -354,34 +355,36 @@ class Long(Parts):
         pace = Pace(many)
         if self.settings.resample.method == "sum":
             pace.learn(local, exact)
-        bins = local * dealt.steps + grid.places(times)
+        bins = local * dealt.steps + grid.locate(times)
         columns = [
-            self._column(bins, readings[:, column], many, dealt.steps, pace.whole(grid.axis.step_seconds))
+            self._merge_channel(
+                bins, readings[:, column], many, dealt.steps, pace.count_whole(grid.axis.step_seconds)
+            )
             for column in range(readings.shape[1])
         ]
         found = np.stack(columns, axis=-1).reshape(last - first, dealt.kinds, dealt.steps, len(columns))
         return found.transpose(0, 2, 1, 3).reshape(last - first, dealt.steps, -1)
 
     def _gather_tracks(self, numbers: list[int], low: int, high: int) -> tuple[np.ndarray, ...]:
-        """Tracks, times and readings of the tracks low..high, in the order of the file."""
+        """Return the tracks, times and readings of the tracks low..high, in the order of the file."""
         found: list[tuple[np.ndarray, ...]] = []
         for number in numbers:
             tracks = self._read_tracks(number)
             inside = np.flatnonzero((tracks >= low) & (tracks < high))
             times, exact = self._read_times(number)
-            found.append((tracks[inside], times[inside], exact[inside], self._values(number)[inside]))
+            found.append((tracks[inside], times[inside], exact[inside], self._read_values(number)[inside]))
         return tuple(np.concatenate(arrays) for arrays in zip(*found))
 
-    def _column(
+    def _merge_channel(
         self, bins: np.ndarray, readings: np.ndarray, tracks: int, steps: int, whole: np.ndarray
     ) -> np.ndarray:
-        """One channel's steps, missing where too few readings make them: float32 [tracks, steps]."""
+        """Return one channel's steps, missing where too few readings make them: float32 [tracks, steps]."""
         there = ~np.isnan(readings)
         shape = (tracks, steps)
         counts = np.bincount(bins[there], minlength=tracks * steps).reshape(shape)
         sums = np.bincount(bins[there], readings[there].astype(np.float64), tracks * steps).reshape(shape)
         found = sums / np.maximum(counts, 1) if self.settings.resample.method == "mean" else sums
-        return float32(np.where(counts >= least(counts, whole[:, None]), found, np.nan))
+        return to_float32(np.where(counts >= compute_least(counts, whole[:, None]), found, np.nan))
 
 
 REGULAR = 0.9  # share of times that stand once, and of steps that are alike, in a table of one row a time
@@ -407,7 +410,7 @@ def refuse_unclear_ids(table: Long) -> None:
     if len(times) < REGULAR * rows or len(times) < 3:
         return
     steps = np.diff(times).astype(np.int64)
-    if (steps == common_step(times)).mean() < REGULAR:
+    if (steps == find_common_step(times)).mean() < REGULAR:
         return
     name, shown = table.table.ids[0], ", ".join(values[:3]) + (", …" if len(values) > 3 else "")
     numbers = all(re.fullmatch(r"[+-]?\d+", cell) for cell in table.ids)

@@ -26,7 +26,7 @@ SIGNED = f"[+{MINUS}-]?"
 
 @dataclass(frozen=True)
 class Marks:
-    """How numbers are written; thousands is empty where thousands are not parted."""
+    """A way to write numbers; thousands is empty where thousands are not separated."""
 
     decimal: str = "."
     thousands: str = ""
@@ -37,22 +37,22 @@ class Marks:
 
     def accepts(self, cell: str) -> bool:
         """Return whether a stripped cell is a number written this way."""
-        return re.fullmatch(_pattern(self.decimal, self.thousands, False), cell) is not None
+        return re.fullmatch(_make_pattern(self.decimal, self.thousands, False), cell) is not None
 
-    def fits(self, cells: pd.Series, strict: bool) -> np.ndarray:
+    def match(self, cells: pd.Series, strict: bool) -> np.ndarray:
         """Return which cells are numbers written this way: bool [n].
 
         strict: thousands are parted in every number that has them, so 1634 beside 1.634 does not fit.
         """
-        found = cells.str.fullmatch(_pattern(self.decimal, self.thousands, strict))
+        found = cells.str.fullmatch(_make_pattern(self.decimal, self.thousands, strict))
         return found.fillna(False).to_numpy(dtype=bool)
 
-    def numbers(self, cells: pd.Series) -> np.ndarray:
+    def parse(self, cells: pd.Series) -> np.ndarray:
         """Return float64 [n]; NaN where a cell is no number written this way."""
-        fits = self.fits(cells, strict=False)
+        fits = self.match(cells, strict=False)
         plain = cells.where(fits)
         if self.thousands:
-            plain = plain.str.replace(f"[{_members(self.thousands)}]", "", regex=True)
+            plain = plain.str.replace(f"[{_list_members(self.thousands)}]", "", regex=True)
         if plain.str.contains(MINUS, regex=False).any():
             plain = plain.str.replace(MINUS, "-", regex=False)
         if self.decimal != ".":
@@ -69,7 +69,7 @@ WAYS = tuple(
 BY_KEY = {marks.key: marks for marks in WAYS}
 
 
-def _members(mark: str) -> str:
+def _list_members(mark: str) -> str:
     return re.escape({" ": BLANKS, "'": APOSTROPHES}.get(mark, mark))
 
 
@@ -77,10 +77,10 @@ LAKHS = r"[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}"  # 12,34,567, as written in India
 
 
 @cache
-def _pattern(decimal: str, thousands: str, strict: bool) -> str:
+def _make_pattern(decimal: str, thousands: str, strict: bool) -> str:
     whole = r"[0-9]+"
     if thousands:
-        group = f"[{_members(thousands)}]"
+        group = f"[{_list_members(thousands)}]"
         whole = (
             rf"(?:[0-9]{{1,3}}|[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+"
             + (f"|{LAKHS}" if thousands == "," else "")
@@ -104,25 +104,25 @@ ENDLESS = r"(?i)[+-]?inf(inity)?"
 NUMBER = re.compile(rf"{SIGNED}[0-9.,{BLANKS}{APOSTROPHES}]*[0-9.,](?:[eE][+-]?[0-9]+)?")
 
 
-def reads_as_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
     """Return whether a stripped cell is a number in any way of writing them."""
     if PLAIN_NUMBER.fullmatch(cell) is not None:
         return True
     return NUMBER.fullmatch(cell) is not None and any(marks.accepts(cell) for marks in WAYS)
 
 
-def stripped(column: pd.Series) -> pd.Series:
+def strip_cells(column: pd.Series) -> pd.Series:
     """Return a text column without blanks around its cells, missing marks as missing."""
     cells = column.astype("str").str.strip()
     return cells.mask(cells.isin(MISSING))
 
 
-def stacked(frame: pd.DataFrame, names: list[str]) -> pd.Series:
+def stack_columns(frame: pd.DataFrame, names: list[str]) -> pd.Series:
     """Return columns below each other, stripped: cell (row, column) is at column * rows + row."""
-    return stripped(pd.concat([frame[name].astype("str") for name in names], ignore_index=True))
+    return strip_cells(pd.concat([frame[name].astype("str") for name in names], ignore_index=True))
 
 
-def allowed(settings: config.Data) -> list[Marks]:
+def list_marks(settings: config.Data) -> list[Marks]:
     """Return the ways to write numbers that the settings leave open, the simplest first."""
     decimal, thousands = settings.decimal, settings.thousands
     found = [marks for marks in WAYS if decimal in ("auto", marks.decimal)]
@@ -134,7 +134,7 @@ def allowed(settings: config.Data) -> list[Marks]:
 # ------------------------------------------------------------------------------------------------- evidence
 
 
-def no_evidence() -> dict[str, Any]:
+def make_evidence() -> dict[str, Any]:
     """Return what is known before any cell is seen.
 
     fails: way -> the first cell [row, column, text] that does not fit it. doubt: mark -> the first cell that
@@ -154,16 +154,16 @@ def add_texts(
         return
     there = cells.iloc[places]
 
-    def cell(which: np.ndarray) -> list[Any]:
-        """The marked cell that comes first in the file."""
+    def find_first(which: np.ndarray) -> list[Any]:
+        """Return the marked cell that comes first in the file."""
         marked = places[which]
         place = int(marked[np.argmin(marked % rows)])
         return [place % rows, names[place // rows], cells.iloc[place]]
 
     for marks in ways:
-        fits = marks.fits(there, strict)
+        fits = marks.match(there, strict)
         if not fits.all():
-            _note_first(evidence["fails"], marks.key, cell(~fits))
+            _note_first(evidence["fails"], marks.key, find_first(~fits))
     for mark in (".", ","):
         if not there.str.contains(mark, regex=False).any():
             continue
@@ -171,7 +171,7 @@ def add_texts(
             evidence["proof"].append(mark)
         doubtful = there.str.fullmatch(DOUBTFUL[mark]).to_numpy(dtype=bool)
         if doubtful.any():
-            _note_first(evidence["doubt"], mark, cell(doubtful))
+            _note_first(evidence["doubt"], mark, find_first(doubtful))
             plain = there.str.fullmatch("[+-]?[0-9]{1,3}").to_numpy(dtype=bool)
             both = np.intersect1d(places[doubtful] // rows, places[plain] // rows)
             if len(both) and mark not in evidence["mixed"]:
@@ -203,11 +203,11 @@ def add_numbers(
             large = np.isfinite(size) & (size >= 1000) if strict else np.zeros_like(small)
         for marks in WAYS:
             if decimal not in (marks.decimal, marks.thousands):
-                _first_number(evidence, marks, fractions, part, names)
+                _note_first_number(evidence, marks, fractions, part, names)
             if marks.thousands:
-                _first_number(evidence, marks, large, part, names)
+                _note_first_number(evidence, marks, large, part, names)
             if marks.thousands == decimal:
-                _first_number(evidence, marks, small, part, names)
+                _note_first_number(evidence, marks, small, part, names)
         rivals = [marks for marks in WAYS if marks.thousands == decimal]
         if all(marks.key in evidence["fails"] for marks in rivals) and fractions.any():
             return []
@@ -216,7 +216,7 @@ def add_numbers(
     return [name for name, found in zip(names, np.isfinite(values).any(axis=0)) if found]
 
 
-def _first_number(
+def _note_first_number(
     evidence: dict[str, Any], marks: Marks, which: np.ndarray, values: np.ndarray, names: list[str]
 ) -> None:
     if marks.key not in evidence["fails"] and which.any():
@@ -235,7 +235,7 @@ class Place:
     evidence: dict[str, Any]
     line: Any  # row -> line
 
-    def name(self, cell: list[Any]) -> str:
+    def describe(self, cell: list[Any]) -> str:
         return f"{self.path} line {self.line(cell[0])}, column {cell[1]!r}: {cell[2]!r}"
 
 
@@ -245,13 +245,13 @@ def guess(evidence: dict[str, Any], ways: list[Marks]) -> Marks:
     return fitting[0] if fitting else max(ways, key=lambda marks: evidence["fails"][marks.key][0])
 
 
-def decide(places: list[Place], settings: config.Data, separator: str | None) -> Marks:
+def decide_marks(places: list[Place], settings: config.Data, separator: str | None) -> Marks:
     """Return the way in which the whole table writes its numbers.
 
     Raises:
         UserError: two ways fit and differ, or no way fits every cell; names the cell and the setting.
     """
-    ways = allowed(settings)
+    ways = list_marks(settings)
     fitting = [marks for marks in ways if not any(marks.key in place.evidence["fails"] for place in places)]
     if settings.thousands not in ("auto", "none") and fitting:
         return fitting[0]
@@ -273,7 +273,7 @@ def decide(places: list[Place], settings: config.Data, separator: str | None) ->
 
 
 def _refuse_doubt(mark: str, plain: list[Marks], places: list[Place], separator: str | None) -> None:
-    """A mark before exactly three digits in every number that has it parts thousands or decimals."""
+    """Refuse a mark before exactly three digits in every number that has it: thousands or decimals."""
     if not any(marks.decimal == mark for marks in plain):
         return
     mixed = any(mark in place.evidence["mixed"] for place in places)
@@ -282,7 +282,7 @@ def _refuse_doubt(mark: str, plain: list[Marks], places: list[Place], separator:
     for place in places:
         if mark in place.evidence["doubt"]:
             raise UserError(
-                f"{place.name(place.evidence['doubt'][mark])} may have a decimal or a thousands "
+                f"{place.describe(place.evidence['doubt'][mark])} may have a decimal or a thousands "
                 "mark, as every "
                 f"number of the file that has one; set data.decimal={mark!r} or data.thousands={mark!r}"
             )
@@ -295,18 +295,18 @@ def _refuse_no_way(ways: list[Marks], rivals: list[Marks], places: list[Place]) 
         for place in places:
             if mark in place.evidence["doubt"]:
                 raise UserError(
-                    f"{place.name(place.evidence['doubt'][mark])} has {other}, other cells another mark; "
+                    f"{place.describe(place.evidence['doubt'][mark])} has {other}, other cells another mark; "
                     f"set data.thousands={mark!r} if it stands between thousands, or write one decimal mark"
                 )
-    best = max(ways, key=lambda marks: _how_far(marks, places))
+    best = max(ways, key=lambda marks: _count_fitting(marks, places))
     for place in places:
         if best.key in place.evidence["fails"]:
             cell = place.evidence["fails"][best.key]
-            raise UserError(f"{place.name(cell)} {not_a_number(str(cell[2]), best)}")
+            raise UserError(f"{place.describe(cell)} {describe_cell(str(cell[2]), best)}")
 
 
-def _how_far(marks: Marks, places: list[Place]) -> int:
-    """Pieces and rows that a way of writing fits before the first cell that it does not."""
+def _count_fitting(marks: Marks, places: list[Place]) -> int:
+    """Return the pieces and rows that a way of writing fits before the first cell that it does not."""
     for number, place in enumerate(places):
         if marks.key in place.evidence["fails"]:
             return (number << 40) + int(place.evidence["fails"][marks.key][0])
@@ -335,7 +335,7 @@ NEGATIVE = re.compile(
 QUOTED = re.compile(r"(['\u2018\u2019`])[\d.,\s+-]*\d[.,]?['\u2018\u2019`]")
 
 
-def not_a_number(cell: str, marks: Marks) -> str:
+def describe_cell(cell: str, marks: Marks) -> str:
     """Return what is to say of a cell that is not written as the others are."""
     for sign, what in SIGNS.items():
         if sign in cell:
@@ -347,9 +347,7 @@ def not_a_number(cell: str, marks: Marks) -> str:
     if QUOTED.fullmatch(cell):
         return "stands in quotes of another kind; remove them, or write double quotes"
     shown = f"1234{marks.decimal}5" if not marks.thousands else f"1{marks.thousands}234{marks.decimal}5"
-    missing = (
-        "" if reads_as_number(cell) else f"data.missing_values={show_list([cell])} if it means missing, "
-    )
+    missing = "" if is_number(cell) else f"data.missing_values={show_list([cell])} if it means missing, "
     return (
         f"is not a number written as the others are ({shown}); correct it, or set {missing}"
         "data.decimal and data.thousands for its marks, or data.columns.ignore or "

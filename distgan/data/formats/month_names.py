@@ -34,13 +34,13 @@ LETTERS = str.maketrans({"ø": "o", "æ": "ae", "ł": "l", "ß": "ss"})
 
 
 def _normalise(word: str) -> str:
-    """A word in small letters without accents and point."""
+    """Return a word in small letters without accents and point."""
     spread = unicodedata.normalize("NFKD", word.casefold().translate(LETTERS)).rstrip(".")
     return "".join(letter for letter in spread if not unicodedata.combining(letter))
 
 
 @cache
-def month_of(word: str, language: str) -> str | None:
+def translate_month(word: str, language: str) -> str | None:
     """Return the English abbreviation of a month's name in a language; None for other words."""
     plain = _normalise(word)
     found = {
@@ -55,7 +55,7 @@ def to_english(texts: list[str], language: str) -> list[str]:
     """Return stamps with English month names for those of a language, all else as written."""
     return [
         WORD.sub(
-            lambda word: month_of(word[0], language) or word[0],
+            lambda word: translate_month(word[0], language) or word[0],
             BETWEEN.sub("", text) if language in ("es", "pt") else text,
         )
         for text in texts
@@ -68,9 +68,9 @@ def find_languages(texts: list[str]) -> list[str]:
     if not words or not all(re.search(r"\d", text) and WORD.search(text) for text in texts):
         return []
     fits = {
-        language: {word: month_of(word, language) for word in words}
+        language: {word: translate_month(word, language) for word in words}
         for language in LANGUAGES
-        if all(month_of(word, language) for word in words)
+        if all(translate_month(word, language) for word in words)
     }
     first = next(iter(fits.values()), None)
     return [language for language, found in fits.items() if found == first]

@@ -11,7 +11,7 @@ import numpy as np
 from distgan import config
 from distgan.data.formats import cf, labelled, variables
 from distgan.data.formats.arrays import Index
-from distgan.data.formats.pieces import Source, first_line_of
+from distgan.data.formats.pieces import Source, take_first_line
 from distgan.data.formats.variables import Container, Variable
 from distgan.data.formats.zarrs import ACCEPT_UNWRITTEN
 from distgan.data.ingest_cache import IngestCache
@@ -27,8 +27,8 @@ FILLS: dict[str, float] = {
 }
 
 
-def netcdf_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
-    """The series of a file's variables.
+def read_netcdf(path: Path, settings: config.Data, work: IngestCache) -> Source:
+    """Return the series of a file's variables.
 
     Raises:
         UserError: it is no readable NetCDF file, or values are missing that the library would invent.
@@ -38,22 +38,22 @@ def netcdf_source(path: Path, settings: config.Data, work: IngestCache) -> Sourc
     engine = next((name for mark, name in ENGINES.items() if magic.startswith(mark)), None)
     if engine is None:
         raise UserError(f"{path} is not a NetCDF file of version 3 or 4; it begins with {magic[:4]!r}")
-    xarray = cf.library()
+    xarray = cf.import_xarray()
     try:
         if engine == "h5netcdf":
             _check_readable(path)
         found = xarray.open_dataset(
             path, engine=engine, decode_cf=False, mask_and_scale=False, decode_times=False, cache=False
         )
-        container = Container(path, dict(_variables(found)))
+        container = Container(path, dict(_iterate_variables(found)))
     except Exception as error:  # the libraries raise a wide family on damaged files
-        raise UserError(f"{path} is not a readable NetCDF file ({first_line_of(error)})") from None
+        raise UserError(f"{path} is not a readable NetCDF file ({take_first_line(error)})") from None
     if engine == "h5netcdf" and not container.variables:
         _refuse_groups(path)
     if engine == "h5netcdf":
-        for variable in variables.chosen_variables(container, settings):
+        for variable in variables.choose_variables(container, settings):
             _refuse_unwritten(path, variable, settings)
-    return labelled.container_source(container, settings, work)
+    return labelled.read_container(container, settings, work)
 
 
 def _refuse_groups(path: Path) -> None:
@@ -81,11 +81,11 @@ def _check_readable(path: Path) -> None:
         file.visit(lambda name: None)
 
 
-def _variables(dataset: Any) -> Iterator[tuple[str, Variable]]:
+def _iterate_variables(dataset: Any) -> Iterator[tuple[str, Variable]]:
     for name, variable in dataset.variables.items():
         if variable.dtype == "S1" and variable.ndim > 1:  # letters, as NetCDF 3 stores text
-            variable = cf.joined_letters(variable)
-        attributes = cf.attributes_of(variable.attrs, variable.dtype)
+            variable = cf.join_letters(variable)
+        attributes = cf.decode_attributes(variable.attrs, variable.dtype)
         chunks = variable.encoding.get("chunksizes") or (1,) * variable.ndim
         fill = FILLS.get(variable.dtype.newbyteorder("=").str[1:])
         if fill is not None and "_FillValue" not in attributes and variable.ndim > 1:
@@ -103,12 +103,12 @@ def _read(variable: Any, index: Index) -> np.ndarray:
 
 
 def _refuse_unwritten(path: Path, variable: Variable, settings: config.Data) -> None:
-    """Of chunks that nobody wrote, HDF5 makes the fill value.
+    """Refuse chunks that nobody wrote, for which HDF5 makes the fill value.
 
     Raises:
         UserError: there are such, and no fill value of the variable means missing.
     """
-    if cf.fill_values(variable.attributes) or ACCEPT_UNWRITTEN in settings.accept:
+    if cf.list_fill_values(variable.attributes) or ACCEPT_UNWRITTEN in settings.accept:
         return
     import h5py  # h5netcdf reads through it
 

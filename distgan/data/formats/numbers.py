@@ -13,12 +13,12 @@ from distgan.data.formats.marks import (
     Marks,
     add_numbers,
     add_texts,
-    allowed,
+    describe_cell,
     guess,
-    no_evidence,
-    not_a_number,
-    reads_as_number,
-    stacked,
+    is_number,
+    list_marks,
+    make_evidence,
+    stack_columns,
 )
 from distgan.data.formats.pieces import Piece
 from distgan.errors import UserError
@@ -44,35 +44,35 @@ def read_numbers(
     Raises:
         UserError: a cell is no number in any marks, or in those that are settled.
     """
-    evidence = no_evidence()
+    evidence = make_evidence()
     strict = settings.thousands == "auto"
     kinds = dict(zip(frame.columns, frame.dtypes))
     plain = [name for name in names if _is_numeric(piece, frame, name, kinds[name])]
     numeric = set(plain)
     texts = [name for name in names if name not in numeric]
     numbers = _gather_columns(frame, plain, one_by_one=piece.as_written is not None)
-    cells = _cells(frame, texts, settings) if texts else pd.Series(dtype="str")
+    cells = _stack_cells(frame, texts, settings) if texts else pd.Series(dtype="str")
     if marks is None:
         if len(cells):
-            add_texts(evidence, texts, cells, allowed(settings), strict)
+            add_texts(evidence, texts, cells, list_marks(settings), strict)
         if piece.as_written is not None and numbers.size:
             doubtful = add_numbers(evidence, plain, numbers, base.decimal, strict)
             if doubtful:
                 _add_as_written(evidence, piece, doubtful, settings)
-    way = marks or guess(evidence, allowed(settings))
+    way = marks or guess(evidence, list_marks(settings))
     if not texts:
-        return _without_missing(numbers, settings), evidence, way
+        return _mask_missing(numbers, settings), evidence, way
     converted = _convert_cells(piece, texts, cells, way, settled=marks is not None)
     if not plain:
-        return _without_missing(converted, settings), evidence, way
+        return _mask_missing(converted, settings), evidence, way
     both = np.concatenate([numbers, converted], axis=1)
     place = {name: column for column, name in enumerate([*plain, *texts])}
-    return _without_missing(both[:, [place[name] for name in names]], settings), evidence, way
+    return _mask_missing(both[:, [place[name] for name in names]], settings), evidence, way
 
 
 def _gather_columns(frame: pd.DataFrame, names: list[str], one_by_one: bool) -> np.ndarray:
-    """Columns of numbers: float64 [rows, columns]. What is parsed from text lies column by column in memory,
-    and is gathered so; what comes from Arrow, or from rows of thousands of cells, is one block.
+    """Return columns of numbers: float64 [rows, columns]. What is parsed from text lies column by column in
+    memory, and is gathered so; what comes from Arrow, or from rows of thousands of cells, is one block.
     """
     if not one_by_one or len(names) >= FEWEST_COLUMNS // 2:
         return frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -92,15 +92,15 @@ def _is_numeric(piece: Piece, frame: pd.DataFrame, name: str, kind: Any) -> bool
         )
     if pd.api.types.is_bool_dtype(kind) and piece.as_written is not None and len(frame):
         raise UserError(
-            f"{piece.file} line {piece.line(0)}, column {name!r} holds true and false, not numbers; write "
-            f"1 and 0, or set data.columns.ignore={show_list([name])}"
+            f"{piece.file} line {piece.find_line(0)}, column {name!r} holds true and false, not numbers; "
+            f"write 1 and 0, or set data.columns.ignore={show_list([name])}"
         )
     return bool(pd.api.types.is_numeric_dtype(kind))
 
 
-def _cells(frame: pd.DataFrame, names: list[str], settings: config.Data) -> pd.Series:
-    """Stacked text columns; marks that mean missing, as missing."""
-    cells = stacked(frame, names)
+def _stack_cells(frame: pd.DataFrame, names: list[str], settings: config.Data) -> pd.Series:
+    """Return stacked text columns; marks that mean missing, as missing."""
+    cells = stack_columns(frame, names)
     meant = [str(mark) for mark in settings.missing_values if isinstance(mark, str)]
     return cells.mask(cells.isin(meant)) if meant else cells
 
@@ -108,14 +108,14 @@ def _cells(frame: pd.DataFrame, names: list[str], settings: config.Data) -> pd.S
 def _add_as_written(evidence: dict[str, Any], piece: Piece, names: list[str], settings: config.Data) -> None:
     """Look at the text of columns that read as numbers and may yet have thousands marks."""
     assert piece.as_written is not None
-    ways = [marks for marks in allowed(settings) if marks.thousands in (".", ",")]
+    ways = [marks for marks in list_marks(settings) if marks.thousands in (".", ",")]
     ways = [marks for marks in ways if marks.key not in evidence["fails"]]
     if not ways:
         return
     for rows in (FIRST_ROWS, None):
-        seen: dict[str, Any] = no_evidence()
+        seen: dict[str, Any] = make_evidence()
         frame = piece.as_written(tuple(names), rows)
-        add_texts(seen, names, stacked(frame, names), ways, settings.thousands == "auto")
+        add_texts(seen, names, stack_columns(frame, names), ways, settings.thousands == "auto")
         if len(seen["fails"]) == len(ways):
             evidence["fails"].update(seen["fails"])
             return
@@ -130,15 +130,15 @@ def _add_as_written(evidence: dict[str, Any], piece: Piece, names: list[str], se
 def _convert_cells(
     piece: Piece, names: list[str], cells: pd.Series, marks: Marks, settled: bool
 ) -> np.ndarray:
-    """Stacked cells -> numbers: float64 [rows, columns].
+    """Return stacked cells as numbers: float64 [rows, columns].
 
-    Until the marks are settled, a cell that is a number in other marks is left to `marks.decide`.
+    Until the marks are settled, a cell that is a number in other marks is left to `marks.decide_marks`.
 
     Raises:
         UserError: a cell is no number.
     """
     rows = len(cells) // len(names)
-    values = marks.numbers(cells)
+    values = marks.parse(cells)
     bad = np.flatnonzero(np.isnan(values) & cells.notna().to_numpy())
     if len(bad):
         endless = cells.iloc[bad].str.fullmatch(ENDLESS).to_numpy(dtype=bool)
@@ -146,18 +146,19 @@ def _convert_cells(
         values[bad[endless]] = np.where(below[endless], -np.inf, np.inf)
         bad = bad[~endless]
     if not settled:
-        bad = bad[[not reads_as_number(cells.iloc[place]) for place in bad.tolist()]]
+        bad = bad[[not is_number(cells.iloc[place]) for place in bad.tolist()]]
     if len(bad):
         place = int(bad[np.argmin(bad % rows)])
         cell, row, name = str(cells.iloc[place]), place % rows, names[place // rows]
         raise UserError(
-            f"{piece.file} line {piece.line(row)}, column {name!r}: {cell!r} {not_a_number(cell, marks)}"
+            f"{piece.file} line {piece.find_line(row)}, column {name!r}: "
+            f"{cell!r} {describe_cell(cell, marks)}"
         )
     return values.reshape(len(names), rows).T
 
 
-def _without_missing(values: np.ndarray, settings: config.Data) -> np.ndarray:
-    """Numbers of data.missing_values become NaN."""
+def _mask_missing(values: np.ndarray, settings: config.Data) -> np.ndarray:
+    """Return the values with numbers of data.missing_values as NaN."""
     for mark in settings.missing_values:
         try:
             number = float(mark)

@@ -32,7 +32,8 @@ OTHER_TEXTS = (
 
 
 def refuse_other_text(path: Path, head: bytes) -> None:
-    """
+    """Refuse text of another kind than a table.
+
     Args:
         head: the first bytes of the file.
 

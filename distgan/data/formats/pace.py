@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from distgan.data.grid import float32
+from distgan.data.grid import to_float32
 
 
 class Pace:
-    """How many readings make a step whole, so that a sum leaves none out: learned from the time between the
-    readings of each id.
+    """The number of readings that make a step whole, so that a sum leaves none out: learned from the time
+    between the readings of each id.
 
     A reading that stands twice counts twice. Where fewer than two thirds of those times are the same, no
     number tells what is missing: every sum of uneven readings is of those that were measured.
@@ -20,8 +20,8 @@ class Pace:
         self._tallies: list[pd.Series] = []  # of (id, microseconds between), folded into one
 
     def learn(self, codes: np.ndarray, times: np.ndarray) -> None:
-        """Readings of a part, in any order: whose [rows], datetime64[us] [rows]. An id's first reading of a
-        part follows the last one of the parts before.
+        """Take the readings of a part, in any order: whose [rows], datetime64[us] [rows]. An id's first
+        reading of a part follows the last one of the parts before.
         """
         ids, stamps = np.unique(codes), times.astype("M8[us]").astype(np.int64)
         known = ids[self._last[ids] > np.iinfo(np.int64).min]
@@ -38,8 +38,8 @@ class Pace:
         commonest = found.groupby(level="id").head(1)  # of each id; all would be as many as the readings
         self._tallies = [pd.concat([*self._tallies, commonest]).groupby(level=["id", "gap"]).sum()]
 
-    def whole(self, step_seconds: int) -> np.ndarray:
-        """Readings of each id that a step has at least if none is missing: int64 [ids]."""
+    def count_whole(self, step_seconds: int) -> np.ndarray:
+        """Return the readings of each id that a step has at least if none is missing: int64 [ids]."""
         whole = np.ones(len(self._total), np.int64)
         for tallies in self._tallies:
             best = tallies.sort_values(kind="stable").groupby(level="id").tail(1)
@@ -49,9 +49,9 @@ class Pace:
         return whole
 
 
-def least(counts: np.ndarray, whole: np.ndarray | int) -> np.ndarray:
-    """Measured readings that a step needs: as many as make it whole, or as any step of its series has, which
-    may be read more seldom than others of its table. Counts [n, L, ...] -> [n, 1, ...].
+def compute_least(counts: np.ndarray, whole: np.ndarray | int) -> np.ndarray:
+    """Return the measured readings that a step needs: as many as make it whole, or as any step of its series
+    has, which may be read more seldom than others of its table. Counts [n, L, ...] -> [n, 1, ...].
     """
     return np.minimum(np.max(counts, axis=1, keepdims=True), whole).clip(min=1)
 
@@ -69,5 +69,5 @@ def merge_steps(
     counts = np.add.reduceat(measured, starts, axis=1, dtype=np.int64)
     found = sums / np.maximum(counts, 1) if method == "mean" else sums
     values = np.full((len(readings), length), np.nan, dtype=np.float32)
-    values[:, bins] = float32(np.where(counts >= least(counts, whole), found, np.nan))
+    values[:, bins] = to_float32(np.where(counts >= compute_least(counts, whole), found, np.nan))
     return values

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from distgan.data.formats.pieces import Piece, first_line_of, refuse_twice
+from distgan.data.formats.pieces import Piece, refuse_twice, take_first_line
 from distgan.errors import UserError, writing
 from distgan.memory import scale_buffer
 
@@ -21,7 +21,7 @@ GROUP_BYTES = 64 << 20  # of a row group that is read as a whole
 FEW_COLUMNS = 64  # that can be read a few rows at a time
 
 
-def parquet_pieces(path: Path, folder: Path) -> list[Piece]:
+def list_parquet_pieces(path: Path, folder: Path) -> list[Piece]:
     """Return a piece for each row group, or several of a large one, with copies in `folder`.
 
     Raises:
@@ -53,14 +53,14 @@ def sample_parquet(path: Path) -> pd.DataFrame:
     """Return the first rows of row groups all over the file; 0.5 stands for all numbers with fractions.
 
     Raises:
-        UserError: as `parquet_pieces`.
+        UserError: as `list_parquet_pieces`.
     """
     try:
         return _sample_file(path)
     except UserError:
         raise
     except Exception as error:  # pyarrow raises a wide family here
-        raise _damaged_error(path, error) from None
+        raise _make_damaged_error(path, error) from None
 
 
 def _sample_file(path: Path) -> pd.DataFrame:
@@ -99,12 +99,12 @@ def _open_file(path: Path) -> parquet.ParquetFile:
         table = parquet.ParquetFile(path, buffer_size=1 << 16)
         _ = [(field.name, field.type) for field in table.schema_arrow]  # names in damaged files are no text
     except Exception as error:  # pyarrow raises a wide family here
-        raise _damaged_error(path, error) from None
+        raise _make_damaged_error(path, error) from None
     return table
 
 
-def _damaged_error(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is not a readable Parquet file ({first_line_of(error)})")
+def _make_damaged_error(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is not a readable Parquet file ({take_first_line(error)})")
 
 
 def _read_group(path: Path, group: int, text: tuple[str, ...] = (), decimal: str = ".") -> pd.DataFrame:
@@ -113,7 +113,7 @@ def _read_group(path: Path, group: int, text: tuple[str, ...] = (), decimal: str
     except UserError:
         raise
     except Exception as error:  # as above
-        raise _damaged_error(path, error) from None
+        raise _make_damaged_error(path, error) from None
     return _flatten_index(frame, path)
 
 
@@ -121,7 +121,7 @@ def _read_group(path: Path, group: int, text: tuple[str, ...] = (), decimal: str
 
 
 def _copy_group(path: Path, group: int, step: int, folder: Path) -> list[Path]:
-    """Arrow files of the group's columns, some in each, in batches of `step` rows."""
+    """Write Arrow files of the group's columns, some in each, in batches of `step` rows."""
     table = _open_file(path)
     columns, rows = table.metadata.num_columns, table.metadata.row_group(group).num_rows
     many = columns if columns <= FEW_COLUMNS else max(1, scale_buffer(GROUP_BYTES) // (8 * rows))
@@ -153,7 +153,7 @@ def _copy(path: Path, group: int, places: np.ndarray, step: int, copy: Path) -> 
     except (UserError, OSError):
         raise
     except Exception as error:  # as above
-        raise _damaged_error(path, error) from None
+        raise _make_damaged_error(path, error) from None
 
 
 def _read_batch(

@@ -13,10 +13,17 @@ from distgan.data.formats.pieces import Piece
 from distgan.data.formats.rows import Reading
 from distgan.data.formats.times import Where, read_times
 from distgan.data.formats.understood import Understood
-from distgan.data.grid import Grid, common_step, off_grid, regular, resampled, seconds_of
+from distgan.data.grid import (
+    Grid,
+    find_common_step,
+    make_regular_grid,
+    make_resampled_grid,
+    mark_off_grid,
+    parse_seconds,
+)
 from distgan.data.ingest_cache import IngestCache
 from distgan.data.store.metadata import Meta
-from distgan.data.zones import mark_second_pass, standard_offset, to_standard_time
+from distgan.data.zones import find_standard_offset, mark_second_pass, to_standard_time
 from distgan.errors import UserError
 
 
@@ -40,12 +47,12 @@ class Parts:
         self.understood = parsed.understood
         self.tally = Tally()
         self.names = [piece.name for piece in self.pieces]
-        self.facts = [self.work.facts(name) for name in self.names]
+        self.facts = [self.work.read_facts(name) for name in self.names]
         texts, self.stamps = self.merge_texts("stamps")
         if not texts:
             raise UserError(f"{self.path} has no rows with a time")
         column = " + ".join(self.table.time) or "times in the header"
-        found = read_times(texts, column, self.settings, Where(self.path, self._line_of))
+        found = read_times(texts, column, self.settings, Where(self.path, self._find_line_of))
         self.utc = found.utc
         self.time_notes = list(found.notes)
         self.understood.notes += found.notes
@@ -54,7 +61,7 @@ class Parts:
         late = self.offsets.max() if len(self.offsets) else np.timedelta64(0, "s")
         self.span = found.values.min(), found.values.max() + late
         if self.settings.timezone is not None:
-            note = standard_offset(self.settings.timezone, *self.span)[1]
+            note = find_standard_offset(self.settings.timezone, *self.span)[1]
             self.time_notes += [note] if note else []
             self.understood.notes += [note] if note else []
 
@@ -65,39 +72,41 @@ class Parts:
         place_of: dict[str, int] = {}
         places = []
         for name in self.names:
-            texts = self.work.texts(name, f"different_{key}")
+            texts = self.work.read_texts(name, f"different_{key}")
             for text in texts:
                 place_of.setdefault(text, len(place_of))
             places.append(np.fromiter(map(place_of.__getitem__, texts), np.int32, len(texts)))
         return list(place_of), places
 
-    def _line_of(self, stamp: int) -> int:
-        """The first line with a stamp, by its place."""
+    def _find_line_of(self, stamp: int) -> int:
+        """Return the first line with a stamp, by its place."""
         for number, places in enumerate(self.stamps):
             found = np.flatnonzero(places == stamp)
             if len(found):
                 if not self.table.time:
                     return 1
-                codes = self.work.array(self.names[number], "stamps")
-                return self.line(number, int(np.flatnonzero(codes == found[0])[0]))
+                codes = self.work.map_array(self.names[number], "stamps")
+                return self.find_line(number, int(np.flatnonzero(codes == found[0])[0]))
         raise AssertionError(stamp)
 
-    def line(self, number: int, row: int) -> int:
+    def find_line(self, number: int, row: int) -> int:
         """Return the line of a part's row, as the user counts lines."""
-        found = self.work.array(self.names[number], "rows")[row] if self._has_rows(number) else row
-        return self.pieces[number].line(int(found))
+        found = self.work.map_array(self.names[number], "rows")[row] if self._has_rows(number) else row
+        return self.pieces[number].find_line(int(found))
 
     def _has_rows(self, number: int) -> bool:
         return "rows" in self.facts[number]["crcs"]
 
-    def times(self, number: int) -> np.ndarray:
+    def read_times(self, number: int) -> np.ndarray:
         """Return the stamps of a part's rows, as read: datetime64[us]."""
-        found = self.moments[self.stamps[number]][self.work.array(self.names[number], "stamps")]
+        found = self.moments[self.stamps[number]][self.work.map_array(self.names[number], "stamps")]
         if len(self.offsets):
-            found = found + self.offsets[self.work.array(self.names[number], "slots")]
+            found = found + self.offsets[self.work.map_array(self.names[number], "slots")]
         return found
 
-    def seconds(self, times: np.ndarray, keys: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def mark_second_pass(
+        self, times: np.ndarray, keys: np.ndarray, seen: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return which times are of the second pass of a repeated hour, and the repeated hours seen so far.
 
         `seen` holds those of earlier parts, each a key and its time: int64 [n, 2].
@@ -110,7 +119,7 @@ class Parts:
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None
 
-    def placed(self, times: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def place_times(self, times: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Return whole seconds, in the zone's standard time if a zone is given: datetime64[s]."""
         if self.settings.timezone is None:
             return times.astype("M8[s]")
@@ -121,7 +130,7 @@ class Parts:
     def resampling(self) -> bool:
         return self.settings.resample.step is not None
 
-    def grid(self, times: np.ndarray, measured: Callable[[], np.ndarray]) -> tuple[Grid, np.ndarray]:
+    def make_grid(self, times: np.ndarray, measured: Callable[[], np.ndarray]) -> tuple[Grid, np.ndarray]:
         """Return the regular axis of all rising `times` or the resampled one, and the times that it leaves
         out: those between its steps at which nobody has a reading.
 
@@ -130,16 +139,16 @@ class Parts:
         none = np.empty(0, "M8[s]")
         step = self.settings.resample.step
         if step is not None:
-            seconds = seconds_of(step)
+            seconds = parse_seconds(step)
             assert seconds is not None, step  # config.py has checked it
-            return resampled(times, seconds, str(self.path)), none
+            return make_resampled_grid(times, seconds, str(self.path)), none
         if len(times) > 2:
-            beside = times[off_grid(times, common_step(times))]
+            beside = times[mark_off_grid(times, find_common_step(times))]
             if len(beside):
                 none = np.setdiff1d(beside, measured())
-        return regular(np.setdiff1d(times, none), str(self.path)), none
+        return make_regular_grid(np.setdiff1d(times, none), str(self.path)), none
 
-    def meta(self, grid: Grid, channels: tuple[str, ...]) -> Meta:
+    def make_meta(self, grid: Grid, channels: tuple[str, ...]) -> Meta:
         """Return what the store says of the series."""
         zone = self.settings.timezone
         local = "UTC" if self.utc else "as in the source"
@@ -162,8 +171,8 @@ class Parts:
         self.understood.conflicting_duplicates = self.tally.conflicting
         return Meta(grid.axis, channels, self.settings.units, provenance, {})
 
-    def _most_repeated(self) -> int:
-        """Readings of the hours that a clock repeats: at most one hour of every year."""
+    def _count_most_repeated(self) -> int:
+        """Return the most readings of the hours that a clock repeats: one hour of every year."""
         rows = sum(facts["rows"] for facts in self.facts)
         hours = max(1, int((self.span[1] - self.span[0]) / np.timedelta64(1, "h")))
         years = hours // 8760 + 1
@@ -179,7 +188,7 @@ class Parts:
         moment = time.astype("M8[s]").astype(object)
         autumn = moment.month in (3, 4, 9, 10, 11) and moment.hour <= 3 and self.settings.timezone is None
         autumn = autumn and (moment.weekday() >= 5 or moment.month == 9)  # clocks change at the weekend
-        autumn = autumn and self.tally.conflicting <= self._most_repeated()
+        autumn = autumn and self.tally.conflicting <= self._count_most_repeated()
         hint = (
             "it looks like the end of daylight saving time: set data.timezone, or export in UTC; or "
             if autumn

@@ -50,7 +50,7 @@ class Piece:
     )
     size: int = 0
 
-    def line(self, row: int) -> int:
+    def find_line(self, row: int) -> int:
         """Return the line of a row of this piece, counted from 1 in its file."""
         return self.line_of(row) if self.line_of is not None else self.first_line() + int(row)
 
@@ -67,6 +67,6 @@ def refuse_twice(names: list[str], what: str) -> None:
         seen.add(name)
 
 
-def first_line_of(error: BaseException) -> str:
+def take_first_line(error: BaseException) -> str:
     """Return the first line of a library's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -13,7 +13,7 @@ from distgan.data.formats.marks import Marks
 from distgan.data.formats.numbers import read_numbers
 from distgan.data.formats.pieces import Piece
 from distgan.data.formats.times import encode_times
-from distgan.data.grid import float32
+from distgan.data.grid import to_float32
 from distgan.errors import UserError
 
 JOINED = " / "  # between the parts of an id of several columns
@@ -23,8 +23,8 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Reading:
-    """How pieces are read: the columns, the settings, and the marks (those of the sample, until all cells
-    have been seen).
+    """Rules by which pieces are read: the columns, the settings, and the marks (those of the sample, until
+    all cells have been seen).
     """
 
     table: Table
@@ -55,7 +55,7 @@ def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
             f"{', '.join(table.names[:6])}; all files need the same"
         )
     rows = np.arange(len(frame), dtype=np.int32)
-    empty = _empty_rows(frame, table)
+    empty = _find_empty_rows(frame, table)
     if empty.any():
         frame, rows = frame[~empty], rows[~empty]
     base = reading.marks or reading.base
@@ -73,29 +73,29 @@ def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
     if table.layout != "transposed":
         facts["stamps"], arrays["stamps"] = _write_cells(frame, table.time, piece, rows, "time")
     if not table.by_entity:
-        return facts, arrays | {"values": np.ascontiguousarray(float32(values).T)}
+        return facts, arrays | {"values": np.ascontiguousarray(to_float32(values).T)}
     if not table.ids:
         facts["ids"], arrays["ids"] = [piece.entity or piece.file.stem], np.zeros(len(frame), np.int32)
     else:
         facts["ids"], arrays["ids"] = _write_cells(frame, table.ids, piece, rows, "id")
     if table.channel is not None:
         facts["channels"], arrays["channels"] = _write_cells(frame, (table.channel,), piece, rows, "channel")
-    facts["texts"] = _texts_of_ids(frame, table, piece, arrays["ids"], facts["ids"])
+    facts["texts"] = _find_texts_of_ids(frame, table, piece, arrays["ids"], facts["ids"])
     facts["varying"] = _find_varying(values, arrays["ids"], len(facts["ids"]))
-    return facts, _one_per_reading(arrays | {"values": float32(values)}, facts, table, rows)
+    return facts, _split_readings(arrays | {"values": to_float32(values)}, facts, table, rows)
 
 
 def _shift_lines(piece: Piece, rows: np.ndarray) -> Piece:
-    """The piece, whose lines are asked by the rows that stay."""
+    """Return the piece with the lines of the rows that stay."""
     if not len(rows) or rows[-1] == len(rows) - 1:
         return piece
     from dataclasses import replace
 
-    return replace(piece, line_of=lambda row: piece.line(int(rows[row])))
+    return replace(piece, line_of=lambda row: piece.find_line(int(rows[row])))
 
 
-def _empty_rows(frame: pd.DataFrame, table: Table) -> np.ndarray:
-    """Rows without any cell, as spreadsheets leave them below a table."""
+def _find_empty_rows(frame: pd.DataFrame, table: Table) -> np.ndarray:
+    """Return the rows without any cell, as spreadsheets leave them below a table."""
     known = [*table.time, *table.ids]
     missing = np.zeros(len(frame), dtype=bool)
     if known and frame[known[0]].isna().any():
@@ -108,7 +108,7 @@ def _empty_rows(frame: pd.DataFrame, table: Table) -> np.ndarray:
 def _write_cells(
     frame: pd.DataFrame, names: tuple[str, ...], piece: Piece, rows: np.ndarray, what: str
 ) -> tuple[list[str], np.ndarray]:
-    """Each cell (or cells of several columns, joined) once as text, and which of them each row has."""
+    """Return each cell (or cells of several columns, joined) once as text, and which of them each row has."""
     for name in names:
         column = frame[name]
         blank = column.isna()
@@ -117,34 +117,34 @@ def _write_cells(
         if blank.any():
             row = int(rows[int(np.flatnonzero(blank)[0])])
             raise UserError(
-                f"{piece.file} line {piece.line(row)}: no {what} in column {name!r}; write it, or delete "
-                "the line"
+                f"{piece.file} line {piece.find_line(row)}: no {what} in column {name!r}; write it, or "
+                "delete the line"
             )
     if what == "time":
         codes, texts = encode_times(frame, list(names))
-        return _merged_texts(texts, codes)
+        return _merge_texts(texts, codes)
     codes, found = pd.factorize(frame[names[0]])
-    texts = [_text(cell) for cell in found]
+    texts = [_format_cell(cell) for cell in found]
     for name in names[1:]:
         more, others = pd.factorize(frame[name])
         pairs, places = np.unique(codes.astype(np.int64) * len(others) + more, return_inverse=True)
-        written = [_text(cell) for cell in others]
+        written = [_format_cell(cell) for cell in others]
         texts = [
             f"{texts[pair // len(others)]}{JOINED}{written[pair % len(others)]}" for pair in pairs.tolist()
         ]
         codes = places
-    return _merged_texts(texts, codes)
+    return _merge_texts(texts, codes)
 
 
-def _text(cell: Any) -> str:
-    """A cell as written; numbers of typed columns without a needless fraction."""
+def _format_cell(cell: Any) -> str:
+    """Return a cell as written; numbers of typed columns without a needless fraction."""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     return str(cell).strip()
 
 
-def _merged_texts(texts: list[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Texts that are the same but for blanks are one."""
+def _merge_texts(texts: list[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Merge texts that are the same but for blanks."""
     if len(set(texts)) == len(texts):
         return texts, codes.astype(np.int32)
     unique = list(dict.fromkeys(texts))
@@ -152,10 +152,10 @@ def _merged_texts(texts: list[str], codes: np.ndarray) -> tuple[list[str], np.nd
     return unique, np.array([place[text] for text in texts], np.int32)[codes]
 
 
-def _texts_of_ids(
+def _find_texts_of_ids(
     frame: pd.DataFrame, table: Table, piece: Piece, codes: np.ndarray, ids: list[str]
 ) -> dict[str, list[str | None]]:
-    """The one cell that each id has in each column of texts.
+    """Return the one cell that each id has in each column of texts.
 
     Raises:
         UserError: an id has two.
@@ -169,14 +169,14 @@ def _texts_of_ids(
         other = there[kinds[there] != first[codes[there]]]
         if len(other):
             row = int(other[0])
-            raise _changes(
-                piece, name, piece.line(row), str(texts[kinds[row]]), str(texts[first[codes[row]]])
+            raise _make_change_error(
+                piece, name, piece.find_line(row), str(texts[kinds[row]]), str(texts[first[codes[row]]])
             )
         found[name] = [None if kind < 0 else str(texts[kind]).strip() for kind in first.tolist()]
     return found
 
 
-def _changes(piece: Piece, name: str, line: int, one: str, other: str) -> UserError:
+def _make_change_error(piece: Piece, name: str, line: int, one: str, other: str) -> UserError:
     return UserError(
         f"{piece.file} line {line}: column {name!r} holds words that change within an entity ({one!r} after "
         f"{other!r}); set data.columns.ignore={show_list([name])}, data.columns.channel={show_name(name)} if "
@@ -185,7 +185,7 @@ def _changes(piece: Piece, name: str, line: int, one: str, other: str) -> UserEr
 
 
 def _find_varying(values: np.ndarray, codes: np.ndarray, ids: int) -> list[bool]:
-    """Which columns change within an id of the piece."""
+    """Return which columns change within an id of the piece."""
     if not len(codes):
         return [False] * values.shape[1]
     for rows in (1000, len(values)):
@@ -199,8 +199,8 @@ def _find_varying(values: np.ndarray, codes: np.ndarray, ids: int) -> list[bool]
     return [bool(flag) for flag in differ]
 
 
-def _one_per_reading(arrays: Arrays, facts: Facts, table: Table, rows: np.ndarray) -> Arrays:
-    """Rows with many times -> a row a time."""
+def _split_readings(arrays: Arrays, facts: Facts, table: Table, rows: np.ndarray) -> Arrays:
+    """Return a row for each time, from rows with many times."""
     many = arrays["values"].shape[1]
     if table.layout == "day_wide":
         slots = np.tile(np.arange(many, dtype=np.int16), facts["rows"])

@@ -13,7 +13,7 @@ import numpy as np
 from distgan.data.formats import arrays, cf
 from distgan.data.formats.arrays import Index
 from distgan.data.formats.variables import Roles, Variable
-from distgan.data.ingest_cache import IngestCache, drop_pages, rows_of
+from distgan.data.ingest_cache import IngestCache, drop_pages, read_mapped_rows
 from distgan.memory import scale_buffer
 
 
@@ -32,7 +32,7 @@ class Layers:
     missing: np.ndarray
 
 
-def reader_of(
+def make_reader(
     layers: Layers, shape: tuple[int, int, int], work: IngestCache
 ) -> Callable[[int, int], np.ndarray]:
     """Return a reader of rows [n, T, C] of all variables: straight from the file where whole series lie
@@ -47,11 +47,11 @@ def reader_of(
         for variable in layers.variables
     )
     if direct:
-        return partial(_direct, layers)
-    matrix = work.matrix("values", shape, np.nan)
+        return partial(_read_direct, layers)
+    matrix = work.make_matrix("values", shape, np.nan)
     for number in range(len(layers.variables)):
         _transpose(layers, number, matrix)
-    return partial(rows_of, matrix)
+    return partial(read_mapped_rows, matrix)
 
 
 def _decode_part(layers: Layers, variable: Variable, index: Index) -> np.ndarray:
@@ -60,18 +60,18 @@ def _decode_part(layers: Layers, variable: Variable, index: Index) -> np.ndarray
     Raises:
         UserError: it is damaged.
     """
-    raw = variable.part(layers.path, index)
-    return arrays.without(
+    raw = variable.read_part(layers.path, index)
+    return arrays.mask_missing(
         cf.decode(raw, variable.attributes, f"{layers.path}: {variable.name}"), layers.missing
     )
 
 
-def _direct(layers: Layers, first: int, last: int) -> np.ndarray:
+def _read_direct(layers: Layers, first: int, last: int) -> np.ndarray:
     found = []
     for variable in layers.variables:
         index = (slice(first, last), *(slice(0, size) for size in variable.shape[1:]))
         values = _decode_part(layers, variable, index)
-        values = np.transpose(values, layers.roles.order(variable))
+        values = np.transpose(values, layers.roles.order_dimensions(variable))
         found.append(values if values.ndim == 3 else values[:, :, None])
     return found[0] if len(found) == 1 else np.concatenate(found, axis=2)
 
@@ -81,11 +81,11 @@ def _transpose(layers: Layers, number: int, matrix: np.memmap) -> None:
     variable, roles, entity_wise = layers.variables[number], layers.roles, layers.entity_wise
     sizes = dict(zip(variable.dims, variable.shape))
     target = matrix.reshape(*(sizes[dim] for dim in roles.ids), *matrix.shape[1:]) if roles.ids else matrix
-    steps = arrays.steps_within(variable.shape, variable.chunks, max(4, variable.dtype.itemsize))
-    for index in arrays.parts_of(variable.shape, steps):
+    steps = arrays.choose_steps(variable.shape, variable.chunks, max(4, variable.dtype.itemsize))
+    for index in arrays.iterate_parts(variable.shape, steps):
         where = dict(zip(variable.dims, index))
         values = _decode_part(layers, variable, index)
-        values = np.transpose(values, roles.order(variable))
+        values = np.transpose(values, roles.order_dimensions(variable))
         if not roles.ids:
             values = values[None]
         if roles.channel is None:

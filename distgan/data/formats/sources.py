@@ -12,18 +12,18 @@ import numpy as np
 
 from distgan import config
 from distgan.data.export import fold_channels
-from distgan.data.formats.arrays import npy_source, npz_source
-from distgan.data.formats.auckland import auckland_source
-from distgan.data.formats.containers import kind_of, unpack
-from distgan.data.formats.datasets import Dataset, dataset_source
-from distgan.data.formats.netcdf import netcdf_source
-from distgan.data.formats.pieces import Source, first_line_of
-from distgan.data.formats.zarrs import is_zarr, zarr_source
-from distgan.data.grid import seconds_of
+from distgan.data.formats.arrays import read_npy, read_npz
+from distgan.data.formats.auckland import read_auckland
+from distgan.data.formats.containers import detect_kind, unpack
+from distgan.data.formats.datasets import Dataset, read_dataset
+from distgan.data.formats.netcdf import read_netcdf
+from distgan.data.formats.pieces import Source, take_first_line
+from distgan.data.formats.zarrs import is_zarr, read_zarr
+from distgan.data.grid import parse_seconds
 from distgan.data.ingest_cache import IngestCache, hashing
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
-from distgan.data.tables import csv_source, parquet_source
+from distgan.data.tables import read_csv, read_parquet
 from distgan.errors import UserError, writing
 from distgan.preflight import is_pattern, match_files, refuse_absent
 from distgan.run import is_store
@@ -32,18 +32,18 @@ DEMO = "auckland"
 
 
 def read_source(settings: config.Data, place: Path) -> Source:
-    """The series of `data.source`; what has to be unpacked, transposed or parsed goes to `place`.
+    """Return the series of `data.source`; what has to be unpacked, transposed or parsed goes to `place`.
 
     Raises:
         UserError: it is missing, unreadable or ambiguous; names the place and the setting that decides.
     """
     if settings.source == DEMO:
-        return auckland_source()
+        return read_auckland()
     refuse_absent(settings.source)
-    path = _local(settings.source, place)
+    path = _fetch_source(settings.source, place)
     if is_pattern(settings.source):
-        dataset = Dataset.of_pattern(path, match_files(settings.source))
-        return dataset_source(dataset, settings, place, partial(_key, settings))
+        dataset = Dataset.from_pattern(path, match_files(settings.source))
+        return read_dataset(dataset, settings, place, partial(_make_key, settings))
     if not path.is_file():
         return _unpack(path, settings, place)
     with hashing(path) as digest:
@@ -54,7 +54,7 @@ def read_source(settings: config.Data, place: Path) -> Source:
 
 def _unpack(path: Path, settings: config.Data, place: Path) -> Source:
     found = unpack(path, settings, place)
-    with found.named():
+    with found.rename_in_messages():
         source = _read(found.path, found.settings, place)
     _refuse_resampling(source, settings)
     return source
@@ -62,18 +62,18 @@ def _unpack(path: Path, settings: config.Data, place: Path) -> Source:
 
 def _read(path: Path, settings: config.Data, place: Path) -> Source:
     if path.is_dir():
-        return _folder(path, settings, place)
-    kind, work = kind_of(path), IngestCache(place / "parts", _key(settings, [path]))
+        return _read_folder(path, settings, place)
+    kind, work = detect_kind(path), IngestCache(place / "parts", _make_key(settings, [path]))
     source = FILES[kind](path, settings, work)
     return fold_channels(source) if kind in ("text", "parquet") else source
 
 
 FILES: dict[str, Callable[[Path, config.Data, IngestCache], Source]] = {
-    "text": csv_source,
-    "parquet": parquet_source,
-    "npy": npy_source,
-    "npz": npz_source,
-    "netcdf": netcdf_source,
+    "text": read_csv,
+    "parquet": read_parquet,
+    "npy": read_npy,
+    "npz": read_npz,
+    "netcdf": read_netcdf,
 }
 
 
@@ -85,13 +85,13 @@ def _refuse_resampling(source: Source, settings: config.Data) -> None:
     step, axis = settings.resample.step, source.meta.axis
     if step is None or "resampled" in source.meta.provenance:
         return
-    seconds = seconds_of(step) or 0
-    if seconds == axis.step_seconds and not source.meta.nominal:
+    seconds = parse_seconds(step) or 0
+    if seconds == axis.step_seconds and not source.meta.is_nominal:
         return
     factor, rest = divmod(seconds, axis.step_seconds)
     advice = (
         f"set data.reduce.factor={factor} data.reduce.method={settings.resample.method} instead"
-        if factor > 1 and not rest and not source.meta.nominal
+        if factor > 1 and not rest and not source.meta.is_nominal
         else "leave it out; data.reduce.factor merges whole steps"
     )
     raise UserError(
@@ -100,21 +100,21 @@ def _refuse_resampling(source: Source, settings: config.Data) -> None:
     )
 
 
-def _folder(path: Path, settings: config.Data, place: Path) -> Source:
+def _read_folder(path: Path, settings: config.Data, place: Path) -> Source:
     if is_store(path):
         return store_source(path)
     if is_zarr(path):
-        return zarr_source(
-            path, settings, IngestCache(place / "parts", _key(settings, sorted(path.iterdir())))
+        return read_zarr(
+            path, settings, IngestCache(place / "parts", _make_key(settings, sorted(path.iterdir())))
         )
     inside = [folder for folder in path.iterdir() if folder.is_dir() and is_zarr(folder)]
     if inside and not any(file.is_file() for file in path.iterdir()):  # unpacked from an archive
-        return _folder(inside[0], settings, place)
-    return dataset_source(Dataset.of_folder(path), settings, place, partial(_key, settings))
+        return _read_folder(inside[0], settings, place)
+    return read_dataset(Dataset.from_folder(path), settings, place, partial(_make_key, settings))
 
 
-def _key(settings: config.Data, files: Sequence[Path]) -> dict[str, Any]:
-    """What parsed parts depend on: the files, and how they are read."""
+def _make_key(settings: config.Data, files: Sequence[Path]) -> dict[str, Any]:
+    """Return what parsed parts depend on: the files, and how they are read."""
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     how = settings.model_dump(
         mode="json", exclude={"splits", "windows", "store", "scaling", "accept", "bounds", "processes"}
@@ -122,8 +122,8 @@ def _key(settings: config.Data, files: Sequence[Path]) -> dict[str, Any]:
     return {"files": stats, "how": how}
 
 
-def _local(source: str, place: Path) -> Path:
-    """The source as a path on this machine; a URL (s3://, https://, memory://) is fetched first.
+def _fetch_source(source: str, place: Path) -> Path:
+    """Return the source as a path on this machine; a URL (s3://, https://, memory://) is fetched first.
 
     Raises:
         UserError: it cannot be fetched.
@@ -139,16 +139,16 @@ def _local(source: str, place: Path) -> Path:
         root = target / Path(remote.rstrip("/")).name
         for file in files:
             inside = file.removeprefix(system._strip_protocol(remote)).lstrip("/")
-            _fetch(system, file, root / inside if inside else root)
+            _fetch_file(system, file, root / inside if inside else root)
     except UserError:
         raise
     except Exception as error:  # every protocol has a family of its own
-        raise UserError(f"data.source {source} cannot be fetched ({first_line_of(error)})") from None
+        raise UserError(f"data.source {source} cannot be fetched ({take_first_line(error)})") from None
     return root
 
 
-def _fetch(system: Any, remote: str, target: Path) -> None:
-    """One file, a block at a time, unless this version of it is there already."""
+def _fetch_file(system: Any, remote: str, target: Path) -> None:
+    """Fetch one file, a block at a time, unless this version of it is there already."""
     version = target.with_name(f".{target.name}.version")
     now = f"{system.size(remote)} {system.ukey(remote)}"
     if target.exists() and version.exists() and version.read_text(encoding="utf-8") == now:
@@ -164,7 +164,7 @@ def _fetch(system: Any, remote: str, target: Path) -> None:
 
 def store_source(path: Path) -> Source:
     store = Store.open(path)
-    table = private_table(path)
+    table = find_private_table(path)
     block = partial(_store_block, store)
     if not table.exists():
         names = [str(row) for row in range(store.num_series)]
@@ -179,4 +179,4 @@ def store_source(path: Path) -> Source:
 
 
 def _store_block(store: Store, first: int, last: int) -> np.ndarray:
-    return store.rows_once(np.arange(first, last))
+    return store.read_rows_once(np.arange(first, last))

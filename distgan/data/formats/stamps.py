@@ -28,13 +28,13 @@ class Stamps:
     column: str
     where: Where
 
-    def at(self, place: int) -> str:
+    def describe(self, place: int) -> str:
         """Return path, line, column and text of a stamp, to begin a message with."""
         line = self.where.line_of(place)
         return f"{self.where.path} line {line}, column {self.column!r}: {self.texts[place]!r}"
 
     def refuse(self, place: int, why: str) -> UserError:
-        return UserError(f"{self.at(place)} {why}")
+        return UserError(f"{self.describe(place)} {why}")
 
     def refuse_first(self, bad: np.ndarray, why: str) -> None:
         """Raise for the first stamp that `bad` (bool [n]) marks, if any.

@@ -30,7 +30,7 @@ def open_as_utf8(path: Path, settings: config.Data, folder: Path) -> tuple[Path,
         head = file.read(HEAD_BYTES)
     encoding = settings.encoding
     if encoding == "auto":
-        encoding = _encoding(head, path)
+        encoding = _detect_encoding(head, path)
     plain = codecs.lookup(encoding).name in ("utf-8", "ascii", "utf-8-sig")
     old_lines = b"\r" in head and b"\n" not in head
     if plain and not old_lines:
@@ -42,7 +42,7 @@ def open_as_utf8(path: Path, settings: config.Data, folder: Path) -> tuple[Path,
     return copy, encoding
 
 
-def _encoding(head: bytes, path: Path) -> str:
+def _detect_encoding(head: bytes, path: Path) -> str:
     for mark, name in BYTE_ORDER_MARKS.items():
         if head.startswith(mark) and not (name == "utf-16" and head.startswith(codecs.BOM_UTF32_LE)):
             return name

@@ -9,7 +9,7 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.formats.advice import show_list, show_name
-from distgan.data.formats.hour_labels import are_hour_labels, plain_hours
+from distgan.data.formats.hour_labels import are_hour_labels, simplify_hours
 from distgan.data.formats.intervals import split_intervals
 from distgan.data.formats.month_names import find_languages, to_english
 from distgan.data.formats.time_numbers import (
@@ -17,8 +17,8 @@ from distgan.data.formats.time_numbers import (
     SPREADSHEET,
     are_compact_dates,
     are_numbers,
-    counts_days,
     find_unit,
+    is_day_count,
 )
 from distgan.data.formats.time_patterns import MONTHLY, read_fields, tidy
 from distgan.errors import UserError
@@ -89,27 +89,27 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
             )
         return names
     if settings.date_locale is not None:
-        head = _in_english(head, settings.date_locale)
+        head = _translate_months(head, settings.date_locale)
     taken = _list_taken(settings)
     free = [name for name in head.columns if name not in taken]
     parts = [name for part in PARTS for name in free if str(name).strip().lower() == part]
-    if _are_parts(parts) and _parts_in_range(head, parts):
+    if _are_parts(parts) and _are_in_range(head, parts):
         return parts
-    found = [name for name in free if looks_like_times(head[name], settings)]
+    found = [name for name in free if are_times(head[name], settings)]
     found = found or [name for name in free if _are_numeric_times(head[name])]
     found = [name for name in found if head[name].nunique() > 1] or found
     if len(found) > 1:
-        found = _without_dates_of(head, _without_clocks(head, found))
+        found = _drop_repeated_dates(head, _drop_clocks(head, found))
     if not found:
-        raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); {_advice(head, free)}")
+        raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); {_advise(head, free)}")
     if len(found) > 1:
-        order = sorted(found, key=lambda name: UTC_NAME.search(_words(name)) is None)
-        raise SeveralTimes(path, _with_clocks(head, order, free))
-    clock = _clock_beside(head, found[0], free, settings, path)
+        order = sorted(found, key=lambda name: UTC_NAME.search(_split_words(name)) is None)
+        raise SeveralTimes(path, _pair_with_clocks(head, order, free))
+    clock = _find_clock_beside(head, found[0], free, settings, path)
     return found if clock is None else [found[0], clock]
 
 
-def _advice(head: pd.DataFrame, free: list[str]) -> str:
+def _advise(head: pd.DataFrame, free: list[str]) -> str:
     """Say what a table without times may have instead, and which setting reads it."""
     for name in free:
         texts = _sample(head[name])
@@ -163,8 +163,8 @@ def _count_periods(texts: list[str]) -> bool:
     return sum(later - code == 1 for code, later in pairwise(codes)) >= 0.9 * (len(codes) - 1)
 
 
-def _in_english(head: pd.DataFrame, language: str) -> pd.DataFrame:
-    """The first rows with English month names where cells hold digits and words."""
+def _translate_months(head: pd.DataFrame, language: str) -> pd.DataFrame:
+    """Return the first rows with English month names where cells hold digits and words."""
     found = {}
     for name, kind in head.dtypes.items():
         if pd.api.types.is_string_dtype(kind) and any(re.search(r"\d", cell) for cell in _sample(head[name])):
@@ -175,7 +175,7 @@ def _in_english(head: pd.DataFrame, language: str) -> pd.DataFrame:
 
 
 def _list_taken(settings: config.Data) -> set[str]:
-    """Columns that the settings say are something else."""
+    """Return the columns that the settings say are something else."""
     columns = settings.columns
     ids = (columns.id,) if isinstance(columns.id, str) else columns.id or ()
     entity = getattr(settings, "entity", None)
@@ -193,7 +193,7 @@ def _are_parts(names: list[str]) -> bool:
     return len(called) >= 3 and called == list(PARTS[: len(called)])
 
 
-def _parts_in_range(head: pd.DataFrame, names: list[str]) -> bool:
+def _are_in_range(head: pd.DataFrame, names: list[str]) -> bool:
     limits = ((1900, 2100), (1, 12), (1, 31), (0, 24), (0, 59), (0, 59))
     for name, (low, high) in zip(names, limits):
         numbers = pd.to_numeric(head[name], errors="coerce").dropna()
@@ -202,13 +202,13 @@ def _parts_in_range(head: pd.DataFrame, names: list[str]) -> bool:
     return True
 
 
-def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
-    """Whether most values are dates, with or without a clock time, in the form that the settings name."""
+def are_times(values: pd.Series, settings: config.Data) -> bool:
+    """Return whether most values are dates, with or without a clock time, in the form of the settings."""
     if pd.api.types.is_datetime64_any_dtype(values):
         return True
     named = NAMED.search(str(values.name)) is not None
     form = settings.date_format or ""
-    if not named and "%" not in form and _begins_with_number(values):
+    if not named and "%" not in form and _is_number_first(values):
         return False
     texts = _sample(values)
     if not texts:
@@ -223,7 +223,7 @@ def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
         return bool(found.notna().mean() > 0.5)
     cells = tidy(texts)
     if are_numbers(cells):
-        if counts_days(form) or form.startswith("daycode:"):
+        if is_day_count(form) or form.startswith("daycode:"):
             numbers = pd.to_numeric(pd.Series(texts))
             return named and bool(
                 numbers.between(100 if form != "excel" else SPREADSHEET[0], 9_999_999).all()
@@ -240,8 +240,8 @@ def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
     )
 
 
-def _begins_with_number(values: pd.Series) -> bool:
-    """A quick look that spares a table of thousands of value columns a thorough one."""
+def _is_number_first(values: pd.Series) -> bool:
+    """Return whether a first cell begins with a number, which spares thousands of columns a full check."""
     if pd.api.types.is_numeric_dtype(values):
         return True
     first = next((cell for cell in values.head(SAMPLE) if isinstance(cell, str)), "")
@@ -249,7 +249,7 @@ def _begins_with_number(values: pd.Series) -> bool:
 
 
 def _are_numeric_times(values: pd.Series) -> bool:
-    """Whole numbers of the size of times since 1970, or dates such as 20130101, that rise at times."""
+    """Return whether values are numbers since 1970, or dates such as 20130101, that rise at times."""
     texts = _sample(values)
     cells = tidy(texts)
     if not texts or not are_numbers(cells) or pd.api.types.is_bool_dtype(values):
@@ -267,11 +267,11 @@ def _sample(values: pd.Series) -> list[str]:
     different = there.unique()[:SAMPLE]
     if all(isinstance(cell, str) for cell in different):
         return [cell.strip() for cell in different]
-    return _as_texts(pd.Series(different, name=values.name)).tolist()
+    return _format_cells(pd.Series(different, name=values.name)).tolist()
 
 
-def _as_texts(values: pd.Series) -> pd.Series:
-    """Cells as they were written; whole numbers without a point, NaN where empty."""
+def _format_cells(values: pd.Series) -> pd.Series:
+    """Return cells as they were written; whole numbers without a point, NaN where empty."""
     missing = values.isna()
     if pd.api.types.is_float_dtype(values):
         whole = missing.all() or (np.mod(values[~missing], 1) == 0).all()
@@ -284,9 +284,9 @@ def _as_texts(values: pd.Series) -> pd.Series:
 # ---------------------------------------------------------------------------------------- date and clock time
 
 
-def _without_dates_of(head: pd.DataFrame, found: list[str]) -> list[str]:
+def _drop_repeated_dates(head: pd.DataFrame, found: list[str]) -> list[str]:
     """Leave out columns of dates that only repeat the day of another column's times."""
-    days = {name: _as_texts(head[name]).dropna().str.strip().str[:10] for name in found}
+    days = {name: _format_cells(head[name]).dropna().str.strip().str[:10] for name in found}
     whole = [name for name in found if not _are_dates(head[name])]
     if len(whole) != 1:
         return found
@@ -294,15 +294,17 @@ def _without_dates_of(head: pd.DataFrame, found: list[str]) -> list[str]:
     return [*whole, *rest]
 
 
-def _without_clocks(head: pd.DataFrame, found: list[str]) -> list[str]:
+def _drop_clocks(head: pd.DataFrame, found: list[str]) -> list[str]:
     """Leave out columns of clock times that may pass for dates, as 18.00.00 beside dates."""
-    clocks = [name for name in found if CLOCK_NAME.search(_words(name)) and _are_clock_times(head[name])]
+    clocks = [
+        name for name in found if CLOCK_NAME.search(_split_words(name)) and _are_clock_times(head[name])
+    ]
     rest = [name for name in found if name not in clocks]
     return rest if rest and all(_are_dates(head[name]) for name in rest) else found
 
 
-def _with_clocks(head: pd.DataFrame, dates: list[str], free: list[str]) -> list[tuple[str, ...]]:
-    """The ways to read several columns of times, each with its clock where every date has one behind it."""
+def _pair_with_clocks(head: pd.DataFrame, dates: list[str], free: list[str]) -> list[tuple[str, ...]]:
+    """Return the ways to read several columns of times, each with its clock where every date has one."""
     if all(_are_dates(head[name]) for name in dates):
         clocks = [name for name in free if name not in dates and _are_clock_times(head[name])]
         if len(clocks) == len(dates):
@@ -312,13 +314,13 @@ def _with_clocks(head: pd.DataFrame, dates: list[str], free: list[str]) -> list[
     return [(name,) for name in dates]
 
 
-def _words(name: object) -> str:
-    """A name in small letters, with marks between its words."""
+def _split_words(name: object) -> str:
+    """Return a name in small letters, with marks between its words."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name)).lower()
 
 
 def _are_dates(values: pd.Series) -> bool:
-    """Times that are all midnight."""
+    """Return whether all times are midnight."""
     if pd.api.types.is_datetime64_any_dtype(values):
         there = values.dropna()
         return bool((there == there.dt.normalize()).all())
@@ -329,10 +331,10 @@ def _are_dates(values: pd.Series) -> bool:
 MIDNIGHT = r"(?i)[T ](0{1,2}:00(:00([.,]0+)?)?|12:00(:00)? ?AM)$"
 
 
-def _clock_beside(
+def _find_clock_beside(
     head: pd.DataFrame, date: str, free: list[str], settings: config.Data, path: Path
 ) -> str | None:
-    """The column of clock times or hours that belongs to a column of dates; None if there is none."""
+    """Return the column of clock times or hours that belongs to a column of dates; None if there is none."""
     if not _are_dates(head[date]):
         return None
     others = [name for name in free if name != date]
@@ -359,8 +361,10 @@ def _are_numbers(values: pd.Series) -> bool:
 
 
 def _are_clock_times(values: pd.Series) -> bool:
-    """00:00, 06:30:00, 6:00-6:59; or whole hours, as 6 or 600, in a column that is named for them."""
-    named = CLOCK_NAME.search(_words(values.name)) is not None
+    """Return whether values are clock times (00:00, 06:30:00, 6:00-6:59), or whole hours, as 6 or 600, in a
+    column that is named for them.
+    """
+    named = CLOCK_NAME.search(_split_words(values.name)) is not None
     if pd.api.types.is_numeric_dtype(values) and not named:
         return False
     texts = _sample(values)
@@ -376,7 +380,7 @@ def _are_clock_times(values: pd.Series) -> bool:
 
 
 def _are_periods(values: pd.Series) -> bool:
-    """Numbers 1 to 48, or another count, in a column that is named for periods."""
+    """Return whether values are numbers 1 to 48, or another count, in a column that is named for periods."""
     if PERIOD_NAME.search(str(values.name).lower()) is None:
         return False
     found = pd.to_numeric(values, errors="coerce").dropna().unique()
@@ -384,7 +388,7 @@ def _are_periods(values: pd.Series) -> bool:
     return bool(whole and found.min() >= 1 and found.max() <= 100)
 
 
-def written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
+def join_written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
     """Return the times of all rows as one text each, NaN where a part is missing."""
     places, texts = encode_times(frame, columns)
     return pd.Series([*texts, None], dtype=object).iloc[places].set_axis(frame.index)
@@ -406,7 +410,7 @@ def encode_times(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, l
     texts: list[pd.Series] = []
     for name, (_, unique) in reversed(list(zip(columns, parts))):
         kept, rest = np.divmod(kept, len(unique) + 1)
-        cells = _as_texts(pd.Series(unique, name=name)).str.strip()
+        cells = _format_cells(pd.Series(unique, name=name)).str.strip()
         texts.insert(0, cells.iloc[rest - 1].reset_index(drop=True))
     return places, _join_texts(texts).tolist()
 
@@ -416,7 +420,7 @@ def _join_texts(texts: list[pd.Series]) -> pd.Series:
         return texts[0]
     if len(texts) == 2:
         date = texts[0].str.replace(MIDNIGHT, "", regex=True)
-        return date + " " + plain_hours(texts[1].str.replace(r"^0 days ", "", regex=True))
+        return date + " " + simplify_hours(texts[1].str.replace(r"^0 days ", "", regex=True))
     joined = texts[0] + "-" + texts[1] + "-" + texts[2]
     for place, text in enumerate(texts[3:]):
         joined = joined + (" " if place == 0 else ":") + text.str.zfill(2)

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from distgan.data.formats.stamps import DAY, Parsed, Stamps
-from distgan.data.grid import seconds_of
-from distgan.data.zones import both_instants
+from distgan.data.grid import parse_seconds
+from distgan.data.zones import find_instants
 from distgan.errors import UserError
 
 NUMBER = r"^[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?$"
@@ -27,7 +27,7 @@ def are_numbers(texts: pa.Array) -> bool:
 
 
 def are_compact_dates(texts: pa.Array) -> bool:
-    """Whether all are digits of a date of 1900 to 2100, year first, alone or with hour, minute and second."""
+    """Return whether all are digits of a date of 1900 to 2100, year first, alone or with a clock time."""
     lengths = pc.unique(pc.utf8_length(texts)).to_pylist()
     if len(lengths) != 1 or lengths[0] not in COMPACT:
         return False
@@ -59,7 +59,7 @@ def read_epoch(texts: pa.Array, unit: str | None, stamps: Stamps) -> Parsed:
     numbers = np.asarray(pc.cast(whole, pa.float64()))
     found = unit or find_unit(numbers)
     if found is None:
-        raise _what_numbers(numbers, stamps)
+        raise _explain_numbers(numbers, stamps)
     stamps.refuse_first(
         (numbers < EARLIEST * PER_SECOND[found]) | (numbers > LAST * PER_SECOND[found]),
         f"is no time of the years 1900 to 2100 in {found} since 1970 (data.time_unit); set another unit",
@@ -78,7 +78,7 @@ def read_epoch(texts: pa.Array, unit: str | None, stamps: Stamps) -> Parsed:
     return Parsed(fine.astype("M8[us]"), utc=True, notes=notes)
 
 
-def _what_numbers(numbers: np.ndarray, stamps: Stamps) -> UserError:
+def _explain_numbers(numbers: np.ndarray, stamps: Stamps) -> UserError:
     """Say what numbers that are no times since 1970 may be, and how to have them read."""
     low, high = float(numbers.min()), float(numbers.max())
     if low >= 1900 and high <= 2101:
@@ -107,7 +107,7 @@ def _what_numbers(numbers: np.ndarray, stamps: Stamps) -> UserError:
     )
 
 
-def counts_days(form: str) -> bool:
+def is_day_count(form: str) -> bool:
     """Return whether data.date_format says that times are numbers of days."""
     return form in DAY_COUNTS or form.startswith("days:")
 
@@ -158,7 +158,7 @@ def read_day_codes(texts: pa.Array, form: str, zone: str | None, stamps: Stamps)
     """
     match = re.fullmatch(r"daycode:(\d{4}-\d\d-\d\d):(\w+)", form)
     origin = pd.to_datetime(match[1], errors="coerce") if match else pd.NaT
-    step = seconds_of(match[2]) if match else None
+    step = parse_seconds(match[2]) if match else None
     if pd.isna(origin) or not step or DAY % step:
         raise UserError(
             f"data.date_format {form!r} is no day code; write daycode:DATE:STEP with the date of day 1 and a "
@@ -198,8 +198,8 @@ def place_periods(
         starts = days.astype("M8[us]") + (number - 1) * np.timedelta64(step, "s")
         return Parsed(starts, notes=[f"periods of {step} s are counted from midnight, 1 to {usual}"])
     unique, where = np.unique(days, return_inverse=True)
-    midnight, _ = both_instants(unique.astype("M8[us]"), zone)
-    following, _ = both_instants((unique + 1).astype("M8[us]"), zone)
+    midnight, _ = find_instants(unique.astype("M8[us]"), zone)
+    following, _ = find_instants((unique + 1).astype("M8[us]"), zone)
     lengths = (following - midnight).astype("m8[s]").astype(np.int64) // step
     advice = f"in {zone}; if every day has {usual} periods of clock time, leave data.timezone out"
     stamps.refuse_first(number > lengths[where], f"lies beyond the end of its day {advice}")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
-from distgan.data.formats.columns import find_times, joined_times
+from distgan.data.formats.columns import find_times, join_times
 from distgan.data.formats.time_columns import SeveralTimes
 from distgan.data.formats.times import Where, read_times
 from distgan.errors import UserError
@@ -26,7 +26,7 @@ def find_end_of_intervals(
 
     An end is named like one, and lies behind its start by the same time everywhere, at most a step.
     """
-    named = [name for name in frame.columns if END_NAME.search(_words(str(name)))]
+    named = [name for name in frame.columns if END_NAME.search(_split_words(str(name)))]
     if settings.columns.time is not None or not named:
         return None
     try:
@@ -41,7 +41,7 @@ def find_end_of_intervals(
     return None
 
 
-def _words(name: str) -> str:
+def _split_words(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
@@ -52,7 +52,7 @@ def _are_intervals(
     if len(there) < 2:
         return False
     try:
-        first, last = (_seconds(joined_times(there, names), settings) for names in (start, end))
+        first, last = (_parse_seconds(join_times(there, names), settings) for names in (start, end))
     except UserError:
         return False
     widths = last - first
@@ -64,8 +64,8 @@ def _are_intervals(
     return bool(len(gaps) and 0 < width <= gaps.min() and usual.max() >= SHARE_EVEN * len(widths))
 
 
-def _seconds(texts: pd.Series, settings: config.Data) -> np.ndarray:
-    """Seconds since 1970 of stamps, as written: int64 [n]."""
+def _parse_seconds(texts: pd.Series, settings: config.Data) -> np.ndarray:
+    """Return the seconds since 1970 of stamps, as written: int64 [n]."""
     codes, unique = pd.factorize(texts)
     plain = settings.model_copy(
         update={"timezone": None, "resample": settings.resample.model_copy(update={"step": "1s"})}

@@ -63,7 +63,7 @@ class DateKind:
         return f"(?i)^{WEEKDAY}{self.expression}(?P<rest>{self.rest})$"
 
 
-def _date_kinds() -> Iterator[DateKind]:
+def _iterate_date_kinds() -> Iterator[DateKind]:
     two, year = "[0-9]{1,2}", "[0-9]{4}"
     for mark in ("-", "/", r"\.", " ", "_"):
         between = f" ?{mark} ?" if mark != " " else " "
@@ -79,7 +79,7 @@ def _date_kinds() -> Iterator[DateKind]:
     yield DateKind("(?P<a>[0-9]{4})-(?P<b>[0-9]{3})(?P<c>)", ("ordinal",))
 
 
-DATE_KINDS = tuple(_date_kinds())
+DATE_KINDS = tuple(_iterate_date_kinds())
 MONTHLY = re.compile(
     rf"(?i)(?:[0-9]{{4}}[-/. ]?(?:M|Q)?[0-9]{{1,2}}|{NAME}[-/. ]*[0-9]{{4}}|[0-9]{{1,2}}[-/.][0-9]{{4}}"
     r"|Q[1-4][-/. ]*[0-9]{4}|[12][0-9]{3})"
@@ -98,7 +98,7 @@ class Fields:
 
 
 def tidy(texts: list[str]) -> pa.Array:
-    """Stamps with single blanks and plain minus signs, without quotes, in the order date, clock, zone."""
+    """Return stamps with single blanks and plain minus signs, without quotes: date, clock, zone."""
     found = pa.array(texts, pa.string())
     found = pc.replace_substring_regex(found, "[\\s\u00a0\u2000-\u200b\u202f\u3000]+", " ")
     found = pc.replace_substring_regex(found, "\u2212", "-")
@@ -118,14 +118,14 @@ def tidy(texts: list[str]) -> pa.Array:
 
 
 def read_fields(stamps: pa.Array) -> Fields | None:
-    """The kind that fits the most stamps, and what it finds in them; None if no stamp is of any kind."""
+    """Return the fields of the kind that fits the most stamps; None if no stamp is of any kind."""
     best: Fields | None = None
     shown = _sample(stamps)
     for kind in DATE_KINDS:
         pattern = _compile_pattern(kind.pattern)
         if not any(pattern.match(text) for text in shown):
             continue
-        found = _fields_of(kind, stamps)
+        found = _read_fields_of(kind, stamps)
         if found is not None and (best is None or found.matched.sum() > best.matched.sum()):
             best = found
         if best is not None and best.matched.all():
@@ -143,18 +143,18 @@ def _compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-def _fields_of(kind: DateKind, stamps: pa.Array) -> Fields | None:
-    dates, dated = _groups(stamps, kind.pattern)
+def _read_fields_of(kind: DateKind, stamps: pa.Array) -> Fields | None:
+    dates, dated = _match_groups(stamps, kind.pattern)
     if not dated.any():
         return None
     rest = dates.pop("rest")
     clock_of: dict[str, tuple[dict[str, pa.Array], np.ndarray]] = {}
-    empty, bare = _groups(rest, f"(?i)^{CLOCKS['none']}$")
+    empty, bare = _match_groups(rest, f"(?i)^{CLOCKS['none']}$")
     shown = [] if bare.all() else [text for text in _sample(rest) if text]
     wholes = {name: f"(?i)^{pattern}$" for name, pattern in CLOCKS.items() if name != "none"}
     likely = [name for name in wholes if any(_compile_pattern(wholes[name]).match(text) for text in shown)]
     for name in likely or (wholes if not bare.all() else ()):
-        clock_of[name] = _groups(rest, wholes[name])
+        clock_of[name] = _match_groups(rest, wholes[name])
     name = max(clock_of, key=lambda name: clock_of[name][1].sum(), default="none")
     fields, there = clock_of.get(name, (empty, bare))
     if not (there & dated).any():
@@ -162,15 +162,15 @@ def _fields_of(kind: DateKind, stamps: pa.Array) -> Fields | None:
     elif (bare & dated & ~there).any():  # midnight is often written without its clock time
         fields = {key: pc.if_else(pa.array(bare & ~there), empty[key], fields[key]) for key in fields}
         there = there | bare
-    numbers = {key: _number(value) for key, value in dates.items()}
+    numbers = {key: _parse_number(value) for key, value in dates.items()}
     matched = dated & there
     if name == "none":  # a date with a clock of another kind is not of this kind
         matched = matched & bare
     return Fields(kind, matched, numbers, name, fields)
 
 
-def _groups(texts: pa.Array, pattern: str) -> tuple[dict[str, pa.Array], np.ndarray]:
-    """What the named groups hold, empty where nothing matches; and which texts match: bool [n]."""
+def _match_groups(texts: pa.Array, pattern: str) -> tuple[dict[str, pa.Array], np.ndarray]:
+    """Return the named groups' content, empty where nothing matches; and which texts match: bool [n]."""
     found = pc.extract_regex(texts, pattern)
     matched = np.asarray(pc.is_valid(found))
     names = [field.name for field in found.type]
@@ -178,8 +178,8 @@ def _groups(texts: pa.Array, pattern: str) -> tuple[dict[str, pa.Array], np.ndar
     return columns, matched
 
 
-def _number(texts: pa.Array) -> np.ndarray:
-    """int64 of digits; months by name count from 1; nothing is 0."""
+def _parse_number(texts: pa.Array) -> np.ndarray:
+    """Return int64 of digits; months by name count from 1; nothing is 0."""
     if pc.any(pc.match_substring_regex(texts, "[A-Za-z]")).as_py():
         short = pc.utf8_lower(pc.utf8_slice_codeunits(texts, 0, 3))
         return np.asarray(pc.fill_null(pc.index_in(short, pa.array(MONTHS)), -1)).astype(np.int64) + 1
@@ -187,5 +187,5 @@ def _number(texts: pa.Array) -> np.ndarray:
 
 
 def to_int(texts: pa.Array) -> np.ndarray:
-    """int64 of texts of digits; empty ones are 0."""
+    """Return int64 of texts of digits; empty ones are 0."""
     return np.asarray(pc.cast(pc.if_else(pc.equal(texts, ""), "0", texts), pa.int64()))

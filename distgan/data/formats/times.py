@@ -15,45 +15,45 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from distgan import config
-from distgan.data.formats.clock_times import clock_seconds
+from distgan.data.formats.clock_times import compute_clock_seconds
 from distgan.data.formats.date_order import choose_days
 from distgan.data.formats.intervals import Halves, mark_odd_widths, split_intervals
 from distgan.data.formats.month_names import find_languages, to_english
 from distgan.data.formats.stamps import DAY, Parsed, Stamps, Where
 from distgan.data.formats.time_columns import (
+    are_times,
     encode_times,
     find_time_columns,
-    looks_like_times,
-    written_times,
+    join_written_times,
 )
 from distgan.data.formats.time_numbers import (
     are_compact_dates,
     are_numbers,
-    counts_days,
+    is_day_count,
     place_periods,
     read_day_codes,
     read_days,
     read_epoch,
 )
 from distgan.data.formats.time_patterns import MONTHLY, ORDERS, Fields, read_fields, tidy
-from distgan.data.formats.zone_marks import mark_of_zone, settle_zones
-from distgan.data.grid import seconds_of
+from distgan.data.formats.zone_marks import extract_zone_marks, settle_zones
+from distgan.data.grid import parse_seconds
 from distgan.errors import UserError
 
 __all__ = [
     "Times",
     "Where",
+    "are_times",
     "encode_times",
     "find_time_columns",
-    "looks_like_times",
+    "join_written_times",
     "read_times",
-    "written_times",
 ]
 
 
 @dataclass(frozen=True)
 class Times:
-    """When the stamps of a column were.
+    """The times of the stamps of a column.
 
     values: datetime64[us] [n], UTC where `utc`, else as the clock of the source showed them. notes: what was
     understood that is not plain from the stamps.
@@ -98,7 +98,7 @@ def _parse(stamps: Stamps, settings: config.Data) -> Parsed:
     if plain is not None:
         return Parsed(plain)
     texts = tidy(stamps.texts)
-    if form is not None and counts_days(form):
+    if form is not None and is_day_count(form):
         return read_days(texts, form, stamps)
     if form is not None and form.startswith("daycode:"):
         return read_day_codes(texts, form, settings.timezone, stamps)
@@ -115,7 +115,7 @@ PLAIN = r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?$"
 
 
 def _read_plain(texts: list[str]) -> np.ndarray | None:
-    """datetime64[us] of stamps that are all ISO 8601 of one form, without offsets; None of others."""
+    """Return datetime64[us] of stamps that are all ISO 8601 of one form, without offsets; None of others."""
     cells = pa.array(texts, pa.string())
     if (
         len({len(text) for text in texts[:100]}) != 1
@@ -136,25 +136,25 @@ def _read_by_format(form: str, stamps: Stamps) -> Parsed:
     late = "%H" in form
     midnight = r"\b24(:?00(?::?00(?:\.0+)?)?)?( ?(?:Z|[+-][0-9:]+))?$"
     ends = np.asarray(pc.match_substring_regex(texts, midnight)) if late else np.zeros(len(texts), bool)
-    found = _by_strptime(texts, form)
+    found = _parse_by_strptime(texts, form)
     again = ends & np.isnat(found)
     if again.any():
-        turned = _by_strptime(pc.replace_substring_regex(texts, midnight, r"00\1\2"), form)
+        turned = _parse_by_strptime(pc.replace_substring_regex(texts, midnight, r"00\1\2"), form)
         found = np.where(again, turned + np.timedelta64(1, "D"), found)
     stamps.refuse_first(
         np.isnat(found), f"does not fit data.date_format {form!r}; correct it, or leave the setting out"
     )
     if "%z" not in form:
         return Parsed(found)
-    zones = mark_of_zone(texts)
+    zones = extract_zone_marks(texts)
     if pc.any(pc.equal(zones, "")).as_py():
         return Parsed(found, utc=True)
     offsets = settle_zones(Parsed(np.zeros(len(found), "M8[us]"), zones=zones), stamps, "UTC").values
     return Parsed(found - offsets.astype("m8[us]"), zones=zones)
 
 
-def _by_strptime(texts: pa.Array, form: str) -> np.ndarray:
-    """datetime64[us], UTC where the format reads offsets; NaT where it does not fit."""
+def _parse_by_strptime(texts: pa.Array, form: str) -> np.ndarray:
+    """Return datetime64[us], UTC where the format reads offsets; NaT where it does not fit."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         try:
@@ -182,15 +182,15 @@ def _read_text(texts: pa.Array, form: str | None, zone: str | None, stamps: Stam
         if parsed is not None:
             return parsed
     if fields is None or not whole:
-        raise _not_times(texts, fields, stamps)
+        raise _make_error(texts, fields, stamps)
     if form is not None and form.startswith("periods:"):
         return _read_periods(fields, form, zone, stamps)
-    return _from_fields(fields, form, stamps)
+    return _convert_fields(fields, form, stamps)
 
 
-def _from_fields(fields: Fields, asked: str | None, stamps: Stamps) -> Parsed:
+def _convert_fields(fields: Fields, asked: str | None, stamps: Stamps) -> Parsed:
     parsed = Parsed(np.empty(0, "M8[us]"), zones=fields.texts["z"])
-    seconds, fraction = clock_seconds(fields, stamps, parsed)
+    seconds, fraction = compute_clock_seconds(fields, stamps, parsed)
     days = choose_days(fields, seconds, asked, stamps, parsed)
     parsed.values = days.astype("M8[us]") + (seconds * 1_000_000 + fraction)
     return parsed
@@ -199,21 +199,21 @@ def _from_fields(fields: Fields, asked: str | None, stamps: Stamps) -> Parsed:
 def _read_interval(
     halves: Halves, start: Fields, asked: str | None, stamps: Stamps, also_offset: bool
 ) -> Parsed | None:
-    """Starts of intervals; None where the second half is a UTC offset, or no end."""
+    """Return the starts of intervals; None where the second half is a UTC offset, or no end."""
     if asked is not None and asked not in ORDERS:
         return None
-    durations = halves.durations()
+    durations = halves.parse_durations()
     if durations is not None:
-        parsed = _from_fields(start, asked, stamps)
+        parsed = _convert_fields(start, asked, stamps)
         ends = parsed.values + durations * np.timedelta64(1, "s")
     elif halves.ends_are_clocks:
-        parsed = _from_fields(start, asked, stamps)
+        parsed = _convert_fields(start, asked, stamps)
         day = parsed.values.astype("M8[D]")
         joined = pc.binary_join_element_wise("2000-01-01", halves.end, " ")
         clocks = read_fields(joined)
         if clocks is None or not clocks.matched.all():
             return None
-        ends = day + (_from_fields(clocks, None, stamps).values - np.datetime64("2000-01-01", "us"))
+        ends = day + (_convert_fields(clocks, None, stamps).values - np.datetime64("2000-01-01", "us"))
         ends = np.where(ends <= parsed.values, ends + np.timedelta64(1, "D"), ends)
         widths = np.unique(ends - parsed.values)
         if also_offset and (len(widths) > 1 or len(np.unique(parsed.values - day)) < 2):
@@ -222,7 +222,7 @@ def _read_interval(
         last = read_fields(halves.end)
         if last is None or not last.matched.all() or last.kind != start.kind or not _are_alike(start, last):
             return None
-        parsed, ends = _both_ends(start, last, asked, stamps)
+        parsed, ends = _read_both_ends(start, last, asked, stamps)
     stamps.refuse_first(
         mark_odd_widths(parsed.values, ends),
         "is an interval of another length than the others, and no other begins where it ends; correct it",
@@ -236,8 +236,10 @@ def _are_alike(start: Fields, last: Fields) -> bool:
     return "none" in (start.clock, last.clock) or start.clock == last.clock
 
 
-def _both_ends(start: Fields, last: Fields, asked: str | None, stamps: Stamps) -> tuple[Parsed, np.ndarray]:
-    """Starts, and ends read in the same order of day and month."""
+def _read_both_ends(
+    start: Fields, last: Fields, asked: str | None, stamps: Stamps
+) -> tuple[Parsed, np.ndarray]:
+    """Return starts, and ends read in the same order of day and month."""
     many, line_of = len(stamps.texts), stamps.where.line_of
     twice = Stamps(
         stamps.texts * 2, stamps.column, Where(stamps.where.path, lambda place: line_of(place % many))
@@ -249,7 +251,7 @@ def _both_ends(start: Fields, last: Fields, asked: str | None, stamps: Stamps) -
         start.clock if start.clock != "none" else last.clock,
         {key: pa.concat_arrays([start.texts[key], last.texts[key]]) for key in start.texts},
     )
-    parsed = _from_fields(joined, asked, twice)
+    parsed = _convert_fields(joined, asked, twice)
     ends = parsed.values[many:]
     zones = start.texts["z"]
     if pc.all(pc.equal(zones, "")).as_py():  # 00:00 - 01:00 UTC
@@ -258,8 +260,8 @@ def _both_ends(start: Fields, last: Fields, asked: str | None, stamps: Stamps) -
 
 
 def _read_periods(fields: Fields, form: str, zone: str | None, stamps: Stamps) -> Parsed:
-    """Dates with the number of the period of the day, from 1."""
-    step = seconds_of(form.removeprefix("periods:"))
+    """Return dates with the number of the period of the day, from 1."""
+    step = parse_seconds(form.removeprefix("periods:"))
     if not step or DAY % step:
         raise UserError(
             f"data.date_format {form!r} names no length of a period that divides a day; write periods:30min"
@@ -274,7 +276,7 @@ def _read_periods(fields: Fields, form: str, zone: str | None, stamps: Stamps) -
     return found
 
 
-def _not_times(texts: pa.Array, fields: Fields | None, stamps: Stamps) -> UserError:
+def _make_error(texts: pa.Array, fields: Fields | None, stamps: Stamps) -> UserError:
     """Say which stamp is no time, or is written unlike the others."""
     bad = 0 if fields is None else int(np.flatnonzero(~fields.matched)[0])
     if fields is not None and not fields.matched.any():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Understood:
-    """How a table was read and what happened to its readings on the way; every field is optional."""
+    """The way a table was read and what was done to its readings; every field is optional."""
 
     layout: str = ""  # wide, long, day_wide or transposed
     encoding: str | None = None

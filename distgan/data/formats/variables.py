@@ -14,7 +14,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data.formats.arrays import Index
-from distgan.data.formats.pieces import first_line_of
+from distgan.data.formats.pieces import take_first_line
 from distgan.errors import UserError
 
 TIME_NAMES = (
@@ -44,7 +44,7 @@ class Variable:
     attributes: dict[str, Any]
     read: Callable[[Index], np.ndarray]
 
-    def part(self, path: Path, index: Index) -> np.ndarray:
+    def read_part(self, path: Path, index: Index) -> np.ndarray:
         """Return the stored numbers of a part.
 
         Raises:
@@ -57,16 +57,16 @@ class Variable:
         except Exception as error:  # codecs raise what they like
             where = f", {self.dims[0]} {index[0].start}..{index[0].stop - 1}" if index else ""
             raise UserError(
-                f"{path}: {self.name}{where}, cannot be decoded ({first_line_of(error)}); it is damaged"
+                f"{path}: {self.name}{where}, cannot be decoded ({take_first_line(error)}); it is damaged"
             ) from None
 
-    def whole(self, path: Path) -> np.ndarray:
+    def read_whole(self, path: Path) -> np.ndarray:
         """Return all stored numbers.
 
         Raises:
             UserError: they are damaged.
         """
-        return self.part(path, tuple(slice(0, size) for size in self.shape))
+        return self.read_part(path, tuple(slice(0, size) for size in self.shape))
 
 
 @dataclass(frozen=True)
@@ -77,27 +77,27 @@ class Container:
     variables: dict[str, Variable]
     skipped: list[str] = field(default_factory=list)
 
-    def coordinate(self, dim: str) -> Variable | None:
-        """The variable that is named for a dimension and lies along it alone."""
+    def find_coordinate(self, dim: str) -> Variable | None:
+        """Return the variable that is named for a dimension and lies along it alone."""
         found = self.variables.get(dim)
         return found if found is not None and found.dims == (dim,) else None
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Which dimension is what."""
+    """The role of each dimension."""
 
     time: str
     ids: tuple[str, ...]
     channel: str | None
 
-    def order(self, variable: Variable) -> list[int]:
+    def order_dimensions(self, variable: Variable) -> list[int]:
         """Return the dimensions of a variable in the order ids, time, channel."""
         return [variable.dims.index(dim) for dim in (*self.ids, self.time, self.channel) if dim is not None]
 
 
 def is_positional(variable: Variable) -> bool:
-    """Whether nothing names the dimensions of a variable."""
+    """Return whether nothing names the dimensions of a variable."""
     return not variable.dims or not any(re.search(r"\w", dim or "") for dim in variable.dims)
 
 
@@ -109,8 +109,8 @@ def refuse_other(path: Path, variable: Variable) -> None:
         )
 
 
-def chosen_variables(container: Container, settings: config.Data) -> list[Variable]:
-    """Those that data.columns.values names, or all numbers that are no coordinates.
+def choose_variables(container: Container, settings: config.Data) -> list[Variable]:
+    """Return the variables that data.columns.values names, or all numbers that are no coordinates.
 
     Raises:
         UserError: there is none, or they have different dimensions.
@@ -126,7 +126,7 @@ def chosen_variables(container: Container, settings: config.Data) -> list[Variab
                 )
         found = [every[name] for name in wanted]
     else:
-        left_out = (*settings.columns.ignore, *settings.columns.attributes, *_coordinates(container))
+        left_out = (*settings.columns.ignore, *settings.columns.attributes, *_list_coordinates(container))
         found = [
             variable
             for name, variable in every.items()
@@ -135,7 +135,7 @@ def chosen_variables(container: Container, settings: config.Data) -> list[Variab
         found = [variable for variable in found if variable.dims != (variable.name,)]
         most = max((len(variable.dims) for variable in found), default=0)
         lone = [variable for variable in found if len(variable.dims) == 1 and most > 1]
-        timely = [variable for variable in lone if _could_be_time(container, variable.dims[0], settings)]
+        timely = [variable for variable in lone if _can_be_time(container, variable.dims[0], settings)]
         found = [variable for variable in found if variable not in lone or variable in timely]
     if not found:
         raise UserError(
@@ -159,8 +159,8 @@ def chosen_variables(container: Container, settings: config.Data) -> list[Variab
     return found
 
 
-def _coordinates(container: Container) -> set[str]:
-    """What other variables name as their coordinates, bounds or flags."""
+def _list_coordinates(container: Container) -> set[str]:
+    """Return the names that other variables name as their coordinates, bounds or flags."""
     found: set[str] = set()
     for variable in container.variables.values():
         for key in (
@@ -175,8 +175,8 @@ def _coordinates(container: Container) -> set[str]:
     return found
 
 
-def roles_of(container: Container, chosen: list[Variable], settings: config.Data) -> Roles:
-    """Which dimension of the chosen variables is what.
+def find_roles(container: Container, chosen: list[Variable], settings: config.Data) -> Roles:
+    """Return the role of each dimension of the chosen variables.
 
     Raises:
         UserError: that is not clear; names data.columns.time or data.columns.id.
@@ -192,9 +192,7 @@ def roles_of(container: Container, chosen: list[Variable], settings: config.Data
     named = settings.columns.time
     if named is not None and named not in dims:
         raise UserError(f"data.columns.time {named!r} is no dimension of {path}; it has {shown}")
-    timely = (
-        [named] if isinstance(named, str) else [d for d in dims if _could_be_time(container, d, settings)]
-    )
+    timely = [named] if isinstance(named, str) else [d for d in dims if _can_be_time(container, d, settings)]
     if len(timely) != 1:
         found = "several could be" if timely else "none is called"
         raise UserError(
@@ -203,7 +201,7 @@ def roles_of(container: Container, chosen: list[Variable], settings: config.Data
     rest = [dim for dim in dims if dim != timely[0]]
     wanted = settings.columns.id
     if wanted is not None:
-        ids = _id_dimensions(container, rest, wanted)
+        ids = _choose_id_dimensions(container, rest, wanted)
     else:
         ids = tuple(dim for dim in rest if dim.lower() not in CHANNEL_NAMES)
         if len(ids) > 1:
@@ -222,7 +220,9 @@ def roles_of(container: Container, chosen: list[Variable], settings: config.Data
     return Roles(timely[0], ids, others[0] if others else None)
 
 
-def _id_dimensions(container: Container, rest: list[str], wanted: str | tuple[str, ...]) -> tuple[str, ...]:
+def _choose_id_dimensions(
+    container: Container, rest: list[str], wanted: str | tuple[str, ...]
+) -> tuple[str, ...]:
     found = []
     for name in (wanted,) if isinstance(wanted, str) else wanted:
         along = container.variables.get(name)
@@ -237,10 +237,10 @@ def _id_dimensions(container: Container, rest: list[str], wanted: str | tuple[st
     return tuple(found)
 
 
-def _could_be_time(container: Container, dim: str, settings: config.Data) -> bool:
+def _can_be_time(container: Container, dim: str, settings: config.Data) -> bool:
     if settings.columns.time is not None:
         return dim == settings.columns.time
-    coordinate = container.coordinate(dim)
+    coordinate = container.find_coordinate(dim)
     if coordinate is None:
         return dim.lower() in TIME_NAMES
     says = coordinate.attributes

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from distgan.data.formats.duplicates import groups_of, merge_groups
+from distgan.data.formats.duplicates import group_keys, merge_groups
 from distgan.data.formats.pace import Pace, merge_steps
 from distgan.data.formats.parts import Parts
 from distgan.data.formats.pieces import Source
@@ -17,48 +17,48 @@ SERIES = 256  # compared at a time where rows stand twice
 class Wide(Parts):
     """One column an entity: each part holds [entities, rows]."""
 
-    def source(self) -> Source:
+    def read_source(self) -> Source:
         """Return the series of the table's columns.
 
         Raises:
             UserError: the times are not regular, or rows of one time differ.
         """
-        written = np.concatenate([self.times(number) for number in range(len(self.names))])
+        written = np.concatenate([self.read_times(number) for number in range(len(self.names))])
         one = np.zeros(len(written), dtype=np.int64)
-        second = self.seconds(written, one, NONE_SEEN)[0]
-        placed = self.placed(written, second)
+        second = self.mark_second_pass(written, one, NONE_SEEN)[0]
+        placed = self.place_times(written, second)
         self.starts = np.concatenate([[0], np.cumsum([facts["rows"] for facts in self.facts])])
         exact = placed.astype("M8[us]") + (written - written.astype("M8[s]"))
-        grid, ignored = self.grid(np.unique(placed), lambda: np.unique(placed[self._find_measured()]))
+        grid, ignored = self.make_grid(np.unique(placed), lambda: np.unique(placed[self._find_measured()]))
         self.kept = np.flatnonzero(~np.isin(placed, ignored)) if len(ignored) else np.arange(len(placed))
         self.understood.off_grid_ignored = len(placed) - len(self.kept)
-        self.groups = groups_of(exact[self.kept].astype(np.int64))
+        self.groups = group_keys(exact[self.kept].astype(np.int64))
         self._count_duplicates(exact)
         first = self.kept[self.groups[0][self.groups[1]]]  # one row of each time, rising
-        places, pace = grid.places(placed[first]), Pace(1)
+        places, pace = grid.locate(placed[first]), Pace(1)
         if self.settings.resample.method == "sum":
             pace.learn(np.zeros(len(first), dtype=np.int64), exact[first])
-        whole = int(pace.whole(grid.axis.step_seconds)[0])
+        whole = int(pace.count_whole(grid.axis.step_seconds)[0])
         names = list(self.table.values)
         return Source(
-            partial(self._block, grid, places, whole),
+            partial(self._read_block, grid, places, whole),
             names,
             list(names),
-            self.meta(grid, ("value",)),
+            self.make_meta(grid, ("value",)),
             understood=self.understood,
         )
 
-    def _readings(self, first: int, last: int) -> np.ndarray:
-        """All rows of some series: float32 [n, rows]."""
+    def _read_series(self, first: int, last: int) -> np.ndarray:
+        """Return all rows of some series: float32 [n, rows]."""
         found = np.empty((last - first, self.starts[-1]), np.float32)
         for name, start, facts in zip(self.names, self.starts, self.facts):
             # one part open at a time: a process may open about a thousand files
-            found[:, start : start + facts["rows"]] = self.work.array(name, "values")[first:last]
+            found[:, start : start + facts["rows"]] = self.work.map_array(name, "values")[first:last]
         return found
 
     def _find_measured(self) -> np.ndarray:
-        """Which rows have a reading of anyone."""
-        found = [~np.isnan(self.work.array(name, "values")).all(axis=0) for name in self.names]
+        """Return which rows have a reading of anyone."""
+        found = [~np.isnan(self.work.map_array(name, "values")).all(axis=0) for name in self.names]
         return np.concatenate(found)
 
     def _count_duplicates(self, exact: np.ndarray) -> None:
@@ -67,33 +67,33 @@ class Wide(Parts):
         if not twice.any():
             return
         rows = self.kept[order[np.repeat(starts[twice], counts[twice]) + _count_within(counts[twice])]]
-        keys = groups_of(exact[rows].astype(np.int64))
+        keys = group_keys(exact[rows].astype(np.int64))
         conflicting = np.zeros(int(twice.sum()), dtype=bool)
         for begin in range(0, len(self.table.values), SERIES):
-            values = self._rows_of(rows, begin, min(begin + SERIES, len(self.table.values)))
+            values = self._read_rows(rows, begin, min(begin + SERIES, len(self.table.values)))
             conflicting |= merge_groups(values, *keys, self.settings.duplicates)[2]
         size = counts[twice] - 1
         bad = int(np.argmax(conflicting))
         self.tally.add(int(size[~conflicting].sum()), int(conflicting.sum()), bad)
         if conflicting.any():
             both = self.kept[order[starts[twice][bad] : starts[twice][bad] + 2]]
-            self.refuse_conflicts(exact[both[0]], [self._line(int(row)) for row in both])
+            self.refuse_conflicts(exact[both[0]], [self._find_line(int(row)) for row in both])
 
-    def _line(self, row: int) -> int:
+    def _find_line(self, row: int) -> int:
         number = int(np.searchsorted(self.starts, row, side="right")) - 1
-        return self.line(number, row - int(self.starts[number]))
+        return self.find_line(number, row - int(self.starts[number]))
 
-    def _rows_of(self, rows: np.ndarray, first: int, last: int) -> np.ndarray:
-        """Some rows of some series: float32 [rows, n]."""
+    def _read_rows(self, rows: np.ndarray, first: int, last: int) -> np.ndarray:
+        """Return some rows of some series: float32 [rows, n]."""
         found = np.empty((len(rows), last - first), np.float32)
         for name, start, stop in zip(self.names, self.starts, self.starts[1:]):
             inside = np.flatnonzero((rows >= start) & (rows < stop))
             if len(inside):
-                found[inside] = self.work.array(name, "values")[first:last][:, rows[inside] - start].T
+                found[inside] = self.work.map_array(name, "values")[first:last][:, rows[inside] - start].T
         return found
 
-    def _block(self, grid: Grid, places: np.ndarray, whole: int, first: int, last: int) -> np.ndarray:
-        readings = self._readings(first, last)
+    def _read_block(self, grid: Grid, places: np.ndarray, whole: int, first: int, last: int) -> np.ndarray:
+        readings = self._read_series(first, last)
         order, starts, counts = self.groups
         if (counts > 1).any():
             readings = merge_groups(
@@ -112,5 +112,5 @@ class Wide(Parts):
 
 
 def _count_within(counts: np.ndarray) -> np.ndarray:
-    """0, 1, …, of each group."""
+    """Return 0, 1, … within each group."""
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

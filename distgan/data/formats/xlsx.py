@@ -8,11 +8,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from distgan.data.formats.pieces import first_line_of
+from distgan.data.formats.pieces import take_first_line
 from distgan.errors import UserError, writing
 
 
-def sheet_as_text(path: Path, target: Path, wanted: str | None) -> None:
+def write_sheet_as_text(path: Path, target: Path, wanted: str | None) -> None:
     """Write the cells of a sheet, as values, to a file with tabs between them.
 
     Raises:
@@ -29,7 +29,7 @@ def sheet_as_text(path: Path, target: Path, wanted: str | None) -> None:
         with open(path, "rb") as one, open(path, "rb") as other:
             values = openpyxl.load_workbook(one, read_only=True, data_only=True)
             formulas = openpyxl.load_workbook(other, read_only=True)
-            name = _sheet(path, values, wanted)
+            name = _choose_sheet(path, values, wanted)
             width = _check(path, values[name], formulas[name])
             _write(values[name], width, target)
     except UserError:
@@ -37,23 +37,23 @@ def sheet_as_text(path: Path, target: Path, wanted: str | None) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
             raise
-        raise _damaged_error(path, error) from None
+        raise _make_damaged_error(path, error) from None
     except Exception as error:  # openpyxl and the parser below raise a wide family
-        raise _damaged_error(path, error) from None
+        raise _make_damaged_error(path, error) from None
 
 
 def _write(sheet: Any, width: int, target: Path) -> None:
     with writing(target), open(target, "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, delimiter="\t", lineterminator="\n")
-        for row in _rows(sheet):
-            rows.writerow([_text(cell) for cell in (*row, *[None] * (width - len(row)))[:width]])
+        for row in _iterate_rows(sheet):
+            rows.writerow([_format_cell(cell) for cell in (*row, *[None] * (width - len(row)))[:width]])
 
 
-def _damaged_error(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is not a readable Excel workbook ({first_line_of(error)}); save it again")
+def _make_damaged_error(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is not a readable Excel workbook ({take_first_line(error)}); save it again")
 
 
-def _sheet(path: Path, workbook: Any, wanted: str | None) -> str:
+def _choose_sheet(path: Path, workbook: Any, wanted: str | None) -> str:
     sheets = {sheet.title: sheet for sheet in workbook.worksheets}
     if wanted is not None:
         if wanted not in sheets:
@@ -77,12 +77,12 @@ def _is_filled(sheet: Any) -> bool:
 
 
 def _has_columns(sheet: Any) -> bool:
-    """Whether some row has more than one cell."""
+    """Return whether some row has more than one cell."""
     return any(sum(cell is not None for cell in row) > 1 for row in sheet.iter_rows(values_only=True))
 
 
-def _rows(sheet: Any) -> Iterator[tuple[Any, ...]]:
-    """Rows of a sheet, up to the last with a value."""
+def _iterate_rows(sheet: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a sheet, up to the last with a value."""
     empty: list[tuple[Any, ...]] = []
     for row in sheet.iter_rows(values_only=True):
         empty.append(row)
@@ -92,7 +92,9 @@ def _rows(sheet: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def _check(path: Path, values: Any, formulas: Any) -> int:
-    """The number of columns with values; formulas have the value that Excel saved with them."""
+    """Check the formulas of a sheet, which have the value that Excel saved with them; return the number of
+    columns with values.
+    """
     width = 0
     pairs = zip_longest(
         values.iter_rows(values_only=True), formulas.iter_rows(values_only=True), fillvalue=()
@@ -110,8 +112,8 @@ def _check(path: Path, values: Any, formulas: Any) -> int:
     return width
 
 
-def _text(cell: Any) -> str:
-    """A cell as a text table has it: numbers with all their digits, times to the second."""
+def _format_cell(cell: Any) -> str:
+    """Return a cell as a text table has it: numbers with all their digits, times to the second."""
     if cell is None:
         return ""
     if isinstance(cell, datetime.datetime):

@@ -16,7 +16,7 @@ import zarr
 from distgan import config
 from distgan.data.formats import arrays, cf, labelled, variables
 from distgan.data.formats.arrays import Index
-from distgan.data.formats.pieces import Source, first_line_of
+from distgan.data.formats.pieces import Source, take_first_line
 from distgan.data.formats.variables import Container, Variable
 from distgan.data.ingest_cache import IngestCache
 from distgan.errors import UserError
@@ -32,16 +32,16 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).exists() for name in MARKS)
 
 
-def zarr_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
-    """The series of an array, or of a group's arrays with named dimensions.
+def read_zarr(path: Path, settings: config.Data, work: IngestCache) -> Source:
+    """Return the series of an array, or of a group's arrays with named dimensions.
 
     Raises:
         UserError: it is no such thing, or values are missing that Zarr would invent.
     """
     node = _open_store(path)
     if isinstance(node, zarr.Array):
-        return _of_array(path, node, settings, work)
-    container = Container(path, dict(_variables(path, node)))
+        return _read_array(path, node, settings, work)
+    container = Container(path, dict(_iterate_variables(path, node)))
     if not container.variables:
         inside = ", ".join(sorted(name for name, _ in node.groups())) or "nothing"
         raise UserError(f"{path} is a Zarr group without arrays; it holds {inside}; name a group in it")
@@ -51,32 +51,32 @@ def zarr_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
             f"dimensions; "
             f"name one array in it, e.g. {path}/{next(iter(container.variables))}"
         )
-    for variable in variables.chosen_variables(container, settings):
+    for variable in variables.choose_variables(container, settings):
         array = node[variable.name]
         assert isinstance(array, zarr.Array)
         _refuse_unwritten(path / variable.name, array, variable, settings)
-    return labelled.container_source(container, settings, work)
+    return labelled.read_container(container, settings, work)
 
 
-def _of_array(path: Path, node: zarr.Array, settings: config.Data, work: IngestCache) -> Source:
-    """An array by itself; its dimensions, if they have names, are described by its neighbours."""
-    variable = variable_of(path, node)
+def _read_array(path: Path, node: zarr.Array, settings: config.Data, work: IngestCache) -> Source:
+    """Return the series of an array by itself; its neighbours describe its dimensions, if they have names."""
+    variable = make_variable(path, node)
     variables.refuse_other(path, variable)
     _refuse_unwritten(path, node, variable, settings)
     if variables.is_positional(variable):
-        return labelled.array_source(Container(path, {}), variable, settings, work)
+        return labelled.read_unnamed_array(Container(path, {}), variable, settings, work)
     beside: dict[str, Variable] = {}
     if is_zarr(path.parent):
         group = _open_store(path.parent)
         if isinstance(group, zarr.Group):
             beside = {
                 name: each
-                for name, each in _variables(path.parent, group)
+                for name, each in _iterate_variables(path.parent, group)
                 if len(each.dims) == 1 and set(each.dims) <= set(variable.dims)
             }
     container = Container(path, beside | {variable.name: variable})
     only = settings.columns.model_copy(update={"values": (variable.name,)})
-    source = labelled.container_source(container, settings.model_copy(update={"columns": only}), work)
+    source = labelled.read_container(container, settings.model_copy(update={"columns": only}), work)
     if settings.columns.values is None and len(source.meta.channels) == 1:
         names = ("value",) if not beside else source.meta.channels
         source.meta = replace(source.meta, channels=names)
@@ -89,24 +89,26 @@ def _open_store(path: Path) -> zarr.Array | zarr.Group:
         if isinstance(node, zarr.Array) and min(node.shards or node.chunks, default=1) < 1:
             raise ValueError(f"its metadata name chunks of {node.shards or node.chunks}")
     except Exception as error:  # zarr raises a wide family here
-        raise UserError(f"{path} is not a readable Zarr array or group ({first_line_of(error)})") from None
+        raise UserError(f"{path} is not a readable Zarr array or group ({take_first_line(error)})") from None
     assert isinstance(node, zarr.Array | zarr.Group)
     return node
 
 
-def _variables(path: Path, group: zarr.Group) -> Iterator[tuple[str, Variable]]:
+def _iterate_variables(path: Path, group: zarr.Group) -> Iterator[tuple[str, Variable]]:
     try:
         found = sorted(group.arrays())
     except Exception as error:  # as above
-        raise UserError(f"{path} is not a readable Zarr group ({first_line_of(error)})") from None
+        raise UserError(f"{path} is not a readable Zarr group ({take_first_line(error)})") from None
     for name, node in found:
         if node.ndim == 1:  # a coordinate
             _refuse_cut(path / name, node)
-        yield name, variable_of(path / name, node)
+        yield name, make_variable(path / name, node)
 
 
-def variable_of(path: Path, node: zarr.Array) -> Variable:
-    """An array, with the names of dimensions of Zarr v3 (dimension_names) or xarray (_ARRAY_DIMENSIONS)."""
+def make_variable(path: Path, node: zarr.Array) -> Variable:
+    """Return an array, with the names of dimensions of Zarr v3 (dimension_names) or xarray
+    (_ARRAY_DIMENSIONS).
+    """
     given: dict[str, Any] = dict(node.attrs)
     old_names = given.pop("_ARRAY_DIMENSIONS", None)
     names: Sequence[str | None] = getattr(node.metadata, "dimension_names", None) or old_names or ()
@@ -117,7 +119,7 @@ def variable_of(path: Path, node: zarr.Array) -> Variable:
         fill = node.fill_value  # in which xarray keeps CF's _FillValue, while 0 is Zarr's own default
         if fill is not None and node.dtype.kind in "fiu" and fill != 0 and "_FillValue" not in given:
             given["_FillValue"] = fill
-    attributes = cf.attributes_of(given, node.dtype)
+    attributes = cf.decode_attributes(given, node.dtype)
     chunks = node.shards or node.chunks
     return Variable(path.name, dims, node.shape, node.dtype, chunks, attributes, partial(_read, node))
 
@@ -127,7 +129,8 @@ def _read(node: zarr.Array, index: Index) -> np.ndarray:
 
 
 def _refuse_cut(path: Path, node: zarr.Array) -> None:
-    """A chunk of Blosc says its length, which the library does not compare: it reads memory beyond the end.
+    """Refuse a cut chunk of Blosc: the library does not compare the length that it states, and reads memory
+    beyond the end.
 
     Raises:
         UserError: a chunk file has another length than it says.
@@ -152,7 +155,7 @@ def _refuse_cut(path: Path, node: zarr.Array) -> None:
 
 
 def _refuse_unwritten(path: Path, node: zarr.Array, variable: Variable, settings: config.Data) -> None:
-    """Of chunks that nobody wrote, also of those inside shards, Zarr makes the fill value.
+    """Refuse chunks that nobody wrote, also those inside shards, for which Zarr makes the fill value.
 
     Raises:
         UserError: there are such, and the fill value does not mean missing.
@@ -182,22 +185,24 @@ def _fill_is_missing(node: zarr.Array, attributes: Mapping[str, Any]) -> bool:
         return False
     if node.dtype.kind == "f" and np.isnan(fill):
         return True
-    return any(float(fill) == float(value) for value in cf.fill_values(attributes))
+    return any(float(fill) == float(value) for value in cf.list_fill_values(attributes))
 
 
 def count_unwritten(path: Path, variable: Variable) -> int:
-    """Values that differ when the array is opened with another fill value: those that no chunk holds."""
+    """Return how many values differ when the array is opened with another fill value: those that no chunk
+    holds.
+    """
     with tempfile.TemporaryDirectory(prefix="distgan-") as place:
-        first, second = (_with_fill(path, Path(place) / str(fill), fill) for fill in (0, 1))
-        steps = arrays.steps_within(variable.shape, variable.chunks, variable.dtype.itemsize)
+        first, second = (_replace_fill(path, Path(place) / str(fill), fill) for fill in (0, 1))
+        steps = arrays.choose_steps(variable.shape, variable.chunks, variable.dtype.itemsize)
         found = 0
-        for index in arrays.parts_of(variable.shape, steps):
+        for index in arrays.iterate_parts(variable.shape, steps):
             try:
                 one, other = np.asarray(first[index]), np.asarray(second[index])
             except Exception as error:  # codecs raise what they like
                 raise UserError(
                     f"{path}: {index[0].start}..{index[0].stop - 1} cannot be decoded "
-                    f"({first_line_of(error)}); it is "
+                    f"({take_first_line(error)}); it is "
                     "damaged"
                 ) from None
             both_nan = (one != one) & (other != other)
@@ -205,8 +210,8 @@ def count_unwritten(path: Path, variable: Variable) -> int:
     return found
 
 
-def _with_fill(path: Path, view: Path, fill: int) -> zarr.Array:
-    """The same chunks under metadata with another fill value."""
+def _replace_fill(path: Path, view: Path, fill: int) -> zarr.Array:
+    """Return the same chunks under metadata with another fill value."""
     view.mkdir(parents=True)
     name = ".zarray" if (path / ".zarray").exists() else STORE_METADATA
     for entry in path.iterdir():

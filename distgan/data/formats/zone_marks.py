@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from distgan.data.formats.stamps import Parsed, Stamps
-from distgan.data.zones import abbreviations, both_instants, format_offset
+from distgan.data.zones import find_instants, format_offset, list_abbreviations
 
 GERMAN = {"MEZ": "CET", "MESZ": "CEST", "WEZ": "WET", "WESZ": "WEST", "OEZ": "EET", "OESZ": "EEST"}
 HEADER = re.compile(r"(?i)(?:^|[^a-z])(?:utc|gmt)\s*(?P<offset>[+-]\s?\d{1,2}(?::?\d\d)?)?(?:$|[^a-z0-9:+-])")
 
 
-def offset_of(mark: str) -> timedelta | None:
+def parse_offset(mark: str) -> timedelta | None:
     """Return the UTC offset that a mark such as `Z`, `UTC`, `+01` or `UTC-03:30` states; None of a name."""
     match = re.fullmatch(
         r"(?i)\(?(?:z|utc|gmt|ut)\)?|(?:utc|gmt|ut)? ?(?P<sign>[+-])(?P<h>\d{1,2})(?::?(?P<m>\d\d))?"
@@ -41,13 +41,13 @@ def settle_zones(parsed: Parsed, stamps: Stamps, zone: str | None) -> Parsed:
     if parsed.utc:
         return parsed
     if parsed.zones is None or not pc.any(pc.not_equal(parsed.zones, "")).as_py():
-        return _by_header(parsed, stamps, zone)
+        return _settle_by_header(parsed, stamps, zone)
     encoded = parsed.zones.dictionary_encode()
     marks, codes = encoded.dictionary.to_pylist(), np.asarray(encoded.indices)
-    known = {mark: offset_of(mark) for mark in marks if mark}
+    known = {mark: parse_offset(mark) for mark in marks if mark}
     names = {mark for mark, offset in known.items() if offset is None}
     if names:
-        return _by_names(parsed, stamps, zone, marks, codes, known)
+        return _settle_by_names(parsed, stamps, zone, marks, codes, known)
     if "" in marks:
         stamps.refuse_first(
             codes == marks.index(""), "has no UTC offset, as other times of the column have; write all alike"
@@ -70,17 +70,17 @@ def settle_zones(parsed: Parsed, stamps: Stamps, zone: str | None) -> Parsed:
     return Parsed(instants, utc=True, notes=[*parsed.notes, said])
 
 
-def _by_header(parsed: Parsed, stamps: Stamps, zone: str | None) -> Parsed:
-    """Times without marks: a column named `Time (UTC)` holds UTC, others what the clock showed."""
+def _settle_by_header(parsed: Parsed, stamps: Stamps, zone: str | None) -> Parsed:
+    """Return times without marks: a column named `Time (UTC)` holds UTC, others what the clock showed."""
     match = HEADER.search(stamps.column)
     if match is None or zone is None:
         return parsed
-    offset = offset_of((match["offset"] or "Z").replace(" ", "")) or timedelta(0)
+    offset = parse_offset((match["offset"] or "Z").replace(" ", "")) or timedelta(0)
     note = f"times are at UTC{format_offset(offset)}, as the column's name {stamps.column!r} says"
     return Parsed(parsed.values - np.timedelta64(offset, "us"), utc=True, notes=[*parsed.notes, note])
 
 
-def _by_names(
+def _settle_by_names(
     parsed: Parsed,
     stamps: Stamps,
     zone: str | None,
@@ -88,7 +88,7 @@ def _by_names(
     codes: np.ndarray,
     known: dict[str, timedelta | None],
 ) -> Parsed:
-    """Times with names of zones: `CET`, `CEST`, `Europe/Paris`."""
+    """Return times with names of zones: `CET`, `CEST`, `Europe/Paris`."""
     named = next(place for place, code in enumerate(codes) if known.get(marks[code], timedelta(0)) is None)
     mark = marks[codes[named]].strip("()")
     places = {name.lower(): name for name in zoneinfo.available_timezones()}
@@ -103,8 +103,8 @@ def _by_names(
             )
         return Parsed(parsed.values, notes=parsed.notes)
     years = pd.DatetimeIndex(parsed.values).year
-    offsets_of = abbreviations(zone, range(int(years.min()), int(years.max()) + 1))
-    early, late = both_instants(parsed.values, zone)
+    offsets_of = list_abbreviations(zone, range(int(years.min()), int(years.max()) + 1))
+    early, late = find_instants(parsed.values, zone)
     instants = early.copy()
     for code, mark in enumerate(marks):
         here = codes == code
@@ -132,7 +132,7 @@ def _by_names(
     return Parsed(instants, utc=True, notes=parsed.notes)
 
 
-def mark_of_zone(texts: pa.Array) -> pa.Array:
+def extract_zone_marks(texts: pa.Array) -> pa.Array:
     """Return the UTC offset at the end of each text, empty where there is none."""
     found = pc.extract_regex(texts, r"(?P<z>Z|[+-][0-9]{2}(?::?[0-9]{2}){0,2})$")
     return pc.fill_null(pc.struct_field(found, ["z"]), "")

@@ -21,13 +21,13 @@ INDEX_BYTES = 16  # offset and length of one chunk, both uint64
 ABSENT = struct.pack("<QQ", 2**64 - 1, 2**64 - 1)  # an inner chunk wholly beyond the last row
 
 
-def _crc(content: Any) -> bytes:
+def _compute_crc(content: Any) -> bytes:
     return struct.pack("<I", google_crc32c.value(content))
 
 
 @dataclass(frozen=True)
 class Form:
-    """How values lie in the bytes of a chunk: half the width on request, or packed by a codec of Zarr's.
+    """Form of values in the bytes of a chunk: half the width on request, or packed by a codec of Zarr's.
 
     Only the plain form is mapped into memory and read row by row; of a packed one a shard is decoded whole.
     """
@@ -39,8 +39,8 @@ class Form:
     def numpy(self) -> np.dtype:
         return np.dtype(self.dtype).newbyteorder("<")
 
-    def codecs(self) -> list[Any]:
-        """The codecs of the Zarr array; a packed chunk carries its crc32c outside."""
+    def make_codecs(self) -> list[Any]:
+        """Return the codecs of the Zarr array; a packed chunk carries its crc32c outside."""
         packers: dict[str, list[Any]] = {
             "none": [],
             "zstd": [ZstdCodec(level=1)],
@@ -57,7 +57,7 @@ PLAIN = Form()
 
 @dataclass(frozen=True)
 class Layout:
-    """How the rows of one array lie in chunks and shards; all on disk but the values follows from it."""
+    """Layout of the rows of one array in chunks and shards; all on disk but the values follows from it."""
 
     rows: int
     row_shape: tuple[int, ...]
@@ -67,26 +67,28 @@ class Layout:
 
     @classmethod
     def fit(cls, row_shape: tuple[int, ...], item_bytes: int = 4) -> Self:
-        """Chunks of 256 rows and shards of many chunks below 32 MiB; fewer rows where rows are very long."""
+        """Return a layout with chunks of 256 rows and shards of many chunks below 32 MiB; fewer rows where
+        rows are very long.
+        """
         row_bytes = item_bytes * int(np.prod(row_shape))
         chunk_rows = max(1, min(CHUNK_ROWS, SHARD_BYTES // row_bytes))
         stride = chunk_rows * row_bytes + CRC_BYTES + INDEX_BYTES
         return cls(0, row_shape, chunk_rows, max(1, (SHARD_BYTES - CRC_BYTES) // stride), item_bytes)
 
-    def holding(self, rows: int) -> Self:
-        """The layout of so many rows; a small store is not padded up to a whole chunk."""
+    def with_rows(self, rows: int) -> Self:
+        """Return the layout of so many rows; a small store is not padded up to a whole chunk."""
         if rows < self.chunk_rows:
             return replace(self, rows=rows, chunk_rows=rows, shard_chunks=1)
         return replace(self, rows=rows)
 
-    def divided(self, rows: int, parts: int, multiple: int = 1) -> Self:
+    def divide(self, rows: int, parts: int, multiple: int = 1) -> Self:
         """Return the layout of so many rows in about `parts` shards, as far as shards of at most this
         layout's size and of a multiple of `multiple` rows allow.
         """
         wanted = -(-rows // parts)
         wanted += -wanted % multiple
         if wanted >= self.shard_rows:
-            return self.holding(rows)
+            return self.with_rows(rows)
         if wanted < self.chunk_rows:
             return replace(self, rows=rows, chunk_rows=min(wanted, rows), shard_chunks=1)
         return replace(self, rows=rows, shard_chunks=wanted // self.chunk_rows)
@@ -112,26 +114,26 @@ class Layout:
         """Bytes from one chunk to the next: its values and its crc32c."""
         return self.chunk_rows * self.row_bytes + CRC_BYTES
 
-    def chunks_in(self, shard: int) -> int:
+    def count_chunks(self, shard: int) -> int:
         return min(self.shard_chunks, self.chunks - shard * self.shard_chunks)
 
-    def span(self, shard: int) -> tuple[int, int]:
-        """First row of a shard, and the first of the next."""
+    def find_span(self, shard: int) -> tuple[int, int]:
+        """Return the first row of a shard, and the first of the next."""
         return shard * self.shard_rows, min((shard + 1) * self.shard_rows, self.rows)
 
-    def index(self, shard: int) -> bytes:
-        """The last bytes of a plain shard, exactly."""
-        present = self.chunks_in(shard)
+    def make_index(self, shard: int) -> bytes:
+        """Return the last bytes of a plain shard, exactly."""
+        present = self.count_chunks(shard)
         places = [struct.pack("<QQ", i * self.stride, self.stride) for i in range(present)]
         table = b"".join(places) + ABSENT * (self.shard_chunks - present)
-        return table + _crc(table)
+        return table + _compute_crc(table)
 
-    def size(self, shard: int) -> int:
-        """Bytes of a plain shard."""
-        return self.chunks_in(shard) * self.stride + self.shard_chunks * INDEX_BYTES + CRC_BYTES
+    def count_bytes(self, shard: int) -> int:
+        """Return the bytes of a plain shard."""
+        return self.count_chunks(shard) * self.stride + self.shard_chunks * INDEX_BYTES + CRC_BYTES
 
-    def file(self, shard: int) -> str:
-        """Zarr's name of a shard, e.g. c/0/0/0: only rows are divided."""
+    def name_file(self, shard: int) -> str:
+        """Return Zarr's name of a shard, e.g. c/0/0/0: only rows are divided."""
         return "/".join(["c", str(shard), *["0"] * len(self.row_shape)])
 
 
@@ -144,12 +146,12 @@ class Sealed:
     error: float = 0.0
 
 
-def _seal(crcs: bytes) -> str:
-    """One number for a shard's content: the checksum of its chunks' checksums. It tells two shards apart."""
-    return _crc(crcs).hex()
+def _compute_seal(crcs: bytes) -> str:
+    """Return one number that tells a shard's content from others: the checksum of its chunks' checksums."""
+    return _compute_crc(crcs).hex()
 
 
-def _create(store: Any, layout: Layout, form: Form, name: str | None = None) -> zarr.Array:
+def _create_array(store: Any, layout: Layout, form: Form, name: str | None = None) -> zarr.Array:
     return zarr.create_array(
         store,
         name=name,
@@ -157,14 +159,14 @@ def _create(store: Any, layout: Layout, form: Form, name: str | None = None) -> 
         chunks=(layout.chunk_rows, *layout.row_shape),
         shards=(layout.shard_rows, *layout.row_shape),
         dtype=form.dtype,
-        compressors=form.codecs(),
+        compressors=form.make_codecs(),
         fill_value=np.nan,
         config={"write_empty_chunks": True},
     )
 
 
-def _entry(layout: Layout, form: Form, shards: Sequence[Sealed]) -> dict[str, Any]:
-    """What the manifest says of an array."""
+def _make_entry(layout: Layout, form: Form, shards: Sequence[Sealed]) -> dict[str, Any]:
+    """Return what the manifest says of an array."""
     packed = {"sizes": [shard.size for shard in shards]} if form.compressor != "none" else {}
     return {
         "rows": layout.rows,
@@ -178,6 +180,6 @@ def _entry(layout: Layout, form: Form, shards: Sequence[Sealed]) -> dict[str, An
     }
 
 
-def _digest(manifest: dict[str, Any]) -> str:
-    """Of the manifest itself, so that a damaged manifest is not taken for a damaged store."""
+def _digest_manifest(manifest: dict[str, Any]) -> str:
+    """Return a digest of the manifest itself, so that a damaged manifest is not taken for a damaged store."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -42,17 +42,19 @@ class LatentStore:
         arrays = _open_arrays(Path(path), "latents")
         return cls(Path(path), arrays["mean"], arrays["logvar"])
 
-    def mean(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """float32 [n, d]; all rows by default."""
+    def read_mean(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return float32 [n, d]; all rows by default."""
         return self._mean.read(np.arange(self.num_series) if rows is None else rows)
 
-    def logvar(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """float32 [n, d]; all rows by default."""
+    def read_logvar(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return float32 [n, d]; all rows by default."""
         return self._logvar.read(np.arange(self.num_series) if rows is None else rows)
 
-    def blocks(self, size: int = 65536) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """(first row, mean, logvar), both [at most `size`, d]."""
-        for (first, mean), (_, logvar) in zip(self._mean.blocks(size), self._logvar.blocks(size)):
+    def iterate_blocks(self, size: int = 65536) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yield (first row, mean, logvar), both [at most `size`, d]."""
+        for (first, mean), (_, logvar) in zip(
+            self._mean.iterate_blocks(size), self._logvar.iterate_blocks(size)
+        ):
             yield first, mean, logvar
 
     def verify(self) -> None:

@@ -24,8 +24,8 @@ class Axis:
     def steps_per_day(self) -> float:
         return 86400 / self.step_seconds
 
-    def times(self) -> np.ndarray:
-        """datetime64[s] [length]."""
+    def list_times(self) -> np.ndarray:
+        """Return the times: datetime64[s] [length]."""
         times = np.datetime64(self.start, "s") + self.step_seconds * np.arange(self.length).astype("m8[s]")
         if self.leap_days:
             return times
@@ -39,7 +39,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Meta:
-    """What the numbers of a store mean (times, channels, units), their source, and how steps were merged."""
+    """Meaning of the numbers of a store (times, channels, units), their source, and how steps were merged."""
 
     axis: Axis
     channels: tuple[str, ...]
@@ -48,8 +48,8 @@ class Meta:
     reduction: dict[str, Any]
 
     @property
-    def nominal(self) -> bool:
-        """Whether the source has no times, so that the axis only counts."""
+    def is_nominal(self) -> bool:
+        """True where the source has no times, so that the axis only counts."""
         return str(self.provenance.get("clock", "")).startswith("nominal")
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,11 +12,11 @@ import numpy as np
 from distgan.config.data import AttributeKind
 from distgan.csvtext import format_csv, unescape_cell
 from distgan.data.static_attributes import StaticAttribute
-from distgan.data.store.reader import _rows_of
+from distgan.data.store.reader import _count_rows
 from distgan.data.store.writer import AGAIN
 from distgan.errors import UserError
 from distgan.files import read_text, write_text
-from distgan.run import is_store, private_table_beside, store_beside
+from distgan.run import is_store, locate_private_table, locate_store
 
 SPLITS = ("train", "held_out", "reference")
 VALIDATION = "validation"  # a part of the training share that only chooses a step (data.validation)
@@ -27,8 +27,8 @@ ATTRIBUTE = "attribute:"  # before kind and name, as in attribute:boolean:ev
 
 @dataclass(frozen=True)
 class Table:
-    """Who is behind each row of a store, and on which side of the split. Never part of a release, but for
-    the labels: they are a public class of each series, such as an activity. Attributes are private.
+    """The owner of each row of a store and its side of the split. Never part of a release, but for the
+    labels: they are a public class of each series, such as an activity. Attributes are private.
     """
 
     entities: np.ndarray
@@ -37,15 +37,15 @@ class Table:
     labels: np.ndarray | None = None
     statics: tuple[StaticAttribute, ...] = ()  # attributes of the entity of each row
 
-    def rows(self, split: str) -> np.ndarray:
-        """Row numbers (int64) of one split, ascending."""
+    def find_rows(self, split: str) -> np.ndarray:
+        """Return the row numbers (int64) of one split, ascending."""
         assert split in KNOWN, split
         return np.flatnonzero(self.splits == split)
 
 
-def private_table(store_path: Path) -> Path:
-    """series.zarr -> series.private.csv, beside the store and not inside it."""
-    return private_table_beside(store_path)
+def find_private_table(store_path: Path) -> Path:
+    """Return the path of the table, series.private.csv for series.zarr: beside the store, not in it."""
+    return locate_private_table(store_path)
 
 
 def write_table(
@@ -91,8 +91,8 @@ def read_table(path: Path) -> Table:
                 f"{path} line {row + 2}: expected {row},ENTITY,OWNER,{'|'.join(KNOWN)}, "
                 f"found {','.join(line)[:80]}; {AGAIN}"
             )
-    store = store_beside(path)
-    if is_store(store) and len(lines) - 1 != (rows := _rows_of(store)):
+    store = locate_store(path)
+    if is_store(store) and len(lines) - 1 != (rows := _count_rows(store)):
         raise UserError(f"{path} has {len(lines) - 1} rows and {store.name} has {rows}; {AGAIN}")
     values = list(zip(*lines[1:])) if len(lines) > 1 else [()] * len(columns)
     cells = [np.array([unescape_cell(cell) for cell in column], dtype=str) for column in values[1:]]
@@ -104,7 +104,7 @@ def read_table(path: Path) -> Table:
 
 
 def _parse_attribute(column: str) -> tuple[str, AttributeKind] | None:
-    """Name and kind of an attribute from the name of its column, or None where it is none."""
+    """Return name and kind of an attribute from the name of its column, or None where it is none."""
     kind, colon, name = column.removeprefix(ATTRIBUTE).partition(":")
     if not (column.startswith(ATTRIBUTE) and colon and name) or kind not in get_args(AttributeKind):
         return None

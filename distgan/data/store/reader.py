@@ -12,7 +12,16 @@ import numpy as np
 import torch
 import zarr
 
-from distgan.data.store.format import CRC_BYTES, FORMAT, PLAIN, Form, Layout, _crc, _digest, _seal
+from distgan.data.store.format import (
+    CRC_BYTES,
+    FORMAT,
+    PLAIN,
+    Form,
+    Layout,
+    _compute_crc,
+    _compute_seal,
+    _digest_manifest,
+)
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.writer import AGAIN
 from distgan.errors import UserError, parsing
@@ -47,7 +56,7 @@ class Rows:
         return self.layout.rows
 
     def read(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Rows at `indices` [n] -> float32 [n, *row_shape], into `out` if given.
+        """Return the rows at `indices` [n] as float32 [n, *row_shape], in `out` if given.
 
         Raises:
             UserError: a shard is damaged; names it.
@@ -64,17 +73,17 @@ class Rows:
                 out[position] = row
             return out
         chunks, places = np.divmod(indices, self.layout.chunk_rows)
-        self._trust(chunks)
+        self._check_chunks(chunks)
         order = np.argsort(chunks, kind="stable")
         for group in np.split(order, np.flatnonzero(np.diff(chunks[order])) + 1) if len(order) else []:
             shard, chunk = divmod(int(chunks[group[0]]), self.layout.shard_chunks)
-            out[group] = self._values(shard)[chunk][places[group]]
+            out[group] = self._read_values(shard)[chunk][places[group]]
         return out
 
-    def pieces(
+    def read_pieces(
         self, indices: np.ndarray, starts: np.ndarray, steps: int, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """Some steps of each row from its start on: [n], [n] -> float32 [n, steps, …], into `out`."""
+        """Return some steps of each row from its start on: [n], [n] -> float32 [n, steps, …], into `out`."""
         indices, shape = self._check_rows(indices), (steps, *self.layout.row_shape[1:])
         assert not len(starts) or (starts.min() >= 0 and starts.max() + steps <= self.layout.row_shape[0])
         if self._plain:
@@ -88,10 +97,10 @@ class Rows:
     def _copy_stretches(
         self, indices: np.ndarray, starts: np.ndarray | None, shape: tuple[int, ...], out: np.ndarray | None
     ) -> np.ndarray:
-        """Stretches of plain rows, byte by byte: twice as fast as numpy's assignment of one row at a time."""
+        """Copy stretches of plain rows by bytes: twice as fast as numpy's assignment of one row at a time."""
         layout, size = self.layout, 4 * math.prod(shape)
         chunks, places = np.divmod(indices, layout.chunk_rows)
-        self._trust(chunks)
+        self._check_chunks(chunks)
         shards, chunks = np.divmod(chunks, layout.shard_chunks)
         firsts = chunks * layout.stride + places * layout.row_bytes
         if starts is not None:
@@ -113,7 +122,7 @@ class Rows:
     def _view(self, shard: int) -> memoryview:
         view = self._views.get(shard)
         if view is None:
-            view = self._views[shard] = memoryview(self._bytes(shard).reshape(-1).data)
+            view = self._views[shard] = memoryview(self._map_bytes(shard).reshape(-1).data)
         return view
 
     def _check_rows(self, indices: np.ndarray) -> np.ndarray:
@@ -123,31 +132,31 @@ class Rows:
         return indices
 
     def _view_each(self, indices: np.ndarray) -> Iterator[np.ndarray]:
-        """Views of single rows, in the order asked for."""
+        """Yield views of single rows, in the order asked for."""
         chunks, places = np.divmod(indices, self.layout.chunk_rows)
-        self._trust(chunks)
+        self._check_chunks(chunks)
         shards, chunks = np.divmod(chunks, self.layout.shard_chunks)
         for shard, chunk, place in zip(shards.tolist(), chunks.tolist(), places.tolist()):
             values = self._rows.get(shard)
-            yield (self._values(shard) if values is None else values)[chunk, place]
+            yield (self._read_values(shard) if values is None else values)[chunk, place]
 
-    def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
-        size = self.rows_in_memory(size)
+    def iterate_blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
+        size = self.limit_rows(size)
         for first in range(0, len(self), size):
             last = min(first + size, len(self))
             yield first, self.read(np.arange(first, last))
-            current = self.shard_of(np.array([last - 1]))[0]
-            self.release([shard for shard in self.held() if shard < current])
+            current = self.find_shards(np.array([last - 1]))[0]
+            self.release([shard for shard in self.list_held() if shard < current])
 
-    def rows_in_memory(self, most: int) -> int:
+    def limit_rows(self, most: int) -> int:
         """Return how many rows, at most `most`, a block in memory may hold."""
         return max(1, min(most, scale_buffer(BLOCK_BYTES) // (4 * math.prod(self.layout.row_shape))))
 
-    def shard_of(self, indices: np.ndarray) -> np.ndarray:
+    def find_shards(self, indices: np.ndarray) -> np.ndarray:
         return np.asarray(indices) // self.layout.shard_rows
 
-    def held(self) -> list[int]:
-        """Shards that are mapped or decoded now."""
+    def list_held(self) -> list[int]:
+        """Return the shards that are mapped or decoded now."""
         return sorted({*self._raw, *self._rows})
 
     def release(self, shards: Sequence[int]) -> None:
@@ -170,11 +179,11 @@ class Rows:
         for shard in shards:
             with (
                 suppress(OSError),
-                open(self._path(shard), "rb") as file,
+                open(self._locate(shard), "rb") as file,
             ):  # what is wrong shows when it is read
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
-    def _values(self, shard: int) -> np.ndarray:
+    def _read_values(self, shard: int) -> np.ndarray:
         values = self._rows.get(shard)
         if values is None:
             values = self._map_shard(shard) if self.form.compressor == "none" else self._decode_shard(shard)
@@ -182,7 +191,7 @@ class Rows:
         return values
 
     def _map_shard(self, shard: int) -> np.ndarray:
-        raw, layout = self._bytes(shard), self.layout
+        raw, layout = self._map_bytes(shard), self.layout
         typed = raw.reshape(-1).view(self.form.numpy)
         inner = np.empty((1, *layout.row_shape), self.form.numpy).strides[1:]
         return np.lib.stride_tricks.as_strided(
@@ -193,48 +202,50 @@ class Rows:
         )
 
     def _decode_shard(self, shard: int) -> np.ndarray:
-        content = self._content(shard)
-        if _crc(content) != bytes.fromhex(self._seals[shard]):
-            raise self._damaged_error(shard, "it fails its checksum")
+        content = self._read_content(shard)
+        if _compute_crc(content) != bytes.fromhex(self._seals[shard]):
+            raise self._make_damaged_error(shard, "it fails its checksum")
         del content
         layout = self.layout
-        first, last = layout.span(shard)
-        padded = np.empty((layout.chunks_in(shard) * layout.chunk_rows, *layout.row_shape), self.form.numpy)
+        first, last = layout.find_span(shard)
+        padded = np.empty(
+            (layout.count_chunks(shard) * layout.chunk_rows, *layout.row_shape), self.form.numpy
+        )
         try:
             padded[: last - first] = zarr.open_array(self.folder, mode="r")[first:last]
         except Exception as error:  # a codec's own refusals
-            raise self._damaged_error(shard, f"it cannot be decoded ({type(error).__name__})") from None
+            raise self._make_damaged_error(shard, f"it cannot be decoded ({type(error).__name__})") from None
         for oldest in list(self._rows)[: max(0, len(self._rows) + 1 - self.kept)]:
             self.release([oldest])
         return padded.reshape(-1, layout.chunk_rows, *layout.row_shape)
 
-    def _content(self, shard: int) -> bytes:
+    def _read_content(self, shard: int) -> bytes:
         self._check_size(shard)
         try:
-            return self._path(shard).read_bytes()
+            return self._locate(shard).read_bytes()
         except OSError as error:
-            raise self._damaged_error(shard, (error.strerror or "unreadable").lower()) from None
+            raise self._make_damaged_error(shard, (error.strerror or "unreadable").lower()) from None
 
-    def _bytes(self, shard: int) -> np.ndarray:
+    def _map_bytes(self, shard: int) -> np.ndarray:
         """Map a shard and check its index and seal; the chunks' own values are checked at first touch."""
         if shard in self._raw:
             return self._raw[shard]
         self._check_size(shard)
         layout = self.layout
         # torch maps without keeping a file descriptor, numpy keeps one a shard: 1024 shards would be the end
-        path, size = str(self._path(shard)), layout.size(shard)
+        path, size = str(self._locate(shard)), layout.count_bytes(shard)
         content = torch.from_file(path, shared=False, size=size, dtype=torch.uint8).numpy()
         content.flags.writeable = False
-        end = layout.chunks_in(shard) * layout.stride
-        if content[end:].tobytes() != layout.index(shard):
-            raise self._damaged_error(shard, "its index does not match")
+        end = layout.count_chunks(shard) * layout.stride
+        if content[end:].tobytes() != layout.make_index(shard):
+            raise self._make_damaged_error(shard, "its index does not match")
         chunks = content[:end].reshape(-1, layout.stride)
-        if _seal(chunks[:, -CRC_BYTES:].tobytes()) != self._seals[shard]:
-            raise self._damaged_error(shard, "its checksums are not the manifest's")
+        if _compute_seal(chunks[:, -CRC_BYTES:].tobytes()) != self._seals[shard]:
+            raise self._make_damaged_error(shard, "its checksums are not the manifest's")
         self._raw[shard] = chunks
         return chunks
 
-    def _trust(self, chunks: np.ndarray) -> None:
+    def _check_chunks(self, chunks: np.ndarray) -> None:
         """Check the crc32c of those `chunks` that nobody has touched before."""
         if self.form.compressor != "none":  # a packed shard is checked as a whole, whenever it is decoded
             return
@@ -244,41 +255,41 @@ class Rows:
         fresh = chunks[~trusted]
         for chunk in np.unique(fresh).tolist():
             shard, place = divmod(chunk, self.layout.shard_chunks)
-            raw = self._bytes(shard)[place]
-            if _crc(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:].tobytes():
+            raw = self._map_bytes(shard)[place]
+            if _compute_crc(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:].tobytes():
                 first = chunk * self.layout.chunk_rows
                 last = min(first + self.layout.chunk_rows, len(self)) - 1
-                raise self._damaged_error(shard, f"rows {first}..{last} fail their checksum")
+                raise self._make_damaged_error(shard, f"rows {first}..{last} fail their checksum")
             self._trusted[chunk] = True
 
     def verify(self, on_shard: Callable[[int], None] = lambda shard: None) -> None:
         """Check every chunk again, whether it was checked before or not; raises as `read`."""
         for shard in range(self.layout.shards):
             first = shard * self.layout.shard_chunks
-            chunks = np.arange(first, first + self.layout.chunks_in(shard))
+            chunks = np.arange(first, first + self.layout.count_chunks(shard))
             held = shard in self._rows or shard in self._raw
             self.release([shard])
             self._trusted[chunks] = False
-            self._trust(chunks)
-            self._values(shard)
+            self._check_chunks(chunks)
+            self._read_values(shard)
             if not held:
                 self.release([shard])
             on_shard(shard)
 
-    def _path(self, shard: int) -> Path:
-        return self.folder / self.layout.file(shard)
+    def _locate(self, shard: int) -> Path:
+        return self.folder / self.layout.name_file(shard)
 
     def _check_size(self, shard: int) -> None:
         try:
-            size = os.stat(self._path(shard)).st_size
+            size = os.stat(self._locate(shard)).st_size
         except OSError as error:
-            raise self._damaged_error(shard, (error.strerror or "unreadable").lower()) from None
-        wanted = self._sizes[shard] if self._sizes else self.layout.size(shard)
+            raise self._make_damaged_error(shard, (error.strerror or "unreadable").lower()) from None
+        wanted = self._sizes[shard] if self._sizes else self.layout.count_bytes(shard)
         if size != wanted:
-            raise self._damaged_error(shard, f"{size} bytes instead of {wanted}")
+            raise self._make_damaged_error(shard, f"{size} bytes instead of {wanted}")
 
-    def _damaged_error(self, shard: int, what: str) -> UserError:
-        return UserError(f"damaged store: shard {self._path(shard)}: {what}; {AGAIN}")
+    def _make_damaged_error(self, shard: int, what: str) -> UserError:
+        return UserError(f"damaged store: shard {self._locate(shard)}: {what}; {AGAIN}")
 
 
 def _open_arrays(path: Path, kind: str) -> dict[str, Rows]:
@@ -288,7 +299,7 @@ def _open_arrays(path: Path, kind: str) -> dict[str, Rows]:
     if not (path / MANIFEST).exists():
         raise UserError(f"{path} has no manifest.json, so it is no complete distgan store; {AGAIN}")
     manifest = read_json(path / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.pop("digest", None) != _digest(manifest):
+    if not isinstance(manifest, dict) or manifest.pop("digest", None) != _digest_manifest(manifest):
         raise UserError(f"damaged store: {path / MANIFEST} fails its own checksum; {AGAIN}")
     with parsing(path / MANIFEST, AGAIN):
         if manifest["format"] != FORMAT:
@@ -296,19 +307,19 @@ def _open_arrays(path: Path, kind: str) -> dict[str, Rows]:
         if manifest["kind"] != kind:
             raise UserError(f"{path} is a store of {manifest['kind']}, not of {kind}")
         for name, crc in manifest["files"].items():
-            if not (path / name).is_file() or _crc((path / name).read_bytes()).hex() != crc:
+            if not (path / name).is_file() or _compute_crc((path / name).read_bytes()).hex() != crc:
                 raise UserError(f"damaged store: {path / name} is missing or not what was written; {AGAIN}")
-        return {name: _array(path / name, entry) for name, entry in manifest["arrays"].items()}
+        return {name: _open_array(path / name, entry) for name, entry in manifest["arrays"].items()}
 
 
-def _rows_of(path: Path) -> int:
-    """Series of a store, by its manifest."""
+def _count_rows(path: Path) -> int:
+    """Return the number of series of a store, by its manifest."""
     place = path / MANIFEST
     with parsing(place, AGAIN):
         return int(read_record(place, "arrays")["arrays"]["values"]["rows"])
 
 
-def _array(folder: Path, entry: dict[str, Any]) -> Rows:
+def _open_array(folder: Path, entry: dict[str, Any]) -> Rows:
     form = Form(entry.get("dtype", "float32"), entry.get("compressor", "none"))
     row_shape, item_bytes = tuple(entry["row_shape"]), form.numpy.itemsize
     layout = Layout(entry["rows"], row_shape, entry["chunk_rows"], entry["shard_chunks"], item_bytes)
@@ -316,7 +327,7 @@ def _array(folder: Path, entry: dict[str, Any]) -> Rows:
 
 
 class Store:
-    """Series on disk: `Store.open(path).rows(indices)`."""
+    """Series on disk: `Store.open(path).read_rows(indices)`."""
 
     def __init__(self, path: Path, values: Rows, meta: Meta) -> None:
         self.path, self.meta, self.values = path, meta, values
@@ -325,7 +336,7 @@ class Store:
 
     @property
     def whole_axis(self) -> Axis:
-        """The times on which `starts` counts."""
+        """The times on which `find_starts` counts."""
         return self.meta.axis
 
     @classmethod
@@ -340,16 +351,17 @@ class Store:
             meta = Meta.from_dict(read_json(path / STORE_METADATA)["attributes"]["distgan"])
         return cls(path, values, meta)
 
-    def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Series at `indices` [n] -> float32 [n, L, C], NaN = missing; into `out` if given.
+    def read_rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the series at `indices` [n] as float32 [n, L, C], NaN = missing; in `out` if given.
 
         Raises:
             UserError: a shard is damaged; names it.
         """
         return self.values.read(indices, out)
 
-    def rows_once(self, indices: np.ndarray) -> np.ndarray:
-        """Return rows as `rows` does, for walks over all series: memory holds few mapped shards after it.
+    def read_rows_once(self, indices: np.ndarray) -> np.ndarray:
+        """Return rows as `read_rows` does, for walks over all series: memory holds few mapped shards after
+        it.
 
         Raises:
             UserError: a shard is damaged; names it.
@@ -358,20 +370,20 @@ class Store:
         self.values.release_beyond(MAPPED_BYTES)
         return found
 
-    def starts(self, indices: np.ndarray) -> np.ndarray:
-        """The step of the store's axis at which each series begins: all at the first."""
+    def find_starts(self, indices: np.ndarray) -> np.ndarray:
+        """Return the step of the store's axis at which each series begins: all at the first."""
         return np.zeros(len(indices), dtype=np.int64)
 
-    def shard_of(self, indices: np.ndarray) -> np.ndarray:
-        """The shard in which each series lies."""
-        return self.values.shard_of(indices)
+    def find_shards(self, indices: np.ndarray) -> np.ndarray:
+        """Return the shard in which each series lies."""
+        return self.values.find_shards(indices)
 
-    def blocks(self, size: int = 1024) -> Iterator[tuple[int, np.ndarray]]:
-        """All series in order: (first row, values [at most `size`, L, C])."""
-        return self.values.blocks(size)
+    def iterate_blocks(self, size: int = 1024) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield all series in order: (first row, values [at most `size`, L, C])."""
+        return self.values.iterate_blocks(size)
 
-    def part(self, rows: np.ndarray, size: int = 1024) -> "Part":
-        """Some series in the order of `rows`, block by block, as often as it is iterated."""
+    def select_part(self, rows: np.ndarray, size: int = 1024) -> "Part":
+        """Return some series in the order of `rows`, block by block, as often as it is iterated."""
         return Part(self, np.asarray(rows), size)
 
     def verify(self, on_shard: Callable[[int], None] = lambda shard: None) -> None:
@@ -384,7 +396,7 @@ class Store:
 
 
 class Readable(Protocol):
-    """What training reads: a store, or a view of one."""
+    """Protocol of what training reads: a store, or a view of one."""
 
     path: Path
     meta: Meta
@@ -396,11 +408,11 @@ class Readable(Protocol):
     @property
     def whole_axis(self) -> Axis: ...
 
-    def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
+    def read_rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
 
-    def starts(self, indices: np.ndarray) -> np.ndarray: ...
+    def find_starts(self, indices: np.ndarray) -> np.ndarray: ...
 
-    def shard_of(self, indices: np.ndarray) -> np.ndarray: ...
+    def find_shards(self, indices: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -413,8 +425,10 @@ class Part:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         values = self.store.values
-        size = values.rows_in_memory(self.size)
+        size = values.limit_rows(self.size)
         for first in range(0, len(self.rows), size):
             rows = self.rows[first : first + size]
-            yield self.store.rows(rows)
-            values.release([shard for shard in values.held() if shard != self.store.shard_of(rows[-1:])[0]])
+            yield self.store.read_rows(rows)
+            values.release(
+                [shard for shard in values.list_held() if shard != self.store.find_shards(rows[-1:])[0]]
+            )

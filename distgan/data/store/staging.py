@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from distgan.data.store.format import PLAIN, Form, Layout, Sealed, _crc
+from distgan.data.store.format import PLAIN, Form, Layout, Sealed, _compute_crc
 from distgan.data.store.metadata import Meta
 from distgan.data.store.writer import ParallelStoreWriter, write_shard
 from distgan.errors import UserError
@@ -34,25 +34,27 @@ class StagedShards:
         if rows < 1:
             raise UserError("nothing to write: a store needs at least one row")
         self.place, self.form = place, form
-        self.layout = Layout.fit(row_shape, form.numpy.itemsize).divided(rows, PARTS, fewest_rows)
+        self.layout = Layout.fit(row_shape, form.numpy.itemsize).divide(rows, PARTS, fewest_rows)
 
     def is_complete(self, shard: int) -> bool:
         """Return whether an earlier try has written this shard, and it is as it was written."""
-        record, file = self._record(shard), self._values / self.layout.file(shard)
+        record, file = self._record(shard), self._values / self.layout.name_file(shard)
         try:
             noted = read_record(record, "seal", "size", "error", "crc")
-            return file.stat().st_size == noted["size"] and _crc(file.read_bytes()).hex() == noted["crc"]
+            return (
+                file.stat().st_size == noted["size"] and _compute_crc(file.read_bytes()).hex() == noted["crc"]
+            )
         except (UserError, FileNotFoundError):
             return False
 
     def write(self, shard: int, values: np.ndarray) -> None:
         """Write all rows of a shard: [n, L, C] float32, NaN = missing."""
-        file = self._values / self.layout.file(shard)
+        file = self._values / self.layout.name_file(shard)
         self._record(shard).unlink(missing_ok=True)
         file.unlink(missing_ok=True)  # of an interrupted try
         sealed = write_shard(self._values, self.layout, self.form, shard, values)
         noted = {"seal": sealed.seal, "size": sealed.size, "error": sealed.error}
-        write_json(self._record(shard), noted | {"crc": _crc(file.read_bytes()).hex()})
+        write_json(self._record(shard), noted | {"crc": _compute_crc(file.read_bytes()).hex()})
 
     def join(self, path: Path, meta: Meta) -> None:
         """Make the store at `path` of all shards, replacing what stands there; the staging folder goes."""

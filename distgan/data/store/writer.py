@@ -19,11 +19,11 @@ from distgan.data.store.format import (
     Form,
     Layout,
     Sealed,
-    _crc,
-    _create,
-    _digest,
-    _entry,
-    _seal,
+    _compute_crc,
+    _compute_seal,
+    _create_array,
+    _digest_manifest,
+    _make_entry,
 )
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError, writing
@@ -39,13 +39,13 @@ def write_shard(folder: Path, layout: Layout, form: Form, shard: int, values: np
     Raises:
         UserError: the shard stands already (two writers), or values do not fit float16.
     """
-    first, last = layout.span(shard)
+    first, last = layout.find_span(shard)
     assert values.shape == (last - first, *layout.row_shape), f"{values.shape} for rows {first}..{last}"
-    padded = np.full((layout.chunks_in(shard) * layout.chunk_rows, *layout.row_shape), np.nan, form.numpy)
+    padded = np.full((layout.count_chunks(shard) * layout.chunk_rows, *layout.row_shape), np.nan, form.numpy)
     with np.errstate(over="ignore"):
         padded[: len(values)] = values
-    error = _rounding_error(values, padded[: len(values)]) if form.dtype == "float16" else 0.0
-    path = folder / layout.file(shard)
+    error = _measure_rounding_error(values, padded[: len(values)]) if form.dtype == "float16" else 0.0
+    path = folder / layout.name_file(shard)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with open(path, "xb") as file:
@@ -53,7 +53,7 @@ def write_shard(folder: Path, layout: Layout, form: Form, shard: int, values: np
                 seal = _write_plain(file, layout, shard, padded)
             else:
                 packed = _pack(layout, form, values)
-                seal = _crc(packed).hex()
+                seal = _compute_crc(packed).hex()
                 file.write(packed)
             size = file.tell()
     except FileExistsError:
@@ -65,23 +65,23 @@ def _write_plain(file: io.BufferedWriter, layout: Layout, shard: int, padded: np
     crcs = []
     for chunk in padded.reshape(-1, layout.chunk_rows, *layout.row_shape):
         content = memoryview(chunk).cast("B")
-        crcs.append(_crc(chunk.tobytes()))
+        crcs.append(_compute_crc(chunk.tobytes()))
         file.write(content)
         file.write(crcs[-1])
-    file.write(layout.index(shard))
-    return _seal(b"".join(crcs))
+    file.write(layout.make_index(shard))
+    return _compute_seal(b"".join(crcs))
 
 
 def _pack(layout: Layout, form: Form, values: np.ndarray) -> bytes:
-    """The bytes of a packed shard, by Zarr: those of a one-shard array in memory."""
+    """Return the bytes of a packed shard, by Zarr: those of a one-shard array in memory."""
     kept: dict[str, Any] = {}
-    array = _create(zarr.storage.MemoryStore(kept), replace(layout, rows=len(values)), form)
+    array = _create_array(zarr.storage.MemoryStore(kept), replace(layout, rows=len(values)), form)
     array[:] = values.astype(form.numpy)
-    return bytes(kept[layout.file(0)].to_bytes())
+    return bytes(kept[layout.name_file(0)].to_bytes())
 
 
-def _rounding_error(values: np.ndarray, stored: np.ndarray) -> float:
-    """The largest error of float16, in the values' own units.
+def _measure_rounding_error(values: np.ndarray, stored: np.ndarray) -> float:
+    """Return the largest error of float16, in the values' own units.
 
     Raises:
         UserError: a finite value becomes infinite.
@@ -96,7 +96,7 @@ def _rounding_error(values: np.ndarray, stored: np.ndarray) -> float:
 
 
 class _ArrayWriter:
-    """Writes one array shard by shard: memory holds one shard, whatever the number of rows."""
+    """Writer of one array shard by shard: memory holds one shard, whatever the number of rows."""
 
     def __init__(self, folder: Path, name: str, row_shape: tuple[int, ...], form: Form) -> None:
         self._root, self._name, self._form = folder, name, form
@@ -117,7 +117,7 @@ class _ArrayWriter:
 
     def _write(self) -> None:
         rows = len(self.shards) * self._layout.shard_rows + self._filled
-        self._layout = self._layout.holding(rows)
+        self._layout = self._layout.with_rows(rows)
         place = self._root / self._name
         part = self._values[: self._filled]
         self.shards.append(write_shard(place, self._layout, self._form, len(self.shards), part))
@@ -129,8 +129,8 @@ class _ArrayWriter:
             self._write()
         if not self.shards:
             raise UserError("nothing to write: a store needs at least one row")
-        _create(self._root, self._layout, self._form, self._name)
-        return _entry(self._layout, self._form, self.shards)
+        _create_array(self._root, self._layout, self._form, self._name)
+        return _make_entry(self._layout, self._form, self.shards)
 
 
 @contextmanager
@@ -195,21 +195,21 @@ class _FolderWriter:
             raise
         self._held.__exit__(kind, error, trace)
 
-    def _entries(self) -> dict[str, Any]:
+    def _make_entries(self) -> dict[str, Any]:
         return {name: array.close() for name, array in self._arrays.items()}
 
     def _finish(self) -> None:
         group = zarr.create_group(self._folder, zarr_format=3)
-        arrays = self._entries()
+        arrays = self._make_entries()
         group.attrs.update(self._attributes)
         described = [STORE_METADATA, *(f"{name}/{STORE_METADATA}" for name in arrays)]
         manifest = {
             "format": FORMAT,
             "kind": self.kind,
             "arrays": arrays,
-            "files": {name: _crc((self._folder / name).read_bytes()).hex() for name in described},
+            "files": {name: _compute_crc((self._folder / name).read_bytes()).hex() for name in described},
         }
-        write_json(self._folder / MANIFEST, manifest | {"digest": _digest(manifest)})
+        write_json(self._folder / MANIFEST, manifest | {"digest": _digest_manifest(manifest)})
 
 
 class _SeriesWriter(_FolderWriter):
@@ -240,8 +240,8 @@ class StoreWriter(_SeriesWriter):
         assert values.shape[1:] == self._row_shape, f"{values.shape[1:]} in a store of {self._row_shape}"
         self._arrays["values"].append(values)
 
-    def _entries(self) -> dict[str, Any]:
-        entries = super()._entries()
+    def _make_entries(self) -> dict[str, Any]:
+        entries = super()._make_entries()
         self._state_error(self._arrays["values"].shards)
         return entries
 
@@ -259,7 +259,7 @@ class ParallelStoreWriter(_SeriesWriter):
         super().__init__(path, meta, form)
         if rows < 1:
             raise UserError("nothing to write: a store needs at least one row")
-        self.layout = layout or Layout.fit(self._row_shape, form.numpy.itemsize).holding(rows)
+        self.layout = layout or Layout.fit(self._row_shape, form.numpy.itemsize).with_rows(rows)
         self._sealed: dict[int, Sealed] = {}
 
     @property
@@ -267,16 +267,16 @@ class ParallelStoreWriter(_SeriesWriter):
         return self._folder / "values", self.layout, self.form
 
     def fill(self, shard: int, values: np.ndarray) -> None:
-        """Write the rows `layout.span(shard)`."""
+        """Write the rows `layout.find_span(shard)`."""
         self.accept(shard, write_shard(*self.place, shard, values))
 
     def accept(self, shard: int, sealed: Sealed) -> None:
         self._sealed[shard] = sealed
 
-    def _entries(self) -> dict[str, Any]:
+    def _make_entries(self) -> dict[str, Any]:
         absent = [shard for shard in range(self.layout.shards) if shard not in self._sealed]
         assert not absent, f"shards {absent} were never written"
         shards = [self._sealed[shard] for shard in range(self.layout.shards)]
         self._state_error(shards)
-        _create(self._folder, self.layout, self.form, "values")
-        return {"values": _entry(self.layout, self.form, shards)}
+        _create_array(self._folder, self.layout, self.form, "values")
+        return {"values": _make_entry(self.layout, self.form, shards)}

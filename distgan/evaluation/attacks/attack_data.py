@@ -1,4 +1,4 @@
-"""What an attacker has: real series of members and of non-members, the attacker's own, the synthetic ones.
+"""The data of an attacker: real series of members and of non-members, the attacker's own, the synthetic ones.
 
 *Members* are owners whose series were trained on; *non-members* were held out before anything was fitted.
 An attack says who of both is a member; what it does better than on non-members is the leak. The unit is the
@@ -14,8 +14,8 @@ from functools import cached_property
 import numpy as np
 
 from distgan.evaluation.attacks import features, tracing
-from distgan.evaluation.attacks.released import Released
-from distgan.rng import keyed_generator
+from distgan.evaluation.attacks.released import ReleasedSeries
+from distgan.rng import make_keyed_generator
 
 Array = np.ndarray
 Embed = Callable[[Array], Array]  # [n, L, C] in original units, NaN where missing -> [n, D]
@@ -30,8 +30,8 @@ TINY = 1e-9
 
 @dataclass(frozen=True)
 class Side:
-    """Real series, a code 0 .. E-1 of the owner behind each, and the group of the bank that each is in or
-    would be in.
+    """Real series, a code 0 .. E-1 of the owner of each, and the group of the bank that each is in or would
+    be in.
     """
 
     series: Array  # [n, L, C] float32
@@ -39,7 +39,7 @@ class Side:
     groups: Array | None = None  # [n] int64
 
     @staticmethod
-    def of(series: Array, owners: Array | None = None, groups: Array | None = None) -> "Side":
+    def from_series(series: Array, owners: Array | None = None, groups: Array | None = None) -> "Side":
         codes = np.arange(len(series)) if owners is None else np.unique(owners, return_inverse=True)[1]
         return Side(np.asarray(series, np.float32), codes, groups)
 
@@ -49,17 +49,17 @@ class Side:
 
     @property
     def has_several(self) -> bool:
-        """Whether an owner has more than one series."""
+        """True if an owner has more than one series."""
         return self.num_owners < len(self.owners)
 
-    def highest(self, scores: Array) -> Array:
-        """Each owner's highest score: [n] -> [E]."""
+    def take_highest(self, scores: Array) -> Array:
+        """Return each owner's highest score: [n] -> [E]."""
         best = np.full(self.num_owners, -np.inf)
         np.maximum.at(best, self.owners, scores)
         return best
 
-    def mean(self, scores: Array) -> Array:
-        """Each owner's mean: [n] or [n, D] -> [E] or [E, D]."""
+    def average(self, scores: Array) -> Array:
+        """Return each owner's mean: [n] or [n, D] -> [E] or [E, D]."""
         columns = scores.reshape(len(scores), -1).T
         sums = np.stack([np.bincount(self.owners, weights=column) for column in columns], axis=1)
         return (sums / np.bincount(self.owners)[:, None]).reshape(self.num_owners, *scores.shape[1:])
@@ -76,7 +76,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class AttackData:
-    """Everything an attack may use. What several attacks need is worked out once.
+    """All data that an attack may use. Intermediate results that several attacks need are computed once.
 
     Attributes:
         reference: the attacker's own real series, of neither side; may be empty.
@@ -104,15 +104,15 @@ class AttackData:
     delta: float = 1e-6
     white_box: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
     seed: int = 0
-    released: Released | None = None
+    released: ReleasedSeries | None = None
 
     @property
-    def release(self) -> Released:
-        """All released series: what an exact search walks over."""
-        return Released((self.synthetic,)) if self.released is None else self.released
+    def release(self) -> ReleasedSeries:
+        """All released series, for an exact search."""
+        return ReleasedSeries((self.synthetic,)) if self.released is None else self.released
 
-    def rng(self, purpose: str) -> np.random.Generator:
-        return keyed_generator(self.seed, 0, purpose)
+    def make_rng(self, purpose: str) -> np.random.Generator:
+        return make_keyed_generator(self.seed, 0, purpose)
 
     def map_series(self, change: Callable[[Array], Array]) -> "AttackData":
         """Return the attack data with all its series changed: members', non-members', the attacker's,
@@ -123,7 +123,7 @@ class AttackData:
         )
         released = self.released
         if released is not None:
-            released = Released(tuple(change(block) for _, block in released.blocks()))
+            released = ReleasedSeries(tuple(change(block) for _, block in released.iterate_blocks()))
         return replace(
             self,
             released=released,
@@ -137,7 +137,9 @@ class AttackData:
 
     @cached_property
     def _scale(self) -> tuple[Array, Array]:
-        """Mean and deviation of each channel, of the synthetic series: all that an attacker has for sure."""
+        """Mean and deviation of each channel of the synthetic series, the only ones an attacker surely
+        has.
+        """
         return (
             np.asarray(np.nanmean(self.synthetic, axis=(0, 1), dtype=np.float64), np.float32),
             np.asarray(
@@ -145,43 +147,45 @@ class AttackData:
             ),
         )
 
-    def rows(self, series: Array) -> Array:
-        """[n, L, C] -> [n, L·C] in deviations of the channel; a gap has the series' own mean."""
+    def to_rows(self, series: Array) -> Array:
+        """Return [n, L, C] -> [n, L·C] in deviations of the channel; a gap has the series' own mean."""
         centre, scale = self._scale
-        return ((features.filled(series) - centre) / scale).reshape(len(series), -1)
+        return ((features.fill_gaps(series) - centre) / scale).reshape(len(series), -1)
 
     @cached_property
     def to_members(self) -> Pair:
         """Synthetic series and members' series."""
-        return both_ways(self.rows(self.synthetic), self.rows(self.members.series))
+        return find_nearest_both_ways(self.to_rows(self.synthetic), self.to_rows(self.members.series))
 
     @cached_property
     def to_non_members(self) -> Pair:
-        return both_ways(self.rows(self.synthetic), self.rows(self.non_members.series))
+        return find_nearest_both_ways(self.to_rows(self.synthetic), self.to_rows(self.non_members.series))
 
     # -------------------------------------------------------------------------------------------- described
 
     @cached_property
-    def _describing(self) -> tuple[Array, Array]:
+    def _feature_scale(self) -> tuple[Array, Array]:
         """Median and quartile distance of the synthetic series' features."""
         values = features.describe(self.synthetic, self.steps_per_day)
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
         spread = np.where(high > low, high - low, np.maximum(values.std(axis=0), 1e-9))
         return middle, spread
 
-    def described(self, series: Array) -> Array:
-        """Interpretable features in quartile distances of the synthetic ones', cut off far out: [n, D]."""
-        middle, spread = self._describing
+    def describe(self, series: Array) -> Array:
+        """Return interpretable features in quartile distances of the synthetic ones', clipped far out: [n,
+        D].
+        """
+        middle, spread = self._feature_scale
         return np.clip((features.describe(series, self.steps_per_day) - middle) / spread, -10, 10)
 
     @cached_property
     def features(self) -> tuple[Array, Array, Array]:
-        """Of the owners of both sides, their series averaged, and of the synthetic series."""
-        sides = [side.mean(self.described(side.series)) for side in (self.members, self.non_members)]
-        return sides[0], sides[1], self.described(self.synthetic)
+        """Features of the owners of both sides, their series averaged, and of the synthetic series."""
+        sides = [side.average(self.describe(side.series)) for side in (self.members, self.non_members)]
+        return sides[0], sides[1], self.describe(self.synthetic)
 
-    def embedded(self, series: Array) -> Array:
-        return self.described(series) if self.embed is None else np.asarray(self.embed(series), np.float64)
+    def embed_series(self, series: Array) -> Array:
+        return self.describe(series) if self.embed is None else np.asarray(self.embed(series), np.float64)
 
     # ------------------------------------------------------------------------------------------------ scores
 
@@ -199,22 +203,22 @@ class AttackData:
         Densities are those of the nearest neighbour, p ∝ distance^−D, in the principal directions of what the
         encoder (or interpretable features) says of a series. Without reference series, p_synthetic alone.
         """
-        sides = [self.embedded(side.series) for side in (self.members, self.non_members)]
-        made = self.embedded(self.synthetic)
+        sides = [self.embed_series(side.series) for side in (self.members, self.non_members)]
+        made = self.embed_series(self.synthetic)
         turn, centre = _whiten(made)
         inside, outside, made = ((values - centre) @ turn for values in (*sides, made))
-        scores = [-np.log(both_ways(side, made).there + TINY) for side in (inside, outside)]
+        scores = [-np.log(find_nearest_both_ways(side, made).there + TINY) for side in (inside, outside)]
         if len(self.reference):
-            own = (self.embedded(self.reference) - centre) @ turn
+            own = (self.embed_series(self.reference) - centre) @ turn
             for score, side in zip(scores, (inside, outside)):
-                score += np.log(both_ways(side, own).there + TINY)
+                score += np.log(find_nearest_both_ways(side, own).there + TINY)
         return scores[0], scores[1]
 
     # --------------------------------------------------------------------------------------------- exposures
 
     @cached_property
     def exposures(self) -> dict[str, tuple[Array, Array]]:
-        """Who is more exposed than others: name -> which members and which non-members, [E] bool each."""
+        """Owners who are more exposed than others: name -> members and non-members, [E] bool each."""
         members, non_members, _ = self.features
         far = [
             np.linalg.norm(side - np.median(non_members, axis=0), axis=1) for side in (members, non_members)
@@ -227,14 +231,14 @@ class AttackData:
             reached = np.cumsum(sizes[order]) >= SMALLEST * sizes.sum()
             small = np.zeros(max(len(sizes), int(self.non_members.groups.max()) + 1), bool)
             small[order[: int(np.argmax(reached)) + 1]] = True
-            inside = self.members.highest(small[self.members.groups]) > 0
-            outside = self.non_members.highest(small[self.non_members.groups]) > 0
+            inside = self.members.take_highest(small[self.members.groups]) > 0
+            outside = self.non_members.take_highest(small[self.non_members.groups]) > 0
             found["smallest groups"] = (inside, outside)
         return found
 
 
-def both_ways(first: Array, second: Array) -> Pair:
-    """Nearest neighbours between two sets of rows [n, D], [m, D] by Euclidean distance, in blocks.
+def find_nearest_both_ways(first: Array, second: Array) -> Pair:
+    """Find nearest neighbours between two sets of rows [n, D], [m, D] by Euclidean distance, in blocks.
 
     Products of float32 choose, then the differences themselves are measured: products cancel near a copy.
     """
@@ -249,7 +253,7 @@ def both_ways(first: Array, second: Array) -> Pair:
         distances = squares - 2 * (block @ second.T)
         distances += np.einsum("nd,nd->n", block, block)[:, None]
         span = slice(start, start + len(block))
-        there[span], places[span] = _nearest(block, second, distances)
+        there[span], places[span] = _find_nearest(block, second, distances)
         nearest = distances.argmin(axis=0)
         lowest = distances[nearest, np.arange(len(second))]
         better = lowest < back
@@ -261,15 +265,15 @@ def both_ways(first: Array, second: Array) -> Pair:
 
 
 def _whiten(values: Array) -> tuple[Array, Array]:
-    """Principal directions of [n, D] in which it has unit variance: [D, d], and the mean."""
+    """Return principal directions of [n, D] in which it has unit variance, [D, d], and the mean."""
     centre = values.mean(axis=0)
     _, sizes, vectors = np.linalg.svd((values - centre) / np.sqrt(len(values)), full_matrices=False)
     keep = (sizes > 1e-6 * max(sizes[0], TINY)) & (np.arange(len(sizes)) < DIRECTIONS)
     return vectors[keep].T / sizes[keep], centre
 
 
-def _nearest(block: Array, others: Array, distances: Array) -> tuple[Array, Array]:
-    """Distance and place of the nearest of `others`, exact among the few that come first by products."""
+def _find_nearest(block: Array, others: Array, distances: Array) -> tuple[Array, Array]:
+    """Return distance and place of the nearest of `others`, exact among the first few by products."""
     count = min(FIRST, len(others))
     few = np.argpartition(distances, count - 1, axis=1)[:, :count]
     exact = np.linalg.norm(others[few] - block[:, None], axis=2)

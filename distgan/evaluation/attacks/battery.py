@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from distgan.evaluation.attacks import copies, fragments, inference, membership
 from distgan.evaluation.attacks.attack_data import AttackData
-from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.attacks.rates import IntervalEstimate
 from distgan.evaluation.comparisons import WORDS
 from distgan.evaluation.results import AttackGroup, AttackResult, Evidence, Figure, Outcome, PrivacyResult
 from distgan.progress import Progress
@@ -24,7 +24,7 @@ MOST_PROVED = 1.0  # ε that attacks may prove, where none is promised
 PASS: Final = "pass"
 OVER: Final = "over"
 INSUFFICIENT: Final = "insufficient"
-TOLD: Final = "report"
+REPORTED: Final = "report"
 SKIPPED: Final = "skipped"
 Rule = Literal["limit", "evidence", "alarm", "report"]
 
@@ -34,14 +34,14 @@ RISK = "EMA policy 0070 and Health Canada: re-identification risk of at most 0.0
 
 
 @dataclass(frozen=True)
-class Found:
-    """What an attack gave: over all owners, by exposure; None where it was not tried, which is too little
-    evidence for one that is `needed`. The note leaves with a release, so it says nothing of few people; the
-    detail may, and stays with the run.
+class Finding:
+    """The result of an attack: over all owners, by exposure; None where it was not tried, which is too little
+    evidence for one that is `needed`. The note leaves with a release, so it describes nothing of few people;
+    the detail may, and stays with the run.
     """
 
-    measured: Measured | None
-    groups: Sequence[tuple[str, Measured]] = ()
+    measured: IntervalEstimate | None
+    groups: Sequence[tuple[str, IntervalEstimate]] = ()
     note: str = ""
     limit: float | None = None  # where it depends on the bank
     needed: bool = False
@@ -50,93 +50,101 @@ class Found:
 
 @dataclass(frozen=True)
 class Attack:
-    """One line of the battery. `rule`: see the module; `evidence` needs the evidence whatever comes out."""
+    """One line of the battery. `rule`: see the module; `evidence` requires the evidence whatever the
+    result.
+    """
 
     id: str
     title: str
     statistic: str
     limit: float | None
     source: str
-    function: Callable[[AttackData], Found]
+    function: Callable[[AttackData], Finding]
     rule: Rule = "limit"
 
 
 # ------------------------------------------------------------------------------------- attacks as lines of it
 
 
-def _note_attack(attack: Callable[[AttackData], tuple[Measured, str]], attack_data: AttackData) -> Found:
+def _run_with_note(
+    attack: Callable[[AttackData], tuple[IntervalEstimate, str]], attack_data: AttackData
+) -> Finding:
     measured, note = attack(attack_data)
-    return Found(measured, note=note)
+    return Finding(measured, note=note)
 
 
-def _fragments(
-    attack: Callable[[AttackData], tuple[Measured, list[tuple[str, Measured]], str]], attack_data: AttackData
-) -> Found:
+def _run_fragments(
+    attack: Callable[[AttackData], tuple[IntervalEstimate, list[tuple[str, IntervalEstimate]], str]],
+    attack_data: AttackData,
+) -> Finding:
     measured, groups, detail = attack(attack_data)
-    return Found(measured, groups, detail=detail)
+    return Finding(measured, groups, detail=detail)
 
 
-def _auc(scores: str, attack_data: AttackData) -> Found:
-    measured, groups = membership.auc(attack_data, getattr(attack_data, scores))
-    return Found(
+def _measure_auc(scores: str, attack_data: AttackData) -> Finding:
+    measured, groups = membership.measure_auc(attack_data, getattr(attack_data, scores))
+    return Finding(
         measured, groups, "" if attack_data.members.has_several else "one series an owner: user level"
     )
 
 
-def _found_at(scores: str, false_rate: float, attack_data: AttackData) -> Found:
-    return Found(membership.found_at(attack_data, getattr(attack_data, scores), false_rate))
+def _measure_found(scores: str, false_rate: float, attack_data: AttackData) -> Finding:
+    return Finding(membership.measure_found(attack_data, getattr(attack_data, scores), false_rate))
 
 
-def _over_all_series(scores: str, attack_data: AttackData) -> Found:
+def _measure_mean_auc(scores: str, attack_data: AttackData) -> Finding:
     if not attack_data.members.has_several:
-        return Found(None, note="every owner has one series: as P4 and P5")
-    return Found(membership.over_all_series(attack_data, getattr(attack_data, scores)))
+        return Finding(None, note="every owner has one series: as P4 and P5")
+    return Finding(membership.measure_mean_auc(attack_data, getattr(attack_data, scores)))
 
 
-def _tracing(attack_data: AttackData) -> Found:
+def _report_tracing(attack_data: AttackData) -> Finding:
     if not attack_data.traced:
         missing = attack_data.static_auc is not None
-        return Found(None, note="too few non-members of any group" if missing else "no bank", needed=missing)
-    groups = [(attack.exposure, membership.of_tracing(attack)) for attack in attack_data.traced]
-    return Found(groups[0][1], groups[1:], limit=attack_data.tracing_limit)
+        return Finding(
+            None, note="too few non-members of any group" if missing else "no bank", needed=missing
+        )
+    groups = [(attack.exposure, membership.convert_tracing(attack)) for attack in attack_data.traced]
+    return Finding(groups[0][1], groups[1:], limit=attack_data.tracing_limit)
 
 
-def _static(attack_data: AttackData) -> Found:
+def _report_static(attack_data: AttackData) -> Finding:
     if attack_data.static_auc is None:
-        return Found(None, note="no bank")
+        return Finding(None, note="no bank")
     note = "of the smallest group; the attacker knows a target's exact latent and the population's mean"
-    bound = Measured.exactly(attack_data.static_auc, attack_data.members.num_owners)
-    return Found(bound, note=note, limit=attack_data.tracing_limit)
+    bound = IntervalEstimate.from_exact(attack_data.static_auc, attack_data.members.num_owners)
+    return Finding(bound, note=note, limit=attack_data.tracing_limit)
 
 
-def _promise_limit(attack_data: AttackData) -> Found:
+def _report_promise(attack_data: AttackData) -> Finding:
     if attack_data.guaranteed_auc is None or not attack_data.traced:
-        return Found(None, note="the bank promises no differential privacy")
+        return Finding(None, note="the bank promises no differential privacy")
     note = "no attack may surely succeed above what the promised noise allows"
-    return replace(_tracing(attack_data), note=note, limit=attack_data.guaranteed_auc)
+    return replace(_report_tracing(attack_data), note=note, limit=attack_data.guaranteed_auc)
 
 
-def _inference(attack_data: AttackData) -> Found:
-    secrets = inference.inference(attack_data)
+def _run_inference(attack_data: AttackData) -> Finding:
+    secrets = inference.measure_inference(attack_data)
     if not secrets:
-        return Found(None, note="location, base load and peak are the same for most")
+        return Finding(None, note="location, base load and peak are the same for most")
     name, worst = max(secrets, key=lambda secret: secret[1].high)
-    return Found(worst, secrets, f"worst secret: {name}")
+    return Finding(worst, secrets, f"worst secret: {name}")
 
 
-def _white_box(attack_data: AttackData) -> Found:
+def _run_white_box(attack_data: AttackData) -> Finding:
     if not attack_data.white_box:
-        return Found(None, note="no networks beside the synthetic series")
+        return Finding(None, note="no networks beside the synthetic series")
     groups = [
-        (name, membership.auc(attack_data, scores)[0]) for name, scores in attack_data.white_box.items()
+        (name, membership.measure_auc(attack_data, scores)[0])
+        for name, scores in attack_data.white_box.items()
     ]
-    return Found(max(groups, key=lambda group: group[1].value)[1], groups, "these weights stay private")
+    return Finding(max(groups, key=lambda group: group[1].value)[1], groups, "these weights stay private")
 
 
-def _audit(attack_data: AttackData) -> Found:
+def _run_audit(attack_data: AttackData) -> Finding:
     measured, groups = membership.audit(attack_data, [attack_data.nearness, attack_data.density])
     note = "the random split of the owners is the coin; no canaries were inserted"
-    return Found(measured, groups, note, limit=attack_data.epsilon)
+    return Finding(measured, groups, note, limit=attack_data.epsilon)
 
 
 AUC, FEW, FEWER = 0.60, 0.03, 0.01
@@ -148,7 +156,7 @@ BATTERY = (
         FOUND_MORE,
         0,
         OURS,
-        partial(_fragments, fragments.search_exact),
+        partial(_run_fragments, fragments.search_exact),
         "alarm",
     ),
     Attack(
@@ -157,7 +165,7 @@ BATTERY = (
         FOUND_MORE,
         0,
         OURS,
-        partial(_fragments, fragments.search_near),
+        partial(_run_fragments, fragments.search_near),
         "alarm",
     ),
     Attack(
@@ -166,12 +174,17 @@ BATTERY = (
         "share of synthetic series",
         0.55,
         OURS,
-        partial(_note_attack, copies.nearer_share),
+        partial(_run_with_note, copies.measure_nearer_share),
         "alarm",
     ),
-    Attack("P4", NEAREST, "AUC", AUC, OURS, partial(_auc, "nearness")),
+    Attack("P4", NEAREST, "AUC", AUC, OURS, partial(_measure_auc, "nearness")),
     Attack(
-        "P4a", NEAREST, "members found at 1 % false alarms", FEW, OURS, partial(_found_at, "nearness", 0.01)
+        "P4a",
+        NEAREST,
+        "members found at 1 % false alarms",
+        FEW,
+        OURS,
+        partial(_measure_found, "nearness", 0.01),
     ),
     Attack(
         "P4b",
@@ -179,17 +192,22 @@ BATTERY = (
         "members found at 0.1 % false alarms",
         FEWER,
         OURS,
-        partial(_found_at, "nearness", 0.001),
+        partial(_measure_found, "nearness", 0.001),
         "evidence",
     ),
-    Attack("P5", DENSITY, "AUC", AUC, OURS, partial(_auc, "density")),
+    Attack("P5", DENSITY, "AUC", AUC, OURS, partial(_measure_auc, "density")),
     Attack(
-        "P5a", DENSITY, "members found at 1 % false alarms", FEW, OURS, partial(_found_at, "density", 0.01)
+        "P5a",
+        DENSITY,
+        "members found at 1 % false alarms",
+        FEW,
+        OURS,
+        partial(_measure_found, "density", 0.01),
     ),
-    Attack("P6", "Membership inference on the bank's means", "AUC", 0.65, OURS, _tracing),
-    Attack("P6a", "Membership inference on the bank's means, by theory", "AUC", 0.65, OURS, _static),
+    Attack("P6", "Membership inference on the bank's means", "AUC", 0.65, OURS, _report_tracing),
+    Attack("P6a", "Membership inference on the bank's means, by theory", "AUC", 0.65, OURS, _report_static),
     Attack(
-        "P6b", "Membership inference against the promised noise", "AUC", None, OURS, _promise_limit, "alarm"
+        "P6b", "Membership inference against the promised noise", "AUC", None, OURS, _report_promise, "alarm"
     ),
     Attack(
         "P7",
@@ -197,27 +215,29 @@ BATTERY = (
         "residual risk",
         0.09,
         RISK,
-        lambda attack_data: Found(inference.linkage(attack_data)),
+        lambda attack_data: Finding(inference.measure_linkage(attack_data)),
     ),
-    Attack("P8", "Inferring a secret", "residual risk", 0.09, RISK, _inference),
+    Attack("P8", "Inferring a secret", "residual risk", 0.09, RISK, _run_inference),
     Attack(
         "P8a",
         "Singling out",
         "residual risk",
         0.09,
         RISK,
-        lambda attack_data: Found(inference.singling_out(attack_data)),
+        lambda attack_data: Finding(inference.measure_singling_out(attack_data)),
     ),
-    Attack("P9", "With the networks at hand", "AUC", None, OURS, _white_box, "report"),
-    Attack("P10", "Audit of one training", "proved epsilon", MOST_PROVED, OURS, _audit, "alarm"),
-    Attack("P11", "All series of an owner together", "AUC", AUC, OURS, partial(_over_all_series, "nearness")),
+    Attack("P9", "With the networks at hand", "AUC", None, OURS, _run_white_box, "report"),
+    Attack("P10", "Audit of one training", "proved epsilon", MOST_PROVED, OURS, _run_audit, "alarm"),
+    Attack(
+        "P11", "All series of an owner together", "AUC", AUC, OURS, partial(_measure_mean_auc, "nearness")
+    ),
     Attack(
         "P11a",
         "All series of an owner together, density",
         "AUC",
         AUC,
         OURS,
-        partial(_over_all_series, "density"),
+        partial(_measure_mean_auc, "density"),
     ),
 )
 
@@ -238,7 +258,8 @@ def run(
     progress: Callable[[str], None] = lambda line: None,
     proof: str = "",
 ) -> PrivacyResult:
-    """Run the attacks; what the report shows and the gate goes by. Numbers only, of nobody alone.
+    """Run the attacks and return the result for the report and the gate: numbers only, none of a single
+    person.
 
     Args:
         proof: what is proved of the series, if they are private end to end: then no number of people is
@@ -251,8 +272,8 @@ def run(
         for attack in attacks:
             every.append(make_result(attack, attack.function(attack_data), enough, bool(proof)))
             done.advance()
-            progress(line(every[-1]))
-    found = [each for each in every if each.outcome not in (TOLD, SKIPPED)]
+            progress(format_line(every[-1]))
+    found = [each for each in every if each.outcome not in (REPORTED, SKIPPED)]
     outcomes = [each.outcome for each in found]
     outcome: Literal["pass", "over", "insufficient"]
     outcome = OVER if OVER in outcomes else INSUFFICIENT if INSUFFICIENT in outcomes else PASS
@@ -264,34 +285,36 @@ def run(
     )
     return PrivacyResult(
         outcome=outcome,
-        sentence=sentence(outcome, found, evidence, proof),
+        sentence=format_sentence(outcome, found, evidence, proof),
         proof=proof,
         attacks=found,
-        others=[each for each in every if each.outcome in (TOLD, SKIPPED)],  # without a limit, or not tried
+        others=[
+            each for each in every if each.outcome in (REPORTED, SKIPPED)
+        ],  # without a limit, or not tried
         claims=list(claims),
         evidence=evidence,
     )
 
 
-def make_result(attack: Attack, found: Found, enough: bool, proved: bool = False) -> AttackResult:
+def make_result(attack: Attack, found: Finding, enough: bool, proved: bool = False) -> AttackResult:
     """Return an attack's line of the result."""
     limit = attack.limit if found.limit is None else found.limit
     return AttackResult(
-        **dict(figure(found.measured)),
+        **dict(make_figure(found.measured)),
         id=attack.id,
         title=attack.title,
         statistic=attack.statistic,
         limit=limit,
         source=attack.source,
-        outcome=judged(attack.rule, found, limit, enough, proved),
-        groups=[AttackGroup(**dict(figure(each)), name=name) for name, each in found.groups],
+        outcome=judge_finding(attack.rule, found, limit, enough, proved),
+        groups=[AttackGroup(**dict(make_figure(each)), name=name) for name, each in found.groups],
         note=found.note,
         detail=found.detail,
     )
 
 
-def figure(measured: Measured | None) -> Figure:
-    """What was measured, for the result; where nothing was, `n` is 0."""
+def make_figure(measured: IntervalEstimate | None) -> Figure:
+    """Return the measured numbers for the result; `n` is 0 where nothing was measured."""
     if measured is None:
         return Figure(n=0, value=None, low=None, high=None)
     return Figure(
@@ -303,12 +326,14 @@ def figure(measured: Measured | None) -> Figure:
     )
 
 
-def judged(rule: Rule, found: Found, limit: float | None, enough: bool, proved: bool = False) -> Outcome:
-    """Over all owners and in every exposure; the worst counts."""
+def judge_finding(
+    rule: Rule, found: Finding, limit: float | None, enough: bool, proved: bool = False
+) -> Outcome:
+    """Judge an attack over all owners and in every exposure; the worst counts."""
     if found.measured is None:
         return INSUFFICIENT if found.needed and not proved else SKIPPED
     if rule == "report" or limit is None:
-        return TOLD
+        return REPORTED
     every = [found.measured, *(measured for _, measured in found.groups)]
     if any(measured.sure > limit for measured in every):
         return OVER
@@ -319,8 +344,8 @@ def judged(rule: Rule, found: Found, limit: float | None, enough: bool, proved: 
     return INSUFFICIENT if rule == "evidence" and not enough and not proved else PASS
 
 
-def sentence(outcome: str, found: Sequence[AttackResult], evidence: Evidence, proof: str = "") -> str:
-    """Put the verdict in plain words."""
+def format_sentence(outcome: str, found: Sequence[AttackResult], evidence: Evidence, proof: str = "") -> str:
+    """Return the verdict in plain words."""
     who = f"{evidence.members:,} members against {evidence.non_members:,} non-members"
     if outcome == OVER:
         over = [f"{each.title.lower()} ({each.id})" for each in found if each.outcome == OVER]
@@ -334,17 +359,17 @@ def sentence(outcome: str, found: Sequence[AttackResult], evidence: Evidence, pr
 
 
 def state_proof(proof: str, who: str = "") -> str:
-    """Say what is proved of the series, and that no attack says otherwise."""
+    """Return a sentence on what is proved of the series, and that no attack contradicts it."""
     return f"The series are {proof}: that is proved. No attack came surely over its limit{who}."
 
 
 def state_pass(who: str) -> str:
-    """Say what it means that nothing was over; `who` are the members and non-members that were attacked."""
+    """Return a sentence on the meaning of a pass; `who` are the attacked members and non-members."""
     return f"No attack came over its limit, with {who}. That is evidence, not a proof."
 
 
-def line(result: AttackResult) -> str:
-    """For a terminal."""
+def format_line(result: AttackResult) -> str:
+    """Return a line for a terminal."""
     name = f"{result.id:<5} {result.title}"
     if result.value is None:
         return f"{name}: {result.note}"

@@ -1,4 +1,4 @@
-"""A series in some twenty numbers that people understand: what an acquaintance or a bill could tell.
+"""Some twenty interpretable numbers of a series, which an acquaintance may know or a bill may show.
 
 Shapes: n series, L steps, C channels; NaN where missing.
 """
@@ -31,8 +31,8 @@ SIZES = 5  # of these are in the series' unit; the others are of its shape
 SECRETS = ("location", "base load", "peak")  # what the inference attack guesses
 
 
-def filled(series: np.ndarray) -> np.ndarray:
-    """[n, L, C] float32 with every gap at its series' own mean (0 for an empty one)."""
+def fill_gaps(series: np.ndarray) -> np.ndarray:
+    """Return [n, L, C] float32 with every gap at its series' own mean (0 for an empty one)."""
     series = np.asarray(series, np.float32)
     missing = np.isnan(series)
     if not missing.any():
@@ -43,12 +43,16 @@ def filled(series: np.ndarray) -> np.ndarray:
 
 
 def describe(series: np.ndarray, steps_per_day: float) -> np.ndarray:
-    """[n, L, C] in original units -> [n, C · 20] float64, channel by channel in the order of `NAMES`."""
-    values = filled(series)
-    return np.concatenate([_channel(values[..., c], steps_per_day) for c in range(values.shape[2])], axis=1)
+    """Compute features: [n, L, C] in original units -> [n, C · 20] float64, channel by channel, ordered as
+    `NAMES`.
+    """
+    values = fill_gaps(series)
+    return np.concatenate(
+        [_describe_channel(values[..., c], steps_per_day) for c in range(values.shape[2])], axis=1
+    )
 
 
-def _channel(values_nL: np.ndarray, steps_per_day: float) -> np.ndarray:
+def _describe_channel(values_nL: np.ndarray, steps_per_day: float) -> np.ndarray:
     level = values_nL.mean(axis=1, dtype=np.float64)
     deviation = values_nL.std(axis=1, dtype=np.float64)
     unit = np.maximum(deviation, 1e-9)
@@ -56,19 +60,21 @@ def _channel(values_nL: np.ndarray, steps_per_day: float) -> np.ndarray:
     centred = (values_nL - level[:, None].astype(np.float32)) / unit[:, None].astype(np.float32)
     near_base = (values_nL <= (base + 0.1 * (peak - base))[:, None]).mean(axis=1)
     day, half_day, week = (
-        _rhythm(centred, period) for period in (steps_per_day, steps_per_day / 2, 7 * steps_per_day)
+        _measure_wave(centred, period) for period in (steps_per_day, steps_per_day / 2, 7 * steps_per_day)
     )
     quarters = [part.mean(axis=1) for part in np.array_split(centred, 4, axis=1)[:3]]
     columns = [level, deviation, base, median, peak]
     columns += [level / np.maximum(np.abs(peak), 1e-9), near_base]
     columns += [np.abs(np.diff(values_nL, axis=1)).mean(axis=1) / unit]
     columns += [*day, half_day[0], *week, *quarters]
-    columns += [_correlation(centred, lag) for lag in (1, round(steps_per_day))]
+    columns += [_correlate(centred, lag) for lag in (1, round(steps_per_day))]
     return np.stack(columns, axis=1)
 
 
-def _rhythm(centred_nL: np.ndarray, period: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Size, and where in its period it is highest (cosine and sine), of the wave of a period in steps."""
+def _measure_wave(centred_nL: np.ndarray, period: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the amplitude, and the place of the maximum (cosine and sine), of the wave of a period in
+    steps.
+    """
     angle = 2 * np.pi * np.arange(centred_nL.shape[1]) / max(period, 1e-9)
     wave = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
     if not 2 < period <= centred_nL.shape[1]:
@@ -78,7 +84,7 @@ def _rhythm(centred_nL: np.ndarray, period: float) -> tuple[np.ndarray, np.ndarr
     return size, cosine / np.maximum(size, 1e-9), sine / np.maximum(size, 1e-9)
 
 
-def _correlation(centred_nL: np.ndarray, lag: int) -> np.ndarray:
+def _correlate(centred_nL: np.ndarray, lag: int) -> np.ndarray:
     length = centred_nL.shape[1]
     if not 0 < lag < length:
         return np.zeros(len(centred_nL))

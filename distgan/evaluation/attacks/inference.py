@@ -7,8 +7,8 @@ members that success on non-members does not explain. Formulas after Anonymeter 
 import numpy as np
 
 from distgan.evaluation.attacks import features, rates
-from distgan.evaluation.attacks.attack_data import Array, AttackData, both_ways
-from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.attacks.attack_data import Array, AttackData, find_nearest_both_ways
+from distgan.evaluation.attacks.rates import IntervalEstimate
 
 CLOSE = 0.05  # a guess within 5 % is right
 FEWEST = 10  # targets on either side whom the commonest guess is wrong for; of fewer a secret tells nothing
@@ -16,76 +16,79 @@ PREDICATES = 10_000  # tried to single somebody out
 CLUES = 3  # features in each of them
 
 
-def linkage(attack_data: AttackData) -> Measured:
-    """P7: are two halves of a member's series nearest to the halves of the same synthetic series?
+def measure_linkage(attack_data: AttackData) -> IntervalEstimate:
+    """Run P7: are two halves of a member's series nearest to the halves of the same synthetic series?
 
     The attacker has both halves apart, from two sources, and the released series as the bridge. Halves are
     compared as the run's encoder sees them, the other half missing (or by interpretable features).
     """
-    made = _halves(attack_data, attack_data.synthetic)
+    made = _describe_halves(attack_data, attack_data.synthetic)
     hits = []
     for side in (attack_data.members, attack_data.non_members):
         one = np.unique(side.owners, return_index=True)[1]  # a series of each: more would nearly always hit
-        halves = zip(_halves(attack_data, side.series[one]), made)
-        first, second = (both_ways(own, other).there_place for own, other in halves)
+        halves = zip(_describe_halves(attack_data, side.series[one]), made)
+        first, second = (find_nearest_both_ways(own, other).there_place for own, other in halves)
         hits.append(first == second)
-    return residual(hits[0], hits[1])
+    return measure_residual_risk(hits[0], hits[1])
 
 
-def _halves(attack_data: AttackData, series: Array) -> tuple[Array, Array]:
+def _describe_halves(attack_data: AttackData, series: Array) -> tuple[Array, Array]:
     half = series.shape[1] // 2
     if attack_data.embed is None:
-        return attack_data.described(series[:, :half]), attack_data.described(series[:, half:])
+        return attack_data.describe(series[:, :half]), attack_data.describe(series[:, half:])
     first, second = series.copy(), series.copy()
     first[:, half:], second[:, :half] = np.nan, np.nan
-    return attack_data.embedded(first), attack_data.embedded(second)
+    return attack_data.embed_series(first), attack_data.embed_series(second)
 
 
-def inference(attack_data: AttackData) -> list[tuple[str, Measured]]:
-    """P8: guess how much a target uses, in each channel, from the synthetic series most like it in shape.
+def measure_inference(attack_data: AttackData) -> list[tuple[str, IntervalEstimate]]:
+    """Run P8: guess how much a target uses, in each channel, from the synthetic series most like it in shape.
 
     Targets for whom the same guess for all is right (the nights of solar panels are 0) have no secret there.
     """
     width = len(features.NAMES)
     members, non_members, made = attack_data.features
     truth = [
-        side.mean(_list_plain(attack_data, side.series))
+        side.average(_describe_plain(attack_data, side.series))
         for side in (attack_data.members, attack_data.non_members)
     ]
-    answers = _list_plain(attack_data, attack_data.synthetic)
+    answers = _describe_plain(attack_data, attack_data.synthetic)
     shape = [place for place in range(made.shape[1]) if place % width >= features.SIZES]
     guesses = [
-        answers[both_ways(side[:, shape], made[:, shape]).there_place] for side in (members, non_members)
+        answers[find_nearest_both_ways(side[:, shape], made[:, shape]).there_place]
+        for side in (members, non_members)
     ]
-    right = [_close(guess, real) for guess, real in zip(guesses, truth)]
-    secret = [~_close(np.median(answers, axis=0), real) for real in truth]
+    right = [_is_close(guess, real) for guess, real in zip(guesses, truth)]
+    secret = [~_is_close(np.median(answers, axis=0), real) for real in truth]
     secrets = []
     for place in np.flatnonzero(np.minimum(*(having.sum(axis=0) for having in secret)) >= FEWEST):
         name, channel = features.NAMES[place % width], place // width
         if name in features.SECRETS:
             whose = f" of channel {channel + 1}" if made.shape[1] > width else ""
-            found = residual(*(hits[having[:, place], place] for hits, having in zip(right, secret)))
+            found = measure_residual_risk(
+                *(hits[having[:, place], place] for hits, having in zip(right, secret))
+            )
             secrets.append((name + whose, found))
     return secrets
 
 
-def _close(guess: Array, real: Array) -> Array:
+def _is_close(guess: Array, real: Array) -> Array:
     return np.abs(guess - real) <= CLOSE * np.abs(real)
 
 
-def _list_plain(attack_data: AttackData, series: Array) -> Array:
+def _describe_plain(attack_data: AttackData, series: Array) -> Array:
     return features.describe(series, attack_data.steps_per_day)
 
 
-def singling_out(attack_data: AttackData) -> Measured:
-    """P8: predicates from single synthetic series that fit exactly one of the members.
+def measure_singling_out(attack_data: AttackData) -> IntervalEstimate:
+    """Run P8: predicates from single synthetic series that fit exactly one of the members.
 
     A predicate is a box around a synthetic series in a few features drawn for it, of a width that fits about
     one of so many; the control is as many non-members.
     """
     members, non_members, made = attack_data.features
     size = min(len(members), len(non_members))
-    rng = attack_data.rng("predicates")
+    rng = attack_data.make_rng("predicates")
     rows = rng.integers(len(made), size=PREDICATES)
     clues = rng.permuted(np.tile(np.arange(made.shape[1]), (PREDICATES, 1)), axis=1)[:, :CLUES]
     half = size ** (-1 / CLUES)  # in quartile distances, in which the density is about one half
@@ -93,11 +96,11 @@ def singling_out(attack_data: AttackData) -> Measured:
     for side in (members, non_members):
         people = side[rng.permutation(len(side))[:size]]
         alone.append(_count_fitting(people, made[rows], clues, half) == 1)
-    return residual(*alone)
+    return measure_residual_risk(*alone)
 
 
 def _count_fitting(people: Array, centres: Array, clues: Array, half: float) -> Array:
-    """How many people are in each box: [E, D], [P, D], [P, clues] -> [P]."""
+    """Count the people in each box: [E, D], [P, D], [P, clues] -> [P]."""
     ranked = people.astype(np.float32).T.copy()
     counts = np.empty(len(centres), np.int64)
     for row, (centre, chosen) in enumerate(zip(centres, clues)):
@@ -109,6 +112,8 @@ def _count_fitting(people: Array, centres: Array, clues: Array, half: float) -> 
     return counts
 
 
-def residual(members: Array, non_members: Array) -> Measured:
-    """From who was hit on either side: [E] bool each."""
-    return rates.residual_risk(int(members.sum()), len(members), int(non_members.sum()), len(non_members))
+def measure_residual_risk(members: Array, non_members: Array) -> IntervalEstimate:
+    """Return the residual risk from the hits on either side: [E] bool each."""
+    return rates.estimate_residual_risk(
+        int(members.sum()), len(members), int(non_members.sum()), len(non_members)
+    )

@@ -1,4 +1,5 @@
-"""The battery's own test: a made population, an honest release of it, and releases with leak scenarios.
+"""The battery's own test: an artificial population, an honest release of it, and releases with leak
+scenarios.
 
 Every home has eight numbers of its own (size, rhythms, noise), drawn from one distribution; its series is a
 draw given those. An honest sampler draws new homes, so nothing of a member is in it. Each leak is what
@@ -17,7 +18,7 @@ from distgan.evaluation.attacks import fragment_leaks, tracing
 from distgan.evaluation.attacks.attack_data import Array, AttackData, Side
 from distgan.evaluation.attacks.fragment_leaks import Kind
 from distgan.evaluation.attacks.tracing import Sample
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 NUMBERS = 8  # of a home
 STEPS_PER_DAY = 24
@@ -29,13 +30,13 @@ PROBES = 4
 EPSILON, DELTA, TOO_LITTLE = 0.5, 1e-6, 0.1  # of the promise, and the part of its noise that is drawn
 
 
-def homes(count: int, rng: np.random.Generator) -> Array:
-    """[count, 8] standard normal."""
+def draw_homes(count: int, rng: np.random.Generator) -> Array:
+    """Draw [count, 8] standard normal numbers."""
     return rng.standard_normal((count, NUMBERS))
 
 
-def series(numbers: Array, length: int, rng: np.random.Generator) -> Array:
-    """A draw for each home: [n, 8] -> [n, length, 1] float32, positive, hourly."""
+def draw_series(numbers: Array, length: int, rng: np.random.Generator) -> Array:
+    """Draw a series for each home: [n, 8] -> [n, length, 1] float32, positive, hourly."""
     size, day, night, week, hour, weekday, noise, memory = numbers.T[:, :, None]
     time = np.arange(length)[None]
     daily = np.exp(0.3 * day - 0.5) * np.sin(2 * np.pi * (time - 8 - 2 * hour) / STEPS_PER_DAY)
@@ -51,20 +52,20 @@ def series(numbers: Array, length: int, rng: np.random.Generator) -> Array:
 
 @dataclass(frozen=True)
 class Population:
-    """The made homes of every side, and of the synthetic series of an honest sampler."""
+    """The artificial homes of every side, and of the synthetic series of an honest sampler."""
 
     members: Array  # [n, 8]
     non_members: Array
     attack_data: AttackData  # the honest release
 
     @staticmethod
-    def of(owners: int = 3000, length: int = 336, seed: int = 0) -> "Population":
-        rng = keyed_generator(seed, 0, "made population")
-        made = [homes(count, rng) for count in (owners, owners, owners // 3, owners)]
-        drawn = [series(numbers, length, rng) for numbers in made]
+    def draw(owners: int = 3000, length: int = 336, seed: int = 0) -> "Population":
+        rng = make_keyed_generator(seed, 0, "made population")
+        made = [draw_homes(count, rng) for count in (owners, owners, owners // 3, owners)]
+        drawn = [draw_series(numbers, length, rng) for numbers in made]
         attack_data = AttackData(
-            members=Side.of(drawn[0]),
-            non_members=Side.of(drawn[1]),
+            members=Side.from_series(drawn[0]),
+            non_members=Side.from_series(drawn[1]),
             reference=drawn[2],
             synthetic=drawn[3],
             steps_per_day=STEPS_PER_DAY,
@@ -76,11 +77,11 @@ class Population:
 def with_bank(
     attack_data: AttackData, members: Array, non_members: Array, groups: int, heavy: Array | None = None
 ) -> AttackData:
-    """A bank of k-means on the homes' numbers, with its attack; `heavy` members carry their group alone."""
+    """Add a bank of k-means on the homes' numbers, with its attack; `heavy` members dominate their group."""
     search = KMeans(iterations=10, restarts=1, seed=attack_data.seed)
-    found = clustering.kmeans(lambda: iter([members]), groups, search=search)
+    found = clustering.run_kmeans(lambda: iter([members]), groups, search=search)
     inside = found.assignment
-    beside = faiss_backend.nearest_centroid(non_members, found.centroids)
+    beside = faiss_backend.find_nearest_centroid(non_members, found.centroids)
     weights = np.ones(len(members))
     if heavy is not None:
         weights[heavy] = len(members)
@@ -91,21 +92,21 @@ def with_bank(
         attack_data,
         members=replace(attack_data.members, groups=inside),
         non_members=replace(attack_data.non_members, groups=beside),
-        traced=traced(Sample(members, inside), Sample(non_members, beside), means, attack_data),
-        static_auc=bound(NUMBERS, float(effective.min())),
+        traced=run_tracing(Sample(members, inside), Sample(non_members, beside), means, attack_data),
+        static_auc=bound_tracing_auc(NUMBERS, float(effective.min())),
     )
 
 
-def bound(released: int, members: float) -> float:
-    """Φ(√(d/k)/√2) of the tracing attack on a mean of k latents: as of normal noise √(k/d) wide."""
-    return mechanism.tracing_bound((members / released) ** 0.5)
+def bound_tracing_auc(released: int, members: float) -> float:
+    """Return Φ(√(d/k)/√2) of the tracing attack on a mean of k latents: as of normal noise √(k/d) wide."""
+    return mechanism.compute_tracing_bound((members / released) ** 0.5)
 
 
-def traced(
+def run_tracing(
     members: Sample, non_members: Sample, means: Array, attack_data: AttackData
 ) -> list[tracing.Attack]:
     limit = attack_data.tracing_limit
-    return tracing.attack(members, non_members, means, limit=limit, farthest=0.2, seed=attack_data.seed)
+    return tracing.run_attack(members, non_members, means, limit=limit, farthest=0.2, seed=attack_data.seed)
 
 
 # ------------------------------------------------------------------------------------------------------ leaks
@@ -114,13 +115,13 @@ def traced(
 Change = Callable[[Array, np.random.Generator], Array]
 
 
-def some_copied(change: Change, first: float = 0, last: float = 1) -> Callable[[Population], AttackData]:
-    """One in a hundred synthetic series is a member's, changed, or is so from one part of its length on to
-    another.
+def copy_some(change: Change, first: float = 0, last: float = 1) -> Callable[[Population], AttackData]:
+    """Return a leak in which one in a hundred synthetic series is a member's, changed, over all or a part of
+    its length.
     """
 
     def leak(population: Population) -> AttackData:
-        attack_data, rng = population.attack_data, population.attack_data.rng("planted copies")
+        attack_data, rng = population.attack_data, population.attack_data.make_rng("planted copies")
         made = attack_data.synthetic.copy()
         count = round(SHARE * len(made))
         whom = rng.choice(len(attack_data.members.series), count, replace=False)
@@ -131,98 +132,104 @@ def some_copied(change: Change, first: float = 0, last: float = 1) -> Callable[[
     return leak
 
 
-def with_channel(attack_data: AttackData) -> AttackData:
-    """Every series with a second channel, of a home of its own."""
-    rng = attack_data.rng("second channel")
+def add_channel(attack_data: AttackData) -> AttackData:
+    """Add a second channel to every series, of a home of its own."""
+    rng = attack_data.make_rng("second channel")
 
-    def widened(values: Array) -> Array:
-        return np.concatenate([values, series(homes(len(values), rng), values.shape[1], rng)], axis=2)
+    def widen(values: Array) -> Array:
+        return np.concatenate(
+            [values, draw_series(draw_homes(len(values), rng), values.shape[1], rng)], axis=2
+        )
 
-    return attack_data.map_series(widened)
+    return attack_data.map_series(widen)
 
 
-def one_channel_copied(population: Population) -> AttackData:
-    """Of two channels, one in a hundred synthetic series has a member's second one."""
-    attack_data = with_channel(population.attack_data)
+def copy_one_channel(population: Population) -> AttackData:
+    """Copy a member's second channel to one in a hundred synthetic series of two channels."""
+    attack_data = add_channel(population.attack_data)
     made = attack_data.synthetic.copy()
-    copied = some_copied(lambda copied, rng: copied)(replace(population, attack_data=attack_data)).synthetic
+    copied = copy_some(lambda copied, rng: copied)(replace(population, attack_data=attack_data)).synthetic
     made[..., 1] = copied[..., 1]
     return replace(attack_data, synthetic=made)
 
 
-def with_noise(part: float) -> Change:
-    """Noise of so large a part of each series' deviation."""
+def add_noise(part: float) -> Change:
+    """Return a change that adds noise of so large a part of each series' deviation."""
 
-    def noisy(copied: Array, rng: np.random.Generator) -> Array:
+    def change(copied: Array, rng: np.random.Generator) -> Array:
         size = part * copied.std(axis=1, keepdims=True)
         return copied + size * rng.standard_normal(copied.shape, dtype=np.float32)
 
-    return noisy
+    return change
 
 
-def memorising(population: Population) -> AttackData:
-    """A generator that gives back its training series with 1 % of noise."""
+def release_memorised(population: Population) -> AttackData:
+    """Release series of a generator that returns its training series with 1 % of noise."""
     attack_data = population.attack_data
-    rng = attack_data.rng("memorised")
+    rng = attack_data.make_rng("memorised")
     whom = rng.integers(len(attack_data.members.series), size=len(attack_data.synthetic))
-    return replace(attack_data, synthetic=with_noise(0.01)(attack_data.members.series[whom], rng))
+    return replace(attack_data, synthetic=add_noise(0.01)(attack_data.members.series[whom], rng))
 
 
-def singletons(population: Population) -> AttackData:
-    """Many clusters and no minimum size: some groups are one home."""
+def release_singletons(population: Population) -> AttackData:
+    """Release many clusters without a minimum size: some groups are one home."""
     return with_bank(
         population.attack_data, population.members, population.non_members, len(population.members) // 5
     )
 
 
-def canaries(population: Population) -> AttackData:
-    """Homes unlike all others carry their groups: no limit on one entity's share."""
+def release_canaries(population: Population) -> AttackData:
+    """Release groups dominated by homes unlike all others: no limit on one entity's share."""
     members = population.members.copy()
-    rng = population.attack_data.rng("canaries")
+    rng = population.attack_data.make_rng("canaries")
     whom = rng.choice(len(members), CANARIES, replace=False)
     directions = rng.standard_normal((CANARIES, NUMBERS))
     members[whom] = FAR * directions / np.linalg.norm(directions, axis=1, keepdims=True)
     return with_bank(population.attack_data, members, population.non_members, GROUPS, heavy=whom)
 
 
-def wide_probes(population: Population) -> AttackData:
-    """What the upstream fork does: a condition is the mean of four latents as wide as the series."""
+def release_wide_probes(population: Population) -> AttackData:
+    """Release conditions as the upstream fork does: the mean of four latents as wide as the series."""
     attack_data = population.attack_data
     members, non_members = (
         side.series[:, :WIDE, 0].astype(np.float64) for side in (attack_data.members, attack_data.non_members)
     )
     inside, beside = attack_data.members.groups, attack_data.non_members.groups
     assert inside is not None and beside is not None
-    rng = attack_data.rng("probes")
+    rng = attack_data.make_rng("probes")
     probes = [rng.choice(np.flatnonzero(inside == group), PROBES) for group in range(int(inside.max()) + 1)]
     averaged = np.isin(np.arange(len(members)), np.concatenate(probes))
     means = np.stack([members[rows].mean(axis=0) for rows in probes])
-    attacks = traced(Sample(members, inside, averaged), Sample(non_members, beside), means, attack_data)
-    return replace(attack_data, traced=attacks, static_auc=bound(WIDE, PROBES))
+    attacks = run_tracing(Sample(members, inside, averaged), Sample(non_members, beside), means, attack_data)
+    return replace(attack_data, traced=attacks, static_auc=bound_tracing_auc(WIDE, PROBES))
 
 
-def noisy_bank(population: Population, noise: float) -> AttackData:
-    """A bank of groups of 30 that promises ε = 0.5, with so many times the noise that this takes."""
-    multiplier = mechanism.noise_multiplier(EPSILON, DELTA)
-    promised = mechanism.tracing_bound(multiplier)
+def release_noisy_bank(population: Population, noise: float) -> AttackData:
+    """Release a bank of groups of 30 that promises ε = 0.5, with `noise` times the noise that this takes."""
+    multiplier = mechanism.compute_multiplier(EPSILON, DELTA)
+    promised = mechanism.compute_tracing_bound(multiplier)
     attack_data, members, non_members = population.attack_data, population.members, population.non_members
     number = len(members) // 30
     inside, beside = (np.arange(len(side)) % number for side in (members, non_members))
     sums = np.stack([np.bincount(inside, weights=column) for column in members.T], axis=1)
-    drawn = attack_data.rng("noise of the bank").standard_normal(sums.shape)
+    drawn = attack_data.make_rng("noise of the bank").standard_normal(sums.shape)
     radius = np.sqrt(NUMBERS)  # a home's numbers are about so long
     means = (sums + noise * multiplier * radius * drawn) / np.bincount(inside)[:, None]
-    attacks = traced(Sample(members, inside), Sample(non_members, beside), means, attack_data)
+    attacks = run_tracing(Sample(members, inside), Sample(non_members, beside), means, attack_data)
     return replace(
-        attack_data, traced=attacks, epsilon=EPSILON, guaranteed_auc=promised, static_auc=bound(NUMBERS, 30)
+        attack_data,
+        traced=attacks,
+        epsilon=EPSILON,
+        guaranteed_auc=promised,
+        static_auc=bound_tracing_auc(NUMBERS, 30),
     )
 
 
-def read_by_meters(attack_data: AttackData) -> AttackData:
-    """The attack data as coarse meters show it: steps of 0.001, quiet nights on two levels of standby in 40 %
-    of the homes, and 10 % of the days empty, with zeros.
+def read_by_coarse_meters(attack_data: AttackData) -> AttackData:
+    """Return the attack data as read by coarse meters: steps of 0.001, quiet nights on two levels of standby
+    in 40 % of the homes, and 10 % of the days empty, with zeros.
     """
-    rng = attack_data.rng("meters")
+    rng = attack_data.make_rng("meters")
 
     def read(series: Array) -> Array:
         length = series.shape[1]
@@ -237,11 +244,13 @@ def read_by_meters(attack_data: AttackData) -> AttackData:
     return attack_data.map_series(read)
 
 
-def some_fragments(kind: Kind, share: float = SHARE) -> Callable[[Population], AttackData]:
-    """So many of the synthetic series, one at least, are fragments of members' series."""
+def insert_fragments(kind: Kind, share: float = SHARE) -> Callable[[Population], AttackData]:
+    """Return a leak in which a share of the synthetic series, one at least, are fragments of members'
+    series.
+    """
 
     def leak(population: Population) -> AttackData:
-        attack_data, rng = population.attack_data, population.attack_data.rng("planted fragments")
+        attack_data, rng = population.attack_data, population.attack_data.make_rng("planted fragments")
         made = attack_data.synthetic.copy()
         count = max(1, round(share * len(made)))
         made[:count] = kind(attack_data.members.series, count, STEPS_PER_DAY, rng)
@@ -252,22 +261,22 @@ def some_fragments(kind: Kind, share: float = SHARE) -> Callable[[Population], A
 
 Leak = Callable[[Population], AttackData]
 IN_SERIES: dict[str, Leak] = {
-    "1 % copies": some_copied(lambda copied, rng: copied),
-    "1 % scaled copies": some_copied(lambda copied, rng: np.float32(1.15) * copied),
-    "1 % shifted copies": some_copied(lambda copied, rng: np.roll(copied, STEPS_PER_DAY, axis=1)),
-    "1 % noisy copies": some_copied(with_noise(0.05)),
-    "1 % copies of half a series": some_copied(lambda copied, rng: copied, 0, 0.5),
-    "1 % copies of a quarter of a series": some_copied(lambda copied, rng: copied, 0.5, 0.75),
-    "1 % copies of one channel": one_channel_copied,
-    "a memorising generator": memorising,
+    "1 % copies": copy_some(lambda copied, rng: copied),
+    "1 % scaled copies": copy_some(lambda copied, rng: np.float32(1.15) * copied),
+    "1 % shifted copies": copy_some(lambda copied, rng: np.roll(copied, STEPS_PER_DAY, axis=1)),
+    "1 % noisy copies": copy_some(add_noise(0.05)),
+    "1 % copies of half a series": copy_some(lambda copied, rng: copied, 0, 0.5),
+    "1 % copies of a quarter of a series": copy_some(lambda copied, rng: copied, 0.5, 0.75),
+    "1 % copies of one channel": copy_one_channel,
+    "a memorising generator": release_memorised,
 }
 IN_FRAGMENTS: dict[str, Leak] = {
-    f"1 % {name}": some_fragments(kind)
+    f"1 % {name}": insert_fragments(kind)
     for name, kind in {**fragment_leaks.EXACT, **fragment_leaks.NEAR}.items()
 }
 IN_BANK: dict[str, Leak] = {
-    "singleton groups": singletons,
-    "four wide probes": wide_probes,
-    "too little noise for the promise": lambda population: noisy_bank(population, TOO_LITTLE),
-    "canaries carry their groups": canaries,
+    "singleton groups": release_singletons,
+    "four wide probes": release_wide_probes,
+    "too little noise for the promise": lambda population: release_noisy_bank(population, TOO_LITTLE),
+    "canaries carry their groups": release_canaries,
 }

@@ -1,4 +1,4 @@
-"""What is measured and how sure it is: intervals of rates, of AUC, and of what an attack adds to guessing.
+"""Estimates with confidence intervals: of rates, of AUC, and of the gain of an attack over guessing.
 
 Intervals are 95 %, two-sided. A release needs *every* upper bound below its limit, so what is above any
 limit passes with a chance of 2.5 % at most, however many attacks there are (an intersection-union test:
@@ -22,7 +22,7 @@ NORMAL, NORMAL_SURE = (NormalDist().inv_cdf(1 - ERROR / tests / 2) for tests in 
 
 
 @dataclass(frozen=True)
-class Measured:
+class IntervalEstimate:
     """A statistic with its interval; `sure` is a lower bound that holds for all attacks at once."""
 
     value: float
@@ -33,27 +33,27 @@ class Measured:
     others: int | None = None  # non-members that it was compared with, where they are another number
 
     @staticmethod
-    def exactly(value: float, n: int) -> "Measured":
-        """A count, or a bound: nothing of it is estimated."""
-        return Measured(value, value, value, value, n)
+    def from_exact(value: float, n: int) -> "IntervalEstimate":
+        """Return a count or a bound, of which nothing is estimated."""
+        return IntervalEstimate(value, value, value, value, n)
 
 
-def clopper_pearson(hits: int, n: int, error: float = ERROR) -> tuple[float, float]:
-    """Exact interval of a rate; 0 of n bounds it by 1 − (error / 2)^(1/n)."""
+def bound_rate(hits: int, n: int, error: float = ERROR) -> tuple[float, float]:
+    """Return the exact (Clopper-Pearson) interval of a rate; 0 of n bounds it by 1 − (error / 2)^(1/n)."""
     low = float(beta.ppf(error / 2, hits, n - hits + 1)) if hits else 0.0
     high = float(beta.ppf(1 - error / 2, hits + 1, n - hits)) if hits < n else 1.0
     return low, high
 
 
-def rate(hits: int, n: int) -> Measured:
-    return Measured(hits / n, *clopper_pearson(hits, n), clopper_pearson(hits, n, ERROR / TESTS)[0], n)
+def estimate_rate(hits: int, n: int) -> IntervalEstimate:
+    return IntervalEstimate(hits / n, *bound_rate(hits, n), bound_rate(hits, n, ERROR / TESTS)[0], n)
 
 
-def auc(inside: np.ndarray, outside: np.ndarray) -> Measured:
-    """P(a member's score is above a non-member's)."""
-    value, low, high = tracing.auc(inside, outside)
+def estimate_auc(inside: np.ndarray, outside: np.ndarray) -> IntervalEstimate:
+    """Estimate P(a member's score is above a non-member's)."""
+    value, low, high = tracing.estimate_auc(inside, outside)
     sure = value - (value - low) * NORMAL_SURE / NORMAL
-    return Measured(value, low, high, sure, len(inside), len(outside))
+    return IntervalEstimate(value, low, high, sure, len(inside), len(outside))
 
 
 def break_ties(
@@ -70,10 +70,10 @@ def break_ties(
     return ranks[: len(inside)], ranks[len(inside) :]
 
 
-def hits_at(
+def estimate_hits(
     inside: np.ndarray, outside: np.ndarray, false_rate: float, rng: np.random.Generator | None = None
-) -> Measured:
-    """Members found at a threshold that `false_rate` of the non-members pass (rounded down).
+) -> IntervalEstimate:
+    """Estimate the members found at a threshold that `false_rate` of the non-members pass (rounded down).
 
     With few non-members many more may really pass it, up to a rate f'. At f an attacker who drops all but
     f / f' of the alarms at random still finds that part of the members: so much is sure. Equal scores are put
@@ -82,13 +82,14 @@ def hits_at(
     inside, outside = break_ties(inside, outside, rng)
     allowed = int(false_rate * len(outside))
     threshold = np.sort(outside)[::-1][allowed] if len(outside) > allowed else -1
-    found = rate(int((inside > threshold).sum()), len(inside))
-    really = clopper_pearson(allowed, len(outside), ERROR / TESTS)[1]
+    found = estimate_rate(int((inside > threshold).sum()), len(inside))
+    really = bound_rate(allowed, len(outside), ERROR / TESTS)[1]
     return replace(found, sure=found.sure * min(1.0, false_rate / really), others=len(outside))
 
 
-def residual_risk(hits: int, n: int, control_hits: int, control_n: int) -> Measured:
-    """Return what an attack on members gains over the same one on non-members: (r - c) / (1 - c), at least 0.
+def estimate_residual_risk(hits: int, n: int, control_hits: int, control_n: int) -> IntervalEstimate:
+    """Return the gain of an attack on members over the same one on non-members: (r - c) / (1 - c), at least
+    0.
 
     The statistic is Anonymeter's (Giomi et al. 2023). Its interval is that of two exact ones: r and c
     each have Clopper and Pearson's limits, and the changes that either limit makes are squared and added
@@ -97,50 +98,50 @@ def residual_risk(hits: int, n: int, control_hits: int, control_n: int) -> Measu
     known.
     """
 
-    def risk(success: float, control: float) -> float:
+    def compute_risk(success: float, control: float) -> float:
         return (success - control) / (1 - control) if control < 1 else -math.inf if success < 1 else 0.0
 
-    def interval(error: float) -> tuple[float, float]:
+    def compute_interval(error: float) -> tuple[float, float]:
         (least, most), (control_least, control_most) = (
-            clopper_pearson(hits, n, error),
-            clopper_pearson(control_hits, control_n, error),
+            bound_rate(hits, n, error),
+            bound_rate(control_hits, control_n, error),
         )
         if control == 1:
-            return 0.0, risk(most, control_least)
-        below = math.hypot(value - risk(least, control), value - risk(success, control_most))
-        above = math.hypot(risk(most, control) - value, risk(success, control_least) - value)
+            return 0.0, compute_risk(most, control_least)
+        below = math.hypot(value - compute_risk(least, control), value - compute_risk(success, control_most))
+        above = math.hypot(compute_risk(most, control) - value, compute_risk(success, control_least) - value)
         return value - below, value + above
 
     success, control = hits / n, control_hits / control_n
-    value = risk(success, control)
-    (low, high), (sure, _) = interval(ERROR), interval(ERROR / TESTS)
+    value = compute_risk(success, control)
+    (low, high), (sure, _) = compute_interval(ERROR), compute_interval(ERROR / TESTS)
     value, low, high, sure = (min(max(each, 0.0), 1.0) for each in (value, low, high, sure))
-    return Measured(value, low, high, sure, n, control_n)
+    return IntervalEstimate(value, low, high, sure, n, control_n)
 
 
-def epsilon_bound(guesses: int, right: int, entities: int, delta: float, error: float = ERROR) -> float:
-    """ε that a mechanism must have, if of so many guesses who is in (by a fair coin) so many are right.
+def bound_epsilon(guesses: int, right: int, entities: int, delta: float, error: float = ERROR) -> float:
+    """Return the least ε of a mechanism of which so many guesses who is in (by a fair coin) are right.
 
     One training is enough: guesses of an (ε, δ)-private mechanism are right no more often than coins that
     fall right with probability e^ε / (1 + e^ε), up to a chance that grows with δ and all `entities` that
     could have been guessed (Steinke, Nasr and Jagielski 2023, Theorem 5.2).
     """
 
-    def chance(epsilon: float) -> float:
+    def compute_chance(epsilon: float) -> float:
         p = 1 / (1 + math.exp(-epsilon))
         below = np.cumsum(binom.pmf(np.arange(right - 1, -1, -1), guesses, p)) / np.arange(1, right + 1)
         return float(binom.sf(right - 1, guesses, p) + 2 * entities * delta * below.max(initial=0.0))
 
     low, high = 0.0, 30.0
-    if chance(low) > error:
+    if compute_chance(low) > error:
         return 0.0
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if chance(middle) <= error else (low, middle)
+        low, high = (middle, high) if compute_chance(middle) <= error else (low, middle)
     return low
 
 
-def audit(
+def audit_epsilon(
     inside: np.ndarray,
     outside: np.ndarray,
     delta: float,
@@ -148,9 +149,9 @@ def audit(
     error: float,
     rng: np.random.Generator | None = None,
 ) -> float:
-    """The best bound on ε from guessing that the highest scores are members'; each try has its part of the
-    error. Equal numbers on both sides: a fair coin, which the split by owners has thrown. Equal scores are
-    guessed at in random order.
+    """Return the best bound on ε from guessing that the highest scores are members'; each try has its part of
+    the error. Equal numbers on both sides: a fair coin, which the split by owners has thrown. Equal scores
+    are guessed at in random order.
     """
     size = min(len(inside), len(outside))
     ranks = np.concatenate(break_ties(inside[:size], outside[:size], rng))
@@ -158,7 +159,7 @@ def audit(
     tries = [number for number in guesses if number <= size]
     return max(
         (
-            epsilon_bound(number, int((order[:number] < size).sum()), 2 * size, delta, error / len(tries))
+            bound_epsilon(number, int((order[:number] < size).sum()), 2 * size, delta, error / len(tries))
             for number in tries
         ),
         default=0.0,

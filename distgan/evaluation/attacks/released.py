@@ -1,4 +1,4 @@
-"""All series of a release, in memory or on disk: an attack walks over them block by block, or takes some.
+"""All series of a release, in memory or on disk: an attack reads them block by block, or a sample of them.
 
 Shapes: n series, L steps, C channels.
 """
@@ -17,7 +17,7 @@ BLOCK_BYTES = 32 << 20  # of series in memory at a time
 
 
 @dataclass(frozen=True)
-class Released:
+class ReleasedSeries:
     """Series of several parts, one part after the other: arrays [n, L, C] float32 and stores."""
 
     parts: tuple[Array | Store, ...]
@@ -37,8 +37,8 @@ class Released:
         length, channels = self.shape
         return self.num_series * length * channels
 
-    def rows(self, indices: Array) -> Array:
-        """Return the series at rising `indices` [n]: float32 [n, L, C].
+    def read_rows(self, indices: Array) -> Array:
+        """Return the series at ascending `indices` [n]: float32 [n, L, C].
 
         Raises:
             UserError: a store is damaged.
@@ -47,7 +47,7 @@ class Released:
         first = 0
         for part in self.parts:
             begin, end = np.searchsorted(indices, [first, first + _count(part)])
-            size = self._rows_in_block()
+            size = self._count_block_rows()
             for place in range(begin, end, size):
                 span = slice(place, min(place + size, end))
                 found[span] = _read(part, indices[span] - first)
@@ -55,31 +55,33 @@ class Released:
         return found
 
     def choose(self, most: int, rng: np.random.Generator) -> Array:
-        """Return the numbers of a random choice of at most `most` series, rising: [n]."""
+        """Return the numbers of a random choice of at most `most` series, ascending: [n]."""
         if self.num_series <= most:
             return np.arange(self.num_series)
         return np.sort(rng.choice(self.num_series, most, replace=False))
 
-    def blocks(self, indices: Array | None = None) -> Iterator[tuple[Array, Array]]:
-        """Yield all series, or those at rising `indices`, in blocks of about 32 MiB: their numbers [n] and
+    def iterate_blocks(self, indices: Array | None = None) -> Iterator[tuple[Array, Array]]:
+        """Yield all series, or those at ascending `indices`, in blocks of about 32 MiB: their numbers [n] and
         values [n, L, C].
 
         Raises:
             UserError: a store is damaged.
         """
-        size, number = self._rows_in_block(), self.num_series if indices is None else len(indices)
+        size, number = self._count_block_rows(), self.num_series if indices is None else len(indices)
         for first in range(0, number, size):
             last = min(first + size, number)
             chosen = np.arange(first, last) if indices is None else indices[first:last]
-            yield chosen, self.rows(chosen)
+            yield chosen, self.read_rows(chosen)
 
-    def _rows_in_block(self) -> int:
+    def _count_block_rows(self) -> int:
         length, channels = self.shape
         return max(1, scale_buffer(BLOCK_BYTES) // (4 * length * channels))
 
 
 def describe_misses(number: int) -> str:
-    """Say what a sample of so many series misses: 0 of n bounds a share by 3 / n (with 95 % confidence)."""
+    """Return a sentence on what a sample of so many series misses: 0 of n bounds a share by 3 / n (with 95 %
+    confidence).
+    """
     return (
         f"Their intervals hold for a sample of {number:,}, which can miss what fewer than one in "
         f"{number // 3:,} of the series show"
@@ -91,4 +93,4 @@ def _count(part: Array | Store) -> int:
 
 
 def _read(part: Array | Store, rows: Array) -> Array:
-    return part.rows_once(rows) if isinstance(part, Store) else part[rows]
+    return part.read_rows_once(rows) if isinstance(part, Store) else part[rows]

@@ -1,4 +1,4 @@
-"""Can somebody tell from the released means who is behind them? The tracing attack, run.
+"""The tracing attack on released means: can somebody infer who is behind them?
 
 The attacker knows a target's own numbers, whichever group it would be in, and non-members of that group.
 The score is the inner product of the target's and of the released mean's distance from the non-members' mean,
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from distgan.anonymity.attributes import asinh_ratio_and_log_rms
+from distgan.anonymity.attributes import to_ratio_and_log_rms
 from distgan.evaluation.comparisons import WORDS
 
 FEWEST_NON_MEMBERS = 4  # of a group, half of whom the attacker knows; groups with fewer are not attacked
@@ -41,17 +41,17 @@ class Attack:
         return WORDS["pass" if self.high <= self.limit else "insufficient"].text
 
 
-def own_numbers(points: np.ndarray, attributes: np.ndarray) -> np.ndarray:
-    """What is released of a group, of one entity: [n, K], [n, C, 2] -> [n, K + 4C].
+def stack_entity_numbers(points: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+    """Return one entity's numbers in the form that is released of a group: [n, K], [n, C, 2] -> [n, K + 4C].
 
     Condition; asinh_ratio and log_rms; their squares, since deviations are released, too.
     """
-    values = asinh_ratio_and_log_rms(attributes).reshape(len(points), -1)
+    values = to_ratio_and_log_rms(attributes).reshape(len(points), -1)
     return np.concatenate([points, values, values**2], axis=1).astype(np.float64)
 
 
-def released_numbers(means: np.ndarray, attributes_mean: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-    """The released means in the same numbers: [G, K], [G, C, 2], [G, C, 2] -> [G, K + 4C]."""
+def stack_group_numbers(means: np.ndarray, attributes_mean: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    """Return the released means in the same form: [G, K], [G, C, 2], [G, C, 2] -> [G, K + 4C]."""
     first, spread = (
         array.reshape(len(means), -1).astype(np.float64) for array in (attributes_mean, deviations)
     )
@@ -60,7 +60,7 @@ def released_numbers(means: np.ndarray, attributes_mean: np.ndarray, deviations:
 
 @dataclass(frozen=True)
 class Sample:
-    """Entities: the own numbers of each, [n, D], and the group that each is in, or would be in, [n].
+    """Entities: the numbers of each, [n, D], and the group that each is in, or would be in, [n].
 
     Attributes:
         averaged: [n] bool, who is really in the group's mean, if not all.
@@ -74,7 +74,7 @@ class Sample:
         return Sample(self.numbers[rows], self.groups[rows])
 
 
-def attack(
+def run_attack(
     members: Sample,
     non_members: Sample,
     released: np.ndarray,
@@ -83,19 +83,19 @@ def attack(
     farthest: float = FARTHEST,
     seed: int = 0,
 ) -> list[Attack]:
-    """The attack by exposure; nothing, if there are too few non-members for any group.
+    """Run the attack by exposure; return nothing if there are too few non-members for any group.
 
     Args:
         non-members: of entities that are in no group.
         released: [G, D].
         farthest: share of the members that counts as outliers.
     """
-    scores = _scores(members, non_members, released, seed)
+    scores = _score_sides(members, non_members, released, seed)
     if scores is None:
         return []
     inside, outside, far_in, far_out = scores
     known, others = np.isfinite(inside), np.isfinite(outside)
-    small = _in_smallest(members.groups, len(released))
+    small = _find_smallest(members.groups, len(released))
     edge = np.quantile(far_in[known], 1 - farthest)
     far_non_members = others & (far_out >= min(edge, np.quantile(far_out[others], 1 - farthest)))
     exposures = [
@@ -116,16 +116,19 @@ def attack(
     if members.averaged is not None:
         exposures.insert(1, ("averaged", "entities really in the mean", known & members.averaged, others))
     return [
-        Attack(name, meaning, int(who.sum()), int(whom.sum()), *auc(inside[who], outside[whom]), limit)
+        Attack(
+            name, meaning, int(who.sum()), int(whom.sum()), *estimate_auc(inside[who], outside[whom]), limit
+        )
         for name, meaning, who, whom in exposures
         if who.any() and whom.any()
     ]
 
 
-def _scores(
+def _score_sides(
     members: Sample, non_members: Sample, released: np.ndarray, seed: int
 ) -> tuple[np.ndarray, ...] | None:
-    """Scores of members and non-members, and how far from its group each lies; NaN where not attacked.
+    """Return scores of members and non-members, and the distance of each from its group; NaN where not
+    attacked.
 
     Half of the non-members are the attacker's own, then the other half; nobody is scored by a mean he is in.
     """
@@ -143,8 +146,8 @@ def _scores(
     outside, far_out = np.full(count, np.nan), np.full(count, np.nan)
     for turn in (0, 1):
         known = non_members.take(usable[non_members.groups] & (half == turn))
-        centres = _group_means(known.numbers, known.groups, number)
-        turned = _whitening_matrix(known.numbers - centres[known.groups])
+        centres = _average_groups(known.numbers, known.groups, number)
+        turned = _fit_whitening(known.numbers - centres[known.groups])
         inside[turn], far_in[turn] = _score(members, centres, released, turned)
         scored = usable[non_members.groups] & (half != turn)
         outside[scored], far_out[scored] = _score(non_members.take(scored), centres, released, turned)
@@ -154,14 +157,14 @@ def _scores(
     return inside, outside, far_in, far_out
 
 
-def _group_means(values: np.ndarray, groups: np.ndarray, number: int) -> np.ndarray:
+def _average_groups(values: np.ndarray, groups: np.ndarray, number: int) -> np.ndarray:
     sizes = np.maximum(np.bincount(groups, minlength=number), 1)
     sums = [np.bincount(groups, weights=column, minlength=number) for column in values.T]
     return np.stack(sums, axis=1) / sizes[:, None]
 
 
-def _whitening_matrix(centred: np.ndarray) -> np.ndarray:
-    """A matrix that gives centred rows [n, D] unit variance in every direction: [D, D]."""
+def _fit_whitening(centred: np.ndarray) -> np.ndarray:
+    """Return a matrix that gives centred rows [n, D] unit variance in every direction: [D, D]."""
     scale = np.maximum(centred.std(axis=0), 1e-12)
     variances, vectors = np.linalg.eigh(np.cov(centred.T / scale[:, None], ddof=0).reshape(2 * (len(scale),)))
     ridge = RIDGE * max(float(variances.mean()), 1e-12)
@@ -177,16 +180,16 @@ def _score(
     return np.sum(distance * directions[sample.groups], axis=1), np.linalg.norm(distance, axis=1)
 
 
-def _in_smallest(groups: np.ndarray, number: int) -> np.ndarray:
-    """[G] whether a group is of the quarter with the fewest entities, one at least."""
+def _find_smallest(groups: np.ndarray, number: int) -> np.ndarray:
+    """Return whether each group is of the quarter with the fewest entities, one at least: [G]."""
     order = np.argsort(np.bincount(groups, minlength=number), kind="stable")
     small = np.zeros(number, bool)
     small[order[: max(1, int(SMALLEST_QUARTER * number))]] = True
     return small
 
 
-def auc(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float, float]:
-    """P(inside > outside) and its 95 % interval."""
+def estimate_auc(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float, float]:
+    """Return P(inside > outside) and its 95 % interval."""
     n, m = len(inside), len(outside)
     joint = rankdata(np.concatenate([inside, outside]))
     above = (joint[:n] - rankdata(inside)) / m  # share of non-members below each member
@@ -198,8 +201,8 @@ def auc(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float, float]:
     return auc, max(0.0, auc - error), min(1.0, auc + error)
 
 
-def lines(attacks: Sequence[Attack]) -> list[str]:
-    """For a terminal, one attack a line."""
+def format_lines(attacks: Sequence[Attack]) -> list[str]:
+    """Return lines for a terminal, one for each attack."""
     return [
         f"inference {each.exposure}: AUC {each.auc:.2f} ({each.low:.2f} to {each.high:.2f}) of "
         f"{each.entities} "

@@ -32,7 +32,7 @@ FEWEST_CLASSES = 2
 
 
 @dataclass(frozen=True)
-class Described:
+class DescribedSeries:
     """Series [n, L, C] in measured units, NaN where missing, and the attributes of each as cells [n], ""
     where unknown; the owner of each [n].
     """
@@ -41,21 +41,21 @@ class Described:
     cells: dict[str, Array]
     owners: Array
 
-    def take(self, rows: Array) -> "Described":
-        return Described(
+    def take(self, rows: Array) -> "DescribedSeries":
+        return DescribedSeries(
             self.series[rows], {name: own[rows] for name, own in self.cells.items()}, self.owners[rows]
         )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Training, held-out and synthetic series with the same attributes; `numbers` names those that are
-    numbers; `minimum` owners are behind a figure of real series.
+    """Training, held-out and synthetic series with the same attributes. `numbers` names those that are
+    numbers; a figure of real series needs `minimum` owners.
     """
 
-    train: Described
-    held_out: Described
-    synthetic: Described
+    train: DescribedSeries
+    held_out: DescribedSeries
+    synthetic: DescribedSeries
     numbers: frozenset[str]
     minimum: int
     times: Array  # datetime64 [L]
@@ -81,7 +81,7 @@ def compare_by_attribute(sets: Comparison) -> ByAttribute:
 
 
 def _describe_known(sets: Comparison, name: str) -> dict[str, float | None]:
-    """Shares of series of which the attribute is known; of a number, means of both sides."""
+    """Return the shares of series with a known attribute; for a number, also the means of both sides."""
     real, made = sets.train.cells[name], sets.synthetic.cells[name]
     means: dict[str, float | None] = {"mean_real": None, "mean_synthetic": None}
     if name in sets.numbers and (real != "").any() and (made != "").any():
@@ -145,14 +145,14 @@ def _compare_values(sets: Comparison, name: str) -> list[AttributeValueResult]:
 
 
 def _is_evening(times: Array) -> Array:
-    """Which steps begin in the evening: bool [L]; all of them where a step is half a day or longer."""
+    """Return which steps begin in the evening, bool [L]; all of them where a step is half a day or longer."""
     hours = (times - times.astype("M8[D]")).astype("m8[s]").astype(np.int64) / 3600
     inside: Array = (hours >= EVENING[0]) & (hours < EVENING[1])
     return inside if len(np.unique(hours)) > 2 and inside.any() else np.ones(len(times), bool)
 
 
 def _average(series: Array) -> float | None:
-    """Mean of all measured values of the first channel."""
+    """Return the mean of all measured values of the first channel."""
     values = series[..., 0]
     measured = values[~np.isnan(values)]
     return _round(float(measured.mean(dtype=np.float64))) if len(measured) else None
@@ -162,9 +162,9 @@ def _average(series: Array) -> float | None:
 
 
 def classify_values(sets: Comparison, name: str, features: dict[str, Array]) -> Recovery | None:
-    """Return balanced accuracies: of a classifier trained on real series, tested on held-out and on synthetic
-    ones, and of one trained on synthetic series, tested on held-out ones; None where sets share too few
-    values.
+    """Return the balanced accuracies of a classifier trained on real series, tested on held-out and on
+    synthetic ones, and of one trained on synthetic series, tested on held-out ones; None where the sets share
+    too few values.
     """
     cells = {which: getattr(sets, which).cells[name] for which in features}
     common = [
@@ -177,17 +177,19 @@ def classify_values(sets: Comparison, name: str, features: dict[str, Array]) -> 
     rows = {which: np.flatnonzero(np.isin(own, common)) for which, own in cells.items()}
     scaler = StandardScaler().fit(features["train"][rows["train"]])
 
-    def accuracy(fitted: str, tested: str) -> tuple[float, float]:
+    def measure_accuracy(fitted: str, tested: str) -> tuple[float, float]:
         model = RidgeClassifierCV(ALPHAS, class_weight="balanced")
         model.fit(scaler.transform(features[fitted][rows[fitted]]), cells[fitted][rows[fitted]])
         predicted = model.predict(scaler.transform(features[tested][rows[tested]]))
-        return balanced_accuracy(cells[tested][rows[tested]], predicted)
+        return compute_balanced_accuracy(cells[tested][rows[tested]], predicted)
 
-    return _join("balanced accuracy", 1 / len(common), accuracy, [str(value) for value in common])
+    return _measure_pairs(
+        "balanced accuracy", 1 / len(common), measure_accuracy, [str(value) for value in common]
+    )
 
 
-def balanced_accuracy(truth: Array, predicted: Array) -> tuple[float, float]:
-    """Return the mean over classes of the share that is recognised, and its standard error."""
+def compute_balanced_accuracy(truth: Array, predicted: Array) -> tuple[float, float]:
+    """Return the mean over classes of the share recognised correctly, and its standard error."""
     shares, variances = [], []
     for value in np.unique(truth):
         right = predicted[truth == value] == value
@@ -197,7 +199,9 @@ def balanced_accuracy(truth: Array, predicted: Array) -> tuple[float, float]:
 
 
 def correlate_numbers(sets: Comparison, name: str, features: dict[str, Array]) -> Recovery | None:
-    """Return the same for a number: correlations of what a ridge regression finds with the truth."""
+    """Return the same for a number: correlations of a ridge regression's predictions with the true
+    numbers.
+    """
     cells = {which: getattr(sets, which).cells[name] for which in features}
     rows = {which: np.flatnonzero(own != "") for which, own in cells.items()}
     numbers = {which: cells[which][rows[which]].astype(np.float64) for which in cells}
@@ -205,22 +209,22 @@ def correlate_numbers(sets: Comparison, name: str, features: dict[str, Array]) -
         return None
     scaler = StandardScaler().fit(features["train"][rows["train"]])
 
-    def correlation(fitted: str, tested: str) -> tuple[float, float]:
+    def measure_correlation(fitted: str, tested: str) -> tuple[float, float]:
         model = RidgeCV(ALPHAS).fit(scaler.transform(features[fitted][rows[fitted]]), numbers[fitted])
         predicted = model.predict(scaler.transform(features[tested][rows[tested]]))
         found = float(np.corrcoef(predicted, numbers[tested])[0, 1]) if np.ptp(predicted) > 0 else 0.0
         return found, (1 - found**2) / np.sqrt(max(len(predicted) - 1, 1))
 
-    return _join("correlation", 0.0, correlation, [])
+    return _measure_pairs("correlation", 0.0, measure_correlation, [])
 
 
-def _join(
+def _measure_pairs(
     statistic: str,
     chance: float,
     measure: Callable[[str, str], tuple[float, float]],
     classes: Sequence[str],
 ) -> Recovery:
-    """Return what `measure(fitted, tested)` says of the three pairs of sets."""
+    """Return the results of `measure(fitted, tested)` for the three pairs of sets."""
     pairs = (("train", "held_out"), ("train", "synthetic"), ("synthetic", "held_out"))
     (real, real_error), (made, made_error), (back, back_error) = (measure(*pair) for pair in pairs)
     return Recovery(

@@ -1,4 +1,4 @@
-"""Classifiers that try to tell a set from real series, and TimeGAN's two recurrent networks.
+"""Classifiers that try to distinguish a set from real series, and TimeGAN's two recurrent networks.
 
 The classifier two-sample test works at any length. TimeGAN's networks (Yoon et al. 2019) are for short
 series, and there to be compared with published tables: with int(dim / 2) units, 1 at least, they overlook
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distgan.evaluation.metrics.descriptors import Array, Descriptors
-from distgan.rng import keyed_generator, torch_seed
+from distgan.rng import derive_torch_seed, make_keyed_generator
 
 CLASSIFIER_SERIES = 250  # of each set that a classifier is trained on, at most
 ALPHAS = np.logspace(0, 5, 6)
@@ -31,8 +31,8 @@ STRONG_UNITS = 32
 # ------------------------------------------------------------------------------- classifier two-sample test
 
 
-def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array, name: str) -> float:
-    """Balanced accuracy of ridge regression (on features, location and scale) on held-out series.
+def compute_held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array, name: str) -> float:
+    """Return the balanced accuracy of ridge regression (on features, location and scale) on held-out series.
 
     It is trained on one half of the owners and tested on the other, then the other way round, with as many
     series of the one set as of the other. NaN if there are too few.
@@ -41,25 +41,25 @@ def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array,
         scale: [C] of the values, to weigh levels with.
         name: of the descriptors' features, "kernels" or "rocket".
     """
-    features = [_features(descriptors, scale, name) for descriptors in (target, candidate)]
-    halves = [_halves(descriptors.owner) for descriptors in (target, candidate)]
+    features = [_weigh_features(descriptors, scale, name) for descriptors in (target, candidate)]
+    halves = [_split_by_owner(descriptors.owner) for descriptors in (target, candidate)]
     sizes = [min(len(one[side]) for one in halves) for side in (0, 1)]
     if min(sizes) < 2:
         return math.nan
     sides = [[values[rows[side][: sizes[side]]] for values, rows in zip(features, halves)] for side in (0, 1)]
-    return (_accuracy(sides[0], sides[1]) + _accuracy(sides[1], sides[0])) / 2
+    return (_measure_accuracy(sides[0], sides[1]) + _measure_accuracy(sides[1], sides[0])) / 2
 
 
-def _features(descriptors: Descriptors, scale: Array, name: str) -> Array:
-    """[n, F]; location and scale are made long enough to count beside hundreds of kernels."""
+def _weigh_features(descriptors: Descriptors, scale: Array, name: str) -> Array:
+    """Return features [n, F] with location and scale, weighted to count beside hundreds of kernels."""
     own = [np.arcsinh(descriptors.level / scale), np.log(descriptors.spread / scale + 1e-3)]
     features = getattr(descriptors, name)
     weight = math.sqrt(LEVEL_SHARE * max(features.shape[1], 1))
     return np.concatenate([features, weight * np.nan_to_num(np.concatenate(own, 1))], 1)
 
 
-def _halves(owner: Array) -> tuple[Array, Array]:
-    """Rows of two sides about equal in size, no owner on both; in the order of the rows."""
+def _split_by_owner(owner: Array) -> tuple[Array, Array]:
+    """Return the rows of two sides of about equal size, in order, with no owner on both."""
     names, first, codes, sizes = np.unique(owner, return_index=True, return_inverse=True, return_counts=True)
     side, filled = np.zeros(len(names), int), [0, 0]
     for name in np.argsort(first):
@@ -68,17 +68,19 @@ def _halves(owner: Array) -> tuple[Array, Array]:
     return np.flatnonzero(side[codes] == 0), np.flatnonzero(side[codes] == 1)
 
 
-def _accuracy(train: list[Array], test: list[Array]) -> float:
-    """Of ridge regression on +1 (real) and -1, trained on two equal sets and tested on two others."""
+def _measure_accuracy(train: list[Array], test: list[Array]) -> float:
+    """Return the accuracy of ridge regression on +1 (real) and -1, trained on two equal sets and tested on
+    two others.
+    """
     features = np.concatenate([values[:CLASSIFIER_SERIES] for values in train]).astype(np.float64)
     middle = features.mean(0)
-    direction = ridge(features - middle, np.repeat([1.0, -1.0], len(features) // 2))
+    direction = fit_ridge(features - middle, np.repeat([1.0, -1.0], len(features) // 2))
     right = [sign * ((values - middle) @ direction) > 0 for sign, values in zip((1, -1), test)]
     return float(np.mean([np.mean(found) for found in right]))
 
 
-def ridge(centred: Array, signs: Array) -> Array:
-    """Weights [F] of ridge regression of signs [n] that sum to 0 on centred features [n, F].
+def fit_ridge(centred: Array, signs: Array) -> Array:
+    """Return the weights [F] of ridge regression of signs [n] that sum to 0 on centred features [n, F].
 
     Its strength is the one of `ALPHAS` with the least squared leave-one-out error, the intercept refitted.
     """
@@ -104,8 +106,8 @@ class Estimate:
     error: float
 
 
-class Recurrent(nn.Module):
-    """A GRU and a linear layer behind its last state, or behind each: (B, L, C) -> (B, 1) or (B, L, 1).
+class RecurrentNetwork(nn.Module):
+    """A GRU and a linear layer on its last state, or on every state: (B, L, C) -> (B, 1) or (B, L, 1).
 
     Starts as TensorFlow's GRUCell does: Glorot's uniform weights, 1 in the biases of both gates.
     """
@@ -129,15 +131,19 @@ class Recurrent(nn.Module):
         return self.head(states[:, -1] if last else states)
 
 
-def hidden_units(channels: int) -> int:
-    """int(dim / 2) as published, where a univariate series would have none."""
+def count_hidden_units(channels: int) -> int:
+    """Return int(dim / 2) units as published, but at least 1: a univariate series would have none."""
     return max(1, channels // 2)
 
 
 def _train(
-    network: Recurrent, loss: Callable[[Array], Tensor], rows: int, steps: int, rng: np.random.Generator
+    network: RecurrentNetwork,
+    loss: Callable[[Array], Tensor],
+    rows: int,
+    steps: int,
+    rng: np.random.Generator,
 ) -> None:
-    """Adam on `loss` of random rows, none twice in a batch."""
+    """Minimise `loss` of random rows with Adam; no row occurs twice in a batch."""
     adam = torch.optim.Adam(network.parameters(), RATE)
     for _ in range(steps):
         value = loss(rng.permutation(rows)[:BATCH])
@@ -146,67 +152,68 @@ def _train(
         adam.step()
 
 
-def discriminative(real: Array, made: Array, *, units: int, steps: int, seed: int) -> Estimate:
-    """|accuracy - 0.5| on a fifth of the series of a network trained on the others.
+def compute_discriminative(real: Array, made: Array, *, units: int, steps: int, seed: int) -> Estimate:
+    """Return |accuracy - 0.5| on a fifth of the series, of a network trained on the others.
 
     Args:
         real, made: [n, L, C], [m, L, C] on the same scale, NaN where missing; as many of each are used.
     """
-    rng = keyed_generator(seed, 0, "discriminative score")
+    rng = make_keyed_generator(seed, 0, "discriminative score")
     count = min(len(real), len(made))
     one, two = (values[rng.permutation(len(values))[:count]] for values in (real, made))
     gaps = np.isnan(one) | np.isnan(two)  # the same in both, or the gaps would tell them apart
     pair = [torch.from_numpy(np.where(gaps, 0, values).astype(np.float32)) for values in (one, two)]
     training = int((1 - TEST_SHARE) * count)
-    start = torch.Generator().manual_seed(torch_seed(seed, 0, "discriminative score"))
-    network = Recurrent(real.shape[2], units, start)
+    start = torch.Generator().manual_seed(derive_torch_seed(seed, 0, "discriminative score"))
+    network = RecurrentNetwork(real.shape[2], units, start)
 
-    def loss(rows: Array) -> Tensor:
+    def compute_loss(rows: Array) -> Tensor:
         others = rng.permutation(training)[: len(rows)]
         logits = network(torch.cat([pair[0][rows], pair[1][others]]), last=True)
         labels = torch.arange(2).repeat_interleave(len(rows))[:, None]
         return functional.binary_cross_entropy_with_logits(logits, labels.float())
 
-    _train(network, loss, training, steps, rng)
+    _train(network, compute_loss, training, steps, rng)
     with torch.inference_mode():
         called_real = [(network(values[training:], last=True) < 0).float().mean().item() for values in pair]
     accuracy = (called_real[0] + 1 - called_real[1]) / 2
     return Estimate(abs(accuracy - 0.5), math.sqrt(0.25 / (2 * (count - training))))
 
 
-def predictive(real: Array, made: Array, *, units: int, steps: int, seed: int) -> Estimate:
-    """Mean absolute error on all real series of a network that learned on `made` to predict one step ahead.
+def compute_predictive(real: Array, made: Array, *, units: int, steps: int, seed: int) -> Estimate:
+    """Return the mean absolute error on all real series of a network trained on `made` to predict one step
+    ahead.
 
     As published, the last channel from all others up to the step before; a single channel from its own past.
 
     Args:
         real, made: [n, L, C], [m, L, C] scaled to 0 … 1 by real series, NaN where missing.
     """
-    rng = keyed_generator(seed, 0, "predictive score")
+    rng = make_keyed_generator(seed, 0, "predictive score")
     inputs = max(1, real.shape[2] - 1)
-    start = torch.Generator().manual_seed(torch_seed(seed, 0, "predictive score"))
-    network = Recurrent(inputs, units, start)
+    start = torch.Generator().manual_seed(derive_torch_seed(seed, 0, "predictive score"))
+    network = RecurrentNetwork(inputs, units, start)
 
-    def errors(values: Array) -> tuple[Tensor, Tensor]:
+    def sum_errors(values: Array) -> tuple[Tensor, Tensor]:
         past = torch.from_numpy(np.nan_to_num(values[:, :-1, :inputs]).astype(np.float32))
         truth = torch.from_numpy(values[:, 1:, -1:].astype(np.float32))
         measured = ~truth.isnan()
         gaps = (torch.sigmoid(network(past, last=False)) - truth.nan_to_num()).abs() * measured
         return gaps.sum((1, 2)), measured.sum((1, 2))
 
-    def loss(rows: Array) -> Tensor:
-        sums, counts = errors(made[rows])
+    def compute_loss(rows: Array) -> Tensor:
+        sums, counts = sum_errors(made[rows])
         return sums.sum() / counts.sum().clamp(min=1)
 
-    _train(network, loss, len(made), steps, rng)
+    _train(network, compute_loss, len(made), steps, rng)
     with torch.inference_mode():
-        sums, counts = errors(real)
+        sums, counts = sum_errors(real)
     each = (sums / counts)[counts > 0].double()
     return Estimate(float(each.mean()), float(each.std()) / math.sqrt(max(len(each), 1)))
 
 
-def recurrent_scores(real: Array, made: Array, *, steps: int, seed: int) -> dict[str, Estimate]:
-    """The three recurrent scores by name, or none where series are too long or too few.
+def compute_recurrent_scores(real: Array, made: Array, *, steps: int, seed: int) -> dict[str, Estimate]:
+    """Return the three recurrent scores by name; empty where series are too long or too few.
 
     Args:
         real, made: [n, L, C], [m, L, C]; both are scaled by the extremes of the real ones.
@@ -216,9 +223,11 @@ def recurrent_scores(real: Array, made: Array, *, steps: int, seed: int) -> dict
         return {}
     low, high = (extreme.reduce(real, axis=(0, 1)) for extreme in (np.fmin, np.fmax))
     real, made = ((values - low) / np.where(high > low, high - low, 1) for values in (real, made))
-    units = hidden_units(real.shape[2])
-    runs = [discriminative(real, made, units=units, steps=steps, seed=seed + run) for run in range(RUNS)]
-    strong = discriminative(real, made, units=STRONG_UNITS, steps=steps, seed=seed)
+    units = count_hidden_units(real.shape[2])
+    runs = [
+        compute_discriminative(real, made, units=units, steps=steps, seed=seed + run) for run in range(RUNS)
+    ]
+    strong = compute_discriminative(real, made, units=STRONG_UNITS, steps=steps, seed=seed)
     small = Estimate(float(np.mean([run.value for run in runs])), runs[0].error)
-    ahead = predictive(real, made, units=units, steps=5 * steps // 2, seed=seed)
+    ahead = compute_predictive(real, made, units=units, steps=5 * steps // 2, seed=seed)
     return {"discriminative": small, "discriminative_32": strong, "predictive": ahead}

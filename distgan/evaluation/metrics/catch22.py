@@ -1,5 +1,4 @@
-"""catch22: 22 features of a time series, chosen for telling classes apart (Lubba et al. 2019), by
-`pycatch22`.
+"""catch22: 22 features of a time series, chosen to distinguish classes (Lubba et al. 2019), by `pycatch22`.
 
 Each series is standardised, as the package does; a gap is filled with the series' mean. A set is compared
 with real series by the Kolmogorov-Smirnov distance of each feature over series, and the mean of these.
@@ -20,7 +19,7 @@ def is_installed() -> bool:
 
 
 def measure_catch22(values: Array) -> Array:
-    """All features, [n, L] -> [n, 22].
+    """Compute all features, [n, L] -> [n, 22].
 
     Raises:
         UserError: pycatch22 is not installed.
@@ -39,7 +38,7 @@ def measure_catch22(values: Array) -> Array:
 
 
 def compare_features(real: Array, made: Array) -> Array:
-    """Kolmogorov-Smirnov distance of each feature over series: [n, Q], [m, Q] -> [Q], 0 to 1."""
+    """Return the Kolmogorov-Smirnov distance of each feature over series: [n, Q], [m, Q] -> [Q], 0 to 1."""
     distances = []
     for one, two in zip(real.T, made.T):
         places = np.concatenate([one, two])

@@ -1,5 +1,5 @@
-"""What synthetic series are worth to a classifier: trained on real, synthetic, and both; tested on real ones
-of owners that no training saw.
+"""The worth of synthetic series to a classifier: trained on real, synthetic, and both; tested on real series
+of owners that no training used.
 
 The classifier is ridge regression on random convolutions (ROCKET, Dempster et al. 2020) and on level and
 spread. Kernels and scales are those of the real training series in every row, so that rows differ in the
@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from distgan.errors import UserError
 from distgan.evaluation.metrics.descriptors import Array, standardise
-from distgan.evaluation.metrics.intervals import over_owners
+from distgan.evaluation.metrics.intervals import estimate_interval
 from distgan.evaluation.metrics.kernels import Kernels, fit_kernels
 from distgan.evaluation.results import Classification, ClassifiedSeries, Interval
 
@@ -25,7 +25,7 @@ ALPHAS = np.logspace(-1, 4, 6)
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledSeries:
     """Series [n, L, C] in measured units, NaN where missing, with the label and the owner of each [n]."""
 
     series: Array
@@ -49,11 +49,13 @@ class Encoder:
         standard, level, spread = standardise(series)
         mask = ~np.isnan(series).transpose(0, 2, 1)
         own = [np.arcsinh(level / self.scale), np.log(spread / self.scale + 1e-3)]
-        return np.concatenate([self.kernels.features(standard, mask), *map(np.nan_to_num, own)], axis=1)
+        return np.concatenate(
+            [self.kernels.compute_features(standard, mask), *map(np.nan_to_num, own)], axis=1
+        )
 
 
-def classify(real: Labelled, made: Sequence[Labelled], test: Labelled) -> Classification:
-    """Accuracy of the three trainings, and how much synthetic series add to real ones.
+def classify(real: LabelledSeries, made: Sequence[LabelledSeries], test: LabelledSeries) -> Classification:
+    """Return the accuracy of the three trainings, and how much synthetic series add to real ones.
 
     Args:
         real: series that the generator was trained on.
@@ -90,7 +92,7 @@ def classify(real: Labelled, made: Sequence[Labelled], test: Labelled) -> Classi
     }
     right["gain"] = right["real + synthetic"] - right["real"]
     rows = {
-        name: _interval(values, test.owners, lowest=-1.0 if name == "gain" else 0.0)
+        name: _compute_interval(values, test.owners, lowest=-1.0 if name == "gain" else 0.0)
         for name, values in right.items()
     }
     return Classification(
@@ -103,23 +105,25 @@ def classify(real: Labelled, made: Sequence[Labelled], test: Labelled) -> Classi
 
 
 def _score_predictions(features: Array, labels: Array, tested: Array, truth: Array) -> Array:
-    """Whether each test series is recognised: [n] of 0 and 1."""
+    """Return whether each test series is recognised: [n] of 0 and 1."""
     scaler = StandardScaler().fit(features)
     model = RidgeClassifierCV(ALPHAS).fit(scaler.transform(features), labels)
     recognised: Array = (model.predict(scaler.transform(tested)) == truth).astype(float)
     return recognised
 
 
-def _interval(values: Array, owners: Array, lowest: float = 0.0) -> Interval:
-    """Mean of [n], from `lowest` to 1, with its interval over owners; of one owner there is none."""
+def _compute_interval(values: Array, owners: Array, lowest: float = 0.0) -> Interval:
+    """Return the mean of [n], from `lowest` to 1, with its interval over owners; no interval for one
+    owner.
+    """
     codes = np.unique(owners, return_inverse=True)[1]
-    found = over_owners(np.bincount(codes, weights=values), np.bincount(codes))
+    found = estimate_interval(np.bincount(codes, weights=values), np.bincount(codes))
     low, high = (None, None) if found is None else (max(found[0], lowest), min(found[1], 1.0))
     return Interval(value=float(values.mean()), low=low, high=high)
 
 
 def format_table(found: Classification) -> str:
-    """The result as lines for the console."""
+    """Return the result as lines for the console."""
     series, lines = found.series, []
     lines.append(
         f"accuracy on {series.test} series of {found.test_owners} owners never trained on, "

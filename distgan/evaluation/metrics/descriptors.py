@@ -1,4 +1,5 @@
-"""What is known of a set of series before it is compared: distributions, rhythms, places among features.
+"""Descriptors of a set of series, computed before it is compared: distributions, rhythms, feature-space
+points.
 
 Shapes: n series, L steps, C channels. Values are in original units, NaN where missing.
 """
@@ -35,7 +36,7 @@ SPACE_SERIES = 4000  # real series that fit the spaces, at most
 
 @dataclass(frozen=True)
 class ReferenceGrid:
-    """What is fixed from real series before any candidate is measured."""
+    """Grids, scales and lags, fixed from real series before any candidate is measured."""
 
     steps_per_day: float
     length: int
@@ -54,7 +55,7 @@ class ReferenceGrid:
 
 @dataclass(frozen=True, eq=False)
 class Descriptors:
-    """What is remembered of each series, [n, …]; the description of a set is a mean over its rows."""
+    """Descriptors of each series, [n, …]; the description of a set is a mean over its rows."""
 
     measured: Array  # [n, C] number of values that are not missing
     value_cdf: Array  # [n, C, G] share of values at or below the grid
@@ -90,7 +91,7 @@ class Descriptors:
         return Descriptors(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     @staticmethod
-    def joined(parts: "Sequence[Descriptors]") -> "Descriptors":
+    def join(parts: "Sequence[Descriptors]") -> "Descriptors":
         names = [field.name for field in fields(Descriptors)]
         return Descriptors(
             **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
@@ -98,7 +99,7 @@ class Descriptors:
 
 
 def standardise(values: Array) -> tuple[Array, Array, Array]:
-    """Each series to mean 0, spread 1: [n, L, C] -> float32 [n, C, L], level [n, C], spread [n, C].
+    """Scale each series to mean 0, spread 1: [n, L, C] -> float32 [n, C, L], level [n, C], spread [n, C].
 
     Missing values and constant series become 0.
     """
@@ -118,7 +119,7 @@ def standardise(values: Array) -> tuple[Array, Array, Array]:
 
 
 def make_reference_grid(real: Array, steps_per_day: float) -> ReferenceGrid:
-    """Grids, scales, lags and bands from real series [n, L, C]."""
+    """Compute grids, scales, lags and bands from real series [n, L, C]."""
     n, length, channels = real.shape
     ramps = np.diff(real, axis=1)
     values = [real[..., c][~np.isnan(real[..., c])] for c in range(channels)]
@@ -131,15 +132,15 @@ def make_reference_grid(real: Array, steps_per_day: float) -> ReferenceGrid:
     return ReferenceGrid(
         steps_per_day=steps_per_day,
         length=length,
-        value_grid=np.stack([_grid(v) for v in values]),
-        ramp_grid=np.stack([_grid(v) for v in steps]),
-        value_scale=np.array([_scale(v) for v in values]),
-        ramp_scale=np.array([_scale(v) for v in steps]),
+        value_grid=np.stack([_make_grid(v) for v in values]),
+        ramp_grid=np.stack([_make_grid(v) for v in steps]),
+        value_scale=np.array([_measure_scale(v) for v in values]),
+        ramp_scale=np.array([_measure_scale(v) for v in steps]),
         short_lags=np.arange(1, fortnight + 1, math.ceil(max(fortnight, 1) / 700)),
         long_lags=long[(long > fortnight) & (long <= 0.9 * length)],
         bands=first_bands[first_bands <= length // 2],
         lines=tuple(
-            (name, _line(f, length)) for name, f in lines if 2 <= f <= length / 2 - 1
+            (name, _find_line(f, length)) for name, f in lines if 2 <= f <= length / 2 - 1
         ),  # two cycles at least, and below Nyquist
         kernels=fit_kernels(standardise(real[:: max(1, n // 64)])[0], steps_per_day),
         rocket=_fit_rocket(real[:: max(1, n // 64)], steps_per_day),
@@ -156,7 +157,7 @@ def _fit_rocket(real: Array, steps_per_day: float) -> MiniRocket | None:
 
 
 def fill_gaps(values: Array) -> Array:
-    """Channels before steps, the mean of a series for what is missing: [n, L, C] -> float32 [n, C, L]."""
+    """Move channels before steps and fill gaps with the series' mean: [n, L, C] -> float32 [n, C, L]."""
     series = np.moveaxis(np.asarray(values, dtype=np.float32), 1, 2)
     missing = np.isnan(series)
     if not missing.any():
@@ -166,16 +167,18 @@ def fill_gaps(values: Array) -> Array:
     return np.where(missing, middle.astype(np.float32), series)
 
 
-def _scale(values: Array) -> float:
+def _measure_scale(values: Array) -> float:
     spread = float(values.std(dtype=np.float64)) if len(values) else 0.0
     return spread if spread > 0 else 1.0
 
 
-def _grid(values: Array) -> Array:
-    """Where to read distribution functions: [G] quantiles, even steps, and steps far beyond both ends."""
+def _make_grid(values: Array) -> Array:
+    """Return the points [G] of distribution functions: quantiles, even steps, and steps far beyond both
+    ends.
+    """
     if not len(values):
         values = np.zeros(1)
-    low, high, scale = float(values.min()), float(values.max()), _scale(values)
+    low, high, scale = float(values.min()), float(values.max()), _measure_scale(values)
     beyond = scale * np.geomspace(1e-3, 1e4, 60)
     some = values[:: math.ceil(len(values) / GRID_VALUES)]
     inside = np.concatenate(
@@ -184,23 +187,23 @@ def _grid(values: Array) -> Array:
     return np.concatenate([low - beyond[::-1], [low], np.sort(inside), [high], high + beyond])
 
 
-def _line(frequency: float, length: int) -> Array:
+def _find_line(frequency: float, length: int) -> Array:
     nearest = round(frequency)
     return np.array([f for f in (nearest - 1, nearest, nearest + 1) if 1 <= f <= length // 2])
 
 
 def compute_descriptors(values: Array, grid: ReferenceGrid) -> Descriptors:
-    """Descriptors of [n, L, C] series, but for their places and neighbours (see `Measure`)."""
+    """Compute descriptors of [n, L, C] series, except their points and neighbours (see `Measure`)."""
     starts = range(0, max(len(values), 1), AT_ONCE)
-    return Descriptors.joined([_compute_block(values[start : start + AT_ONCE], grid) for start in starts])
+    return Descriptors.join([_compute_block(values[start : start + AT_ONCE], grid) for start in starts])
 
 
 def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
-    """The same of a block of series."""
+    """Compute the same for a block of series."""
     standard, level, spread = standardise(values)
     mask = ~np.isnan(np.moveaxis(values, 1, 2))
-    short, long = _autocorrelation(standard, mask, grid.short_lags, grid.long_lags)
-    bands, lines = _spectrum(standard, grid)
+    short, long = _correlate_lags(standard, mask, grid.short_lags, grid.long_lags)
+    bands, lines = _compute_spectrum(standard, grid)
     n, length = len(values), grid.length
     per_day = grid.steps_per_day
     hours = min(max(round(per_day), 1), 96)
@@ -213,12 +216,12 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
     month = (
         np.minimum((time / per_day / MONTH_DAYS).astype(int), months - 1) if 2 <= months < length else None
     )
-    skew, tails = _moments(standard, mask)
+    skew, tails = _compute_moments(standard, mask)
     blank = np.zeros(n)
     return Descriptors(
         measured=mask.sum(-1).astype(np.float64),
-        value_cdf=_distribution(values, grid.value_grid),
-        ramp_cdf=_distribution(np.diff(values, axis=1), grid.ramp_grid),
+        value_cdf=_compute_distribution(values, grid.value_grid),
+        ramp_cdf=_compute_distribution(np.diff(values, axis=1), grid.ramp_grid),
         level=level,
         spread=spread,
         skew=skew,
@@ -230,13 +233,13 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
         day=fold(standard, mask, day, hours),
         week=fold(standard, mask, week, fine),
         season=fold(standard, mask, season, NUM_SEASONS),
-        months=_means_and_spreads(standard, mask, month, months),
-        duration=_duration(standard, mask),
-        channels=_channel_correlations(standard),
-        kernels=grid.kernels.features(standard, mask),
+        months=_fold_moments(standard, mask, month, months),
+        duration=_compute_duration(standard, mask),
+        channels=_correlate_channels(standard),
+        kernels=grid.kernels.compute_features(standard, mask),
         embedding=np.zeros((n, 0)),
         points=np.zeros((n, 0)),
-        rocket=np.zeros((n, 0)) if grid.rocket is None else grid.rocket.features(fill_gaps(values)),
+        rocket=np.zeros((n, 0)) if grid.rocket is None else grid.rocket.compute_features(fill_gaps(values)),
         figures=np.zeros((n, 0)) if grid.loads is None else grid.loads.measure(values[..., 0]),
         owner=np.arange(n),
         to_training=blank,
@@ -245,8 +248,8 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
     )
 
 
-def _distribution(values: Array, grid: Array) -> Array:
-    """Share of each series' measured values at or below each grid point: [n, L, C], [C, G] -> [n, C, G]."""
+def _compute_distribution(values: Array, grid: Array) -> Array:
+    """Return the share of measured values at or below each grid point: [n, L, C], [C, G] -> [n, C, G]."""
     n, _, channels = values.shape
     shares = np.zeros((n, channels, grid.shape[1]), dtype=np.float32)
     ordered = np.sort(values, axis=1)  # NaN last
@@ -258,34 +261,36 @@ def _distribution(values: Array, grid: Array) -> Array:
     return shares
 
 
-def _autocorrelation(standard: Array, mask: Array, short: Array, long: Array) -> tuple[Array, Array]:
-    """Correlation of each series with itself over measured pairs: [n, C, L] -> 2 x [n, C, lags]."""
+def _correlate_lags(standard: Array, mask: Array, short: Array, long: Array) -> tuple[Array, Array]:
+    """Return the autocorrelation of each series over measured pairs: [n, C, L] -> 2 x [n, C, lags]."""
     length = standard.shape[-1]
     size = fft.next_fast_len(2 * length, real=True)
 
-    def products(signal: Array) -> Array:
+    def sum_products(signal: Array) -> Array:
         power = np.square(np.abs(fft.rfft(signal, size, axis=-1)))
         return fft.irfft(power, size, axis=-1)
 
-    sums = products(standard)
+    sums = sum_products(standard)
     pairs: Array = np.broadcast_to(length - np.arange(size, dtype=np.float32), sums.shape)
     if not mask.all():
-        pairs = products(mask.astype(np.float32))
+        pairs = sum_products(mask.astype(np.float32))
 
-    def at(lags: Array) -> Array:
+    def read_lags(lags: Array) -> Array:
         values = sums[..., lags] / np.maximum(pairs[..., lags], 1)
         return np.clip(values, -1.5, 1.5)
 
-    return at(short), at(long)
+    return read_lags(short), read_lags(long)
 
 
-def autocorrelation(values: Array, lags: Array) -> Array:
-    """Correlation of each series with itself at the given lags (steps): [n, L, C] -> [n, C, lags]."""
-    return _autocorrelation(standardise(values)[0], ~np.isnan(np.moveaxis(values, 1, 2)), lags, lags[:0])[0]
+def compute_autocorrelation(values: Array, lags: Array) -> Array:
+    """Return the autocorrelation of each series at the given lags (steps): [n, L, C] -> [n, C, lags]."""
+    return _correlate_lags(standardise(values)[0], ~np.isnan(np.moveaxis(values, 1, 2)), lags, lags[:0])[0]
 
 
-def _spectrum(standard: Array, grid: ReferenceGrid) -> tuple[Array, Array]:
-    """Share of variance in each band and at each line: [n, C, L] -> [n, C, bands], [n, C, lines]."""
+def _compute_spectrum(standard: Array, grid: ReferenceGrid) -> tuple[Array, Array]:
+    """Return the share of variance in each band and at each line: [n, C, L] -> [n, C, bands], [n, C,
+    lines].
+    """
     power = np.square(np.abs(fft.rfft(standard, axis=-1)))
     power[..., 0] = 0
     power /= np.maximum(power.sum(-1, keepdims=True), 1e-12)
@@ -295,7 +300,7 @@ def _spectrum(standard: Array, grid: ReferenceGrid) -> tuple[Array, Array]:
 
 
 def fold(standard: Array, mask: Array, position: Array | None, size: int) -> Array:
-    """Mean by position in the period, over measured values: [n, C, L], [L] in 0..size-1 -> [n, C, size]."""
+    """Average measured values by position in the period: [n, C, L], [L] in 0..size-1 -> [n, C, size]."""
     n, channels, length = standard.shape
     if position is None:
         return np.zeros((n, channels, 0))
@@ -305,16 +310,16 @@ def fold(standard: Array, mask: Array, position: Array | None, size: int) -> Arr
     return (sums / np.maximum(counts, 1)).reshape(n, channels, size)
 
 
-def _means_and_spreads(standard: Array, mask: Array, position: Array | None, size: int) -> Array:
-    """Mean and spread by position, side by side: [n, C, L] -> [n, C, 2 size]."""
+def _fold_moments(standard: Array, mask: Array, position: Array | None, size: int) -> Array:
+    """Return mean and spread by position, concatenated: [n, C, L] -> [n, C, 2 size]."""
     means = fold(standard, mask, position, size)
     squares = fold(np.square(standard), mask, position, size)
     return np.concatenate([means, np.sqrt(np.maximum(squares - np.square(means), 0))], -1)
 
 
-def _moments(standard: Array, mask: Array) -> tuple[Array, Array]:
-    """Skewness and log kurtosis of each series: [n, C, L] -> 2 x [n, C]; those of a Gaussian where it is
-    constant.
+def _compute_moments(standard: Array, mask: Array) -> tuple[Array, Array]:
+    """Return skewness and log kurtosis of each series, those of a Gaussian where it is constant: [n, C, L] ->
+    2 x [n, C].
     """
     counts = np.maximum(mask.sum(-1), 1)
     squares = np.square(standard)  # gaps are 0
@@ -322,8 +327,10 @@ def _moments(standard: Array, mask: Array) -> tuple[Array, Array]:
     return third, np.log(np.where(fourth > 0, np.maximum(fourth, 1), 3))
 
 
-def _duration(standard: Array, mask: Array) -> Array:
-    """Each series' load-duration curve, standardised: quantiles of its measured values, [n, C, levels]."""
+def _compute_duration(standard: Array, mask: Array) -> Array:
+    """Return each series' standardised load-duration curve, quantiles of its measured values: [n, C,
+    levels].
+    """
     ordered = np.sort(np.where(mask, standard, np.inf), axis=-1)
     last = np.maximum(mask.sum(-1, keepdims=True) - 1, 0)
     places = np.round(DURATION_LEVELS * last).astype(int)
@@ -331,7 +338,7 @@ def _duration(standard: Array, mask: Array) -> Array:
     return np.where(np.isfinite(values), values, 0)
 
 
-def _channel_correlations(standard: Array) -> Array:
+def _correlate_channels(standard: Array) -> Array:
     n, channels, length = standard.shape
     if channels < 2:
         return np.zeros((n, 0))
@@ -345,8 +352,8 @@ def _channel_correlations(standard: Array) -> Array:
 
 @dataclass(frozen=True)
 class Space:
-    """A compact space of descriptors, fitted on real series only: shape, rhythm, location and scale weigh
-    alike.
+    """A compact space of descriptors, fitted on real series only; shape, rhythm, location and scale have
+    equal weight.
     """
 
     centre: Array  # [F]
@@ -356,13 +363,13 @@ class Space:
     level_scale: Array  # [C]
 
     def place(self, descriptors: Descriptors) -> Array:
-        """[n, P] coordinates."""
-        raw, _ = _features(descriptors, self.level_centre, self.level_scale)
+        """Return coordinates [n, P]."""
+        raw, _ = _join_features(descriptors, self.level_centre, self.level_scale)
         return ((np.nan_to_num(raw, nan=0.0) - self.centre) * self.weight) @ self.axes
 
 
-def _features(descriptors: Descriptors, centre: Array, scale: Array) -> tuple[Array, list[int]]:
-    """Features [n, F] and the width of each block."""
+def _join_features(descriptors: Descriptors, centre: Array, scale: Array) -> tuple[Array, list[int]]:
+    """Return features [n, F] and the width of each block."""
     lags = descriptors.acf_short.shape[-1]
     some_lags = np.unique(np.geomspace(1, max(lags, 1), 12).astype(int)) - 1
     levels = np.linspace(0, len(DURATION_LEVELS) - 1, 11).astype(int)
@@ -381,10 +388,12 @@ def _features(descriptors: Descriptors, centre: Array, scale: Array) -> tuple[Ar
 
 
 def fit_space(descriptors: Descriptors) -> Space:
-    """Feature space of real descriptors: every block scaled to unit variance, then principal directions."""
+    """Fit the feature space of real descriptors: scale every block to unit variance, take principal
+    directions.
+    """
     centre, scale = np.nanmedian(descriptors.level, 0), np.nanstd(descriptors.level, 0)
     scale = np.where(scale > 0, scale, np.maximum(np.nanmean(descriptors.spread, 0), 1e-12))
-    raw, widths = _features(descriptors, centre, scale)
+    raw, widths = _join_features(descriptors, centre, scale)
     raw = np.nan_to_num(raw, nan=0.0)
     mean = raw.mean(0)
     totals = np.array([block.var(0).sum() for block in np.split(raw, np.cumsum(widths)[:-1], 1)])
@@ -393,13 +402,13 @@ def fit_space(descriptors: Descriptors) -> Space:
     return Space(mean, weight, directions[:SPACE_DIMS].T, centre, scale)
 
 
-def nearest(candidates: Array, others: Array, *, same: bool = False, block: int = 256) -> Array:
-    """Distance from each standardised series [n, C, L] to the nearest of `others` [m, C, L]: [n].
+def find_nearest(candidates: Array, others: Array, *, same: bool = False, block: int = 256) -> Array:
+    """Return the distance from each standardised series [n, C, L] to the nearest of `others` [m, C, L]: [n].
 
     It is sqrt(2 (1 - r)), r the correlation over all channels; inf where there is none. `same` leaves out
     each series itself.
     """
-    unit, bank = _unit(candidates), _unit(others)
+    unit, bank = _normalise_rows(candidates), _normalise_rows(others)
     result = np.full(len(unit), np.inf)
     if len(bank) <= int(same):
         return result
@@ -413,6 +422,6 @@ def nearest(candidates: Array, others: Array, *, same: bool = False, block: int 
     return result
 
 
-def _unit(standard: Array) -> Array:
+def _normalise_rows(standard: Array) -> Array:
     flat = standard.reshape(len(standard), -1)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)

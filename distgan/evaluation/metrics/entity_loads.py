@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distgan.evaluation.metrics import vendi
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 Array = NDArray[Any]
 
@@ -78,7 +78,9 @@ FEWEST_ENTITIES = 4  # that settle the unit of distances
 
 
 def are_loads(real: Array, steps_per_day: float) -> bool:
-    """Whether real series [n, L] are never negative, have several steps a day, and two weeks of them."""
+    """Return whether real series [n, L] are never negative, with several steps a day, for two weeks at
+    least.
+    """
     measured = real[np.isfinite(real)]
     return bool(
         steps_per_day >= FEWEST_STEPS
@@ -92,7 +94,9 @@ def are_loads(real: Array, steps_per_day: float) -> bool:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a record is cut: steps of a day, which of them are the night, which days of a week are 6 and 7."""
+    """The division of a record: steps of a day, which of them are the night, which days of a week are 6 and
+    7.
+    """
 
     steps_per_day: int
     night: Array  # [P] bool
@@ -114,7 +118,7 @@ def fit_layout(real: Array, steps_per_day: float, first_weekday: int = 0) -> Lay
 
 
 def measure_loads(values: Array, layout: Layout) -> Array:
-    """All `FIGURES` of each load, float64: [n, L] -> [n, Q]; NaN where a figure does not exist."""
+    """Compute all `FIGURES` of each load, float64: [n, L] -> [n, Q]; NaN where a figure does not exist."""
     parts = [
         _measure_block(values[first : first + 256].astype(np.float64), layout)
         for first in range(0, len(values), 256)
@@ -193,8 +197,8 @@ def _describe_days(values: Array, mean: Array, layout: Layout) -> dict[str, Arra
 
 
 def _correlate(deviations: Array, lag: int) -> Array:
-    """Autocorrelation over measured pairs: [n, L] of mean 0 -> [n]; NaN where the record is shorter than the
-    lag.
+    """Return the autocorrelation over measured pairs: [n, L] of mean 0 -> [n]; NaN where the record is
+    shorter than the lag.
     """
     if lag >= deviations.shape[1]:
         return np.full(len(deviations), np.nan)
@@ -203,7 +207,7 @@ def _correlate(deviations: Array, lag: int) -> Array:
 
 
 def _split_variance(totals: Array, mean: Array) -> tuple[Array, Array]:
-    """Shares of the variance of daily totals below and within `CYCLES`: [n, D] -> 2 x [n]."""
+    """Return the shares of the variance of daily totals below and within `CYCLES`: [n, D] -> 2 x [n]."""
     filled = np.where(np.isnan(totals), 0, totals - mean[:, None])
     power = np.square(np.abs(np.fft.rfft(filled, axis=1)))[:, 1:]
     cycles = np.arange(1, power.shape[1] + 1) * 365.25 / totals.shape[1]
@@ -213,7 +217,7 @@ def _split_variance(totals: Array, mean: Array) -> tuple[Array, Array]:
 
 
 def _find_longest_run(flags: Array) -> Array:
-    """Length of the longest run of true values in each row: [n, D] -> [n]."""
+    """Return the length of the longest run of true values in each row: [n, D] -> [n]."""
     longest = run = np.zeros(len(flags))
     for column in flags.T:
         run = (run + 1) * column
@@ -222,8 +226,8 @@ def _find_longest_run(flags: Array) -> Array:
 
 
 def measure_seams(values: Array, steps_per_day: int, token: int) -> Array:
-    """Mean change across borders of tokens over that across other midnights: [n, L] -> [n]; NaN where there
-    are none.
+    """Return the mean change across borders of tokens over that across other midnights: [n, L] -> [n]; NaN
+    where there are none.
 
     Args:
         token: steps that a network writes at once; the days of the record begin at its first step.
@@ -241,7 +245,7 @@ def measure_seams(values: Array, steps_per_day: int, token: int) -> Array:
 
 @dataclass(frozen=True)
 class Unit:
-    """The distance between two random sets of real entities, and where figures stand for the Vendi score.
+    """The distance between two random sets of real entities, and the centre and scale of their figures.
 
     Attributes:
         distance: [Q] Wasserstein-1 distance of two sets of one entity each, as it falls with the root of
@@ -253,15 +257,17 @@ class Unit:
     scale: Array
 
     def place(self, figures: Array) -> Array:
-        """Points of entities: figures in standard deviations of real ones, at most `REACH`: [n, Q] twice."""
+        """Return points for the Vendi score, in standard deviations of real figures, at most `REACH`: [n, Q]
+        twice.
+        """
         points = (even_out(figures) - self.centre) / self.scale
         return np.nan_to_num(np.clip(points, -REACH, REACH), nan=0.0)
 
 
 def fit_unit(real: Array, seed: int = 0) -> Unit:
-    """The unit of distances, from figures of real entities [n, Q]: the mean over random halves."""
+    """Fit the unit of distances to figures of real entities [n, Q]: the mean over random halves."""
     real = even_out(real)
-    rng = keyed_generator(seed, 0, "load figures unit")
+    rng = make_keyed_generator(seed, 0, "load figures unit")
     half = len(real) // 2
     found = []
     for _ in range(SPLITS):
@@ -273,7 +279,9 @@ def fit_unit(real: Array, seed: int = 0) -> Unit:
 
 
 def even_out(figures: Array) -> Array:
-    """Figures as they are compared: logarithms of those that are positive and wide: [n, Q] -> [n, Q]."""
+    """Take logarithms of figures that are positive and wide, so that they can be compared: [n, Q] -> [n,
+    Q].
+    """
     result = np.array(figures, np.float64)
     for place, name in enumerate(FIGURES):
         if name in POSITIVE:
@@ -284,12 +292,14 @@ def even_out(figures: Array) -> Array:
 
 
 def measure_distances(one: Array, two: Array) -> Array:
-    """Wasserstein-1 distance of each figure over entities: [n, Q], [m, Q] -> [Q]."""
+    """Return the Wasserstein-1 distance of each figure over entities: [n, Q], [m, Q] -> [Q]."""
     return np.asarray(np.abs(_read_quantiles(one) - _read_quantiles(two)).mean(0))
 
 
 def _read_quantiles(figures: Array) -> Array:
-    """200 interpolated quantiles of the known values of each column: [n, Q] -> [200, Q]; NaN without."""
+    """Return 200 interpolated quantiles of the known values of each column: [n, Q] -> [200, Q]; NaN
+    without.
+    """
     levels = (np.arange(200) + 0.5)[:, None] / 200
     ordered = np.sort(figures, axis=0)  # NaN last
     place = levels * np.maximum((~np.isnan(figures)).sum(0) - 1, 0)
@@ -300,8 +310,8 @@ def _read_quantiles(figures: Array) -> Array:
 
 
 def compare_loads(real: Array, made: Array, unit: Unit) -> Array:
-    """Distance of each figure over that between real sets of these sizes: [n, Q], [m, Q] -> [Q]; NaN without
-    a unit.
+    """Return the distance of each figure over that between real sets of these sizes: [n, Q], [m, Q] -> [Q];
+    NaN without a unit.
     """
     expected = unit.distance * np.sqrt(1 / len(real) + 1 / len(made))
     found = measure_distances(even_out(real), even_out(made))
@@ -310,7 +320,7 @@ def compare_loads(real: Array, made: Array, unit: Unit) -> Array:
 
 
 def average_ratios(ratios: Array) -> float:
-    """Geometric mean over figures."""
+    """Return the geometric mean over figures."""
     known = ratios[np.isfinite(ratios)]
     return float(np.exp(np.log(known).mean())) if len(known) else float("nan")
 
@@ -320,8 +330,8 @@ def average_ratios(ratios: Array) -> float:
 
 @dataclass(frozen=True)
 class LoadGrid:
-    """What is fixed from real loads before any candidate is measured; `width` is that of the Vendi score's
-    kernel.
+    """Layout and unit, fixed from real loads before any candidate is measured; `width` is that of the Vendi
+    score's kernel.
     """
 
     layout: Layout
@@ -329,12 +339,14 @@ class LoadGrid:
     width: float
 
     def measure(self, values: Array) -> Array:
-        """[n, L] -> [n, Q]."""
+        """Compute the figures: [n, L] -> [n, Q]."""
         return measure_loads(values, self.layout)
 
 
 def fit_load_grid(real: Array, steps_per_day: float) -> LoadGrid | None:
-    """The grid of real series [n, L, C], by their first channel; None where they are no loads, or too few."""
+    """Fit the grid to the first channel of real series [n, L, C]; return None where they are no loads, or too
+    few.
+    """
     if len(real) < FEWEST_ENTITIES or not are_loads(real[..., 0], steps_per_day):
         return None
     layout = fit_layout(real[..., 0], steps_per_day)

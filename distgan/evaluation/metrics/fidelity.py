@@ -34,15 +34,15 @@ import numpy as np
 from distgan.errors import UserError
 from distgan.evaluation import baselines
 from distgan.evaluation.metrics import paired
-from distgan.evaluation.metrics.c2st import Estimate, recurrent_scores
+from distgan.evaluation.metrics.c2st import Estimate, compute_recurrent_scores
 from distgan.evaluation.metrics.descriptors import (
     SPACE_SERIES,
     Array,
     Descriptors,
     compute_descriptors,
+    find_nearest,
     fit_space,
     make_reference_grid,
-    nearest,
     standardise,
 )
 from distgan.evaluation.metrics.kernels import fit_embedding, fit_standard
@@ -50,7 +50,7 @@ from distgan.evaluation.metrics.scores import BY_NAME, SCORES
 from distgan.evaluation.report.verdict import COPIER, MODEL, REAL, ROWS, judge
 from distgan.evaluation.results import Counts, Measurements, Row, ScoreMeaning, Scores, ScoreTable
 from distgan.progress import Progress
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 VALUE_DRAWS, NOISE_DRAWS = 12, 24
 DRAWN_SERIES = 2400  # in all draws of a row together: large sets are averaged over fewer draws
@@ -63,7 +63,7 @@ Trained = dict[str, Estimate]  # what networks that were trained on the series s
 def split_sides(
     held_out: Array, seed: int, reference: Array | None = None, owners: Array | None = None
 ) -> tuple[Array, Array]:
-    """The target of all rows and the series of the real row, both never trained on.
+    """Return the target of all rows and the series of the real row, both never trained on.
 
     A reference split of fair size is the real row; otherwise the held-out split is cut into halves, and no
     owner is on both sides unless there is only one. A held-out split of one series is the target, and there
@@ -73,7 +73,7 @@ def split_sides(
         return held_out, reference
     owners = np.arange(len(held_out)) if owners is None or len(np.unique(owners)) == 1 else owners
     _, first, codes = np.unique(owners, return_index=True, return_inverse=True)
-    order = keyed_generator(seed, 0, "fidelity halves").permutation(len(first))
+    order = make_keyed_generator(seed, 0, "fidelity halves").permutation(len(first))
     place = np.empty(len(first), int)  # of each owner in that order; owners come as in the held-out split
     place[np.argsort(first)[order]] = np.arange(len(first))
     reached = np.cumsum(np.bincount(place[codes]))  # series of so many owners
@@ -83,7 +83,7 @@ def split_sides(
 
 
 class Measure:
-    """Everything that is the same for all rows: reference grid, feature space, training and target series.
+    """The parts common to all rows: reference grid, feature space, training and target series.
 
     Args:
         train, target: [n, L, C] in original units, NaN where missing.
@@ -101,37 +101,39 @@ class Measure:
         descriptors = compute_descriptors(real[:: math.ceil(len(real) / SPACE_SERIES)], self.grid)
         self.space, self.encoder = fit_space(descriptors), fit_embedding(descriptors.kernels)
         self.rocket = fit_standard(descriptors.rocket)
-        self.target = self.descriptors(target, owners, is_target=True)
+        self.target = self.compute_descriptors(target, owners, is_target=True)
 
-    def descriptors(
+    def compute_descriptors(
         self, values: Array, owners: Array | None = None, *, is_target: bool = False
     ) -> Descriptors:
-        """All descriptors of [n, L, C] series; the target's own distances leave out the series itself."""
+        """Compute all descriptors of [n, L, C] series; distances within the target leave out the series
+        itself.
+        """
         bare = compute_descriptors(self._copy_gaps(values), self.grid)
         standard = standardise(values)[0]
-        own = nearest(standard, standard, same=True)
-        kernels = self.encoder.standard(bare.kernels)
+        own = find_nearest(standard, standard, same=True)
+        kernels = self.encoder.standardise(bare.kernels)
         return replace(
             bare,
             kernels=kernels,
-            rocket=self.rocket.standard(bare.rocket),
+            rocket=self.rocket.standardise(bare.rocket),
             owner=bare.owner if owners is None else np.asarray(owners),
             embedding=self.encoder.place(kernels),
             points=self.space.place(bare),
-            to_training=nearest(standard, self._training),
-            to_target=own if is_target else nearest(standard, self._target),
+            to_training=find_nearest(standard, self._training),
+            to_target=own if is_target else find_nearest(standard, self._target),
             to_own=own,
         )
 
     def _copy_gaps(self, values: Array) -> Array:
-        """A set without gaps gets those of the target, or the target's gaps would tell the two apart."""
+        """Copy the target's gaps to a set without gaps, since gaps would distinguish the two sets."""
         if not self._gaps.any() or np.isnan(values).any():
             return values
         rows = np.arange(len(values)) % len(self._gaps)
         return np.where(self._gaps[rows], np.float32(np.nan), values)
 
-    def scores(self, candidate: Descriptors, target: Descriptors | None = None) -> dict[str, float]:
-        """Every score of a set against the target, by name."""
+    def compute_scores(self, candidate: Descriptors, target: Descriptors | None = None) -> dict[str, float]:
+        """Compute every score of a set against the target, by name."""
         return {
             score.name: score.function(target or self.target, candidate, self.grid)
             for score in SCORES
@@ -143,18 +145,18 @@ class Measure:
 
 
 def _average_scores(measure: Measure, candidate: Descriptors, size: int, seed: int) -> dict[str, float]:
-    """Scores at `size` series, the mean over random draws of them."""
-    rng = keyed_generator(seed, 0, "fidelity draws")
+    """Return scores at `size` series, averaged over random draws."""
+    rng = make_keyed_generator(seed, 0, "fidelity draws")
     results = []
     for _ in range(min(max(DRAWN_SERIES // size, 1), VALUE_DRAWS)):
         target = measure.target.take(rng.permutation(len(measure.target)))
-        results.append(measure.scores(candidate.take(rng.permutation(len(candidate))[:size]), target))
+        results.append(measure.compute_scores(candidate.take(rng.permutation(len(candidate))[:size]), target))
     return {name: float(np.mean([result[name] for result in results])) for name in results[0]}
 
 
 def _score_halves(measure: Measure, candidate: Descriptors, size: int, seed: int) -> list[dict[str, float]]:
-    """Scores between random halves of both sets, or smaller parts of large ones; the same parts of the target
-    whatever the candidate.
+    """Score random halves of both sets, or smaller parts of large ones; the parts of the target are the same
+    for every candidate.
     """
     half = min(len(candidate) // 2, size, NOISE_SERIES)
     target_half = min(len(measure.target) // 2, NOISE_SERIES)
@@ -162,15 +164,17 @@ def _score_halves(measure: Measure, candidate: Descriptors, size: int, seed: int
         return []
     results = []
     for draw in range(NOISE_DRAWS):
-        target = _part(measure.target.owner, target_half, keyed_generator(seed, draw, "fidelity half target"))
-        rows = _part(candidate.owner, half, keyed_generator(seed, draw, "fidelity half"))
-        results.append(measure.scores(candidate.take(rows), measure.target.take(target)))
+        target = _draw_part(
+            measure.target.owner, target_half, make_keyed_generator(seed, draw, "fidelity half target")
+        )
+        rows = _draw_part(candidate.owner, half, make_keyed_generator(seed, draw, "fidelity half"))
+        results.append(measure.compute_scores(candidate.take(rows), measure.target.take(target)))
     return results
 
 
-def _part(owner: Array, size: int, rng: np.random.Generator) -> Array:
-    """Rows of random owners, whole, as near to `size` as that gives; of single series where one owner has all
-    or nearly.
+def _draw_part(owner: Array, size: int, rng: np.random.Generator) -> Array:
+    """Draw the rows of random whole owners, as near to `size` as possible; rows of single series where one
+    owner has nearly all.
     """
     _, codes = np.unique(owner, return_inverse=True)
     place = rng.permutation(int(codes.max()) + 1)  # of each owner in a random order
@@ -180,8 +184,8 @@ def _part(owner: Array, size: int, rng: np.random.Generator) -> Array:
     return rows[:count] if 2 <= count < len(rows) else rng.permutation(len(rows))[:size]
 
 
-def _shrinkage(size: int) -> float:
-    """Standard error at `size` series over the spread of draws without replacement: 1 for halves.
+def _compute_shrinkage(size: int) -> float:
+    """Return the standard error at `size` series over the spread of draws without replacement: 1 for halves.
 
     The variance of a mean of b among n is (1/b - 1/n) s², and what is wanted s²/n.
     """
@@ -189,24 +193,24 @@ def _shrinkage(size: int) -> float:
     return 1.0 if drawn == size // 2 else math.sqrt(drawn / (size - drawn))
 
 
-def _noise(halves: list[dict[str, float]], trained: Trained, shrinkage: float) -> dict[str, float]:
-    """Standard error of every score over the choice of entities, at most."""
+def _estimate_noise(halves: list[dict[str, float]], trained: Trained, shrinkage: float) -> dict[str, float]:
+    """Return an upper bound of every score's standard error over the choice of entities."""
     names = halves[0] if halves else ()
     found = {name: shrinkage * float(np.std([half[name] for half in halves])) for name in names}
     return {**_blank_scores(), **found, **{name: estimate.error for name, estimate in trained.items()}}
 
 
-def _noise_to(
+def _estimate_difference_noise(
     row: tuple[list[dict[str, float]], Trained],
     real: tuple[list[dict[str, float]], Trained],
     shrinkage: float,
 ) -> dict[str, float]:
-    """Standard error, at most, of the difference of losses from those of a row of real series, draw by draw:
-    1.2 to 3 times the true one where that was measured.
+    """Return an upper bound of the standard error of the difference of losses from those of a row of real
+    series, draw by draw: 1.2 to 3 times the true one where that was measured.
     """
     found = _blank_scores()
     for name in row[0][0] if row[0] and real[0] else ():
-        loss = BY_NAME[name].loss
+        loss = BY_NAME[name].compute_loss
         found[name] = shrinkage * float(
             np.std([loss(h[name]) - loss(r[name]) for h, r in zip(row[0], real[0])])
         )
@@ -220,10 +224,10 @@ def _blank_scores() -> dict[str, float]:
 
 
 def _choose_rows(count: int, limit: int, seed: int, purpose: str) -> Array:
-    """Which series are compared, in order."""
+    """Return the rows of the series to compare, in order."""
     if count <= limit:
         return np.arange(count)
-    return np.sort(keyed_generator(seed, 0, f"fidelity {purpose}").permutation(count)[:limit])
+    return np.sort(make_keyed_generator(seed, 0, f"fidelity {purpose}").permutation(count)[:limit])
 
 
 TESTED = ("held_out", "reference")  # never trained on
@@ -231,7 +235,7 @@ TESTED = ("held_out", "reference")  # never trained on
 
 @dataclass(frozen=True)
 class Sets:
-    """The series that are compared: [n, L, C] each, in original units, NaN where missing.
+    """The compared series: [n, L, C] each, in original units, NaN where missing.
 
     Attributes:
         owners: number of owners (what a split never parts) per split, to say how much the numbers can bear.
@@ -257,12 +261,13 @@ class Sets:
         if self.reference is not None and len(self.reference):
             found["reference"] = self.reference
         found["synthetic"] = self.synthetic
-        _check(found)
+        _check_shapes(found)
         return found
 
 
-def _check(sets: Mapping[str, Array]) -> None:
-    """
+def _check_shapes(sets: Mapping[str, Array]) -> None:
+    """Check that the sets can be compared.
+
     Raises:
         UserError: an empty set, or sets of different lengths or channels.
     """
@@ -290,7 +295,7 @@ def evaluate(
     critic_steps: int = 0,
     baseline_sets: Mapping[str, Array] | None = None,
 ) -> ScoreTable:
-    """Score the synthetic series and their baselines; a score that is NaN is None in the answer.
+    """Score the synthetic series and their baselines; a score that is NaN becomes None in the result.
 
     Args:
         steps_per_day: 24 for hourly series; may be a fraction.
@@ -305,7 +310,7 @@ def evaluate(
     counts = {name: len(given.get(name, ())) for name in ("train", "held_out", "reference", "synthetic")}
     chosen = {name: _choose_rows(count, max_series, seed, name) for name, count in counts.items()}
     some = {name: np.asarray(values, dtype=np.float32)[chosen[name]] for name, values in given.items()}
-    who, whose = (_owners(sets.owner_of, name, counts[name])[chosen[name]] for name in TESTED)
+    who, whose = (_list_owners(sets.owner_of, name, counts[name])[chosen[name]] for name in TESTED)
     target, real = split_sides(some["held_out"], seed, some.get("reference"), who)
     owner, real_owner = split_sides(who, seed, whose if "reference" in some else None, who)
     measure = Measure(some["train"], target, steps_per_day, owner)
@@ -317,11 +322,11 @@ def evaluate(
     }
     descriptors, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, critic_steps, seed)
     size = min(len(target), *(len(rows) for rows in descriptors.values()))
-    rows, resampled = _rows(measure, descriptors, trained, size, seed)
+    rows, resampled = _make_rows(measure, descriptors, trained, size, seed)
     measured = Measurements(
         n=Counts(**counts, target=len(target), target_owners=len(np.unique(owner)), compared=size),
         owners=dict(sets.owners),
-        real_row=_origin(real, some.get("reference"), who),
+        real_row=_name_origin(real, some.get("reference"), who),
         scores=[
             ScoreMeaning(**{name: getattr(score, name) for name in ScoreMeaning.model_fields})
             for score in SCORES
@@ -333,13 +338,13 @@ def evaluate(
     return judge(measured)
 
 
-def _owners(known: Mapping[str, Array], name: str, count: int) -> Array:
-    """The owner of each series of a set, by default one each."""
+def _list_owners(known: Mapping[str, Array], name: str, count: int) -> Array:
+    """Return the owner of each series of a set, by default one each."""
     return np.asarray(known.get(name, np.arange(count)))
 
 
-def _origin(real: Array, reference: Array | None, owners: Array) -> str:
-    """Where the row of other real series comes from."""
+def _name_origin(real: Array, reference: Array | None, owners: Array) -> str:
+    """Return the source of the row of other real series."""
     if real is reference:
         return "reference split"
     if not len(real):
@@ -356,24 +361,24 @@ def _describe_rows(
     critic_steps: int,
     seed: int,
 ) -> tuple[dict[str, Descriptors], dict[str, Trained]]:
-    """Make every row's series, one at a time; of those that there are, the descriptors and the trained
-    scores.
+    """Make every row's series, one row at a time; return descriptors and trained scores of the rows that have
+    series.
     """
     descriptors: dict[str, Descriptors] = {}
     trained: dict[str, Trained] = {}
     with Progress("evaluate: series", len(makers), "rows") as progress:
         for name, make in makers.items():
             if len(values := make()):
-                descriptors[name] = measure.descriptors(values, owners.get(name))
-                trained[name] = recurrent_scores(target, values, steps=critic_steps, seed=seed)
+                descriptors[name] = measure.compute_descriptors(values, owners.get(name))
+                trained[name] = compute_recurrent_scores(target, values, steps=critic_steps, seed=seed)
             progress.advance()
     return descriptors, trained
 
 
-def _rows(
+def _make_rows(
     measure: Measure, descriptors: dict[str, Descriptors], trained: dict[str, Trained], size: int, seed: int
-) -> tuple[list[Row], paired.Resampled]:
-    """Values and noise of every row, at `size` series; and its losses on the same halves as all others."""
+) -> tuple[list[Row], paired.ResampledLosses]:
+    """Compute values and noise of every row at `size` series, and its losses on halves common to all rows."""
     halves, values = {}, {}
     with Progress("evaluate: scores", len(descriptors), "rows") as progress:
         for name, rows in descriptors.items():
@@ -381,15 +386,15 @@ def _rows(
             known = {score: estimate.value for score, estimate in trained[name].items()}
             values[name] = {**_blank_scores(), **_average_scores(measure, rows, size, seed), **known}
             progress.advance()
-    shrinkage = _shrinkage(len(measure.target))
+    shrinkage = _compute_shrinkage(len(measure.target))
     owners = min(
         len(np.unique(each.owner)) for each in (measure.target, descriptors.get(REAL, measure.target))
     )
-    resampled = paired.Resampled(
+    resampled = paired.ResampledLosses(
         names=tuple(BY_NAME),
         losses={name: paired.collect_losses(found) for name, found in values.items()},
         halves={name: _stack_losses(found) for name, (found, _) in halves.items()},
-        errors={name: _trained_errors(found) for name, found in trained.items()},
+        errors={name: _list_trained_errors(found) for name, found in trained.items()},
         shrinkage=shrinkage,
         owners=owners,
         compared=size,
@@ -400,9 +405,11 @@ def _rows(
             meaning=ROWS.get(name, ""),
             n=len(rows),
             values=_replace_nan(values[name]),
-            noise=_replace_nan(_noise(*halves[name], shrinkage)),
+            noise=_replace_nan(_estimate_noise(*halves[name], shrinkage)),
             noise_to={
-                real: _replace_nan(_noise_to(halves[name], halves.get(real, ([], {})), shrinkage))
+                real: _replace_nan(
+                    _estimate_difference_noise(halves[name], halves.get(real, ([], {})), shrinkage)
+                )
                 for real in (REAL, COPIER)
             },
         )
@@ -412,12 +419,12 @@ def _rows(
 
 
 def _stack_losses(halves: list[dict[str, float]]) -> Array:
-    """Losses on each half, NaN for scores that are not resampled: [K, S]."""
+    """Return losses on each half, NaN for scores that are not resampled: [K, S]."""
     return np.array([paired.collect_losses(half) for half in halves]).reshape(-1, len(BY_NAME))
 
 
-def _trained_errors(trained: Trained) -> Array:
-    """Standard errors of scores that are not resampled, NaN for the others: [S]."""
+def _list_trained_errors(trained: Trained) -> Array:
+    """Return standard errors of scores that are not resampled, NaN for the others: [S]."""
     return np.array([trained[name].error if name in trained else math.nan for name in BY_NAME])
 
 

@@ -1,5 +1,5 @@
-"""All instruments at once, for a table: how far a set of loads is from real entities that nothing was fitted
-to.
+"""All instruments together, for a table: the distance of a set of loads from real entities that no generator
+was fitted to.
 
     accuracy    of two-sample tests on MiniRocket features, by view (`two_sample.py`)
     loads       distance of 24 figures of each load over that between real sets (`entity_loads.py`)
@@ -22,7 +22,7 @@ import numpy as np
 from distgan.evaluation.metrics import catch22, entity_loads, loads, utility, vendi
 from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.two_sample import FULL, Accuracy, Effort, Sample, compare_samples
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 TOGETHER = 50  # loads whose mean has a peak and a load factor
 DRAWS = 50  # of so many loads
@@ -30,8 +30,8 @@ VENDI_DRAWS = 20
 
 
 @dataclass(frozen=True)
-class Ruler:
-    """What all sets are measured against.
+class Reference:
+    """The real series that all sets are measured against.
 
     Attributes:
         real: series [n, L, 1] that nothing was fitted to, with their owners.
@@ -53,14 +53,14 @@ class Ruler:
     error: float
     token: int
 
-    def forecast(self, made: Array) -> float:
-        """Error on the real series of a next-day forecaster trained on `made`, over that of one trained on
-        real.
+    def measure_forecast(self, made: Array) -> float:
+        """Return the error on the real series of a next-day forecaster trained on `made`, over that of one
+        trained on real series.
         """
         return _measure_error(made, self.real, self.task) / self.error
 
 
-def fit_ruler(
+def fit_reference(
     real: Sample,
     train: Array,
     steps_per_day: float,
@@ -68,7 +68,7 @@ def fit_ruler(
     first_weekday: int = 0,
     token: int = 0,
     features: bool = True,
-) -> Ruler:
+) -> Reference:
     """Measure the real series once.
 
     Args:
@@ -79,7 +79,7 @@ def fit_ruler(
     layout = entity_loads.fit_layout(train[..., 0], steps_per_day, first_weekday)
     figures, others = (entity_loads.measure_loads(each[..., 0], layout) for each in (real.values, train))
     task = utility.choose_task(train.shape[1], steps_per_day)
-    return Ruler(
+    return Reference(
         real=real,
         steps_per_day=steps_per_day,
         layout=layout,
@@ -99,7 +99,7 @@ def _measure_error(made: Array, real: Sample, task: utility.Task | None) -> floa
 
 @dataclass(frozen=True)
 class Reading:
-    """What the instruments say of one set; NaN or None where one does not apply."""
+    """The results of the instruments for one set; NaN or None where one does not apply."""
 
     accuracy: Mapping[str, Accuracy | None]
     loads: float
@@ -114,13 +114,13 @@ class Reading:
     ratios: Mapping[str, float]
 
 
-def read_instruments(ruler: Ruler, made: Array, views: Sequence[str], effort: Effort = FULL) -> Reading:
+def read_instruments(ruler: Reference, made: Array, views: Sequence[str], effort: Effort = FULL) -> Reading:
     """Measure series [n, L, 1] with every instrument."""
     values = made[..., 0]
     figures = entity_loads.measure_loads(values, ruler.layout)
     ratios = entity_loads.compare_loads(ruler.figures, figures, ruler.unit)
     score, real_score = compare_variety(ruler, figures)
-    peak, factor = describe_together(values)
+    peak, factor = describe_aggregate(values)
     catch = math.nan
     if ruler.catch is not None:
         catch = float(catch22.compare_features(ruler.catch, catch22.measure_catch22(values)).mean())
@@ -137,7 +137,7 @@ def read_instruments(ruler: Ruler, made: Array, views: Sequence[str], effort: Ef
         vendi=score,
         vendi_ratio=score / real_score,
         catch22=catch,
-        forecast=ruler.forecast(made),
+        forecast=ruler.measure_forecast(made),
         seams=seams,
         peak=peak,
         load_factor=factor,
@@ -146,11 +146,13 @@ def read_instruments(ruler: Ruler, made: Array, views: Sequence[str], effort: Ef
     )
 
 
-def compare_variety(ruler: Ruler, figures: Array) -> tuple[float, float]:
-    """Vendi scores of a set and of real entities, at the smaller number of both, averaged over draws."""
+def compare_variety(ruler: Reference, figures: Array) -> tuple[float, float]:
+    """Return the Vendi scores of a set and of real entities, at the smaller number of both, averaged over
+    draws.
+    """
     sides = [ruler.unit.place(each) for each in (figures, ruler.figures)]
     width, size = vendi.fit_width(sides[1]), min(map(len, sides))
-    rng = keyed_generator(0, 0, "vendi draws")
+    rng = make_keyed_generator(0, 0, "vendi draws")
     scores = [
         np.mean(
             [
@@ -163,13 +165,15 @@ def compare_variety(ruler: Ruler, figures: Array) -> tuple[float, float]:
     return float(scores[0]), float(scores[1])
 
 
-def describe_together(values: Array) -> tuple[float, float]:
-    """Peak and load factor of the mean of `TOGETHER` loads, the mean over draws: [n, L] -> two numbers."""
-    rng = keyed_generator(0, 0, "loads together")
+def describe_aggregate(values: Array) -> tuple[float, float]:
+    """Return the peak and load factor of the mean of `TOGETHER` loads, averaged over draws: [n, L] -> two
+    numbers.
+    """
+    rng = make_keyed_generator(0, 0, "loads together")
     size = min(TOGETHER, len(values))
     found = []
     for _ in range(DRAWS):
-        demand = loads.mean_demand(values[rng.permutation(len(values))[:size]])
+        demand = loads.compute_mean_demand(values[rng.permutation(len(values))[:size]])
         found.append((np.nanmax(demand), np.nanmean(demand) / np.nanmax(demand)))
     peak, factor = np.mean(found, axis=0)
     return float(peak), float(factor)

@@ -1,4 +1,6 @@
-"""How sure a mean over owners is: series of one owner are alike, so owners are what is counted."""
+"""Confidence intervals of a mean over owners: series of one owner are alike, so the sample size is the number
+of owners.
+"""
 
 import numpy as np
 from scipy.stats import t as student
@@ -6,8 +8,9 @@ from scipy.stats import t as student
 from distgan.evaluation.metrics.descriptors import Array
 
 
-def over_owners(totals: Array, counts: Array | None = None) -> tuple[float, float] | None:
-    """95 % t-interval of Σ totals / Σ counts, to first order; by default of the mean: [owners] each.
+def estimate_interval(totals: Array, counts: Array | None = None) -> tuple[float, float] | None:
+    """Return the 95 % t-interval of Σ totals / Σ counts, to first order; by default of the mean: [owners]
+    each.
 
     None for one owner, of whom nothing follows for others. (A bootstrap of three or four owners covers 80 %.)
     """

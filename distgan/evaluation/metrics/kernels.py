@@ -1,4 +1,4 @@
-"""Random convolutions over hours, days and weeks: what a strong classifier sees of a series, untrained.
+"""Random convolutions over hours, days and weeks: untrained features for a strong classifier.
 
 Kernels as in ROCKET (Dempster et al. 2020), their biases from quantiles of real series as in MiniRocket
 (2021). The nine taps of a kernel lie in a row, at some dilation, or on a grid of 3 x 3 of the folded series:
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 Array = NDArray[Any]
 
@@ -29,8 +29,10 @@ EMBEDDING_DIMS = 16
 SMALLEST_SPREAD = 1e-6  # of a feature that varies
 
 
-def patterns(length: int, steps_per_day: float) -> list[Array]:
-    """Places of the taps, [O] steps each: rows at growing dilation, and grids of days and weeks that fit."""
+def list_patterns(length: int, steps_per_day: float) -> list[Array]:
+    """Return the offsets of the taps, [O] steps each: rows at growing dilation, and grids of days and weeks
+    that fit.
+    """
     day = round(steps_per_day)
     folds = [(1, day), (day // 6, day), (1, 7 * day), (day, 7 * day)] if day >= 3 else []
     grids = [
@@ -48,24 +50,29 @@ def patterns(length: int, steps_per_day: float) -> list[Array]:
 
 @dataclass(frozen=True)
 class Kernels:
-    """Fitted kernels: `features` gives two numbers for each, how often and how far it exceeds its bias."""
+    """Fitted kernels. `compute_features` returns two numbers for each: how often and how far its output
+    exceeds its bias.
+    """
 
     offsets: Sequence[Array]  # [O] of each pattern
     weights: Sequence[Tensor]  # [K, C O]
     biases: Sequence[Tensor]  # [K, 1]
 
-    def features(self, standard: Array, mask: Array) -> Array:
-        """[n, C, L] standardised series and what of them is measured -> [n, 2 K patterns] float32.
+    def compute_features(self, standard: Array, mask: Array) -> Array:
+        """Compute features of standardised series and their mask of measured steps, [n, C, L] each -> [n, 2 K
+        patterns] float32.
 
         Means go over the places where all taps are measured, so that scattered gaps say nothing.
         """
         blocks = [
-            self._block(torch.from_numpy(standard[first : first + AT_ONCE]), mask[first : first + AT_ONCE])
+            self._compute_block(
+                torch.from_numpy(standard[first : first + AT_ONCE]), mask[first : first + AT_ONCE]
+            )
             for first in range(0, len(standard), AT_ONCE)
         ]
         return np.concatenate(blocks) if blocks else np.zeros((0, 0), np.float32)
 
-    def _block(self, series_nCL: Tensor, mask: Array) -> Array:
+    def _compute_block(self, series_nCL: Tensor, mask: Array) -> Array:
         valid_nL = None if mask.all() else torch.from_numpy(mask.all(1))
         found = []
         for offsets, weights, biases in zip(self.offsets, self.weights, self.biases):
@@ -90,13 +97,13 @@ def _convolve(series_nCL: Tensor, offsets: Array, weights: Tensor) -> Tensor:
 
 
 def fit_kernels(standard: Array, steps_per_day: float) -> Kernels:
-    """Kernels for series like these real ones: [n, C, L] standardised, of which a few settle the biases."""
+    """Fit kernels to real series like these: [n, C, L] standardised, of which a few determine the biases."""
     _, channels, length = standard.shape
-    rng = keyed_generator(0, 0, "evaluation kernels")
+    rng = make_keyed_generator(0, 0, "evaluation kernels")
     sample = torch.from_numpy(standard[:: max(1, len(standard) // AT_ONCE)][:AT_ONCE])
-    offsets, weights, biases = patterns(length, steps_per_day), [], []
+    offsets, weights, biases = list_patterns(length, steps_per_day), [], []
     for places in offsets:
-        one = torch.from_numpy(np.stack([_weights(rng, channels) for _ in range(KERNELS)]))
+        one = torch.from_numpy(np.stack([_draw_weights(rng, channels) for _ in range(KERNELS)]))
         outputs = _convolve(sample, places, one).transpose(0, 1).flatten(1).numpy()
         levels = rng.uniform(0.1, 0.9, KERNELS)
         weights.append(one)
@@ -106,8 +113,8 @@ def fit_kernels(standard: Array, steps_per_day: float) -> Kernels:
     return Kernels(offsets, weights, biases)
 
 
-def _weights(rng: np.random.Generator, channels: int) -> Array:
-    """[C O] normal numbers on a few channels, of mean 0 in each and of length 1 together."""
+def _draw_weights(rng: np.random.Generator, channels: int) -> Array:
+    """Draw [C O] normal numbers on a few channels, with mean 0 in each and total length 1."""
     weights = rng.standard_normal((channels, TAPS))
     weights -= weights.mean(1, keepdims=True)
     used = rng.permutation(channels)[: rng.integers(1, MOST_CHANNELS + 1)]
@@ -126,7 +133,7 @@ class Embedding:
     scale: Array  # [F]
     axes: Array  # [F, E]
 
-    def standard(self, features: Array) -> Array:
+    def standardise(self, features: Array) -> Array:
         return ((features - self.centre) / self.scale).astype(np.float32)
 
     def place(self, standard: Array) -> Array:
@@ -134,7 +141,7 @@ class Embedding:
 
 
 def fit_standard(features: Array) -> Embedding:
-    """The encoder without directions: what brings the features of real series, [n, F], to mean 0 and
+    """Fit the encoder without directions: it scales the features of real series, [n, F], to mean 0 and
     deviation 1.
     """
     spread = features.std(0)
@@ -144,8 +151,8 @@ def fit_standard(features: Array) -> Embedding:
 
 
 def fit_embedding(features: Array) -> Embedding:
-    """From the features of real series, [n, F]."""
+    """Fit the encoder to the features of real series, [n, F]."""
     blank = fit_standard(features)
-    _, _, directions = np.linalg.svd(blank.standard(features).astype(np.float64), full_matrices=False)
+    _, _, directions = np.linalg.svd(blank.standardise(features).astype(np.float64), full_matrices=False)
     total = np.sqrt(max(int((features.std(0) > SMALLEST_SPREAD).sum()), 1))
     return Embedding(blank.centre, blank.scale, directions[:EMBEDDING_DIMS].T / total)

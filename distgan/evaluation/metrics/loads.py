@@ -1,4 +1,4 @@
-"""What planners of a network ask of loads: all series together, their peak, ramps, weekdays and weekends.
+"""Figures for network planners: all series together, their peak, ramps, weekdays and weekends.
 
 For values that are never negative, with several steps a day. Figures are means per series, and both sides
 have the same number of series, since the peak of a sum depends on it (diversity: not all peak at once).
@@ -13,7 +13,7 @@ import numpy as np
 from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.plain import DIGITS, GROUP
 from distgan.evaluation.typed_json import JsonResult
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 DRAWS = 20  # of as many series from the larger set
 
@@ -29,7 +29,7 @@ class LoadFigure(JsonResult):
 
 
 class LoadFigures(JsonResult):
-    """The table of loads; `count` series of either side are taken together."""
+    """The table of loads; `count` series of either side are aggregated."""
 
     count: int
     unit: str
@@ -107,16 +107,18 @@ FIGURES: Sequence[tuple[str, str, str, str, bool]] = (
 
 
 def _average_figures(values: Array, count: int, weekend: Array, hours: Array) -> dict[str, float]:
-    """Mean of the figures over draws of `count` series; all of them once, where there are no more."""
-    rng = keyed_generator(0, 0, "load figures")
+    """Average the figures over draws of `count` series; one draw of all series where there are no more."""
+    rng = make_keyed_generator(0, 0, "load figures")
     draws = DRAWS if len(values) > count else 1
-    found = [_measure(values[rng.permutation(len(values))[:count]], weekend, hours) for _ in range(draws)]
+    found = [
+        _measure_figures(values[rng.permutation(len(values))[:count]], weekend, hours) for _ in range(draws)
+    ]
     return {name: float(np.mean([each[name] for each in found])) for name in found[0]}
 
 
-def _measure(values: Array, weekend: Array, hours: Array) -> dict[str, float]:
-    """All figures of one set: [n, L]."""
-    total = mean_demand(values)
+def _measure_figures(values: Array, weekend: Array, hours: Array) -> dict[str, float]:
+    """Compute all figures of one set: [n, L]."""
+    total = compute_mean_demand(values)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a series that is missing throughout
         single = np.nanmean(np.nanmax(values, axis=1))
@@ -139,15 +141,17 @@ def _measure(values: Array, weekend: Array, hours: Array) -> dict[str, float]:
         }
 
 
-def mean_demand(values: Array) -> Array:
-    """Mean over series at each step, over what is measured: the sum of all, per series. [n, L] -> [L]."""
+def compute_mean_demand(values: Array) -> Array:
+    """Return the mean over measured series at each step, that is the total demand per series: [n, L] ->
+    [L].
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.asarray(np.nanmean(values, axis=0, dtype=np.float64))
 
 
 def is_weekend(times: Array) -> Array:
-    """Whether each local time is on a Saturday or Sunday: [L]."""
+    """Return whether each local time is on a Saturday or Sunday: [L]."""
     return np.asarray((times.astype("datetime64[D]").astype(int) + 3) % 7 >= 5)  # 1970-01-01 was a Thursday
 
 

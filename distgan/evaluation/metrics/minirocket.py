@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 Array = NDArray[Any]
 
@@ -53,8 +53,8 @@ class MiniRocket:
     biases: tuple[Array, ...]
     stride: int = 1
 
-    def features(self, series: Array) -> Array:
-        """Proportions of positive values: float32 [n, C, L] without gaps -> float32 [n, F]."""
+    def compute_features(self, series: Array) -> Array:
+        """Compute proportions of positive values: float32 [n, C, L] without gaps -> float32 [n, F]."""
         n, _, length = series.shape
         width = sum(len(biases) for biases in self.biases)
         found = np.empty((n, width), np.float32)
@@ -63,12 +63,12 @@ class MiniRocket:
             start = 0
             for mix, biases in zip(self.mixes, self.biases):
                 block = _sum_channels(series[first : first + rows], mix)
-                found[first : first + rows, start : start + len(biases)] = self._block(block, biases)
+                found[first : first + rows, start : start + len(biases)] = self._compute_block(block, biases)
                 start += len(biases)
         return found
 
-    def _block(self, series: Array, biases: Array) -> Array:
-        """The same of a block of one mix: [n, L] -> [n, len(biases)]."""
+    def _compute_block(self, series: Array, biases: Array) -> Array:
+        """Compute the same for a block of one mix: [n, L] -> [n, len(biases)]."""
         found = np.empty((len(biases), len(series)), np.float32)
         place = 0
         for index, (dilation, count) in enumerate(zip(self.dilations, self.counts)):
@@ -78,13 +78,13 @@ class MiniRocket:
                 used = output if (index + kernel) % 2 == 0 else output[:, inside]
                 counter = counters.setdefault(used.shape[1], _Counter(used.shape))
                 for bias in biases[place : place + count]:
-                    found[place] = counter.share_above(used, bias)
+                    found[place] = counter.compute_share_above(used, bias)
                     place += 1
         return found.T
 
 
 class _Counter:
-    """Counts, for each row, how many values exceed a bias: eight bytes are added at once."""
+    """A counter of the values in each row that exceed a bias; eight bytes are added at once."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.rows, self.width = shape
@@ -94,8 +94,8 @@ class _Counter:
         self.flags = np.zeros((self.rows, self.blocks * self.words * 8), np.bool_)
         self.view = self.flags.view(np.uint64).reshape(self.rows, self.blocks, self.words)
 
-    def share_above(self, values: Array, bias: float) -> Array:
-        """[n, T] -> [n]."""
+    def compute_share_above(self, values: Array, bias: float) -> Array:
+        """Return the share above the bias: [n, T] -> [n]."""
         np.greater(values, bias, out=self.flags[:, : self.width])
         sums = self.view.sum(2).view(np.uint8)
         return sums.sum(1, dtype=np.float32) / np.float32(self.width)
@@ -109,14 +109,14 @@ def fit_minirocket(
     stride: int = 1,
     seed: int = 0,
 ) -> MiniRocket:
-    """Kernels for series like these: float32 [n, C, L] without gaps, of which random ones settle the biases.
+    """Fit kernels to series like these: float32 [n, C, L] without gaps; random ones determine the biases.
 
     Args:
         features: of all mixes together, at most; at least 84 for each.
         dilations: of one kernel, at most.
     """
     _, channels, length = series.shape
-    rng = keyed_generator(seed, 0, "minirocket")
+    rng = make_keyed_generator(seed, 0, "minirocket")
     pairs = list(combinations(range(channels), 2))
     chosen = sorted(rng.permutation(len(pairs))[:PAIRS])
     mixes = (*((channel,) for channel in range(channels)), *(pairs[place] for place in chosen))
@@ -126,7 +126,7 @@ def fit_minirocket(
 
 
 def choose_dilations(length: int, features: int, most: int = MOST_DILATIONS) -> tuple[Array, Array]:
-    """Dilations [D] and the number of features of one kernel at each [D], which sum to `features`.
+    """Return dilations [D] and the number of features of one kernel at each [D], which sum to `features`.
 
     Exponents of 2 are even from 0 to log2((L - 1) / 8); what falls on one whole number is taken together.
     """
@@ -140,8 +140,8 @@ def choose_dilations(length: int, features: int, most: int = MOST_DILATIONS) -> 
 
 
 def choose_stride(length: int, places: int, steps_per_day: float) -> int:
-    """Stride that leaves about `places` places of a series, and does not divide the day: each hour is met
-    alike.
+    """Return the stride that leaves about `places` places of a series and does not divide the day, so that
+    each hour is sampled alike.
     """
     stride = max(1, length // places)
     while stride > 1 and np.gcd(stride, max(round(steps_per_day), 1) * 7) > 1:
@@ -154,14 +154,14 @@ def _sum_channels(series: Array, mix: tuple[int, ...]) -> Array:
 
 
 def _find_inside(length: int, dilation: int, stride: int) -> slice:
-    """Places whose taps all lie in the series; all places where there are none."""
+    """Return the places whose taps all lie in the series; all places where there are none."""
     padding = (TAPS // 2) * dilation
     first, last = -(-padding // stride), (length - 1 - padding) // stride
     return slice(first, last + 1) if last >= first else slice(None)
 
 
 def _convolve_all(series: Array, dilation: int, stride: int) -> Iterator[Array]:
-    """A third of every kernel's output, in the order of `TRIPLES`: [n, L] -> 84 times [n, T].
+    """Compute a third of every kernel's output, in the order of `TRIPLES`: [n, L] -> 84 times [n, T].
 
     Σ w x = 3 (x_i + x_j + x_k) - Σ x, so a third of it takes one addition from that of a pair. The array that
     is yielded is used again.
@@ -189,7 +189,9 @@ def _convolve_all(series: Array, dilation: int, stride: int) -> Iterator[Array]:
 def _fit_biases(
     series: Array, dilations: Array, counts: Array, stride: int, rng: np.random.Generator
 ) -> Array:
-    """Quantiles of the outputs on a random series of each kernel and dilation: [n, L] -> [84 Σ counts]."""
+    """Return quantiles of the outputs on a random series of each kernel and dilation: [n, L] -> [84 Σ
+    counts].
+    """
     total = len(TRIPLES) * int(counts.sum())
     levels = (np.arange(1, total + 1) * ((np.sqrt(5) + 1) / 2)) % 1
     found = np.empty(total, np.float32)

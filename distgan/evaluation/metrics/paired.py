@@ -35,7 +35,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from distgan.evaluation.comparisons import Comparison, Difference, OverallScore, Paired, RowComparison
+from distgan.evaluation.comparisons import (
+    Comparison,
+    Difference,
+    OverallScore,
+    PairedComparisons,
+    RowComparison,
+)
 from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.scores import BY_NAME, SCORES
 
@@ -47,7 +53,7 @@ SMALLEST = 0.01  # of the larger loss: a difference that is called one, however 
 
 
 @dataclass(frozen=True)
-class Resampled:
+class ResampledLosses:
     """Losses of all rows: S scores in the order of `names`, K random halves.
 
     Attributes:
@@ -93,32 +99,34 @@ class Ratios:
         return float(np.nanmean(whole)) if np.isfinite(whole).any() else math.nan
 
 
-def compare_rows(resampled: Resampled, model: str, real: str) -> Paired:
+def compare_rows(resampled: ResampledLosses, model: str, real: str) -> PairedComparisons:
     """Compare the row `model` with every other, and score all rows overall relative to the row `real`.
 
     Without a row of real series there is no overall score.
     """
     ratios = _collect_ratios(resampled, real) if real in resampled.losses else None
-    return Paired(
+    return PairedComparisons(
         owners=resampled.owners,
         needed=FEWEST_OWNERS,
         scores=0 if ratios is None else int(np.isfinite(ratios.whole[real]).sum()),
         overall=[] if ratios is None else [_summarise(row, ratios, real, resampled) for row in ratios.whole],
-        rows=[_compare(model, row, real, ratios, resampled) for row in resampled.losses if row != model],
+        rows=[_compare_row(model, row, real, ratios, resampled) for row in resampled.losses if row != model],
     )
 
 
 def collect_losses(values: Mapping[str, float]) -> Array:
     """Return losses of a row's scores in the order of `SCORES`, NaN where one does not exist: [S]."""
-    return np.array([score.loss(values.get(score.name, math.nan)) for score in SCORES])
+    return np.array([score.compute_loss(values.get(score.name, math.nan)) for score in SCORES])
 
 
 # ------------------------------------------------------------------------------------------------ differences
 
 
-def _compare(model: str, other: str, real: str, ratios: Ratios | None, found: Resampled) -> RowComparison:
-    """Against real series the error is at most that of two rows of real series, or a set with wild series in
-    it would be a tie with them for being wild.
+def _compare_row(
+    model: str, other: str, real: str, ratios: Ratios | None, found: ResampledLosses
+) -> RowComparison:
+    """Compare two rows. Against real series the error is at most that of two rows of real series; otherwise
+    wild series in a set would widen the interval into a tie.
     """
     differences = found.losses[model] - found.losses[other]
     sizes = np.fmax(found.losses[model], found.losses[other])
@@ -129,23 +137,23 @@ def _compare(model: str, other: str, real: str, ratios: Ratios | None, found: Re
             spread = np.fmin(spread, math.sqrt(2) * np.std(found.halves[real], axis=0, ddof=1))
         errors = np.where(np.isnan(errors), found.shrinkage * spread, errors)
     scores = {
-        name: _bound(float(value), found.reach * float(error), found.owners, SMALLEST * float(size))
+        name: _make_difference(float(value), found.reach * float(error), found.owners, SMALLEST * float(size))
         for name, value, error, size in zip(found.names, differences, errors, sizes)
         if math.isfinite(value)
     }
     ratio = None
     if ratios is not None:
         value = ratios.average(model) - ratios.average(other)
-        half = _half_width(ratios.halves[model] - ratios.halves[other], found)
+        half = _compute_half_width(ratios.halves[model] - ratios.halves[other], found)
         if other == real:
-            half = min(half, math.sqrt(2) * _half_width(ratios.real, found))
-        ratio = _exponentiate(_bound(value, half, found.owners, SMALLEST))
+            half = min(half, math.sqrt(2) * _compute_half_width(ratios.real, found))
+        ratio = _exponentiate(_make_difference(value, half, found.owners, SMALLEST))
     return RowComparison(row=other, ratio=ratio, scores=scores)
 
 
-def _bound(value: float, half: float, owners: int, smallest: float) -> Difference:
-    """The difference with an interval of that half width, NaN where nothing is known of it; what is not above
-    `smallest` is a tie.
+def _make_difference(value: float, half: float, owners: int, smallest: float) -> Difference:
+    """Return the difference with an interval of that half width, NaN where it is unknown; a difference not
+    above `smallest` is a tie.
     """
     known = math.isfinite(half)
     verdict: Comparison = "better" if value < 0 else "worse"
@@ -158,7 +166,7 @@ def _bound(value: float, half: float, owners: int, smallest: float) -> Differenc
 
 
 def _exponentiate(found: Difference) -> Difference:
-    """The ratio of a difference of logarithms."""
+    """Return the ratio of a difference of logarithms."""
     value, low, high = (
         None if x is None else round(math.exp(x), 4) for x in (found.value, found.low, found.high)
     )
@@ -169,40 +177,42 @@ def _exponentiate(found: Difference) -> Difference:
 # ---------------------------------------------------------------------------------------------- overall score
 
 
-def _collect_ratios(found: Resampled, real: str) -> Ratios:
+def _collect_ratios(found: ResampledLosses, real: str) -> Ratios:
     unit = np.array([1 / found.compared if name in SHARES else EXACT for name in found.names])
     halves = found.halves[real]
     spread = found.shrinkage * np.std(halves, axis=0, ddof=1) if len(halves) > 1 else unit
     room = np.fmax(spread, unit)
-    part = np.array([_takes_part(name) for name in found.names])
+    part = np.array([_is_averaged(name) for name in found.names])
     base = np.where(part, np.log(found.losses[real] + room), math.nan)
     base_halves = np.where(part, np.log(halves + room), math.nan)
     end = math.log(FARTHEST)
     return Ratios(
         whole={row: np.clip(np.log(each + room) - base, -end, end) for row, each in found.losses.items()},
         halves={
-            row: _means(np.clip(np.log(each + room) - base_halves, -end, end)) if len(each) else np.zeros(0)
+            row: _average_scores(np.clip(np.log(each + room) - base_halves, -end, end))
+            if len(each)
+            else np.zeros(0)
             for row, each in found.halves.items()
         },
-        real=_means(base_halves),
+        real=_average_scores(base_halves),
     )
 
 
-def _takes_part(name: str) -> bool:
+def _is_averaged(name: str) -> bool:
     return BY_NAME[name].function is not None and BY_NAME[name].group != "copies"
 
 
-def _means(logs: Array) -> Array:
-    """[K, S] -> [K]."""
+def _average_scores(logs: Array) -> Array:
+    """Return [K, S] -> [K]."""
     return np.nanmean(logs, axis=1) if len(logs) else np.zeros(0)
 
 
-def _half_width(draws: Array, found: Resampled) -> float:
-    """Half the 95 % interval of what was drawn, [K]; NaN where nothing was."""
+def _compute_half_width(draws: Array, found: ResampledLosses) -> float:
+    """Return half the 95 % interval of the draws, [K]; NaN without draws."""
     return found.reach * found.shrinkage * float(np.std(draws, ddof=1)) if len(draws) > 1 else math.nan
 
 
-def _summarise(row: str, ratios: Ratios, real: str, found: Resampled) -> OverallScore:
-    half = _half_width(ratios.real if row == real else ratios.halves[row], found)
-    interval = _exponentiate(_bound(ratios.average(row), half, found.owners, SMALLEST))
+def _summarise(row: str, ratios: Ratios, real: str, found: ResampledLosses) -> OverallScore:
+    half = _compute_half_width(ratios.real if row == real else ratios.halves[row], found)
+    interval = _exponentiate(_make_difference(ratios.average(row), half, found.owners, SMALLEST))
     return OverallScore(row=row, value=interval.value, low=interval.low, high=interval.high)

@@ -27,6 +27,8 @@ class Statistic(JsonResult):
 
 
 class ChannelStatistics(JsonResult):
+    """The lines of one channel."""
+
     channel: str
     rows: list[Statistic]
 
@@ -63,7 +65,9 @@ def describe_values(
     """
     codes = np.unique(owners, return_inverse=True)[1]
     tables = [
-        ChannelStatistics(channel=name, rows=_describe(real[..., c], synthetic[..., c], codes, anonymous))
+        ChannelStatistics(
+            channel=name, rows=_describe_channel(real[..., c], synthetic[..., c], codes, anonymous)
+        )
         for c, name in enumerate(channels)
     ]
     return PlainStatistics(
@@ -77,33 +81,33 @@ def describe_values(
     )
 
 
-def _describe(real: Array, synthetic: Array, codes: Array, anonymous: bool) -> list[Statistic]:
-    """The lines of one channel: [n, L], [m, L], [n]."""
+def _describe_channel(real: Array, synthetic: Array, codes: Array, anonymous: bool) -> list[Statistic]:
+    """Return the lines of one channel: [n, L], [m, L], [n]."""
     made = synthetic[np.isfinite(synthetic)]
     values, whose = _select_measured(real, codes)
-    low, high = (_extremes(real, codes, largest, anonymous) for largest in (False, True))
+    low, high = (_find_extreme(real, codes, largest, anonymous) for largest in (False, True))
     like = synthetic[: len(real)] if anonymous else synthetic
     own = np.arange(len(like))
     titles = ("minimum", "maximum")
     if anonymous:
         titles = (f"low value that {GROUP} reach", f"high value that {GROUP} reach")
-    lines = [Statistic(title=titles[0], real=low, synthetic=_extremes(like, own, False, anonymous))]
+    lines = [Statistic(title=titles[0], real=low, synthetic=_find_extreme(like, own, False, anonymous))]
     for title, level in QUANTILES.items():
         lines.append(
             Statistic(
                 title=title,
-                real=_quantile(values, whose, level, anonymous),
-                synthetic=_number(np.quantile(made, level)) if len(made) else None,
+                real=_compute_quantile(values, whose, level, anonymous),
+                synthetic=_round_number(np.quantile(made, level)) if len(made) else None,
             )
         )
-    lines.append(Statistic(title=titles[1], real=high, synthetic=_extremes(like, own, True, anonymous)))
+    lines.append(Statistic(title=titles[1], real=high, synthetic=_find_extreme(like, own, True, anonymous)))
     enough = not anonymous or len(np.unique(whose)) >= GROUP
     digits = DIGITS if anonymous else None
     lines.append(
         Statistic(
             title="mean",
-            real=_number(values.mean(), digits) if enough and len(values) else None,
-            synthetic=_number(made.mean()) if len(made) else None,
+            real=_round_number(values.mean(), digits) if enough and len(values) else None,
+            synthetic=_round_number(made.mean()) if len(made) else None,
         )
     )
     for title, share in (("zeros", lambda v: v == 0), ("missing", np.isnan)):
@@ -111,8 +115,8 @@ def _describe(real: Array, synthetic: Array, codes: Array, anonymous: bool) -> l
         lines.append(
             Statistic(
                 title=title,
-                real=None if both[0] is None or not enough else _number(both[0], digits),
-                synthetic=None if both[1] is None else _number(both[1]),
+                real=None if both[0] is None or not enough else _round_number(both[0], digits),
+                synthetic=None if both[1] is None else _round_number(both[1]),
                 share=True,
             )
         )
@@ -120,26 +124,28 @@ def _describe(real: Array, synthetic: Array, codes: Array, anonymous: bool) -> l
 
 
 def clip_extremes(real: Array, owners: Array) -> Array:
-    """Return the series with values beyond what `GROUP` owners reach moved there, so that no picture of all
-    values ends at one person's: [n, L, C], [n] -> [n, L, C].
+    """Return the series clipped to values that `GROUP` owners reach, so that no picture of all values ends at
+    the value of one person: [n, L, C], [n] -> [n, L, C].
     """
     codes = np.unique(owners, return_inverse=True)[1]
     clipped = np.array(real, copy=True)
     for c in range(real.shape[2]):
-        low, high = (_extremes(real[..., c], codes, largest, True) for largest in (False, True))
+        low, high = (_find_extreme(real[..., c], codes, largest, True) for largest in (False, True))
         if low is not None and high is not None:
             np.clip(clipped[..., c], low, max(low, high), out=clipped[..., c])
     return clipped
 
 
 def _select_measured(real: Array, codes: Array) -> tuple[Array, Array]:
-    """Measured values and the owner of each: [n, L], [n] -> [V], [V]."""
+    """Return measured values and the owner of each: [n, L], [n] -> [V], [V]."""
     there = np.isfinite(real)
     return real[there].astype(np.float64), np.broadcast_to(codes[:, None], real.shape)[there]
 
 
-def _extremes(values: Array, codes: Array, largest: bool, anonymous: bool) -> float | None:
-    """The extreme of all values, or the one that `GROUP` owners reach, rounded; None for fewer owners."""
+def _find_extreme(values: Array, codes: Array, largest: bool, anonymous: bool) -> float | None:
+    """Return the extreme of all values, or the one that `GROUP` owners reach, rounded; None for fewer
+    owners.
+    """
     signed = np.where(np.isfinite(values), values if largest else -values, -np.inf).max(1, initial=-np.inf)
     best = np.full(int(codes.max()) + 1 if len(codes) else 0, -np.inf)
     np.maximum.at(best, codes, signed)
@@ -148,11 +154,11 @@ def _extremes(values: Array, codes: Array, largest: bool, anonymous: bool) -> fl
     if len(best) <= place:
         return None
     value = float(best[place]) if largest else -float(best[place])
-    return _number(value, EXTREME_DIGITS if anonymous else None)
+    return _round_number(value, EXTREME_DIGITS if anonymous else None)
 
 
-def _quantile(values: Array, whose: Array, level: float, anonymous: bool) -> float | None:
-    """None where fewer than `GROUP` owners have values on either side of it."""
+def _compute_quantile(values: Array, whose: Array, level: float, anonymous: bool) -> float | None:
+    """Return a quantile; None where fewer than `GROUP` owners have values on either side of it."""
     if not len(values):
         return None
     value = float(np.quantile(values, level))
@@ -160,16 +166,16 @@ def _quantile(values: Array, whose: Array, level: float, anonymous: bool) -> flo
         sides = (whose[values <= value], whose[values >= value])
         if min(len(np.unique(side)) for side in sides) < GROUP:
             return None
-    return _number(value, DIGITS if anonymous else None)
+    return _round_number(value, DIGITS if anonymous else None)
 
 
-def _number(value: float, digits: int | None = None) -> float:
-    """Rounded to so many significant digits, 6 by default."""
+def _round_number(value: float, digits: int | None = None) -> float:
+    """Round to so many significant digits, 6 by default."""
     return float(f"{float(value):.{(digits or 6) - 1}e}")
 
 
 def _describe_tails(rows: list[Statistic], unit: str, anonymous: bool) -> str:
-    """The largest and the smallest values in words."""
+    """Describe the largest and the smallest values in words."""
     by_title = {row.title: row for row in rows}
     high = next(
         row for title, row in by_title.items() if title in ("maximum", f"high value that {GROUP} reach")
@@ -188,7 +194,7 @@ def _describe_tails(rows: list[Statistic], unit: str, anonymous: bool) -> str:
 
 
 def is_tail_off(found: PlainStatistics, factor: float = 1.5) -> bool:
-    """Whether the largest synthetic and real values differ by more than a factor."""
+    """Return whether the largest synthetic and real values differ by more than a factor."""
     row = next(row for row in found.channels[0].rows if row.title.startswith(("maximum", "high value")))
     if not row.real or not row.synthetic or row.real * row.synthetic < 0:
         return False

@@ -9,12 +9,13 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy.spatial.distance import cdist, pdist
+from scipy.spatial.distance import cdist
 
 from distgan.evaluation.metrics import vendi
-from distgan.evaluation.metrics.c2st import held_out_accuracy
+from distgan.evaluation.metrics.c2st import compute_held_out_accuracy
 from distgan.evaluation.metrics.descriptors import DURATION_LEVELS, Array, Descriptors, ReferenceGrid
 from distgan.evaluation.metrics.entity_loads import average_ratios, compare_loads
+from distgan.evaluation.metrics.point_sets import compute_frechet, compute_mmd
 
 NEIGHBOURS = 5
 ROWS_AT_ONCE = 512  # of a matrix of distances
@@ -26,7 +27,7 @@ Function = Callable[[Descriptors, Descriptors, ReferenceGrid], float]
 
 @dataclass(frozen=True)
 class Score:
-    """One column of the table. `better` says in which direction; `nearer` means nearer to `best`."""
+    """One column of the table. `better` gives the direction; `nearer` means nearer to `best`."""
 
     name: str
     title: str
@@ -36,8 +37,8 @@ class Score:
     best: float
     meaning: str
 
-    def loss(self, value: float) -> float:
-        """0 at best, growing with how bad `value` is: ratios count alike on both sides of 1."""
+    def compute_loss(self, value: float) -> float:
+        """Return 0 at best, growing with how bad `value` is: ratios count alike on both sides of 1."""
         if self.better == "nearer":
             return abs(math.log(max(value, 1e-6) / self.best))
         return abs(value - self.best)
@@ -48,29 +49,33 @@ def _pool_cdf(cdf: Array, measured: Array) -> Array:
     return np.einsum("ncg,nc->cg", cdf.astype(np.float64), weight, optimize=True)
 
 
-def _transport(first: Array, second: Array, grid: Array, scale: Array) -> float:
-    """Wasserstein-1 distance of distribution functions [C, G], in units of `scale`, mean over channels."""
+def _compute_transport(first: Array, second: Array, grid: Array, scale: Array) -> float:
+    """Return the Wasserstein-1 distance of distribution functions [C, G], in units of `scale`, mean over
+    channels.
+    """
     gaps = np.abs(first - second)
     return float(np.mean(np.trapezoid(gaps, grid, axis=-1) / scale))
 
 
-def value_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+def compute_value_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     one, two = (_pool_cdf(t.value_cdf, t.measured) for t in (target, candidate))
-    return _transport(one, two, grid.value_grid, grid.value_scale)
+    return _compute_transport(one, two, grid.value_grid, grid.value_scale)
 
 
-def value_gap(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+def compute_value_gap(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     one, two = (_pool_cdf(t.value_cdf, t.measured) for t in (target, candidate))
     return float(np.abs(one - two).max(-1).mean())
 
 
-def ramp_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+def compute_ramp_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     one, two = (_pool_cdf(t.ramp_cdf, t.measured) for t in (target, candidate))
-    return _transport(one, two, grid.ramp_grid, grid.ramp_scale)
+    return _compute_transport(one, two, grid.ramp_grid, grid.ramp_scale)
 
 
-def _across_entities(target: Array, candidate: Array, scale: Array) -> float:
-    """Wasserstein-1 between two small samples of entities [n, C], [m, C]: the mean gap of their quantiles."""
+def _compare_quantiles(target: Array, candidate: Array, scale: Array) -> float:
+    """Return the Wasserstein-1 distance of two small samples of entities [n, C], [m, C]: the mean gap of
+    their quantiles.
+    """
     levels = (np.arange(200) + 0.5) / 200
     one, two = (_quantiles(values, levels) for values in (target, candidate))
     return float(np.mean(np.abs(one - two).mean(0) / scale))
@@ -82,70 +87,74 @@ def _quantiles(values: Array, levels: Array) -> Array:
     return np.asarray(of_present(values, levels, axis=0))
 
 
-def _entity_scale(values: Array, grid: ReferenceGrid) -> Array:
+def _compute_entity_scale(values: Array, grid: ReferenceGrid) -> Array:
     spread = np.nanstd(values, axis=0)
     return np.where(spread > 1e-9 * grid.value_scale, spread, grid.value_scale)
 
 
-def level_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    return _across_entities(target.level, candidate.level, _entity_scale(target.level, grid))
+def compute_level_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    return _compare_quantiles(target.level, candidate.level, _compute_entity_scale(target.level, grid))
 
 
-def spread_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    return _across_entities(target.spread, candidate.spread, _entity_scale(target.spread, grid))
+def compute_spread_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    return _compare_quantiles(target.spread, candidate.spread, _compute_entity_scale(target.spread, grid))
 
 
-def _mean_curve_error(descriptor: str) -> Function:
-    """Mean absolute difference of the populations' mean curves; NaN where the curve does not exist."""
+def _make_curve_error(descriptor: str) -> Function:
+    """Return a score: the mean absolute difference of the populations' mean curves; NaN where the curve does
+    not exist.
+    """
 
-    def error(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    def compute_error(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
         one, two = getattr(target, descriptor), getattr(candidate, descriptor)
         if not one[0].size:
             return math.nan
         return float(np.abs(one.mean(0, dtype=np.float64) - two.mean(0, dtype=np.float64)).mean())
 
-    error.__name__ = f"{descriptor}_error"
-    return error
+    compute_error.__name__ = f"{descriptor}_error"
+    return compute_error
 
 
-def _decibels(shares: Array) -> Array:
+def _convert_to_decibels(shares: Array) -> Array:
     return 10 * np.log10(shares.mean(0, dtype=np.float64) + 1e-7)
 
 
-def spectrum_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    gaps = _decibels(target.bands) - _decibels(candidate.bands)
+def compute_spectrum_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    gaps = _convert_to_decibels(target.bands) - _convert_to_decibels(candidate.bands)
     return float(np.sqrt(np.square(gaps).mean()))
 
 
-def line_error(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+def compute_line_error(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     if not grid.lines:
         return math.nan
-    return float(np.abs(_decibels(target.lines) - _decibels(candidate.lines)).mean())
+    return float(np.abs(_convert_to_decibels(target.lines) - _convert_to_decibels(candidate.lines)).mean())
 
 
-def duration_error(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+def compute_duration_error(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     gaps = np.abs(target.duration.mean(0, dtype=np.float64) - candidate.duration.mean(0, dtype=np.float64))
     return float(np.trapezoid(gaps, DURATION_LEVELS, axis=-1).mean())
 
 
-def _over_entities(descriptor: str) -> Function:
-    """How differently a number of each entity is spread, in standard deviations between real entities."""
+def _make_entity_distance(descriptor: str) -> Function:
+    """Return a score: the distance of an entity number's distributions, in standard deviations between real
+    entities.
+    """
 
-    def distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    def compute_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
         one, two = getattr(target, descriptor), getattr(candidate, descriptor)
-        return _across_entities(one, two, np.maximum(np.nanstd(one, axis=0), 1e-2))
+        return _compare_quantiles(one, two, np.maximum(np.nanstd(one, axis=0), 1e-2))
 
-    distance.__name__ = f"{descriptor}_distance"
-    return distance
+    compute_distance.__name__ = f"{descriptor}_distance"
+    return compute_distance
 
 
-def peak_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+def compute_peak_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     peaks = [np.arcsinh(descriptors.duration[..., -1]) for descriptors in (target, candidate)]
-    return _across_entities(peaks[0], peaks[1], np.maximum(np.std(peaks[0], axis=0), 1e-2))
+    return _compare_quantiles(peaks[0], peaks[1], np.maximum(np.std(peaks[0], axis=0), 1e-2))
 
 
-def _own_radii(points: Array, k: int) -> Array:
-    """Distance from each point to its k-th neighbour in the same set, [n]; k at most n - 1."""
+def _compute_radii(points: Array, k: int) -> Array:
+    """Return the distance from each point to its k-th neighbour in the same set, [n]; k at most n - 1."""
     radii = []
     for first in range(0, len(points), ROWS_AT_ONCE):
         gaps = cdist(points[first : first + ROWS_AT_ONCE], points)
@@ -154,17 +163,19 @@ def _own_radii(points: Array, k: int) -> Array:
     return np.concatenate(radii)
 
 
-def diversity(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+def compute_diversity(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     count = min(len(target), len(candidate))  # nearest neighbours come closer in larger sets
     if count < 2:
         return math.nan
-    real, made = (_own_radii(descriptors.points[:count], 1).mean() for descriptors in (target, candidate))
+    real, made = (_compute_radii(descriptors.points[:count], 1).mean() for descriptors in (target, candidate))
     return float(made / max(real, 1e-12))
 
 
 @dataclass(frozen=True)
 class Balls:
-    """How two sets lie in each other's neighbourhoods: balls around points, to their k-th neighbour."""
+    """Balls around the points of two sets, to their k-th neighbour, and the points of the other set in
+    them.
+    """
 
     k: int
     around_candidates: Array  # [m] target balls that hold the candidate
@@ -173,12 +184,12 @@ class Balls:
 
 
 @lru_cache(maxsize=1)
-def _balls(target: Descriptors, candidate: Descriptors) -> Balls | None:
-    """None where one set has no neighbours."""
+def _make_balls(target: Descriptors, candidate: Descriptors) -> Balls | None:
+    """Return the balls of two sets; None where one set has no neighbours."""
     k = min(NEIGHBOURS, len(target) - 1, len(candidate) - 1)
     if k < 1:
         return None
-    real, made = (_own_radii(descriptors.points, k) for descriptors in (target, candidate))
+    real, made = (_compute_radii(descriptors.points, k) for descriptors in (target, candidate))
     around_targets, covered = np.zeros(len(target), bool), np.zeros(len(target), bool)
     counts = []
     for first in range(0, len(candidate), ROWS_AT_ONCE):
@@ -191,80 +202,57 @@ def _balls(target: Descriptors, candidate: Descriptors) -> Balls | None:
     return Balls(k, np.concatenate(counts), around_targets, covered)
 
 
-def precision(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    balls = _balls(target, candidate)
+def compute_precision(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    balls = _make_balls(target, candidate)
     return math.nan if balls is None else float((balls.around_candidates > 0).mean())
 
 
-def recall(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    balls = _balls(target, candidate)
+def compute_recall(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    balls = _make_balls(target, candidate)
     return math.nan if balls is None else float(balls.around_targets.mean())
 
 
-def density(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    balls = _balls(target, candidate)  # Naeem et al. 2020, eq. 4
+def compute_density(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    balls = _make_balls(target, candidate)  # Naeem et al. 2020, eq. 4
     return math.nan if balls is None else float(balls.around_candidates.mean() / balls.k)
 
 
-def coverage(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    balls = _balls(target, candidate)  # Naeem et al. 2020, eq. 5
+def compute_coverage(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    balls = _make_balls(target, candidate)  # Naeem et al. 2020, eq. 5
     return math.nan if balls is None else float(balls.covered.mean())
 
 
-def frechet(one: Array, two: Array) -> float:
-    """Fréchet distance of the Gaussians fitted to two sets of points [n, E], [m, E], with n, m >= 2.
-
-    |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁^½ Σ₂ Σ₁^½)^½), Dowson and Landau 1982.
-    """
-    first, second = (np.atleast_2d(np.cov(points, rowvar=False)) for points in (one, two))
-    values, vectors = np.linalg.eigh(first)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(min=0)).sum()
-    return float(np.square(one.mean(0) - two.mean(0)).sum() + np.trace(first) + np.trace(second) - 2 * cross)
-
-
-def mmd(one: Array, two: Array) -> float:
-    """Unbiased squared maximum mean discrepancy of [n, E] and [m, E], n, m >= 2 (Gretton et al. 2012, eq. 3).
-
-    k(x, y) = exp(-|x - y|² / 2 s²), s the median distance in `one`. It can be below 0.
-    """
-    width = 2 * max(float(np.median(pdist(one))), 1e-12) ** 2
-
-    def kernel(gaps: Array) -> float:
-        return float(np.exp(-np.square(gaps) / width).mean())
-
-    return kernel(pdist(one)) + kernel(pdist(two)) - 2 * kernel(cdist(one, two))
-
-
-def context_fid(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+def compute_context_fid(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     if min(len(target), len(candidate)) < 2 or not target.embedding.shape[1]:
         return math.nan
-    return frechet(target.embedding, candidate.embedding)
+    return compute_frechet(target.embedding, candidate.embedding)
 
 
-def mean_discrepancy(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+def compute_mean_discrepancy(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     if min(len(target), len(candidate)) < 2 or not target.embedding.shape[1]:
         return math.nan
-    return mmd(target.embedding[:MMD_SERIES], candidate.embedding[:MMD_SERIES])
+    return compute_mmd(target.embedding[:MMD_SERIES], candidate.embedding[:MMD_SERIES])
 
 
-def classifier_accuracy(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    return held_out_accuracy(target, candidate, grid.value_scale, "kernels")
+def compute_classifier_accuracy(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    return compute_held_out_accuracy(target, candidate, grid.value_scale, "kernels")
 
 
-def minirocket_accuracy(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+def compute_minirocket_accuracy(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     return (
-        math.nan if grid.rocket is None else held_out_accuracy(target, candidate, grid.value_scale, "rocket")
+        math.nan
+        if grid.rocket is None
+        else compute_held_out_accuracy(target, candidate, grid.value_scale, "rocket")
     )
 
 
-def load_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+def compute_load_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     if grid.loads is None:
         return math.nan
     return average_ratios(compare_loads(target.figures, candidate.figures, grid.loads.unit))
 
 
-def vendi_ratio(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+def compute_vendi_ratio(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     count = min(len(target), len(candidate), VENDI_SERIES)
     if grid.loads is None or count < 2:
         return math.nan
@@ -273,148 +261,149 @@ def vendi_ratio(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid
     return made / real
 
 
-def _close(target: Descriptors) -> float:
-    """A distance real entities practically never have: half their 5 % quantile to training series."""
+def _find_copy_distance(target: Descriptors) -> float:
+    """Return a distance real entities practically never have: half their 5 % quantile to training series."""
     return 0.5 * float(np.quantile(target.to_training, 0.05))
 
 
-def copies(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    return float((candidate.to_training <= max(_close(target), 1e-3)).mean())
+def compute_copies(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    return float((candidate.to_training <= max(_find_copy_distance(target), 1e-3)).mean())
 
 
-def repeats(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    return float((candidate.to_own <= max(_close(target), 1e-3)).mean())
+def compute_repeats(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    return float((candidate.to_own <= max(_find_copy_distance(target), 1e-3)).mean())
 
 
-def nearness(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+def compute_nearness(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     return float(np.median(candidate.to_training) / max(np.median(candidate.to_target), 1e-12))
 
 
 SCORES: tuple[Score, ...] = (
     Score(
-        "value_distance", "Value distribution", "values", value_distance, "lower", 0.0,
+        "value_distance", "Value distribution", "values", compute_value_distance, "lower", 0.0,
         "how far values must be moved to match the real distribution, in standard deviations (Wasserstein-1)",
     ),
     Score(
-        "value_gap", "Largest distribution gap", "values", value_gap, "lower", 0.0,
+        "value_gap", "Largest distribution gap", "values", compute_value_gap, "lower", 0.0,
         "largest difference between the two distribution functions, 0 to 1 (as in a Kolmogorov–Smirnov test)",
     ),
     Score(
-        "level_distance", "Location of entities", "values", level_distance, "lower", 0.0,
+        "level_distance", "Location of entities", "values", compute_level_distance, "lower", 0.0,
         "how differently the entities' mean values are distributed, in standard deviations between real "
         "entities",
     ),
     Score(
-        "spread_distance", "Scale of entities", "values", spread_distance, "lower", 0.0,
+        "spread_distance", "Scale of entities", "values", compute_spread_distance, "lower", 0.0,
         "the same for how much each entity varies over time (its standard deviation)",
     ),
     Score(
-        "duration", "Load-duration curve", "values", duration_error, "lower", 0.0,
+        "duration", "Load-duration curve", "values", compute_duration_error, "lower", 0.0,
         "difference of the mean sorted curves, each series at mean 0 and standard deviation 1: peaks and "
         "base load",
     ),
     Score(
-        "peaks", "Peaks of entities", "values", peak_distance, "lower", 0.0,
+        "peaks", "Peaks of entities", "values", compute_peak_distance, "lower", 0.0,
         "how differently the entities' highest values stand out, in standard deviations between entities",
     ),
     Score(
-        "skew", "Skewness of entities", "values", _over_entities("skew"), "lower", 0.0,
+        "skew", "Skewness of entities", "values", _make_entity_distance("skew"), "lower", 0.0,
         "the same for how lopsided each entity's values are",
     ),
     Score(
-        "kurtosis", "Kurtosis of entities", "values", _over_entities("tails"), "lower", 0.0,
+        "kurtosis", "Kurtosis of entities", "values", _make_entity_distance("tails"), "lower", 0.0,
         "the same for how heavy the tails of each entity's values are (log kurtosis)",
     ),
     Score(
-        "ramp_distance", "Step-to-step changes", "values", ramp_distance, "lower", 0.0,
+        "ramp_distance", "Step-to-step changes", "values", compute_ramp_distance, "lower", 0.0,
         "how far the distribution of changes from one step to the next is off, in real standard deviations",
     ),
     Score(
-        "load_figures", "Load figures", "values", load_distance, "lower", 0.0,
+        "load_figures", "Load figures", "values", compute_load_distance, "lower", 0.0,
         "how differently 24 figures of each load (base load, zeros, ramps, nights, low runs …) are "
         "distributed, over what random sets of real loads differ; the geometric mean, about 1 for real loads",
     ),
     Score(
-        "acf_short", "Autocorrelation to two weeks", "rhythm", _mean_curve_error("acf_short"), "lower", 0.0,
+        "acf_short", "Autocorrelation to two weeks", "rhythm", _make_curve_error("acf_short"), "lower", 0.0,
         "mean difference in how strongly a value resembles the one some hours or days before",
     ),
     Score(
-        "acf_long", "Autocorrelation to a year", "rhythm", _mean_curve_error("acf_long"), "lower", 0.0,
+        "acf_long", "Autocorrelation to a year", "rhythm", _make_curve_error("acf_long"), "lower", 0.0,
         "the same at selected distances from three weeks on",
     ),
     Score(
-        "spectrum", "Spectrum", "rhythm", spectrum_distance, "lower", 0.0,
+        "spectrum", "Spectrum", "rhythm", compute_spectrum_distance, "lower", 0.0,
         "difference of the power spectra over all time scales, in decibels",
     ),
     Score(
-        "lines", "Day and week lines", "rhythm", line_error, "lower", 0.0,
+        "lines", "Day and week lines", "rhythm", compute_line_error, "lower", 0.0,
         "difference of the power that repeats exactly by day, half day and week, in decibels",
     ),
     Score(
-        "daily_profile", "Daily profile", "rhythm", _mean_curve_error("day"), "lower", 0.0,
+        "daily_profile", "Daily profile", "rhythm", _make_curve_error("day"), "lower", 0.0,
         "difference between the mean days, each series scaled to mean 0 and standard deviation 1",
     ),
     Score(
-        "weekly_profile", "Weekly profile", "rhythm", _mean_curve_error("week"), "lower", 0.0,
+        "weekly_profile", "Weekly profile", "rhythm", _make_curve_error("week"), "lower", 0.0,
         "difference between the mean weeks, scaled likewise",
     ),
     Score(
-        "season", "Course of the year", "rhythm", _mean_curve_error("season"), "lower", 0.0,
+        "season", "Course of the year", "rhythm", _make_curve_error("season"), "lower", 0.0,
         "difference between the mean courses over the whole record, scaled likewise",
     ),
     Score(
-        "months", "Months", "rhythm", _mean_curve_error("months"), "lower", 0.0,
+        "months", "Months", "rhythm", _make_curve_error("months"), "lower", 0.0,
         "difference of the mean and of the scale in each month of the record, scaled likewise",
     ),
     Score(
-        "channels", "Correlation of channels", "rhythm", _mean_curve_error("channels"), "lower", 0.0,
+        "channels", "Correlation of channels", "rhythm", _make_curve_error("channels"), "lower", 0.0,
         "mean difference in how the channels move together",
     ),
     Score(
-        "diversity", "Diversity", "diversity", diversity, "nearer", 1.0,
+        "diversity", "Diversity", "diversity", compute_diversity, "nearer", 1.0,
         "distance to the nearest neighbour in the same set, relative to real series; near 0 is collapse",
     ),
     Score(
-        "vendi", "Vendi score", "diversity", vendi_ratio, "nearer", 1.0,
+        "vendi", "Vendi score", "diversity", compute_vendi_ratio, "nearer", 1.0,
         "how many effectively different loads the set holds, by these figures, over how many as many real "
         "loads do",
     ),
     Score(
-        "coverage", "Coverage", "diversity", coverage, "higher", 1.0,
+        "coverage", "Coverage", "diversity", compute_coverage, "higher", 1.0,
         "share of real series that have a series of the set in their neighbourhood",
     ),
     Score(
-        "recall", "Recall", "diversity", recall, "higher", 1.0,
+        "recall", "Recall", "diversity", compute_recall, "higher", 1.0,
         "share of real series that lie among the series of the set",
     ),
     Score(
-        "precision", "Precision", "diversity", precision, "higher", 1.0,
+        "precision", "Precision", "diversity", compute_precision, "higher", 1.0,
         "share of the set that lies among real series",
     ),
     Score(
-        "density", "Density", "diversity", density, "nearer", 1.0,
+        "density", "Density", "diversity", compute_density, "nearer", 1.0,
         "how many real neighbourhoods a series of the set falls in, relative to what is expected",
     ),
     Score(
-        "repeats", "Repeated series", "diversity", repeats, "lower", 0.0,
+        "repeats", "Repeated series", "diversity", compute_repeats, "lower", 0.0,
         "share of the set that nearly repeats another series of the set",
     ),
     Score(
-        "c2st", "Classifier two-sample test", "two-sample tests", classifier_accuracy, "lower", 0.5,
+        "c2st", "Classifier two-sample test", "two-sample tests", compute_classifier_accuracy, "lower", 0.5,
         "how often a classifier on random convolutions over hours, days and weeks is right about series of "
         "the set and real ones that it was not trained on; 0.5 is guessing",
     ),
     Score(
-        "minirocket", "Two-sample test, MiniRocket", "two-sample tests", minirocket_accuracy, "lower", 0.5,
+        "minirocket", "Two-sample test, MiniRocket", "two-sample tests", compute_minirocket_accuracy,
+        "lower", 0.5,
         "the same with MiniRocket's features of whole series: all 84 kernels at 12 dilations",
     ),
     Score(
-        "context_fid", "Fréchet distance", "two-sample tests", context_fid, "lower", 0.0,
+        "context_fid", "Fréchet distance", "two-sample tests", compute_context_fid, "lower", 0.0,
         "distance of the two sets as Gaussians in a fixed embedding of random convolutions; not comparable "
         "to published Context-FID, whose encoder is trained anew each time",
     ),
     Score(
-        "mmd", "Maximum mean discrepancy", "two-sample tests", mean_discrepancy, "lower", 0.0,
+        "mmd", "Maximum mean discrepancy", "two-sample tests", compute_mean_discrepancy, "lower", 0.0,
         "difference of the two sets as distributions in that embedding (squared, Gaussian kernel, unbiased)",
     ),
     Score(
@@ -432,11 +421,11 @@ SCORES: tuple[Score, ...] = (
         "one step ahead; real series do not reach 0 either",
     ),
     Score(
-        "copies", "Near copies of training series", "copies", copies, "lower", 0.0,
+        "copies", "Near copies of training series", "copies", compute_copies, "lower", 0.0,
         "share of the set that is far closer to a training series than unseen real series ever are",
     ),
     Score(
-        "nearness", "Nearness to training", "copies", nearness, "nearer", 1.0,
+        "nearness", "Nearness to training", "copies", compute_nearness, "nearer", 1.0,
         "distance to the nearest training series relative to the nearest held-out one; near 0 means copying, "
         "while 1 does not prove its absence",
     ),

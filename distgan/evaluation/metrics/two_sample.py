@@ -21,7 +21,7 @@ import numpy as np
 
 from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.minirocket import FEATURES, TAPS, choose_stride, fit_minirocket
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 FOLDS = 5
 FEWEST_OWNERS = 5  # of each side
@@ -51,7 +51,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Items:
-    """What is classified: float32 [m, C, l], and the series each comes from [m]."""
+    """The items to classify: float32 [m, C, l], and the series each comes from [m]."""
 
     values: Array
     series: Array
@@ -71,7 +71,9 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is computed: features of the transform, and about how many places of a series are read."""
+    """The amount of computation: features of the transform, and about how many places of a series are
+    read.
+    """
 
     features: int = FEATURES
     places: int = 1 << 30
@@ -85,12 +87,12 @@ FULL = Effort()
 
 
 def cut_series(values: Array, steps_per_day: float, count: int, rng: np.random.Generator) -> Items:
-    """Whole series."""
+    """Return whole series."""
     return Items(np.moveaxis(values, 1, 2), np.arange(len(values)))
 
 
 def cut_weeks(values: Array, steps_per_day: float, count: int, rng: np.random.Generator) -> Items:
-    """`count` weeks of each series, spread over the record, each at random within its part of it."""
+    """Cut `count` weeks of each series, spread over the record, each at random within its part of it."""
     week = round(7 * steps_per_day)
     weeks = values.shape[1] // week
     count = min(count, weeks)
@@ -102,12 +104,12 @@ def cut_weeks(values: Array, steps_per_day: float, count: int, rng: np.random.Ge
 
 
 def cut_signs(values: Array, steps_per_day: float, count: int, rng: np.random.Generator) -> Items:
-    """Signs of the differences of neighbouring steps: the texture, whatever the values."""
+    """Return signs of the differences of neighbouring steps: the texture, independent of the values."""
     return Items(np.moveaxis(np.sign(np.diff(values, axis=1)), 1, 2), np.arange(len(values)))
 
 
 def cut_days(values: Array, steps_per_day: float, count: int, rng: np.random.Generator) -> Items:
-    """Daily totals."""
+    """Return daily totals."""
     day = round(steps_per_day)
     days = values.shape[1] // day
     totals = values[:, : days * day].reshape(len(values), days, day, -1).sum(2)
@@ -116,7 +118,7 @@ def cut_days(values: Array, steps_per_day: float, count: int, rng: np.random.Gen
 
 @dataclass(frozen=True)
 class View:
-    """A way to look at series; `fits` says whether records of so many steps (a day) can be looked at so."""
+    """A representation of series; `fits` returns whether it applies to records of so many steps (a day)."""
 
     title: str
     meaning: str
@@ -155,7 +157,7 @@ VIEWS: Mapping[str, View] = {
 def compare_samples(
     real: Sample, made: Sample, view: str, steps_per_day: float, effort: Effort = FULL
 ) -> Accuracy | None:
-    """Classify all items of both sides, each by a classifier that saw none of its owner's.
+    """Classify all items of both sides, each by a classifier that was not trained on its owner's items.
 
     Returns:
         None where the records are too short for the view, or a side has fewer than `FEWEST_OWNERS` owners.
@@ -164,10 +166,10 @@ def compare_samples(
     owners = [int(side.codes.max(initial=-1)) + 1 for side in (real, made)]
     if min(owners) < FEWEST_OWNERS or not chosen.fits(real.values.shape[1], steps_per_day):
         return None
-    rng = keyed_generator(effort.seed, 0, f"two-sample test {view}")
+    rng = make_keyed_generator(effort.seed, 0, f"two-sample test {view}")
     count = int(np.clip(MOST_ITEMS // (len(real.values) + len(made.values)), 1, MOST_WEEKS))
     items = [chosen.cut(side, steps_per_day, count, rng) for side in _even_gaps(real.values, made.values)]
-    features = _describe([each.values for each in items], steps_per_day, effort)
+    features = _compute_features([each.values for each in items], steps_per_day, effort)
     owner = [side.codes[each.series] for side, each in zip((real, made), items)]
     signs = np.repeat([1.0, -1.0], [len(each) for each in owner])
     scores = cross_validate(features, signs, np.concatenate([owner[0], owner[1] + owners[0]]), rng)
@@ -175,18 +177,16 @@ def compare_samples(
 
 
 def _even_gaps(real: Array, made: Array) -> tuple[Array, Array]:
-    """Gaps of the real series are put into the synthetic ones where these have none, or they would tell them
-    apart.
-    """
+    """Copy the real series' gaps to synthetic series without gaps, since gaps would distinguish them."""
     gaps = np.isnan(real)
     if not gaps.any() or np.isnan(made).any():
         return real, made
     return real, np.where(gaps[np.arange(len(made)) % len(gaps)], np.float32(np.nan), made)
 
 
-def _describe(sides: list[Array], steps_per_day: float, effort: Effort) -> Array:
-    """Standardised MiniRocket features of both sides, with location and scale of each item: float32 [m, F + 2
-    C].
+def _compute_features(sides: list[Array], steps_per_day: float, effort: Effort) -> Array:
+    """Compute standardised MiniRocket features of both sides, with location and scale of each item: float32
+    [m, F + 2 C].
 
     Values are divided by their common standard deviation; of an item, its mean is taken for what is missing.
     Kernels do not see a constant that is added, so location and scale stand beside them and have
@@ -204,20 +204,21 @@ def _describe(sides: list[Array], steps_per_day: float, effort: Effort) -> Array
     stride = choose_stride(length, effort.places, steps_per_day)
     some = np.concatenate([side[:: max(1, 2 * len(side) // BIAS_ITEMS)] for side in filled])
     kernels = fit_minirocket(some, features=effort.features, stride=stride, seed=effort.seed)
-    features = _standardise(np.concatenate([kernels.features(side) for side in filled]))
+    features = _standardise(np.concatenate([kernels.compute_features(side) for side in filled]))
     levels = [np.concatenate([side.mean(2), np.log(side.std(2) + 1e-3)], axis=1) for side in filled]
     own = _standardise(np.arcsinh(np.concatenate(levels)))
     return np.concatenate([features, own * math.sqrt(LEVEL_SHARE * features.shape[1] / own.shape[1])], axis=1)
 
 
 def _standardise(features: Array) -> Array:
-    """Columns of mean 0 and deviation 1; constant ones become 0."""
+    """Scale columns to mean 0 and deviation 1; constant ones become 0."""
     spread = features.std(0)
     return ((features - features.mean(0)) / np.where(spread > 1e-6, spread, np.inf)).astype(np.float32)
 
 
 def cross_validate(features: Array, signs: Array, owners: Array, rng: np.random.Generator) -> Array:
-    """Scores of all items, above 0 for the side +1, each from ridge regression on other owners' items: [m].
+    """Return scores of all items, above 0 for the side +1, each from ridge regression on other owners' items:
+    [m].
 
     Args:
         features: [m, F] standardised.
@@ -236,7 +237,7 @@ def cross_validate(features: Array, signs: Array, owners: Array, rng: np.random.
 
 
 def _predict(gram: Array, chosen: Array, signs: Array, owners: Array) -> Array:
-    """Scores of the items that are not chosen, by ridge regression on those that are."""
+    """Return scores of the items that are not chosen, by ridge regression on those that are."""
     train, test = np.flatnonzero(chosen), np.flatnonzero(~chosen)
     sign = signs[train]
     weight = np.where(sign > 0, 0.5 / (sign > 0).sum(), 0.5 / (sign < 0).sum())  # sides weigh alike, sum 1
@@ -260,7 +261,7 @@ def _predict(gram: Array, chosen: Array, signs: Array, owners: Array) -> Array:
 def _leave_owners_out(
     values: Array, vectors: Array, target: Array, owners: Array, root: Array, strength: float
 ) -> float:
-    """Sum of squared errors where all items of an owner are left out at once.
+    """Return the sum of squared errors where all items of an owner are left out at once.
 
     With H the hat matrix and e the errors of the fit, those of a block left out are (I - H)_bb^-1 e_b. The
     intercept is the direction `root`, which the centred kernel leaves free.
@@ -277,7 +278,7 @@ def _leave_owners_out(
 
 
 def summarise(scores: Array, signs: Array, owners: list[Array]) -> Accuracy:
-    """Balanced accuracy of scores [m] with its interval over owners, and the AUC."""
+    """Return the balanced accuracy of scores [m] with its interval over owners, and the AUC."""
     sides = [scores[signs > 0], -scores[signs < 0]]
     shares = []
     for right, codes in zip(sides, owners):
@@ -291,14 +292,16 @@ def summarise(scores: Array, signs: Array, owners: list[Array]) -> Accuracy:
         value=value,
         low=max(0.0, value - below),
         high=min(1.0, value + above),
-        auc=area_under_curve(sides[0], -sides[1]),
+        auc=compute_auc(sides[0], -sides[1]),
         items=len(scores),
         owners=(len(shares[0]), len(shares[1])),
     )
 
 
 def _bound_share(shares: Array) -> tuple[float, float]:
-    """Wilson interval of the mean of owners' shares, with as many trials as their variance is worth."""
+    """Return the Wilson interval of the mean of owners' shares, with as many trials as their variance is
+    worth.
+    """
     mean, count = float(shares.mean()), len(shares)
     variance = float(shares.var(ddof=1)) if count > 1 else 0.0
     binomial = mean * (1 - mean)
@@ -310,8 +313,8 @@ def _bound_share(shares: Array) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def area_under_curve(high: Array, low: Array) -> float:
-    """The chance that a random number of `high` exceeds one of `low`, ties counting one half."""
+def compute_auc(high: Array, low: Array) -> float:
+    """Return the probability that a random number of `high` exceeds one of `low`, ties counting one half."""
     ordered = np.sort(low)
     below = np.searchsorted(ordered, high, "left") + np.searchsorted(ordered, high, "right")
     return float(below.mean() / (2 * len(low)))

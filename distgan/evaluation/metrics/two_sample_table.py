@@ -1,4 +1,4 @@
-"""What a report says of two-sample tests: all series never trained on against all synthetic ones."""
+"""The two-sample tests of a report: all series never trained on against all synthetic ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.two_sample import VIEWS, Accuracy, Effort, Sample, compare_samples
 from distgan.evaluation.typed_json import JsonResult
 from distgan.progress import Progress
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 SHOWN = ("weeks", "series")
 EFFORT = Effort(features=2016, places=1500)
@@ -28,7 +28,7 @@ class ViewAccuracy(JsonResult):
 
 
 class ViewResult(JsonResult):
-    """The test on one view. `real` tells two halves of the real series apart, None where there are too few
+    """The test on one view. `real` is the test of two halves of the real series; None where there are too few
     owners.
     """
 
@@ -53,7 +53,7 @@ class TwoSampleTests(JsonResult):
 
 @dataclass(frozen=True)
 class Sides:
-    """The series that are compared, [n, L, C] each, and the owners of the real ones."""
+    """The compared series, [n, L, C] each, and the owners of the real ones."""
 
     real: Array
     owners: Array
@@ -66,11 +66,11 @@ def evaluate(sides: Sides, steps_per_day: float, seed: int = 0) -> TwoSampleTest
     Args:
         sides: more than `MOST_SERIES` of one side are represented by a random part.
     """
-    rng = keyed_generator(seed, 0, "two-sample tests")
-    rows = _choose(len(sides.real), rng)
+    rng = make_keyed_generator(seed, 0, "two-sample tests")
+    rows = _choose_rows(len(sides.real), rng)
     real = Sample(sides.real[rows], np.asarray(sides.owners)[rows])
-    made = Sample(sides.synthetic[_choose(len(sides.synthetic), rng)])
-    halves = _part_by_owner(real, rng)
+    made = Sample(sides.synthetic[_choose_rows(len(sides.synthetic), rng)])
+    halves = _split_by_owner(real, rng)
     effort = Effort(EFFORT.features, EFFORT.places, seed)
     found = []
     with Progress("evaluate: two-sample tests", len(SHOWN), "views") as progress:
@@ -78,17 +78,17 @@ def evaluate(sides: Sides, steps_per_day: float, seed: int = 0) -> TwoSampleTest
             accuracy = compare_samples(real, made, name, steps_per_day, effort)
             if accuracy is not None:
                 beside = compare_samples(*halves, name, steps_per_day, effort)
-                found.append(_describe(name, accuracy, beside, len(made.values)))
+                found.append(_make_view_result(name, accuracy, beside, len(made.values)))
             progress.advance()
     return _conclude(found) if found else None
 
 
-def _choose(count: int, rng: np.random.Generator) -> Array:
+def _choose_rows(count: int, rng: np.random.Generator) -> Array:
     return np.sort(rng.permutation(count)[:MOST_SERIES])
 
 
-def _part_by_owner(real: Sample, rng: np.random.Generator) -> tuple[Sample, Sample]:
-    """Two random halves of the owners."""
+def _split_by_owner(real: Sample, rng: np.random.Generator) -> tuple[Sample, Sample]:
+    """Return two random halves of the owners."""
     codes = real.codes
     side = (rng.permutation(int(codes.max()) + 1) % 2)[codes]
     return (
@@ -97,7 +97,7 @@ def _part_by_owner(real: Sample, rng: np.random.Generator) -> tuple[Sample, Samp
     )
 
 
-def _describe(name: str, made: Accuracy, real: Accuracy | None, series: int) -> ViewResult:
+def _make_view_result(name: str, made: Accuracy, real: Accuracy | None, series: int) -> ViewResult:
     view = VIEWS[name]
     return ViewResult(
         name=name,
@@ -116,7 +116,7 @@ def _round(found: Accuracy) -> ViewAccuracy:
 
 
 def _conclude(views: Sequence[ViewResult]) -> TwoSampleTests:
-    """The finding in plain words, by the view that tells most."""
+    """Return the finding in plain words, by the view with the highest accuracy."""
     low = max(view.synthetic.low for view in views)
     verdict, tone = "baseline", "bad"
     if low <= EVEN:

@@ -1,4 +1,4 @@
-"""What the synthetic series are good for: a forecaster trained on them, tested on real series it never saw.
+"""The utility of the synthetic series: a forecaster trained on them, tested on real series it never saw.
 
 The forecaster sees a week and the calendar and predicts the next day: ridge regression, every week centred
 by itself and scaled by the spread of its whole series, so that homes of any level share it. (Scaled by its
@@ -17,11 +17,11 @@ from sklearn.linear_model import Ridge
 
 from distgan.evaluation import baselines
 from distgan.evaluation.metrics.descriptors import Array
-from distgan.evaluation.metrics.intervals import over_owners
+from distgan.evaluation.metrics.intervals import estimate_interval
 from distgan.evaluation.report.verdict import COPIER, NOISY_COPIER, ROWS
 from distgan.evaluation.results import Interval, Tone, Utility, UtilityCounts, UtilityErrors, UtilityRow
 from distgan.progress import Progress
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 WEEK = 7
 MOST_STEPS = 96  # of a day that is predicted at once; finer series are predicted a step ahead
@@ -40,7 +40,7 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Task:
-    """What is predicted from what."""
+    """A forecasting task: the horizon and the naive forecast."""
 
     horizon: int  # H
     lag: int  # of the naive forecast
@@ -55,15 +55,17 @@ class Task:
 
 
 def choose_task(length: int, steps_per_day: float) -> Task | None:
-    """The next day from a week, or the next step from seven; None where the record is too short."""
+    """Choose the next day from a week, or the next step from seven; return None where the record is too
+    short.
+    """
     day = round(steps_per_day)
     if 2 <= day <= MOST_STEPS and length >= FEWEST_DAYS * day:
         return Task(day, WEEK * day, 365.25)
     return Task(1, 1, 365.25 * steps_per_day) if length >= WEEK + 2 else None
 
 
-def samples(values: Array, task: Task) -> tuple[Array, Array, Array, Array]:
-    """Weeks and the days after them: [n, L, C] -> seen [W, P], true [W, H], naive [W, H], series [W].
+def make_samples(values: Array, task: Task) -> tuple[Array, Array, Array, Array]:
+    """Make weeks and the days after them: [n, L, C] -> seen [W, P], true [W, H], naive [W, H], series [W].
 
     True and naive values are centred by the week before, like what is seen, and all are in spreads of the
     series. A gap in the week takes its mean; a day with a gap is no sample, nor is any of a series that
@@ -77,19 +79,21 @@ def samples(values: Array, task: Task) -> tuple[Array, Array, Array, Array]:
     measured = ~np.isnan(weeks)
     counts = np.maximum(measured.sum(-1, keepdims=True), 1).astype(np.float32)
     middle = np.where(measured, weeks, 0).sum(-1, keepdims=True) / counts
-    scale, usable = _spread(blocks)
+    scale, usable = _measure_spread(blocks)
     true = (blocks[:, WEEK:] - middle) / scale
     seen = np.where(measured, weeks - middle, 0) / scale
     first = task.context - task.lag
     naive = seen[..., first : first + task.horizon]
     keep = usable & measured.any(-1) & ~np.isnan(true).any(-1)
-    calendar = np.broadcast_to(_calendar(starts + WEEK, task), (n * channels, len(starts), WEEK + 2))
+    calendar = np.broadcast_to(_encode_calendar(starts + WEEK, task), (n * channels, len(starts), WEEK + 2))
     series = np.repeat(np.arange(n), channels)[:, None] + np.zeros(len(starts), int)
     return np.concatenate([seen, calendar], -1)[keep], true[keep], naive[keep], series[keep]
 
 
-def _spread(blocks: Array) -> tuple[Array, Array]:
-    """Deviation of each series, 1 for one that stands still; which do not: [n, T, H] -> [n, 1, 1], [n, 1]."""
+def _measure_spread(blocks: Array) -> tuple[Array, Array]:
+    """Return the deviation of each series, 1 for a constant one, and which vary: [n, T, H] -> [n, 1, 1], [n,
+    1].
+    """
     measured = ~np.isnan(blocks)
     counts = np.maximum(measured.sum((1, 2), keepdims=True), 1)
     mean = np.where(measured, blocks, 0).sum((1, 2), keepdims=True, dtype=np.float64) / counts
@@ -99,8 +103,8 @@ def _spread(blocks: Array) -> tuple[Array, Array]:
     return np.where(varies, deviation, np.float32(1)), varies[..., 0]
 
 
-def _calendar(period: Array, task: Task) -> Array:
-    """Which of seven days, one-hot, and the place in the year as an angle: [T] -> [T, 9]."""
+def _encode_calendar(period: Array, task: Task) -> Array:
+    """Return the day of seven, one-hot, and the place in the year as an angle: [T] -> [T, 9]."""
     angle = 2 * np.pi * period / task.per_year
     return np.concatenate(
         [np.eye(WEEK)[period % WEEK], np.sin(angle)[:, None], np.cos(angle)[:, None]], 1
@@ -108,11 +112,11 @@ def _calendar(period: Array, task: Task) -> Array:
 
 
 def _fit_forecaster(sets: list[Array], task: Task, seed: int) -> Ridge | None:
-    """A forecaster of all sets together; None where they hold no whole week and day."""
+    """Fit a forecaster to all sets together; return None where they hold no whole week and day."""
     seen, true = [], []
     for values in sets:
-        inputs, targets, _, _ = samples(_choose_some(values, seed), task)
-        chosen = keyed_generator(seed, 0, "usefulness weeks").permutation(len(inputs))[:TRAINING_SAMPLES]
+        inputs, targets, _, _ = make_samples(_choose_some(values, seed), task)
+        chosen = make_keyed_generator(seed, 0, "usefulness weeks").permutation(len(inputs))[:TRAINING_SAMPLES]
         seen.append(inputs[chosen])
         true.append(targets[chosen])
     if not sum(map(len, seen)):
@@ -122,11 +126,13 @@ def _fit_forecaster(sets: list[Array], task: Task, seed: int) -> Ridge | None:
 
 def _choose_some(values: Array, seed: int) -> Array:
     values = np.asarray(values, dtype=np.float32)
-    return values[np.sort(keyed_generator(seed, 0, "usefulness series").permutation(len(values))[:SERIES])]
+    return values[
+        np.sort(make_keyed_generator(seed, 0, "usefulness series").permutation(len(values))[:SERIES])
+    ]
 
 
-def _by_owner(errors: Array, series: Array, owners: Array) -> Array:
-    """Mean error of every owner that has samples: [W], [W], [n] -> [owners]."""
+def _average_by_owner(errors: Array, series: Array, owners: Array) -> Array:
+    """Return the mean error of every owner that has samples: [W], [W], [n] -> [owners]."""
     codes = np.unique(owners[series], return_inverse=True)[1]
     return np.bincount(codes, weights=errors) / np.bincount(codes)
 
@@ -142,20 +148,20 @@ class HeldOutWeeks:
     owners: Array
     base: Array
 
-    def measure(self, forecaster: Ridge) -> Array:
-        """Errors of a forecaster over those of the naive forecast: [owners]."""
+    def measure_errors(self, forecaster: Ridge) -> Array:
+        """Return the errors of a forecaster over those of the naive forecast: [owners]."""
         wrong = np.abs(forecaster.predict(self.seen).reshape(self.true.shape) - self.true).mean(1)
-        return _by_owner(wrong, self.series, self.owners) / self.base
+        return _average_by_owner(wrong, self.series, self.owners) / self.base
 
 
-def make_test(held_out: Array, task: Task, owners: Array | None, seed: int) -> HeldOutWeeks | None:
-    """What forecasters are tested on; None where held-out series hold no whole week and day."""
-    rows = np.sort(keyed_generator(seed, 0, "usefulness test").permutation(len(held_out))[:SERIES])
+def make_held_out_weeks(held_out: Array, task: Task, owners: Array | None, seed: int) -> HeldOutWeeks | None:
+    """Make the test set of forecasters; return None where held-out series hold no whole week and day."""
+    rows = np.sort(make_keyed_generator(seed, 0, "usefulness test").permutation(len(held_out))[:SERIES])
     owners = np.arange(len(held_out)) if owners is None else np.asarray(owners)
-    seen, true, naive, series = samples(np.asarray(held_out, np.float32)[rows], task)
+    seen, true, naive, series = make_samples(np.asarray(held_out, np.float32)[rows], task)
     if not len(seen):
         return None
-    base = _by_owner(np.abs(true - naive).mean(1), series, owners[rows])
+    base = _average_by_owner(np.abs(true - naive).mean(1), series, owners[rows])
     base = np.maximum(base, 1e-6 * max(float(base.max()), 1e-30))
     return HeldOutWeeks(task, seen, true, series, owners[rows], base)
 
@@ -163,11 +169,11 @@ def make_test(held_out: Array, task: Task, owners: Array | None, seed: int) -> H
 def measure_error(
     made: Array, held_out: Array, task: Task, owners: Array | None = None, seed: int = 0
 ) -> float | None:
-    """Mean over owners of the relative error of a forecaster that is trained on `made`; None where series
+    """Return the mean over owners of the relative error of a forecaster trained on `made`; None where series
     hold no whole week and day.
     """
-    test, forecaster = make_test(held_out, task, owners, seed), _fit_forecaster([made], task, seed)
-    return None if test is None or forecaster is None else float(test.measure(forecaster).mean())
+    test, forecaster = make_held_out_weeks(held_out, task, owners, seed), _fit_forecaster([made], task, seed)
+    return None if test is None or forecaster is None else float(test.measure_errors(forecaster).mean())
 
 
 def evaluate(
@@ -179,7 +185,7 @@ def evaluate(
     held_out_owners: Array | None = None,
     seed: int = 0,
 ) -> Utility | None:
-    """Relative errors on held-out series by what the forecaster was trained on.
+    """Return relative errors on held-out series by training set of the forecaster.
 
     An error is an owner's mean absolute error, in spreads of its series, over that of the naive forecast;
     owners weigh alike, and 95 % t-intervals are over them; one owner has none. `gaps` are paired
@@ -196,7 +202,7 @@ def evaluate(
     task = choose_task(train.shape[1], steps_per_day)
     if task is None:
         return None
-    test = make_test(held_out, task, held_out_owners, seed)
+    test = make_held_out_weeks(held_out, task, held_out_owners, seed)
     if test is None:
         return None
     sets = {REAL: [train], SYNTHETIC: [synthetic], BOTH: [train, synthetic]}
@@ -206,14 +212,14 @@ def evaluate(
     with Progress("evaluate: forecasts", len(sets), "rows") as progress:
         for name, parts in sets.items():
             if (forecaster := _fit_forecaster(parts, task, seed)) is not None:
-                errors[name] = test.measure(forecaster)
+                errors[name] = test.measure_errors(forecaster)
             progress.advance()
     counts = UtilityCounts(owners=len(test.base), series=len(np.unique(test.series)), samples=len(test.seen))
     return _conclude(_summarise(errors, task, counts))
 
 
 def _summarise(errors: dict[str, Array], task: Task, counts: UtilityCounts) -> UtilityErrors:
-    """Means and intervals of the owners' errors, by what was trained on: [owners] each."""
+    """Return means and intervals of the owners' errors, by training set: [owners] each."""
     meanings = {name: MEANINGS.get(name) or f"trained on: {ROWS[name]}" for name in errors}
     pairs = (("synthetic - real", SYNTHETIC, REAL), ("gain", REAL, BOTH))
     return UtilityErrors(
@@ -221,11 +227,11 @@ def _summarise(errors: dict[str, Array], task: Task, counts: UtilityCounts) -> U
         unit="the seasonal-naive forecast's error",
         horizon=task.horizon,
         rows=[
-            UtilityRow(name=name, meaning=meanings[name], n=counts.owners, **dict(_interval(each)))
+            UtilityRow(name=name, meaning=meanings[name], n=counts.owners, **dict(_make_interval(each)))
             for name, each in errors.items()
         ],
         gaps={
-            name: _interval(errors[one] - errors[two])
+            name: _make_interval(errors[one] - errors[two])
             for name, one, two in pairs
             if one in errors and two in errors
         },
@@ -233,9 +239,9 @@ def _summarise(errors: dict[str, Array], task: Task, counts: UtilityCounts) -> U
     )
 
 
-def _interval(errors: Array) -> Interval:
-    """The mean of the owners' errors with its interval: [owners]."""
-    low, high = over_owners(errors) or (None, None)
+def _make_interval(errors: Array) -> Interval:
+    """Return the mean of the owners' errors with its interval: [owners]."""
+    low, high = estimate_interval(errors) or (None, None)
     return Interval(
         value=round(float(errors.mean()), 6),
         low=None if low is None else round(low, 6),
@@ -268,7 +274,7 @@ def _format_interval(gap: Interval) -> str:
 
 
 def choose_tone(gap: Interval, useful: float) -> Tone:
-    """By the share that is lost of what real series teach: a problem only where the loss is sure."""
+    """Return the tone by the lost share of what real series teach: a problem only where the loss is sure."""
     if useful <= 0 or gap.low is None:
         return "note"
     lost = gap.value / useful

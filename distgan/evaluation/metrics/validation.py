@@ -1,4 +1,4 @@
-"""One loss of generated series on a validation split: what chooses the step of a training.
+"""The loss of generated series on a validation split, by which the step of a training is selected.
 
 It is computed as the report computes it, against other owners: the validation series are cut into two halves
 without a common owner, one the target, one the row of real series that sets the bar.
@@ -15,15 +15,15 @@ from distgan.evaluation.metrics.fidelity import (
     Measure,
     _average_scores,
     _blank_scores,
-    _noise,
-    _noise_to,
+    _compute_shrinkage,
+    _estimate_difference_noise,
+    _estimate_noise,
     _replace_nan,
     _score_halves,
-    _shrinkage,
     split_sides,
 )
 from distgan.evaluation.metrics.scores import BY_NAME
-from distgan.evaluation.report.verdict import MODEL, REAL, ROWS, overall_loss
+from distgan.evaluation.report.verdict import MODEL, REAL, ROWS, compute_overall_loss
 from distgan.evaluation.results import Row
 
 FIDELITY = "fidelity"
@@ -31,7 +31,8 @@ FEWEST = 4  # validation series: two for the target, two for the bar
 
 
 def check_score(name: str, setting: str) -> None:
-    """
+    """Check that a score can select a step.
+
     Args:
         setting: the key that names the score, for the message.
 
@@ -52,20 +53,20 @@ class ScoredSet:
     halves: list[dict[str, float]]
 
     @classmethod
-    def of(cls, measure: Measure, described: Descriptors, size: int, seed: int) -> "ScoredSet":
+    def from_descriptors(cls, measure: Measure, described: Descriptors, size: int, seed: int) -> "ScoredSet":
         values = _blank_scores() | _average_scores(measure, described, size, seed)
         return cls(len(described), values, _score_halves(measure, described, size, seed))
 
-    def row(self, name: str, real: "ScoredSet", measure: Measure) -> Row:
-        """The row of the report's table, with its errors to that of real series."""
-        shrinkage = _shrinkage(len(measure.target))
-        noise_to = _replace_nan(_noise_to((self.halves, {}), (real.halves, {}), shrinkage))
+    def to_row(self, name: str, real: "ScoredSet", measure: Measure) -> Row:
+        """Return the row of the report's table, with its errors to that of real series."""
+        shrinkage = _compute_shrinkage(len(measure.target))
+        noise_to = _replace_nan(_estimate_difference_noise((self.halves, {}), (real.halves, {}), shrinkage))
         return Row(
             name=name,
             meaning=ROWS.get(name, ""),
             n=self.series,
             values=_replace_nan(self.values),
-            noise=_replace_nan(_noise(self.halves, {}, shrinkage)),
+            noise=_replace_nan(_estimate_noise(self.halves, {}, shrinkage)),
             noise_to={REAL: noise_to},
         )
 
@@ -94,18 +95,20 @@ class Validation:
         owner, other_owner = split_sides(owners, seed, None, owners)
         self.seed, self.size = seed, min(len(target), len(others), count)
         self.measure = Measure(np.asarray(train, np.float32), target, steps_per_day, owner)
-        described = self.measure.descriptors(others, other_owner)
-        self.real = ScoredSet.of(self.measure, described, self.size, seed)
-        self.bar = self.real.row(REAL, self.real, self.measure)
+        described = self.measure.compute_descriptors(others, other_owner)
+        self.real = ScoredSet.from_descriptors(self.measure, described, self.size, seed)
+        self.bar = self.real.to_row(REAL, self.real, self.measure)
 
-    def loss(self, name: str, synthetic: Array) -> float:
-        """The loss of [count, L, C] synthetic series in one score, 0 is best; NaN where it does not exist."""
-        described = self.measure.descriptors(np.asarray(synthetic, np.float32))
-        scored = ScoredSet.of(self.measure, described, self.size, self.seed)
-        row = scored.row(MODEL, self.real, self.measure)
+    def compute_loss(self, name: str, synthetic: Array) -> float:
+        """Return the loss of [count, L, C] synthetic series in one score, 0 is best; NaN where it does not
+        exist.
+        """
+        described = self.measure.compute_descriptors(np.asarray(synthetic, np.float32))
+        scored = ScoredSet.from_descriptors(self.measure, described, self.size, self.seed)
+        row = scored.to_row(MODEL, self.real, self.measure)
         if name == FIDELITY:
-            found = overall_loss(row, self.bar)
+            found = compute_overall_loss(row, self.bar)
         else:
             value = row.values[name]
-            found = None if value is None else BY_NAME[name].loss(value)
+            found = None if value is None else BY_NAME[name].compute_loss(value)
         return math.nan if found is None else found

@@ -18,13 +18,13 @@ WIDTH = 0.75  # s, in median distances of real entities
 
 
 def fit_width(real: Array) -> float:
-    """Width of the kernel, from points of real entities [n, P]; 1 for points that coincide."""
+    """Return the width of the kernel, from points of real entities [n, P]; 1 for points that coincide."""
     median = float(np.median(pdist(real))) if len(real) > 1 else 0.0
     return WIDTH * median if median > 0 else 1.0
 
 
 def count_effectively(points: Array, width: float) -> float:
-    """Vendi score of points [n, P]: from 1 (all alike) to n (all different)."""
+    """Return the Vendi score of points [n, P]: from 1 (all alike) to n (all different)."""
     kernel = np.exp(-np.square(cdist(points, points) / width) / 2)
     values = np.linalg.eigvalsh(kernel / len(points))
     values = values[values > 1e-12]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from distgan.evaluation.metrics.plain import GROUP, clip_extremes
 from distgan.evaluation.plots import interactive, loads, population, rhythm, values
-from distgan.evaluation.plots.series import carpets, samples, sizes, weeks
+from distgan.evaluation.plots.series import draw_carpets, draw_samples, draw_sizes, draw_weeks
 from distgan.evaluation.plots.style import Array, Picture, View
 from distgan.progress import Progress
 
@@ -21,12 +21,12 @@ def is_always_drawn(series: Array, view: View) -> bool:
 
 
 def has_rhythm(series: Array, view: View) -> bool:
-    """Several steps a day, and two weeks of them."""
+    """Return whether there are several steps a day, and two weeks of them."""
     return view.steps_per_day >= 2 and series.shape[1] / view.steps_per_day >= 14
 
 
 def has_days(series: Array, view: View) -> bool:
-    """A rhythm, and days of a whole number of steps."""
+    """Return whether there is a rhythm, with days of a whole number of steps."""
     return has_rhythm(series, view) and abs(view.steps_per_day - round(view.steps_per_day)) <= 1e-6
 
 
@@ -52,7 +52,7 @@ class Kind:
     live: Callable[[Array, Array, View], list[interactive.Item]] | None = None
     extremes: bool = False
 
-    def picture(self, real: Array, synthetic: Array, view: View) -> Picture:
+    def make_picture(self, real: Array, synthetic: Array, view: View) -> Picture:
         live = self.live(real, synthetic, view) if self.live else []
         figure = self.draw(real, synthetic, view)
         alt = self.alt if len(real) else f"{self.title}: synthetic series alone."
@@ -65,85 +65,85 @@ KINDS: tuple[Kind, ...] = (
         "Drawn at random, not chosen; sorted by mean. Line: daily mean. Band: daily range. Each row has one "
         "axis.",
         "Random real series on the left and random synthetic series on the right, over the record.",
-        samples, "png", "shown",
+        draw_samples, "png", "shown",
     ),
     Kind(
         "weeks", "The same week, step by step",
         "The series above in one and the same week. Each row has one axis.",
         "One week of the same random real and synthetic series.",
-        weeks, "svg", "shown",
+        draw_weeks, "svg", "shown",
     ),
     Kind(
         "sizes", "A small, a middling and a large one",
         "Chosen by mean alone: a fifth, a half and four fifths of the set use less. Record, one week, mean "
         "day.",
         "Real and synthetic series of three sizes: the record, a week, and the mean day of both.",
-        sizes, "png", "shown", has_days,
+        draw_sizes, "png", "shown", has_days,
     ),
     Kind(
         "carpets", "Every hour of the record",
         "A column is a day, a row an hour of the day. Brighter is more; each row of pictures has one scale. "
         "Rhythm shows as horizontal bands; repeated days would show as vertical stripes.",
         "Heat maps of three real and three synthetic series by date and hour of the day.",
-        carpets, "png", "shown", has_days,
+        draw_carpets, "png", "shown", has_days,
     ),
     Kind(
         "profiles", "Mean day and mean week",
         "Each series relative to its own mean and standard deviation; the band holds the middle 80 % of "
         "series.",
         "Mean daily and weekly profiles of real and synthetic series with bands.",
-        rhythm.profiles, suits=has_rhythm, live=interactive.profiles,
+        rhythm.draw_profiles, suits=has_rhythm, live=interactive.plot_profiles,
     ),
     Kind(
         "total", "All series together",
         "The sum of as many real as synthetic series, per series: what a shared line carries. Its highest "
         "value is the after-diversity maximum demand.",
         "The sum of all real and of all synthetic series over the record and in one week, on one axis.",
-        loads.total, suits=loads.is_load,
+        loads.draw_total, suits=loads.is_load,
     ),
     Kind(
         "weekdays", "Weekdays and weekends",
         "The mean day of all series together, in their own unit.",
         "Mean day of real and synthetic series on weekdays and at weekends, on one axis.",
-        loads.weekdays, suits=loads.is_load,
+        loads.draw_weekdays, suits=loads.is_load,
     ),
     Kind(
         "duration", "Load-duration curve",
         "Values in falling order: peaks on the left, base load on the right.",
         "Load-duration curves of real and synthetic series, whole and zoomed on the peaks.",
-        values.duration, live=interactive.duration, extremes=True,
+        values.draw_duration, live=interactive.plot_duration, extremes=True,
     ),
     Kind(
         "autocorrelation", "Autocorrelation",
         "How strongly a value resembles the one so many days before; peaks are days and weeks.",
         "Mean autocorrelation of real and synthetic series up to two weeks.",
-        rhythm.autocorrelation, live=interactive.autocorrelation,
+        rhythm.draw_autocorrelation, live=interactive.plot_autocorrelation,
     ),
     Kind(
         "spectrum", "Spectrum",
         "Share of each series' variance by time scale. Peaks at day and week are the rhythm; the slope is "
         "its roughness.",
         "Mean power spectrum of real and synthetic series with day and week marked.",
-        rhythm.spectrum, live=interactive.spectrum,
+        rhythm.draw_spectrum, live=interactive.plot_spectrum,
     ),
     Kind(
         "values", "Distribution of values",
         "First all values, then how often large values are exceeded.",
         "Histograms and exceedance curves of real and synthetic values.",
-        values.values, live=interactive.values, extremes=True,
+        values.draw_values, live=interactive.plot_values, extremes=True,
     ),
     Kind(
         "levels", "Location and scale of series",
         "One point for each series: its mean and its standard deviation. The clouds should overlap; a "
         "clump is a generator that lost variety.",
         "Scatter plot of mean and standard deviation of every real and synthetic series.",
-        values.levels, "svg", "shown", live=interactive.levels,
+        values.draw_levels, "svg", "shown", live=interactive.plot_levels,
     ),
     Kind(
         "embedding", "All series at a glance",
         "Near points are series of similar shape, rhythm and location. Large t-SNE distances mean little.",
         "Two-dimensional maps of real and synthetic series by principal components and t-SNE.",
-        population.embedding, "svg", "needed",
+        population.draw_embedding, "svg", "needed",
     ),
 )  # fmt: skip
 
@@ -169,15 +169,15 @@ def select_pictures(
             if not kind.suits(real, view):
                 continue
             if real_curves or (kind.single == "none" and enough):
-                made.append(kind.picture(clipped if kind.extremes else real, synthetic, view))
+                made.append(kind.make_picture(clipped if kind.extremes else real, synthetic, view))
             elif kind.single == "shown":
-                made.append(kind.picture(real[:0], synthetic, view))
+                made.append(kind.make_picture(real[:0], synthetic, view))
     return made
 
 
 @dataclass(frozen=True)
 class Drawings:
-    """What a page shows of two sets of series."""
+    """The drawings of two sets of series on a page."""
 
     pictures: list[Picture] = field(default_factory=list)
     first: Picture | None = None
@@ -187,17 +187,17 @@ class Drawings:
 def draw_all(
     real: Array, synthetic: Array, view: View, real_curves: bool, owners: Array | None = None
 ) -> Drawings:
-    """Draw everything; see `select_pictures`."""
+    """Draw all pictures; see `select_pictures`."""
     single = real if real_curves else real[:0]
     return Drawings(
         select_pictures(real, synthetic, view, real_curves=real_curves, owners=owners),
         draw_headline(single, synthetic, view),
-        interactive.explorer(single, synthetic, view),
+        interactive.plot_explorer(single, synthetic, view),
     )
 
 
 def draw_headline(real: Array, synthetic: Array, view: View) -> Picture:
-    """The small picture of the first screen: a week of a few series."""
+    """Draw the small picture of the first screen: a week of a few series."""
     beside = "two real series on the left and two" if len(real) else "a few"
     alt = f"One week of {beside} synthetic series, drawn at random."
     return Picture(
@@ -205,5 +205,5 @@ def draw_headline(real: Array, synthetic: Array, view: View) -> Picture:
         "One week",
         "Drawn at random, not chosen.",
         alt,
-        weeks(real, synthetic, view, count=2, width=5.4),
+        draw_weeks(real, synthetic, view, count=2, width=5.4),
     )

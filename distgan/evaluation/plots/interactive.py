@@ -1,4 +1,4 @@
-"""The same pictures as plots that answer the reader: values under the pointer, zoom, series to choose.
+"""The same pictures as interactive plots: values under the pointer, zoom, series to choose.
 
 The only home of bokeh: its JavaScript, 1.3 MB, is part of its wheel (plotly's is 4.8 MB) and goes into the
 page, so nothing is fetched. Every function gives items, each a plot of the page, as JSON. Colours are those
@@ -13,16 +13,16 @@ import numpy as np
 
 from distgan.evaluation.plots import rhythm, style, training
 from distgan.evaluation.plots.rhythm import Curve
-from distgan.evaluation.plots.series import week_steps
+from distgan.evaluation.plots.series import choose_week
 from distgan.evaluation.plots.style import Array, View
 from distgan.evaluation.plots.values import (
-    exceedance,
+    choose_bins,
+    compute_exceedance,
+    compute_level_and_spread,
+    compute_shares,
+    compute_tail,
     is_all_positive,
-    level_and_spread,
     select_measured,
-    value_bins,
-    value_shares,
-    value_tail,
 )
 
 Item = Mapping[str, Any]
@@ -34,14 +34,14 @@ CHOICES = 8  # series of each kind to choose from
 MOST_VALUES = 800_000  # of all of them together, 2 bytes each
 
 
-def script() -> str:
-    """The library, to stand inside a page."""
+def load_script() -> str:
+    """Return the library, to be included in a page."""
     from bokeh.resources import Resources
 
     return "\n".join(Resources(mode="inline", components=["bokeh"]).js_raw).replace("</script", r"<\/script")
 
 
-def item(plot: Any) -> Item:
+def make_item(plot: Any) -> Item:
     from bokeh.embed import json_item
 
     return json_item(plot)
@@ -50,8 +50,10 @@ def item(plot: Any) -> Item:
 # ------------------------------------------------------------------------------------------------ small parts
 
 
-def _figure(title: str, x: str, y: str, *, height: int = 300, **options: Any) -> Any:
-    """An empty plot in the page's style. Nothing is active at first, so that a finger scrolls the page."""
+def _make_figure(title: str, x: str, y: str, *, height: int = 300, **options: Any) -> Any:
+    """Return an empty plot in the page's style. No tool is active at first, so that a finger scrolls the
+    page.
+    """
     from bokeh.plotting import figure
 
     made: Any = figure(
@@ -74,8 +76,8 @@ def _figure(title: str, x: str, y: str, *, height: int = 300, **options: Any) ->
     return made
 
 
-def _legend(plot: Any, location: str = "top_right") -> None:
-    """Names that can be clicked to hide their line."""
+def _make_clickable(plot: Any, location: str = "top_right") -> None:
+    """Make the names of the legend hide their line when clicked."""
     plot.legend.update(
         location=location, orientation="horizontal", click_policy="mute", background_fill_color=None,
         padding=2, border_line_color=None, label_text_color=INK, label_text_font=FONT,
@@ -83,26 +85,31 @@ def _legend(plot: Any, location: str = "top_right") -> None:
     )  # fmt: skip
 
 
-def _hover(plot: Any, on: Any, tips: Sequence[tuple[str, str]], mode: Any = "vline", **options: Any) -> None:
+def _add_hover(
+    plot: Any, on: Any, tips: Sequence[tuple[str, str]], mode: Any = "vline", **options: Any
+) -> None:
     from bokeh.models import HoverTool
 
     tool = HoverTool(renderers=[on], tooltips=list(tips), mode=mode, visible=False, **options)
     plot.add_tools(tool)
 
 
-def _floats(values: Array | None) -> Array:
+def _to_floats(values: Array | None) -> Array:
     return np.asarray(values, dtype=np.float32)
 
 
-def _pair(plot: Any, curves: Sequence[Curve], x_tip: tuple[str, str], legend: str = "top_right") -> Any:
-    """Real and synthetic lines over the same x, with their bands; one tip tells both values."""
+def _plot_pair(plot: Any, curves: Sequence[Curve], x_tip: tuple[str, str], legend: str = "top_right") -> Any:
+    """Plot real and synthetic lines over the same x, with their bands; one tip shows both values."""
     from bokeh.models import ColumnDataSource
 
-    columns: dict[str, Array] = {"x": _floats(curves[0].x)}
+    columns: dict[str, Array] = {"x": _to_floats(curves[0].x)}
     for curve in curves:
-        columns[curve.name] = _floats(curve.y)
+        columns[curve.name] = _to_floats(curve.y)
         if curve.low is not None:
-            columns |= {f"{curve.name}_low": _floats(curve.low), f"{curve.name}_high": _floats(curve.high)}
+            columns |= {
+                f"{curve.name}_low": _to_floats(curve.low),
+                f"{curve.name}_high": _to_floats(curve.high),
+            }
     source = ColumnDataSource(columns)
     for curve in curves:
         colour, dash = COLOUR[curve.name], "solid" if curve.name == "real" else "dashed"
@@ -111,105 +118,111 @@ def _pair(plot: Any, curves: Sequence[Curve], x_tip: tuple[str, str], legend: st
                        fill_alpha=0.14, legend_label=curve.name)  # fmt: skip
         line = plot.line("x", curve.name, source=source, line_color=colour, line_width=2, line_dash=dash,
                          muted_alpha=0.1, legend_label=curve.name)  # fmt: skip
-    _hover(plot, line, [x_tip, ("real", f"@real{NUMBER}"), ("synthetic", f"@synthetic{NUMBER}")])
-    _legend(plot, legend)
+    _add_hover(plot, line, [x_tip, ("real", f"@real{NUMBER}"), ("synthetic", f"@synthetic{NUMBER}")])
+    _make_clickable(plot, legend)
     return plot
 
 
 # ------------------------------------------------------------------------------------------------ populations
 
 
-def profiles(real: Array, synthetic: Array, view: View) -> list[Item]:
+def plot_profiles(real: Array, synthetic: Array, view: View) -> list[Item]:
     own = "own standard deviations"
-    day = _figure("Mean day", "hour of the day", own)
+    day = _make_figure("Mean day", "hour of the day", own)
     day.xaxis.ticker = list(range(0, 25, 6))
-    week = _figure("Mean week", "", own)
+    week = _make_figure("Mean week", "", own)
     week.xaxis.ticker = list(range(7))
     week.xaxis.major_label_overrides = dict(enumerate(rhythm.WEEKDAYS))
     pairs = [
-        rhythm.pair_curves(measure, real, synthetic, view) for measure in (rhythm.mean_day, rhythm.mean_week)
+        rhythm.pair_curves(measure, real, synthetic, view)
+        for measure in (rhythm.compute_mean_day, rhythm.compute_mean_week)
     ]
     tips = [("hour", "@x{0.0}"), ("days since Monday", "@x{0.00}")]
-    return [item(_pair(plot, curves, tip, "top_left")) for plot, curves, tip in zip((day, week), pairs, tips)]
+    return [
+        make_item(_plot_pair(plot, curves, tip, "top_left"))
+        for plot, curves, tip in zip((day, week), pairs, tips)
+    ]
 
 
-def duration(real: Array, synthetic: Array, view: View) -> list[Item]:
-    curves = rhythm.pair_curves(exceedance, real, synthetic, view)
-    plot = _figure("", "share of time the value is exceeded [%]", view.label)
-    return [item(_pair(plot, curves, ("exceeded", "@x{0.0[0]} % of the time")))]
+def plot_duration(real: Array, synthetic: Array, view: View) -> list[Item]:
+    curves = rhythm.pair_curves(compute_exceedance, real, synthetic, view)
+    plot = _make_figure("", "share of time the value is exceeded [%]", view.label)
+    return [make_item(_plot_pair(plot, curves, ("exceeded", "@x{0.0[0]} % of the time")))]
 
 
-def autocorrelation(real: Array, synthetic: Array, view: View) -> list[Item]:
-    plot = _figure("", "distance [days]", "correlation")
-    curves = rhythm.pair_curves(rhythm.correlation, real, synthetic, view)
-    return [item(_pair(plot, curves, ("days", "@x{0.00}")))]
+def plot_autocorrelation(real: Array, synthetic: Array, view: View) -> list[Item]:
+    plot = _make_figure("", "distance [days]", "correlation")
+    curves = rhythm.pair_curves(rhythm.compute_correlation, real, synthetic, view)
+    return [make_item(_plot_pair(plot, curves, ("days", "@x{0.00}")))]
 
 
-def spectrum(real: Array, synthetic: Array, view: View) -> list[Item]:
-    curves = rhythm.pair_curves(rhythm.power, real, synthetic, view)
-    plot = _figure("", "period (slow on the left)", "power, share of variance [dB]", x_axis_type="log")
-    named = rhythm.marks(curves[0].x)
+def plot_spectrum(real: Array, synthetic: Array, view: View) -> list[Item]:
+    curves = rhythm.pair_curves(rhythm.compute_power, real, synthetic, view)
+    plot = _make_figure("", "period (slow on the left)", "power, share of variance [dB]", x_axis_type="log")
+    named = rhythm.list_marks(curves[0].x)
     plot.xaxis.ticker = [place for _, place in named]
     plot.xaxis.major_label_overrides = {place: name for name, place in named}
-    return [item(_pair(plot, curves, ("cycles a day", "@x{0.000}")))]
+    return [make_item(_plot_pair(plot, curves, ("cycles a day", "@x{0.000}")))]
 
 
-def values(real: Array, synthetic: Array, view: View) -> list[Item]:
+def plot_values(real: Array, synthetic: Array, view: View) -> list[Item]:
     sets = {"real": select_measured(real, view), "synthetic": select_measured(synthetic, view)}
-    edges, log = value_bins(*sets.values())
+    edges, log = choose_bins(*sets.values())
     centres = np.sqrt(edges[:-1] * edges[1:]) if log else (edges[:-1] + edges[1:]) / 2
-    shares = [Curve(name, centres, value_shares(some, edges, log)) for name, some in sets.items()]
+    shares = [Curve(name, centres, compute_shares(some, edges, log)) for name, some in sets.items()]
     per = "factor of ten" if log else "bin"
-    bulk = _figure("All values", view.label, f"share of values per {per} [%]",
+    bulk = _make_figure("All values", view.label, f"share of values per {per} [%]",
                    x_axis_type="log" if log else "linear")  # fmt: skip
-    tail = _figure("Large values", view.label, "share of values above [%]", y_axis_type="log")
+    tail = _make_figure("Large values", view.label, "share of values above [%]", y_axis_type="log")
     for name, some in sets.items():
-        curve = value_tail(name, some)
-        line = tail.line(_floats(curve.x), _floats(curve.y), line_color=COLOUR[name], line_width=2,
+        curve = compute_tail(name, some)
+        line = tail.line(_to_floats(curve.x), _to_floats(curve.y), line_color=COLOUR[name], line_width=2,
                          line_dash="solid" if name == "real" else "dashed", legend_label=name)  # fmt: skip
-        _hover(tail, line, [(name, f"@y{{0.0000}} % lie above @x{NUMBER}")], "mouse")
-    _legend(tail)
-    return [item(_pair(bulk, shares, (view.label, f"@x{NUMBER}"), "top_left")), item(tail)]
+        _add_hover(tail, line, [(name, f"@y{{0.0000}} % lie above @x{NUMBER}")], "mouse")
+    _make_clickable(tail)
+    return [make_item(_plot_pair(bulk, shares, (view.label, f"@x{NUMBER}"), "top_left")), make_item(tail)]
 
 
-def levels(real: Array, synthetic: Array, view: View) -> list[Item]:
-    """Synthetic points tell their number in the file; real ones tell nothing but where they are."""
+def plot_levels(real: Array, synthetic: Array, view: View) -> list[Item]:
+    """Plot a point a series. Tips of synthetic points show their number in the file; those of real ones only
+    the place.
+    """
     curves = [
-        level_and_spread(name, series, view)
+        compute_level_and_spread(name, series, view)
         for name, series in (("real", real), ("synthetic", synthetic))
         if len(series)
     ]
     kind = "log" if is_all_positive(curves) else "linear"
-    plot = _figure("", f"mean of a series, {view.label}", "its standard deviation", height=380,
+    plot = _make_figure("", f"mean of a series, {view.label}", "its standard deviation", height=380,
                    x_axis_type=kind, y_axis_type=kind)  # fmt: skip
     for curve in curves:
         marker = "circle" if curve.name == "real" else "x"
         points = plot.scatter(
-            _floats(curve.x), _floats(curve.y), marker=marker, size=8, line_color=COLOUR[curve.name],
+            _to_floats(curve.x), _to_floats(curve.y), marker=marker, size=8, line_color=COLOUR[curve.name],
             fill_color=None, line_width=1.6, legend_label=curve.name,
         )  # fmt: skip
         which = "a held-out series" if curve.name == "real" else "number $index"
         where = f"mean @x{NUMBER}, deviation @y{NUMBER}"
-        _hover(plot, points, [(curve.name, which), ("", where)], "mouse")
-    _legend(plot, "top_left")
-    return [item(plot)]
+        _add_hover(plot, points, [(curve.name, which), ("", where)], "mouse")
+    _make_clickable(plot, "top_left")
+    return [make_item(plot)]
 
 
-def losses(records: Mapping[str, Sequence[Mapping[str, Any]]], most: int = 12) -> list[Item]:
+def plot_losses(records: Mapping[str, Sequence[Mapping[str, Any]]], most: int = 12) -> list[Item]:
     made = []
-    for curve in training.loss_curves(records)[:most]:
-        plot = _figure(curve.name, "step", "", height=220)
-        line = plot.line(_floats(curve.x), _floats(curve.y), line_color=SOFT, line_width=1.5)
-        _hover(plot, line, [("step", "@x{0,0}"), ("", f"@y{NUMBER}")])
-        made.append(item(plot))
+    for curve in training.collect_losses(records)[:most]:
+        plot = _make_figure(curve.name, "step", "", height=220)
+        line = plot.line(_to_floats(curve.x), _to_floats(curve.y), line_color=SOFT, line_width=1.5)
+        _add_hover(plot, line, [("step", "@x{0,0}"), ("", f"@y{NUMBER}")])
+        made.append(make_item(plot))
     return made
 
 
 # ------------------------------------------------------------------------------------------------- one series
 
 
-def explorer(real: Array, synthetic: Array, view: View) -> dict[str, Any]:
-    """Whole series to choose from, with the two plots that show one: zoomed above, the record below.
+def plot_explorer(real: Array, synthetic: Array, view: View) -> dict[str, Any]:
+    """Plot whole series to choose from, with the two plots that show one: zoomed above, the record below.
 
     Args:
         real: held-out series that may be shown one by one; none to leave them out.
@@ -217,47 +230,47 @@ def explorer(real: Array, synthetic: Array, view: View) -> dict[str, Any]:
     steps = min(len(view.times), MOST_VALUES // 4)
     count = min(CHOICES, MOST_VALUES // (2 * steps))
     seconds = view.times[:steps].astype("datetime64[s]").astype(np.int64)
-    week = week_steps(view)
+    week = choose_week(view)
     chosen = {
         name: [
-            _pack_values(view.of(series)[row, :steps])
+            _pack_values(view.read_channel(series)[row, :steps])
             for row in style.pick_rows(series, count, view.seed, name)
         ]
         for name, series in (("synthetic", synthetic), ("real", real))
     }
     return {
         "start": int(seconds[0]),
-        "times": _text(seconds - seconds[0], "<u4"),
+        "times": _make_text(seconds - seconds[0], "<u4"),
         "series": chosen,
         "week": [int(seconds[week.start]), int(seconds[min(week.stop, steps) - 1])],
         "days": steps / view.steps_per_day,
         "whole": steps == len(view.times),
-        "plots": item(_plot_zoomed(view)),
+        "plots": make_item(_plot_zoomed(view)),
     }
 
 
-def _text(values: Array, kind: str) -> str:
+def _make_text(values: Array, kind: str) -> str:
     return base64.b64encode(np.asarray(values).astype(kind).tobytes()).decode()
 
 
 def _pack_values(values: Array) -> dict[str, Any]:
-    """Values as 16-bit parts of their range, 65535 where missing: [L]."""
+    """Pack values as 16-bit parts of their range, 65535 where missing: [L]."""
     known = values[~np.isnan(values)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
     parts = np.round((values - low) / max(high - low, 1e-12) * 65534)
-    return {"low": low, "high": high, "values": _text(np.nan_to_num(parts, nan=65535), "<u2")}
+    return {"low": low, "high": high, "values": _make_text(np.nan_to_num(parts, nan=65535), "<u2")}
 
 
 def _plot_zoomed(view: View) -> Any:
-    """A plot of a few days, and one of the whole record with the window in it; the page fills both."""
+    """Plot a few days, and the whole record with the window in it; the page fills both."""
     from bokeh.layouts import column
     from bokeh.models import ColumnDataSource, PanTool, Range1d, RangeTool
 
-    def empty(part: str, label: str, height: int) -> Any:
+    def make_empty(part: str, label: str, height: int) -> Any:
         x, y = (Range1d(start=0, end=1, name=f"{part} {axis}") for axis in "xy")
-        return _figure("", "", label, height=height, x_axis_type="datetime", x_range=x, y_range=y)
+        return _make_figure("", "", label, height=height, x_axis_type="datetime", x_range=x, y_range=y)
 
-    near, far = empty("near", view.label, 300), empty("far", "", 110)
+    near, far = make_empty("near", view.label, 300), make_empty("far", "", 110)
     near.toolbar.active_drag = near.select_one(PanTool)
     near.toolbar_location = far.toolbar_location = None
     far.yaxis.visible = False
@@ -269,7 +282,7 @@ def _plot_zoomed(view: View) -> Any:
         line = near.step("x", "y", source=fine, mode="after", line_color=COLOUR[name], line_width=1.6)
         far.line("x", "y", source=coarse, line_color=COLOUR[name], line_width=1)
         tips = [(name, f"@y{NUMBER}"), ("", "@x{%a %-d %b %Y %H:%M}")]
-        _hover(near, line, tips, formatters={"@x": "datetime"})
+        _add_hover(near, line, tips, formatters={"@x": "datetime"})
     window = RangeTool(x_range=near.x_range)
     window.overlay.update(fill_color=SOFT, fill_alpha=0.15, line_color=SOFT)
     far.add_tools(window)

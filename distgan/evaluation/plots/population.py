@@ -16,21 +16,21 @@ from distgan.evaluation.plots.style import (
     SYNTHETIC,
     Array,
     View,
-    _figure,
-    _legend,
+    _add_legend,
+    _make_figure,
     apply_style,
 )
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 
 @apply_style
-def embedding(real: Array, synthetic: Array, view: View, *, most: int = 400) -> Figure:
-    """Every series as a point: principal components of its descriptors, and t-SNE of the same."""
+def draw_embedding(real: Array, synthetic: Array, view: View, *, most: int = 400) -> Figure:
+    """Draw every series as a point: principal components of its descriptors, and t-SNE of the same."""
     from sklearn.manifold import TSNE  # here alone, and half a second to import
 
     def some(series: Array, name: str) -> Array:
         return series[
-            np.sort(keyed_generator(view.seed, 0, f"embedding {name}").permutation(len(series))[:most])
+            np.sort(make_keyed_generator(view.seed, 0, f"embedding {name}").permutation(len(series))[:most])
         ]
 
     real, synthetic = some(real, "real"), some(synthetic, "synthetic")
@@ -46,7 +46,7 @@ def embedding(real: Array, synthetic: Array, view: View, *, most: int = 400) -> 
         perplexity = min(30.0, (len(points) - 1) / 4)
         shown = TSNE(2, perplexity=perplexity, init="pca", random_state=view.seed % 2**32).fit_transform(flat)
         panels.append(("t-SNE of the same", shown))
-    figure, axes = _figure(1, len(panels), 3.7)
+    figure, axes = _make_figure(1, len(panels), 3.7)
     for axis, (title, place) in zip(axes[0], panels):
         for part, name, marker in (
             (slice(len(real)), "real", "o"),
@@ -56,21 +56,23 @@ def embedding(real: Array, synthetic: Array, view: View, *, most: int = 400) -> 
                 *place[part].T, s=20, marker=marker, alpha=0.7, color=LINE[name]["color"], label=name, lw=1.0
             )
         axis.set(title=title, xticks=[], yticks=[])
-    _legend(axes[0, 0])
+    _add_legend(axes[0, 0])
     return figure
 
 
 @apply_style
-def groups(
+def draw_groups(
     sizes: Sequence[float],
     *,
     minimum_size: int,
     tracing: Sequence[float] | None = None,
     limit: float | None = None,
 ) -> Figure:
-    """Entities behind every released mean, with the minimum group size; and how well a member is traced."""
+    """Draw the entities behind every released mean, with the minimum group size, and the success of
+    tracing.
+    """
     order = np.argsort(sizes)[::-1]
-    figure, axes = _figure(1, 2 if tracing is not None else 1, 2.7)
+    figure, axes = _make_figure(1, 2 if tracing is not None else 1, 2.7)
     place = np.arange(1, len(order) + 1)
     axes[0, 0].bar(place, np.asarray(sizes)[order], color="#6C8EAD", width=0.8)
     axes[0, 0].axhline(minimum_size, color=INK, ls="--", lw=1)
@@ -101,11 +103,11 @@ def groups(
 
 
 @apply_style
-def elbow(
+def draw_elbow(
     counts: Sequence[int], inertia: Sequence[float], silhouette: Sequence[float], criterion: str, count: int
 ) -> Figure:
-    """Inertia and silhouette of every number of clusters that was tried, with the one chosen."""
-    figure, axes = _figure(1, 2, 2.7)
+    """Draw inertia and silhouette of every number of clusters that was tried, with the one chosen."""
+    figure, axes = _make_figure(1, 2, 2.7)
     curves = {"elbow": (inertia, "inertia over all latents"), "silhouette": (silhouette, "mean silhouette")}
     for axis, (name, (values, label)) in zip(axes[0], curves.items()):
         axis.plot(counts, values, "o-", color=REAL, ms=4)
@@ -120,14 +122,14 @@ def elbow(
 
 
 @apply_style
-def latent_map(
+def draw_latent_map(
     points: Array, labels: Array, centres: Array, *, explained: float | None = None, most: int = 5000
 ) -> Figure:
-    """Latents and the means of their groups in the first two directions: [n, K], [n], [G, K]."""
-    figure, axes = _figure(1, 1, 4.6)
+    """Draw latents and the means of their groups in the first two directions: [n, K], [n], [G, K]."""
+    figure, axes = _make_figure(1, 1, 4.6)
     axis = axes[0, 0]
     if len(points) > most:
-        shown = keyed_generator(0, 0, "map").choice(len(points), most, replace=False)
+        shown = make_keyed_generator(0, 0, "map").choice(len(points), most, replace=False)
         points, labels = points[shown], labels[shown]
     x, y = (points[:, i] if points.shape[1] > i else np.zeros(len(points)) for i in (0, 1))
     palette = (REAL, SYNTHETIC, *OTHERS[:4])

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from distgan.evaluation.metrics import descriptors as described
-from distgan.evaluation.plots.style import FAINT, LINE, Array, View, _figure, _legend, apply_style
+from distgan.evaluation.plots.style import FAINT, LINE, Array, View, _add_legend, _make_figure, apply_style
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ def pair_curves(measure: Measured, real: Array, synthetic: Array, view: View) ->
     return [measure("real", real, view), measure("synthetic", synthetic, view)]
 
 
-def _band_over_series(name: str, x: Array, curves: Array) -> Curve:
-    """Mean over series and their middle 80 %: curves [n, X]."""
+def _compute_band_of_curves(name: str, x: Array, curves: Array) -> Curve:
+    """Return the mean over series and their middle 80 %: curves [n, X]."""
     low, high = np.percentile(curves, [10, 90], axis=0)
     return Curve(name, x, curves.mean(0), low, high)
 
 
-def _band(axis: Axes, curve: Curve) -> None:
+def _draw_band(axis: Axes, curve: Curve) -> None:
     style: dict[str, Any] = LINE[curve.name]
     assert curve.low is not None and curve.high is not None
     axis.fill_between(curve.x, curve.low, curve.high, color=style["color"], alpha=0.16, lw=0)
@@ -46,7 +46,7 @@ def _band(axis: Axes, curve: Curve) -> None:
 
 
 def _fold_by_period(series: Array, view: View, period_days: float, bins: int) -> Array:
-    """Each series' mean standardised value by position in a calendar period: [n, bins]."""
+    """Return each series' mean standardised value by position in a calendar period: [n, bins]."""
     values = series[..., view.channel : view.channel + 1]
     standard = described.standardise(values)[0]
     seconds = view.times.astype("datetime64[s]").astype(np.int64)
@@ -56,32 +56,38 @@ def _fold_by_period(series: Array, view: View, period_days: float, bins: int) ->
     return described.fold(standard, mask, np.floor(place + 1e-6).astype(int) % bins, bins)[:, 0]
 
 
-def _hours(view: View) -> int:
+def _count_hours(view: View) -> int:
     return int(np.clip(round(view.steps_per_day), 2, 96))
 
 
-def mean_day(name: str, series: Array, view: View) -> Curve:
-    """By hour of the day, each series relative to its own mean and spread."""
-    hours = _hours(view)
-    return _band_over_series(name, np.arange(hours) * 24 / hours, _fold_by_period(series, view, 1, hours))
+def compute_mean_day(name: str, series: Array, view: View) -> Curve:
+    """Return the mean day by hour, each series relative to its own mean and spread."""
+    hours = _count_hours(view)
+    return _compute_band_of_curves(
+        name, np.arange(hours) * 24 / hours, _fold_by_period(series, view, 1, hours)
+    )
 
 
-def mean_week(name: str, series: Array, view: View) -> Curve:
-    """By days since Monday 0:00, likewise."""
-    hours = _hours(view)
-    return _band_over_series(name, np.arange(7 * hours) / hours, _fold_by_period(series, view, 7, 7 * hours))
+def compute_mean_week(name: str, series: Array, view: View) -> Curve:
+    """Return the mean week by days since Monday 0:00, likewise."""
+    hours = _count_hours(view)
+    return _compute_band_of_curves(
+        name, np.arange(7 * hours) / hours, _fold_by_period(series, view, 7, 7 * hours)
+    )
 
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 @apply_style
-def profiles(real: Array, synthetic: Array, view: View) -> Figure:
-    """Mean day and mean week on the calendar, each series relative to its own mean and spread."""
-    figure, axes = _figure(1, 2, 2.9, width_ratios=[2, 3], sharey=True)
-    for axis, measure in zip(axes[0], (mean_day, mean_week)):
+def draw_profiles(real: Array, synthetic: Array, view: View) -> Figure:
+    """Draw the mean day and the mean week on the calendar, each series relative to its own mean and
+    spread.
+    """
+    figure, axes = _make_figure(1, 2, 2.9, width_ratios=[2, 3], sharey=True)
+    for axis, measure in zip(axes[0], (compute_mean_day, compute_mean_week)):
         for curve in pair_curves(measure, real, synthetic, view):
-            _band(axis, curve)
+            _draw_band(axis, curve)
         axis.grid()
     axes[0, 0].set(title="Mean day", xlabel="hour of the day", ylabel="own standard deviations", xlim=(0, 24))
     axes[0, 0].set_xticks(range(0, 25, 6))
@@ -89,40 +95,42 @@ def profiles(real: Array, synthetic: Array, view: View) -> Figure:
     axes[0, 1].set_xticks(np.arange(7), [])
     axes[0, 1].set_xticks(np.arange(7) + 0.5, WEEKDAYS, minor=True)
     axes[0, 1].tick_params(axis="x", which="minor", length=0)
-    _legend(axes[0, 0])
+    _add_legend(axes[0, 0])
     return figure
 
 
-def correlation(name: str, series: Array, view: View) -> Curve:
-    """Autocorrelation by distance in days."""
+def compute_correlation(name: str, series: Array, view: View) -> Curve:
+    """Return the autocorrelation by distance in days."""
     values = series[..., view.channel : view.channel + 1]
     lags = described.make_reference_grid(values, view.steps_per_day).short_lags
-    return _band_over_series(name, lags / view.steps_per_day, described.autocorrelation(values, lags)[:, 0])
+    return _compute_band_of_curves(
+        name, lags / view.steps_per_day, described.compute_autocorrelation(values, lags)[:, 0]
+    )
 
 
 @apply_style
-def autocorrelation(real: Array, synthetic: Array, view: View) -> Figure:
-    """How strongly a value resembles the one some time before, up to two weeks."""
-    figure, axes = _figure(1, 1, 2.7)
+def draw_autocorrelation(real: Array, synthetic: Array, view: View) -> Figure:
+    """Draw how strongly a value resembles the one some time before, up to two weeks."""
+    figure, axes = _make_figure(1, 1, 2.7)
     axis = axes[0, 0]
-    curves = pair_curves(correlation, real, synthetic, view)
+    curves = pair_curves(compute_correlation, real, synthetic, view)
     for curve in curves:
-        _band(axis, curve)
+        _draw_band(axis, curve)
     axis.axhline(0, color=FAINT, lw=0.8)
     days = curves[0].x[-1]
     axis.set(xlabel="distance [days]", ylabel="correlation", xlim=(0, days))
     if 2 <= days <= 31:
         axis.set_xticks(np.arange(0, math.floor(days) + 1))
     axis.grid()
-    _legend(axis, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
+    _add_legend(axis, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
     return figure
 
 
 PERIODS = (("year", 365.25), ("month", 30.44), ("week", 7.0), ("day", 1.0), ("12 h", 0.5), ("6 h", 0.25))
 
 
-def power(name: str, series: Array, view: View) -> Curve:
-    """Mean power by cycles a day, as a share of each series' variance, in decibels."""
+def compute_power(name: str, series: Array, view: View) -> Curve:
+    """Return the mean power by cycles a day, as a share of each series' variance, in decibels."""
     length = series.shape[1]
     edges = np.unique(np.round(np.geomspace(1, length // 2 + 1, 220)).astype(int))
     centres = np.sqrt(edges[:-1] * (edges[1:] - 1).clip(1)) * view.steps_per_day / length
@@ -133,20 +141,20 @@ def power(name: str, series: Array, view: View) -> Curve:
     return Curve(name, centres, 10 * np.log10(level + 1e-9))
 
 
-def marks(frequencies: Array) -> list[tuple[str, float]]:
-    """The named periods within a range of cycles a day, and their places."""
+def list_marks(frequencies: Array) -> list[tuple[str, float]]:
+    """Return the named periods within a range of cycles a day, and their places."""
     low, high = frequencies[0] / 1.15, frequencies[-1] * 1.15
     return [(name, 1 / days) for name, days in PERIODS if low <= 1 / days <= high]
 
 
 @apply_style
-def spectrum(real: Array, synthetic: Array, view: View) -> Figure:
-    """Share of variance by time scale, with the day and week lines marked."""
-    figure, axes = _figure(1, 1, 3.0)
+def draw_spectrum(real: Array, synthetic: Array, view: View) -> Figure:
+    """Draw the share of variance by time scale, with the day and week lines marked."""
+    figure, axes = _make_figure(1, 1, 3.0)
     axis = axes[0, 0]
-    for curve in pair_curves(power, real, synthetic, view):
+    for curve in pair_curves(compute_power, real, synthetic, view):
         axis.plot(curve.x, curve.y, label=curve.name, lw=1.1, color=LINE[curve.name]["color"])
-    named = marks(curve.x)
+    named = list_marks(curve.x)
     for name, place in named:
         strong = name in ("day", "week")
         axis.axvline(place, color="#666666" if strong else FAINT, lw=1.0 if strong else 0.7, ls=":", zorder=0)
@@ -156,5 +164,5 @@ def spectrum(real: Array, synthetic: Array, view: View) -> Figure:
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set(xlabel="period (slow on the left)", ylabel="power, share of variance [dB]")
     axis.grid(axis="y")
-    _legend(axis, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
+    _add_legend(axis, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
     return figure

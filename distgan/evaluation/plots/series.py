@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from distgan.evaluation.plots.rhythm import WEEKDAYS, _hours
+from distgan.evaluation.plots.rhythm import WEEKDAYS, _count_hours
 from distgan.evaluation.plots.style import (
     INK,
     REAL,
@@ -17,20 +17,20 @@ from distgan.evaluation.plots.style import (
     WIDTH,
     Array,
     View,
-    _days,
-    _figure,
-    _from_zero,
-    _months,
+    _fold_days,
+    _label_months,
+    _make_figure,
     _pad_nan,
+    _start_at_zero,
     apply_style,
     pick_rows,
     share_height,
 )
 
 
-def _year(axis: Axes, values: Array, view: View, colour: str) -> None:
-    """A whole record: each day's range as a band, its mean as a line."""
-    days = _days(values, view.steps_per_day)
+def _draw_record(axis: Axes, values: Array, view: View, colour: str) -> None:
+    """Draw a whole record: each day's range as a band, its mean as a line."""
+    days = _fold_days(values, view.steps_per_day)
     if days is None or len(days) < 20:
         axis.plot(view.times, values, color=colour, lw=0.8)
         return
@@ -40,8 +40,8 @@ def _year(axis: Axes, values: Array, view: View, colour: str) -> None:
     axis.plot(start, mean, color=colour, lw=1.0)
 
 
-def week_steps(view: View) -> slice:
-    """The zoomed week: from a Monday (where days are known), the same for every series."""
+def choose_week(view: View) -> slice:
+    """Return the zoomed week: from a Monday (where days are known), the same for every series."""
     length, steps = len(view.times), round(7 * view.steps_per_day)
     if steps < 7 or steps * 2 > length:
         return slice(0, min(length, 200))
@@ -53,25 +53,25 @@ def week_steps(view: View) -> slice:
     return slice(start, min(start + steps, length))
 
 
-def _week_axis(axis: Axes, times: Array, day: str | None = "%a\n%-d %b") -> None:
-    """A tick a day, in a format of its own, or its initial."""
+def _label_week_axis(axis: Axes, times: Array, day: str | None = "%a\n%-d %b") -> None:
+    """Put a tick at every day, in a format of its own, or its initial."""
 
-    def initial(place: float, _: int | None) -> str:
+    def format_initial(place: float, _: int | None) -> str:
         return WEEKDAYS[mdates.num2date(place).weekday()][0]
 
     if times[-1] - times[0] > np.timedelta64(2, "D"):
         axis.xaxis.set_major_locator(mdates.DayLocator())
-        axis.xaxis.set_major_formatter(mdates.DateFormatter(day) if day else FuncFormatter(initial))
+        axis.xaxis.set_major_formatter(mdates.DateFormatter(day) if day else FuncFormatter(format_initial))
         axis.grid(axis="x")
     else:
-        _months(axis, times)
+        _label_months(axis, times)
     axis.set_xlim(times[0], times[-1])
 
 
-def _side_by_side(
+def _draw_side_by_side(
     real: Array, synthetic: Array, view: View, count: int, height: float, **options: Any
 ) -> tuple[Figure, list[tuple[Axes, Array, str]]]:
-    """A column of real and a column of synthetic axes, with the series and the colour of each: [L, C].
+    """Draw a column of real and a column of synthetic axes, with the series and the colour of each: [L, C].
 
     Without real series both columns are synthetic.
     """
@@ -79,7 +79,7 @@ def _side_by_side(
     left, right = (real, synthetic) if len(real) else (halves[0], halves[1] if len(halves[1]) else halves[0])
     columns = [("real" if len(real) else "left", left), ("synthetic", right)]
     count = max(1, min(count, len(left), len(right)))
-    figure, axes = _figure(count, 2, 0.5 + height * count, **options)
+    figure, axes = _make_figure(count, 2, 0.5 + height * count, **options)
     cells = []
     for place, (name, series) in zip(axes.T, columns):
         title, colour = (view.real, REAL) if name == "real" else ("Synthetic", SYNTHETIC)
@@ -90,13 +90,13 @@ def _side_by_side(
 
 
 @apply_style
-def samples(real: Array, synthetic: Array, view: View, *, count: int = 4) -> Figure:
-    """Random series over the whole record: daily range and daily mean."""
-    figure, cells = _side_by_side(real, synthetic, view, count, 1.35, sharex=True)
+def draw_samples(real: Array, synthetic: Array, view: View, *, count: int = 4) -> Figure:
+    """Draw random series over the whole record: daily range and daily mean."""
+    figure, cells = _draw_side_by_side(real, synthetic, view, count, 1.35, sharex=True)
     for axis, values, colour in cells:
-        _year(axis, values[:, view.channel], view, colour)
-        _from_zero(axis, values[:, view.channel])
-        _months(axis, view.times)
+        _draw_record(axis, values[:, view.channel], view, colour)
+        _start_at_zero(axis, values[:, view.channel])
+        _label_months(axis, view.times)
     _share_rows(figure)
     figure.supylabel(view.label, fontsize=8.5, color=INK)
     return figure
@@ -114,14 +114,14 @@ def _share_rows(figure: Figure) -> None:
 
 
 @apply_style
-def carpets(real: Array, synthetic: Array, view: View, *, count: int = 3) -> Figure:
-    """Random series as carpets: a column a day, a row an hour. The eye finds rhythm and repetition."""
-    figure, cells = _side_by_side(real, synthetic, view, count, 1.35, sharex=True, sharey=True)
+def draw_carpets(real: Array, synthetic: Array, view: View, *, count: int = 3) -> Figure:
+    """Draw random series as carpets: a column a day, a row an hour, which show rhythm and repetition."""
+    figure, cells = _draw_side_by_side(real, synthetic, view, count, 1.35, sharex=True, sharey=True)
     edges = mdates.date2num([view.times[0], view.times[-1]])
     ends = [_pad_nan(np.nanpercentile, values[:, view.channel], [1, 98.5]) for _, values, _ in cells]
     rows = len(cells) // 2  # a row holds a real and a synthetic series, and one scale
     for place, (axis, values, _) in enumerate(cells):
-        days = _days(values[:, view.channel], view.steps_per_day)
+        days = _fold_days(values[:, view.channel], view.steps_per_day)
         if days is None:
             days = values[:, view.channel][:, None]
         pair = np.array([ends[place % rows], ends[place % rows + rows]])
@@ -135,7 +135,7 @@ def carpets(real: Array, synthetic: Array, view: View, *, count: int = 3) -> Fig
         bar.ax.tick_params(labelsize=7)
         bar.outline.set_visible(False)  # type: ignore[operator]
         axis.xaxis_date()
-        _months(axis, view.times)
+        _label_months(axis, view.times)
         axis.set_yticks([0, 6, 12, 18, 24])
     figure.supylabel("hour of the day", fontsize=8.5, color=INK)
     figure.supxlabel(f"colour: {view.label}, one scale in each row", fontsize=8.5, color=INK)
@@ -143,15 +143,15 @@ def carpets(real: Array, synthetic: Array, view: View, *, count: int = 3) -> Fig
 
 
 @apply_style
-def weeks(real: Array, synthetic: Array, view: View, *, count: int = 4, width: float = WIDTH) -> Figure:
-    """The same week of random series (those of `samples`), step by step."""
-    steps = week_steps(view)
+def draw_weeks(real: Array, synthetic: Array, view: View, *, count: int = 4, width: float = WIDTH) -> Figure:
+    """Draw the same week of random series (those of `draw_samples`), step by step."""
+    steps = choose_week(view)
     times = view.times[steps]
-    figure, cells = _side_by_side(real, synthetic, view, count, 1.3, sharex=True, width=width)
+    figure, cells = _draw_side_by_side(real, synthetic, view, count, 1.3, sharex=True, width=width)
     for axis, values, colour in cells:
         axis.plot(times, values[steps, view.channel], color=colour, lw=1.1, drawstyle="steps-post")
-        _from_zero(axis, values[steps, view.channel])
-        _week_axis(axis, times, "%a\n%-d %b" if width == WIDTH else "%a")
+        _start_at_zero(axis, values[steps, view.channel])
+        _label_week_axis(axis, times, "%a\n%-d %b" if width == WIDTH else "%a")
     _share_rows(figure)
     figure.supylabel(view.label, fontsize=8.5, color=INK)
     return figure
@@ -161,32 +161,32 @@ SIZES = {"small": 0.2, "middling": 0.5, "large": 0.8}  # shares of the series th
 
 
 @apply_style
-def sizes(real: Array, synthetic: Array, view: View) -> Figure:
-    """A small, a middling and a large series of either set: record, week and mean day.
+def draw_sizes(real: Array, synthetic: Array, view: View) -> Figure:
+    """Draw a small, a middling and a large series of either set: record, week and mean day.
 
     Chosen by level alone: the series whose mean is at the same place among its set's.
     """
     sets = [(view.real, REAL, real)] if len(real) else []
     sets.append(("Synthetic", SYNTHETIC, synthetic))
     ratios = [3, 2] * len(sets) + [2]
-    figure, axes = _figure(len(SIZES), len(ratios), 0.4 + 1.45 * len(SIZES), width_ratios=ratios)
-    steps, clock = week_steps(view), np.arange(_hours(view)) * 24 / _hours(view)
+    figure, axes = _make_figure(len(SIZES), len(ratios), 0.4 + 1.45 * len(SIZES), width_ratios=ratios)
+    steps, clock = choose_week(view), np.arange(_count_hours(view)) * 24 / _count_hours(view)
     for place, (name, colour, series) in enumerate(sets):
-        values = view.of(series)
+        values = view.read_channel(series)
         order = np.argsort(np.nan_to_num(_pad_nan(np.nanmean, values, axis=1)))
         for row, share in enumerate(SIZES.values()):
             chosen = values[order[round(share * (len(order) - 1))]]
             whole, week, day = axes[row, 2 * place], axes[row, 2 * place + 1], axes[row, -1]
-            _year(whole, chosen, view, colour)
-            _months(whole, view.times)
+            _draw_record(whole, chosen, view, colour)
+            _label_months(whole, view.times)
             week.plot(view.times[steps], chosen[steps], color=colour, drawstyle="steps-post", lw=1)
-            _week_axis(week, view.times[steps], None)
-            days = _days(chosen, view.steps_per_day)
+            _label_week_axis(week, view.times[steps], None)
+            days = _fold_days(chosen, view.steps_per_day)
             if days is not None:
                 mean = _pad_nan(np.nanmean, days, axis=0)
                 day.step(np.append(clock, 24), np.append(mean, mean[-1]), color=colour, lw=1.4, where="post")
-            _from_zero(whole, chosen)
-            _from_zero(week, chosen[steps])
+            _start_at_zero(whole, chosen)
+            _start_at_zero(week, chosen[steps])
         axes[0, 2 * place].set_title(name, color=colour, weight="bold")
     for row in axes:
         share_height(row[0:-1:2])
@@ -195,22 +195,22 @@ def sizes(real: Array, synthetic: Array, view: View) -> Figure:
     for axis, name in zip(axes[:, 0], SIZES):
         axis.set_ylabel(name)
     for axis in axes[:, -1]:
-        _from_zero(axis, np.asarray([line.get_ydata() for line in axis.lines]).ravel())
+        _start_at_zero(axis, np.asarray([line.get_ydata() for line in axis.lines]).ravel())
         axis.set_xticks(range(0, 25, 12))
     figure.supylabel(view.label, fontsize=8.5, color=INK)
     return figure
 
 
 @apply_style
-def sample_sheet(series: Array, view: View, *, count: int = 4) -> Figure:
-    """The first few series, record and week, for a look during training: [n, L, C]."""
+def draw_preview(series: Array, view: View, *, count: int = 4) -> Figure:
+    """Draw the first few series, record and week, for a look during training: [n, L, C]."""
     count = max(1, min(count, len(series)))
-    figure, axes = _figure(count, 2, 0.4 + 1.25 * count, width_ratios=[3, 2])
-    steps = week_steps(view)
-    for (whole, week), values in zip(axes, view.of(series)):
-        _year(whole, values, view, SYNTHETIC)
-        _months(whole, view.times)
+    figure, axes = _make_figure(count, 2, 0.4 + 1.25 * count, width_ratios=[3, 2])
+    steps = choose_week(view)
+    for (whole, week), values in zip(axes, view.read_channel(series)):
+        _draw_record(whole, values, view, SYNTHETIC)
+        _label_months(whole, view.times)
         week.plot(view.times[steps], values[steps], color=SYNTHETIC, drawstyle="steps-post", lw=1)
-        _week_axis(week, view.times[steps])
+        _label_week_axis(week, view.times[steps])
     figure.supylabel(view.label, fontsize=8.5, color=INK)
     return figure

@@ -19,7 +19,7 @@ from PIL import Image
 
 from distgan.data.store.metadata import Meta
 from distgan.evaluation.metrics import descriptors as described
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 Array = described.Array
 REAL, SYNTHETIC = "#0072B2", "#D55E00"
@@ -60,8 +60,8 @@ Parameters = ParamSpec("Parameters")
 
 @dataclass(frozen=True)
 class View:
-    """How to read series: local time of each step [L], steps a day, unit, the channel that is drawn, the
-    seed of every random choice, and what real series are called.
+    """The way to read series: local time of each step [L], steps a day, unit, the channel that is drawn, the
+    seed of every random choice, and the name of real series.
     """
 
     times: Array
@@ -78,15 +78,15 @@ class View:
             return self.channel_name
         return f"{self.channel_name} [{self.unit}]"
 
-    def of(self, series: Array) -> Array:
-        """The drawn channel: [n, L, C] -> [n, L]."""
+    def read_channel(self, series: Array) -> Array:
+        """Return the drawn channel: [n, L, C] -> [n, L]."""
         return np.asarray(series)[..., self.channel]
 
 
 def make_view(meta: Meta, *, unit: str | None = None, seed: int = 0) -> View:
-    """How to read series of a store: their first channel, in their own unit unless another is given."""
+    """Return the view of a store's series: their first channel, in their own unit unless another is given."""
     return View(
-        meta.axis.times(),
+        meta.axis.list_times(),
         meta.axis.steps_per_day,
         meta.units if unit is None else unit,
         channel_name=meta.channels[0],
@@ -96,7 +96,7 @@ def make_view(meta: Meta, *, unit: str | None = None, seed: int = 0) -> View:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with what a reader, or a screen reader, is told about it.
+    """A figure with its description for a reader, or a screen reader.
 
     Attributes:
         live: the same as plots that answer the reader (`interactive.item`); empty where there are none.
@@ -110,23 +110,23 @@ class Picture:
     format: Literal["svg", "png"] = "svg"
     live: Sequence[Mapping[str, Any]] = ()
 
-    def data_uri(self) -> str:
-        """The drawing as a `data:` address, to stand in a page that opens offline."""
+    def make_data_uri(self) -> str:
+        """Return the drawing as a `data:` address, to be included in a page that opens offline."""
         kind = "image/svg+xml" if self.format == "svg" else "image/png"
         return f"data:{kind};base64,{base64.b64encode(render(self.figure, self.format)).decode()}"
 
 
 def apply_style(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
     @functools.wraps(draw)
-    def inside(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
+    def draw_in_style(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
         with matplotlib.rc_context(STYLE):
             return draw(*args, **kwargs)
 
-    return inside
+    return draw_in_style
 
 
 def render(figure: Figure, kind: Literal["svg", "png"] = "png", dpi: int = 130) -> bytes:
-    """The bytes of a figure; PNG with 256 colours, a third of the size of the full palette."""
+    """Return the bytes of a figure; PNG with 256 colours, a third of the size of the full palette."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         if kind == "svg":
@@ -142,7 +142,7 @@ def render(figure: Figure, kind: Literal["svg", "png"] = "png", dpi: int = 130) 
     return buffer.getvalue()
 
 
-def _figure(
+def _make_figure(
     rows: int, columns: int, height: float, *, width: float = WIDTH, **options: Any
 ) -> tuple[Figure, Array]:
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -150,12 +150,12 @@ def _figure(
     return figure, axes
 
 
-def _legend(axis: Axes, **options: Any) -> None:
+def _add_legend(axis: Axes, **options: Any) -> None:
     axis.legend(**{"loc": "best", "handlelength": 2.2, **options})
 
 
-def _months(axis: Axes, times: Array) -> None:
-    """Calendar ticks that suit the record: hours, days, months or years."""
+def _label_months(axis: Axes, times: Array) -> None:
+    """Set calendar ticks that suit the record: hours, days, months or years."""
     locator = mdates.AutoDateLocator(minticks=3, maxticks=8)
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, show_offset=False))
@@ -163,13 +163,15 @@ def _months(axis: Axes, times: Array) -> None:
 
 
 def pick_rows(series: Array, count: int, seed: int, purpose: str) -> Array:
-    """Rows of `count` random series, the smaller levels first: [n, L, C] -> [count]."""
-    rows = keyed_generator(seed, 0, f"picture {purpose}").permutation(len(series))[:count]
+    """Choose the rows of `count` random series, the smaller levels first: [n, L, C] -> [count]."""
+    rows = make_keyed_generator(seed, 0, f"picture {purpose}").permutation(len(series))[:count]
     return rows[np.argsort(np.nan_to_num(_pad_nan(np.nanmean, series[rows], axis=(1, 2))))]
 
 
-def _days(values: Array, steps_per_day: float) -> Array | None:
-    """Values by day, [L] -> [days, steps], where a day is a whole number of steps and there are three."""
+def _fold_days(values: Array, steps_per_day: float) -> Array | None:
+    """Return values by day, [L] -> [days, steps], where a day is a whole number of steps and there are
+    three.
+    """
     steps = round(steps_per_day)
     if steps < 2 or abs(steps - steps_per_day) > 1e-6 or len(values) < 3 * steps:
         return None
@@ -184,14 +186,14 @@ def _pad_nan(function: Callable[..., Any], values: Array, *args: Any, **options:
 
 
 def share_height(axes: Sequence[Axes]) -> None:
-    """Give all axes one range that holds every value, so that real and synthetic can be compared."""
+    """Set one range of all axes that holds every value, so that real and synthetic can be compared."""
     ends = [axis.get_ylim() for axis in axes]
     for axis in axes:
         axis.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
 
 
-def _from_zero(axis: Axes, values: Array) -> None:
-    """Where nothing is negative the axis starts at zero, so that heights can be compared."""
+def _start_at_zero(axis: Axes, values: Array) -> None:
+    """Start the axis at zero where nothing is negative, so that heights can be compared."""
     axis.yaxis.set_major_locator(MaxNLocator(4))
     axis.grid(axis="y")
     if np.nanmin(np.append(values, 0)) >= 0:

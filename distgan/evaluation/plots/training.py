@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from distgan.evaluation.plots.rhythm import Curve
-from distgan.evaluation.plots.style import FAINT, INK, Array, _figure, apply_style
+from distgan.evaluation.plots.style import FAINT, INK, Array, _make_figure, apply_style
 
 NOT_LOSSES = frozenset(
     [
@@ -31,8 +31,8 @@ NOT_LOSSES = frozenset(
 )
 
 
-def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
-    """Every number reported more than once that is no clock: name -> [2, lines], steps and values."""
+def _collect_curves(records: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
+    """Collect every number reported more than once that is no clock: name -> [2, lines], steps and values."""
     found: dict[str, list[tuple[float, float]]] = {}
     for record in records:
         for name, value in record.items():
@@ -42,22 +42,22 @@ def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
     return {name: np.array(pairs).T for name, pairs in found.items() if len(pairs) > 1}
 
 
-def loss_curves(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Curve]:
-    """Numbers of each stage over steps: stage -> lines of its metrics.jsonl."""
+def collect_losses(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Curve]:
+    """Collect numbers of each stage over steps: stage -> lines of its metrics.jsonl."""
     return [
         Curve(f"{stage} · {name.replace('_', ' ')}", *curve)
         for stage, lines in records.items()
-        for name, curve in _curves(lines).items()
+        for name, curve in _collect_curves(lines).items()
     ]
 
 
 @apply_style
-def losses(records: Mapping[str, Sequence[Mapping[str, Any]]], *, most: int = 12) -> Figure:
-    """Training over time, a panel for each number of each stage: stage -> lines of its metrics.jsonl."""
-    panels = loss_curves(records)[:most]
+def draw_losses(records: Mapping[str, Sequence[Mapping[str, Any]]], *, most: int = 12) -> Figure:
+    """Draw training over time, a panel for each number of each stage: stage -> lines of its metrics.jsonl."""
+    panels = collect_losses(records)[:most]
     columns = min(3, max(len(panels), 1))
     rows = max(1, math.ceil(len(panels) / columns))
-    figure, axes = _figure(rows, columns, 0.3 + 1.75 * rows)
+    figure, axes = _make_figure(rows, columns, 0.3 + 1.75 * rows)
     for axis, curve in zip(axes.flat, panels):
         axis.plot(curve.x, curve.y, color=FAINT, lw=0.8)
         width = max(1, len(curve.y) // 20)

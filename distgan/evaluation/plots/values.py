@@ -7,34 +7,36 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from distgan.evaluation.metrics import descriptors as described
-from distgan.evaluation.plots.rhythm import Curve, _band, _band_over_series, pair_curves
-from distgan.evaluation.plots.style import LINE, Array, View, _figure, _legend, _pad_nan, apply_style
+from distgan.evaluation.plots.rhythm import Curve, _compute_band_of_curves, _draw_band, pair_curves
+from distgan.evaluation.plots.style import LINE, Array, View, _add_legend, _make_figure, _pad_nan, apply_style
 
 
 def _prefers_log_axis(values: Array) -> bool:
-    """Whether a log axis shows more: nothing negative, and a long upper tail."""
+    """Return whether a log axis shows more: nothing negative, and a long upper tail."""
     top, middle, bottom = np.percentile(values, [99.9, 50, 0])
     return bool(bottom >= 0 and top > 8 * max(middle, 1e-12))
 
 
 def select_measured(series: Array, view: View) -> Array:
-    values = view.of(series)
+    values = view.read_channel(series)
     return values[~np.isnan(values)]
 
 
-def exceedance(name: str, series: Array, view: View) -> Curve:
-    """The value that a series exceeds for a share of its time [%]."""
-    curves = _pad_nan(np.nanquantile, view.of(series), described.DURATION_LEVELS, axis=1).T
-    return _band_over_series(name, 100 * (1 - described.DURATION_LEVELS), curves[~np.isnan(curves).any(1)])
+def compute_exceedance(name: str, series: Array, view: View) -> Curve:
+    """Return the value that a series exceeds for a share of its time [%]."""
+    curves = _pad_nan(np.nanquantile, view.read_channel(series), described.DURATION_LEVELS, axis=1).T
+    return _compute_band_of_curves(
+        name, 100 * (1 - described.DURATION_LEVELS), curves[~np.isnan(curves).any(1)]
+    )
 
 
 @apply_style
-def duration(real: Array, synthetic: Array, view: View) -> Figure:
-    """Load-duration curves: how often a value is exceeded, from the peaks to the base load."""
-    figure, axes = _figure(1, 2, 3.0, width_ratios=[3, 2])
-    for curve in pair_curves(exceedance, real, synthetic, view):
+def draw_duration(real: Array, synthetic: Array, view: View) -> Figure:
+    """Draw load-duration curves: how often a value is exceeded, from the peaks to the base load."""
+    figure, axes = _make_figure(1, 2, 3.0, width_ratios=[3, 2])
+    for curve in pair_curves(compute_exceedance, real, synthetic, view):
         for axis in axes.flat:
-            _band(axis, curve)
+            _draw_band(axis, curve)
     positive = select_measured(real, view)
     if _prefers_log_axis(positive):
         axes[0, 0].set_yscale("symlog", linthresh=max(float(np.percentile(positive, 10)), 1e-6))
@@ -51,12 +53,14 @@ def duration(real: Array, synthetic: Array, view: View) -> Figure:
     axes[0, 1].set_xticks([0, 0.1, 1, 10], ["0", "0.1", "1", "10"])
     for axis in axes.flat:
         axis.grid()
-    _legend(axes[0, 0])
+    _add_legend(axes[0, 0])
     return figure
 
 
-def value_bins(real: Array, synthetic: Array) -> tuple[Array, bool]:
-    """Edges of bins for all values of both sets, and whether they are logarithmic: flat, measured values."""
+def choose_bins(real: Array, synthetic: Array) -> tuple[Array, bool]:
+    """Return edges of bins for all values of both sets, and whether they are logarithmic: flat, measured
+    values.
+    """
     both = np.concatenate([real, synthetic])
     if not _prefers_log_axis(real):
         return np.linspace(float(both.min()), float(both.max()), 90), False
@@ -67,31 +71,31 @@ def value_bins(real: Array, synthetic: Array) -> tuple[Array, bool]:
     return edges, True
 
 
-def value_shares(some: Array, edges: Array, log: bool) -> Array:
-    """Share of values in each bin [%], per factor of ten where bins are logarithmic."""
+def compute_shares(some: Array, edges: Array, log: bool) -> Array:
+    """Return the share of values in each bin [%], per factor of ten where bins are logarithmic."""
     shares = 100 * np.histogram(some, edges)[0] / max(len(some), 1)
     return shares / np.diff(np.log10(edges)) if log else shares
 
 
-def value_tail(name: str, some: Array) -> Curve:
-    """Share of values above [%] by value."""
+def compute_tail(name: str, some: Array) -> Curve:
+    """Return the share of values above [%] by value."""
     ranks = np.unique(np.geomspace(1, len(some), 300).astype(int))
     return Curve(name, np.sort(some)[-ranks], 100 * ranks / len(some))
 
 
 @apply_style
-def values(real: Array, synthetic: Array, view: View) -> Figure:
-    """Distribution of all values, and how often large ones are exceeded."""
-    figure, axes = _figure(1, 2, 2.9)
+def draw_values(real: Array, synthetic: Array, view: View) -> Figure:
+    """Draw the distribution of all values, and how often large ones are exceeded."""
+    figure, axes = _make_figure(1, 2, 2.9)
     bulk, tail = axes[0]
     sets = {"real": select_measured(real, view), "synthetic": select_measured(synthetic, view)}
-    edges, log = value_bins(*sets.values())
+    edges, log = choose_bins(*sets.values())
     bulk.set_xscale("log" if log else "linear")
     for name, some in sets.items():
         outside = 100 * float((some <= 0).mean())
         text = f"{name}, {outside:.1f} % at zero or below" if log and outside >= 0.05 else name
-        bulk.stairs(value_shares(some, edges, log), edges, label=text, lw=1.4, **LINE[name])
-        curve = value_tail(name, some)
+        bulk.stairs(compute_shares(some, edges, log), edges, label=text, lw=1.4, **LINE[name])
+        curve = compute_tail(name, some)
         tail.plot(curve.x, curve.y, label=name, **LINE[name])
     bulk.set(
         title="All values",
@@ -103,16 +107,16 @@ def values(real: Array, synthetic: Array, view: View) -> Figure:
     for axis in axes.flat:
         axis.grid()
     bulk.set_ylim(top=1.28 * bulk.get_ylim()[1])
-    _legend(bulk, loc="upper left")
+    _add_legend(bulk, loc="upper left")
     return figure
 
 
-def _sets(real: Array, synthetic: Array) -> list[tuple[str, Array]]:
+def _pair_sets(real: Array, synthetic: Array) -> list[tuple[str, Array]]:
     return [(name, series) for name, series in (("real", real), ("synthetic", synthetic)) if len(series)]
 
 
-def level_and_spread(name: str, series: Array, view: View) -> Curve:
-    """Mean and standard deviation of every series."""
+def compute_level_and_spread(name: str, series: Array, view: View) -> Curve:
+    """Return mean and standard deviation of every series."""
     return Curve(name, *(p[:, 0] for p in described.standardise(series[..., [view.channel]])[1:]))
 
 
@@ -121,11 +125,11 @@ def is_all_positive(curves: Sequence[Curve]) -> bool:
 
 
 @apply_style
-def levels(real: Array, synthetic: Array, view: View) -> Figure:
-    """One point a series: its mean and how much it varies."""
-    figure, axes = _figure(1, 1, 3.6)
+def draw_levels(real: Array, synthetic: Array, view: View) -> Figure:
+    """Draw one point a series: its mean and how much it varies."""
+    figure, axes = _make_figure(1, 1, 3.6)
     axis = axes[0, 0]
-    points = [level_and_spread(name, series, view) for name, series in _sets(real, synthetic)]
+    points = [compute_level_and_spread(name, series, view) for name, series in _pair_sets(real, synthetic)]
     for curve in points:
         axis.scatter(
             curve.x, curve.y, s=22, marker="o" if curve.name == "real" else "x", alpha=0.75,
@@ -139,5 +143,5 @@ def levels(real: Array, synthetic: Array, view: View) -> Figure:
             part.set_minor_formatter(NullFormatter())
     axis.set(xlabel=f"mean of a series, {view.label}", ylabel="its standard deviation")
     axis.grid()
-    _legend(axis, loc="upper left")
+    _add_legend(axis, loc="upper left")
     return figure

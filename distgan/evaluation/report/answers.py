@@ -1,8 +1,8 @@
-"""The first screen of a report: is it good, is it safe, the overall scores, and a few numbers."""
+"""The first screen of a report: quality, safety, the overall scores, and a few numbers."""
 
 from collections.abc import Callable
 
-from distgan.evaluation.comparisons import WORDS, Difference, Paired
+from distgan.evaluation.comparisons import WORDS, Difference, PairedComparisons
 from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.metrics.two_sample_table import TwoSampleTests
 from distgan.evaluation.metrics.utility import REAL as TRAINED_ON_REAL
@@ -61,7 +61,7 @@ def _judge_quality(table: ScoreTable, tests: TwoSampleTests | None) -> str:
     return "yes" if like and not worse and not bad else "reservations"
 
 
-def _count_owners(paired: Paired) -> str:
+def _count_owners(paired: PairedComparisons) -> str:
     if not paired.overall:
         return "There are too few held-out real series to compare with. Hold out more owners."
     return (
@@ -70,7 +70,7 @@ def _count_owners(paired: Paired) -> str:
     )
 
 
-def _describe_overall(paired: Paired) -> str:
+def _describe_overall(paired: PairedComparisons) -> str:
     model, real = paired.find_overall(MODEL), paired.find(REAL)
     assert model is not None and real is not None and real.ratio is not None
     said = {
@@ -87,8 +87,8 @@ def _describe_overall(paired: Paired) -> str:
     )
 
 
-def _describe_baselines(paired: Paired) -> str:
-    """The nearest baseline that holds no real series, and what the synthetic series are against it."""
+def _describe_baselines(paired: PairedComparisons) -> str:
+    """Describe the nearest baseline that holds no real series, and the synthetic series relative to it."""
     names = [row.row for row in paired.rows if row.row in (*FITTED, *SIMPLE)]
     scores = [score for name in names if (score := paired.find_overall(name)) is not None]
     if not scores:
@@ -139,7 +139,7 @@ def _judge_safety(findings: Findings, facts: Facts) -> tuple[str, str]:
 # --------------------------------------------------------------------------------------------- overall scores
 
 
-def list_overall(paired: Paired) -> list[OverallLine]:
+def list_overall(paired: PairedComparisons) -> list[OverallLine]:
     """Return the overall score of every row, best first, with the synthetic series' verdict against it."""
     lines = []
     for score in sorted(paired.overall, key=lambda each: (each.value, each.row)):
@@ -153,22 +153,24 @@ def list_overall(paired: Paired) -> list[OverallLine]:
 
 
 def list_cards(findings: Findings) -> list[Card]:
-    """Return the numbers of `HEADLINE` that there are."""
+    """Return the cards of `HEADLINE` that exist."""
     lines = {line.name: line for line in make_table(findings.fidelity)}
     found = []
     for names in HEADLINE:
-        cards = (CARDS[name](findings) if name in CARDS else _score_card(lines.get(name)) for name in names)
+        cards = (
+            CARDS[name](findings) if name in CARDS else _make_score_card(lines.get(name)) for name in names
+        )
         found += [card for card in cards if card is not None][:1]
     return found
 
 
-def _score_card(line: Line | None) -> Card | None:
-    """The model's value with what real series reach, and the worst of the other rows."""
+def _make_score_card(line: Line | None) -> Card | None:
+    """Return the model's value with that of real series, and the worst of the other rows."""
     if line is None:
         return None
     score, cells = BY_NAME[line.name], {cell.row: cell.value for cell in line.cells}
     losses = {
-        row: score.loss(value)
+        row: score.compute_loss(value)
         for row, value in cells.items()
         if row not in (MODEL, REAL) and value is not None
     }
@@ -186,8 +188,8 @@ def _score_card(line: Line | None) -> Card | None:
     )
 
 
-def _utility_card(findings: Findings) -> Card | None:
-    """How much more a model errs that was trained on synthetic instead of real series."""
+def _make_utility_card(findings: Findings) -> Card | None:
+    """Return how much larger the error of a model is that was trained on synthetic instead of real series."""
     utility: Utility | None = findings.utility
     errors = {} if utility is None else {row.name: row.value for row in utility.rows}
     made, real = errors.get(TRAINED_ON_SYNTHETIC), errors.get(TRAINED_ON_REAL)
@@ -202,7 +204,7 @@ def _utility_card(findings: Findings) -> Card | None:
     )
 
 
-def _privacy_card(findings: Findings) -> Card | None:
+def _make_privacy_card(findings: Findings) -> Card | None:
     if (privacy := findings.privacy) is None:
         return None
     over = sum(attack.outcome == "over" for attack in privacy.attacks)
@@ -217,8 +219,8 @@ def _privacy_card(findings: Findings) -> Card | None:
     )
 
 
-def _tests_card(findings: Findings) -> Card | None:
-    """The view of the two-sample tests that tells most."""
+def _make_tests_card(findings: Findings) -> Card | None:
+    """Return the view of the two-sample tests with the highest accuracy."""
     if (tests := findings.tests) is None:
         return None
     view = max(tests.views, key=lambda each: each.synthetic.low)
@@ -234,7 +236,7 @@ def _tests_card(findings: Findings) -> Card | None:
 
 
 CARDS: dict[str, Callable[[Findings], Card | None]] = {
-    "tests": _tests_card,
-    "utility": _utility_card,
-    "privacy": _privacy_card,
+    "tests": _make_tests_card,
+    "utility": _make_utility_card,
+    "privacy": _make_privacy_card,
 }

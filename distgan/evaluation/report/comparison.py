@@ -42,7 +42,8 @@ class ComparedLine(Line):
 
 
 def refuse_unlike(reports: Reports) -> None:
-    """
+    """Refuse reports that cannot be compared.
+
     Raises:
         UserError: reports of other data, or judged in another way.
     """
@@ -53,7 +54,7 @@ def refuse_unlike(reports: Reports) -> None:
 
 
 def _explain_unlike(one: Report, other: Report) -> str:
-    """Why two reports cannot be compared, or nothing."""
+    """Return why two reports cannot be compared, or an empty text."""
     for key in DATA:
         here, there = getattr(one.facts, key), getattr(other.facts, key)
         if here != there:
@@ -64,29 +65,31 @@ def _explain_unlike(one: Report, other: Report) -> str:
             f"{sizes[0]} series at a time were compared against {sizes[1]}, on which scores depend; generate "
             "as many in both (generate.count) and evaluate again"
         )
-    if not _same_baselines(one, other):
+    if not _has_same_baselines(one, other):
         return "their baselines differ; evaluate both with the same evaluate settings and version"
     return ""
 
 
-def _same_baselines(one: Report, other: Report) -> bool:
-    """To the last digits, which another machine may change."""
+def _has_same_baselines(one: Report, other: Report) -> bool:
+    """Return whether the baselines agree, but for the last digits, which another machine may change."""
     rows = [
         {row.name: row.values for row in report.fidelity.rows if row.name != MODEL} for report in (one, other)
     ]
     pairs = [(values, rows[1].get(name, {})) for name, values in rows[0].items()]
     return rows[0].keys() == rows[1].keys() and all(
-        here.keys() == there.keys() and all(_close(here[name], there[name]) for name in here)
+        here.keys() == there.keys() and all(_is_close(here[name], there[name]) for name in here)
         for here, there in pairs
     )
 
 
-def _close(one: float | None, other: float | None) -> bool:
+def _is_close(one: float | None, other: float | None) -> bool:
     return one == other or (one is not None and other is not None and math.isclose(one, other, rel_tol=1e-3))
 
 
 def make_lines(reports: Reports) -> list[ComparedLine]:
-    """A line a score: its description, a cell for each run with its standing, and one for each baseline."""
+    """Make a line a score: its description, a cell for each run with its standing, and one for each
+    baseline.
+    """
     tables = {
         name: {line.name: line for line in make_table(report.fidelity)} for name, report in reports.items()
     }
@@ -100,12 +103,16 @@ def make_lines(reports: Reports) -> list[ComparedLine]:
 
 
 def _make_run_cells(score: str, lines: Mapping[str, Line | None]) -> list[RunCell]:
-    """The model's cell of each run; a run whose data have no such score has an empty one."""
+    """Return the model's cell of each run; a run whose data have no such score has an empty one."""
     cells = {
         name: next(cell for cell in line.cells if cell.row == MODEL) if line else Cell(name, None, None)
         for name, line in lines.items()
     }
-    losses = {name: BY_NAME[score].loss(cell.value) for name, cell in cells.items() if cell.value is not None}
+    losses = {
+        name: BY_NAME[score].compute_loss(cell.value)
+        for name, cell in cells.items()
+        if cell.value is not None
+    }
     best = min(losses.values(), default=None)
     return [
         RunCell(
@@ -125,7 +132,7 @@ def find_overall(report: Report, row: str = MODEL) -> OverallLine | None:
 
 
 def find_differences(reports: Reports) -> dict[str, list[Any]]:
-    """Settings that are not the same in all runs: dotted key -> a value for each."""
+    """Return settings that are not the same in all runs: dotted key -> a value for each."""
     trees = [report.facts.settings for report in reports.values()]
     found = {key: [tree.get(key) for tree in trees] for tree in trees for key in tree}
     return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
@@ -150,17 +157,19 @@ def format_markdown(reports: Reports) -> str:
 
 
 def _list_overall(reports: Reports, baselines: Sequence[str]) -> list[str]:
-    """The first line of the table: the overall score of every run with its interval, and of the baselines."""
+    """Return the first line of the table: the overall score of every run with its interval, and of the
+    baselines.
+    """
     first = next(iter(reports.values()))
     cells = ["overall, 1 is real"]
     for line in (find_overall(report) for report in reports.values()):
-        cells.append("–" if line is None else _with_interval(line))
+        cells.append("–" if line is None else _format_with_interval(line))
     for line in (find_overall(first, row) for row in baselines):
         cells.append("–" if line is None else format_number(line.value))
     return cells
 
 
-def _with_interval(line: OverallLine) -> str:
+def _format_with_interval(line: OverallLine) -> str:
     bounds = format_interval(line.low, line.high)
     return f"{format_number(line.value)} ({bounds})" if bounds else format_number(line.value)
 

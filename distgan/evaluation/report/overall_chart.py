@@ -28,8 +28,8 @@ class Chart:
     one: float
 
 
-def draw(lines: Sequence[OverallLine]) -> Chart | None:
-    """Place the lines on an axis from the lowest end to the highest; None for no lines."""
+def make_chart(lines: Sequence[OverallLine]) -> Chart | None:
+    """Place the lines on an axis from the lowest end to the highest; return None for no lines."""
     if not lines:
         return None
     ends = [end for line in lines for end in (line.low, line.high, line.value) if end is not None]

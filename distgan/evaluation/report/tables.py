@@ -1,4 +1,4 @@
-"""Numbers and tables as a reader wants them, for pages and terminals."""
+"""Numbers and tables in readable form, for pages and terminals."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,9 @@ class Cell:
 
 
 class Line(ScoreMeaning):
-    """A score of the table: what it is, a cell for each row, the model's standing, and the small drawing."""
+    """A score of the table: its description, a cell for each row, the model's standing, and the small
+    drawing.
+    """
 
     cells: list[Cell]
     standing: Standing | None
@@ -29,7 +31,7 @@ class Line(ScoreMeaning):
 
 
 def format_number(value: float | None, digits: int = 2) -> str:
-    """A number as a reader wants it: two significant digits, an exponent below 0.0001; a dash for none."""
+    """Format a number for a reader: two significant digits, an exponent below 0.0001; a dash for none."""
     if value is None:
         return "–"
     if value == 0:
@@ -66,9 +68,9 @@ def make_table(table: ScoreTable) -> list[Line]:
 
 
 def place_on_scale(name: str, cells: Sequence[Cell]) -> list[Mark]:
-    """Places of the rows between best (0) and the worst of them (100), for the small drawing."""
+    """Place the rows between best (0) and the worst of them (100), for the small drawing."""
     score = BY_NAME[name]
-    losses = {cell.row: score.loss(cell.value) for cell in cells if cell.value is not None}
+    losses = {cell.row: score.compute_loss(cell.value) for cell in cells if cell.value is not None}
     if score.better == "nearer":
         losses = {row: min(loss, math.log(10)) for row, loss in losses.items()}  # a factor of ten is the end
     worst = max(losses.values(), default=0) or 1.0
@@ -77,7 +79,9 @@ def place_on_scale(name: str, cells: Sequence[Cell]) -> list[Mark]:
 
 
 def align_table(cells: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table; the first row is its head, the first column text, the others numbers."""
+    """Return the lines of a Markdown table; the first row is its head, the first column text, the others
+    numbers.
+    """
     widths = [max(3, *(len(row[place]) for row in cells)) for place in range(len(cells[0]))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return [

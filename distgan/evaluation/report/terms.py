@@ -110,7 +110,7 @@ ANY = re.compile("|".join(f"(?P<{key.replace('-', '_')}>{pattern})" for key, pat
 
 
 class Explainer:
-    """Links terms of one page to their explanations, each where it first occurs.
+    """A page's linker of terms to their explanations, each where it first occurs.
 
     Attributes:
         used: keys of `TERMS` that the page links to, in the order of the page.

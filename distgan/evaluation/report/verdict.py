@@ -1,9 +1,11 @@
-"""What a table of scores means in plain words: better, a tie or worse than each row, and what stands out."""
+"""The meaning of a table of scores in plain words: better, a tie or worse than each row, and what stands
+out.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 
-from distgan.evaluation.comparisons import Paired, RowComparison, Standing, Tone
+from distgan.evaluation.comparisons import PairedComparisons, RowComparison, Standing, Tone
 from distgan.evaluation.metrics.scores import BY_NAME, SCORES, Score
 from distgan.evaluation.results import Measurements, Row, Scores, ScoreTable, Sentence
 
@@ -46,16 +48,16 @@ def judge(measured: Measurements) -> ScoreTable:
         for score in SCORES
         if model.values[score.name] is not None
     }
-    blind = [score.name for score in SCORES if _like_real(rows.get(COPIER), rows, score, REAL)]
+    blind = [score.name for score in SCORES if _is_row_like_real(rows.get(COPIER), rows, score, REAL)]
     sentences = [
-        *_evidence(measured),
-        _against_real(standing, paired),
-        _against_baselines(paired),
-        *(_against_simple(paired, row) for row in SIMPLE),
-        _classifier(rows, paired, min(measured.n.compared, measured.n.target_owners)),
-        _variety(model.values, paired),
-        _copies(model, rows),
-        _blindness(blind, standing),
+        *_describe_evidence(measured),
+        _describe_against_real(standing, paired),
+        _describe_against_baselines(paired),
+        *(_describe_against_simple(paired, row) for row in SIMPLE),
+        _describe_classifier(rows, paired, min(measured.n.compared, measured.n.target_owners)),
+        _describe_variety(model.values, paired),
+        _describe_copies(model, rows),
+        _describe_blindness(blind, standing),
     ]
     return ScoreTable(
         **dict(measured),
@@ -65,21 +67,21 @@ def judge(measured: Measurements) -> ScoreTable:
     )
 
 
-def find_worse_baselines(paired: Paired) -> list[str]:
+def find_worse_baselines(paired: PairedComparisons) -> list[str]:
     """Return the baselines that the synthetic series are worse than overall; copies of real series are no
     baselines.
     """
     return _find_rows(paired, "worse")
 
 
-def find_better_baselines(paired: Paired) -> list[str]:
+def find_better_baselines(paired: PairedComparisons) -> list[str]:
     """Return the baselines that the synthetic series are better than overall."""
     return _find_rows(paired, "better")
 
 
-def is_like_real(paired: Paired) -> bool:
-    """Whether the synthetic series are overall not worse than held-out real series, nor than training series:
-    two sets of real series, so that luck with one of them is not enough.
+def is_like_real(paired: PairedComparisons) -> bool:
+    """Return whether the synthetic series are overall not worse than held-out real series, nor than training
+    series: two sets of real series, so that luck with one of them is not enough.
     """
     found = [paired.find(row) for row in (REAL, COPIER)]
     return found[0] is not None and all(
@@ -87,7 +89,7 @@ def is_like_real(paired: Paired) -> bool:
     )
 
 
-def _find_rows(paired: Paired, verdict: str) -> list[str]:
+def _find_rows(paired: PairedComparisons, verdict: str) -> list[str]:
     return [
         row.row
         for row in paired.rows
@@ -95,29 +97,31 @@ def _find_rows(paired: Paired, verdict: str) -> list[str]:
     ]
 
 
-def _loss(row: Row | None, score: Score) -> float:
+def _compute_loss(row: Row | None, score: Score) -> float:
     value = None if row is None else row.values[score.name]
-    return math.nan if value is None else score.loss(value)
+    return math.nan if value is None else score.compute_loss(value)
 
 
-def _like_real(row: Row | None, rows: Rows, score: Score, real: str) -> bool:
-    """Whether a row is as good as one of real series, or worse by less than two cautious standard errors."""
-    loss, bar = _loss(row, score), _loss(rows.get(real), score)
+def _is_row_like_real(row: Row | None, rows: Rows, score: Score, real: str) -> bool:
+    """Return whether a row is as good as one of real series, or worse by less than two cautious standard
+    errors.
+    """
+    loss, bar = _compute_loss(row, score), _compute_loss(rows.get(real), score)
     if row is None or not (math.isfinite(loss) and math.isfinite(bar)):
         return False
-    return loss <= bar + max(2 * standard_error(row, rows[real], score.name), 1e-9)
+    return loss <= bar + max(2 * bound_standard_error(row, rows[real], score.name), 1e-9)
 
 
-def standard_error(row: Row, real: Row, name: str) -> float:
-    """Standard error of the difference between a row and a row of real series: at most that of two real ones,
-    or a set with wild series in it would be like real for being wild.
+def bound_standard_error(row: Row, real: Row, name: str) -> float:
+    """Return the standard error of the difference between a row and a row of real series: at most that of two
+    real ones, otherwise wild series in a set would widen it until the set is like real.
     """
     found = row.noise_to[real.name][name] or 0.0
     return min(found, math.sqrt(2) * (real.noise[name] or 0.0))
 
 
-def average_closeness(row: Row, real: Row, groups: Sequence[str]) -> float | None:
-    """How far a row is from perfect over all scores of some groups: the mean of loss / (loss + bar), 0
+def average_relative_losses(row: Row, real: Row, groups: Sequence[str]) -> float | None:
+    """Return how far a row is from perfect over all scores of some groups: the mean of loss / (loss + bar), 0
     perfect, .5 at the bar, 1 hopeless; None where nothing is measured.
 
     The bar of a score is the loss of other held-out series and two standard errors, one bar for all rows;
@@ -126,26 +130,26 @@ def average_closeness(row: Row, real: Row, groups: Sequence[str]) -> float | Non
     """
     shares = []
     for score in SCORES:
-        ours, theirs = _loss(row, score), _loss(real, score)
+        ours, theirs = _compute_loss(row, score), _compute_loss(real, score)
         if score.group in groups and math.isfinite(ours) and math.isfinite(theirs):
-            bar = theirs + 2 * standard_error(row, real, score.name)
+            bar = theirs + 2 * bound_standard_error(row, real, score.name)
             shares.append(ours / max(ours + bar, 1e-9))
     return sum(shares) / len(shares) if shares else None
 
 
-def overall_loss(row: Row, real: Row) -> float | None:
-    """Return the mean of a row's losses over all scores but the copies', as `average_closeness`: 0.5 is as
-    close as other real series.
+def compute_overall_loss(row: Row, real: Row) -> float | None:
+    """Return the mean of a row's losses over all scores but the copies', as `average_relative_losses`: 0.5 is
+    as close as other real series.
     """
     groups = sorted({score.group for score in SCORES} - {"copies"})
-    return average_closeness(row, real, groups)
+    return average_relative_losses(row, real, groups)
 
 
-def _find_standing(name: str, paired: Paired) -> Standing:
-    """`real`: not worse than held-out real series; `baseline`: worse, and not better than either simple
-    baseline; `between`: worse than real series, better than one of them; `few`: no interval.
+def _find_standing(name: str, paired: PairedComparisons) -> Standing:
+    """Return `real`: not worse than held-out real series; `baseline`: worse, and not better than either
+    simple baseline; `between`: worse than real series, better than one of them; `few`: no interval.
     """
-    found = {row: _verdict(paired.find(row), name) for row in (REAL, *SIMPLE)}
+    found = {row: _find_verdict(paired.find(row), name) for row in (REAL, *SIMPLE)}
     if found[REAL] in ("better", "tie"):
         return "real"
     if found[REAL] != "worse":
@@ -153,11 +157,11 @@ def _find_standing(name: str, paired: Paired) -> Standing:
     return "between" if "better" in (found[row] for row in SIMPLE) else "baseline"
 
 
-def _verdict(row: RowComparison | None, name: str) -> str:
+def _find_verdict(row: RowComparison | None, name: str) -> str:
     return row.scores[name].verdict if row is not None and name in row.scores else "few"
 
 
-def _sentence(tone: Tone, text: str, topic: str = "") -> Sentence:
+def _make_sentence(tone: Tone, text: str, topic: str = "") -> Sentence:
     return Sentence(tone=tone, text=text, topic=topic)
 
 
@@ -174,10 +178,10 @@ def list_words(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _against_real(standing: Mapping[str, Standing], paired: Paired) -> Sentence | None:
+def _describe_against_real(standing: Mapping[str, Standing], paired: PairedComparisons) -> Sentence | None:
     row = paired.find(REAL)
     if row is None:
-        return _sentence(
+        return _make_sentence(
             "note", "There were too few held-out series to say what a perfect generator would reach."
         )
     judged = [name for name in standing if BY_NAME[name].group != "copies"]
@@ -185,23 +189,25 @@ def _against_real(standing: Mapping[str, Standing], paired: Paired) -> Sentence 
     if not judged or paired.owners < paired.needed:
         return None
     off = [name for name in judged if standing[name] in ("between", "baseline")]
-    off.sort(key=lambda name: (-_ratio_of_losses(row, name), name))
+    off.sort(key=lambda name: (-_count_interval_widths(row, name), name))
     text = f"On {len(like)} of {len(judged)} scores no difference from held-out real series is certain"
     text += f"; worse on {list_titles(off[:4])}" if off else ""
     text += f" and {len(off) - 4} more." if len(off) > 4 else "."
     share = len(like) / len(judged)
-    return _sentence("good" if share >= 0.7 else "warn" if share >= 0.3 else "bad", text)
+    return _make_sentence("good" if share >= 0.7 else "warn" if share >= 0.3 else "bad", text)
 
 
-def _ratio_of_losses(row: RowComparison, name: str) -> float:
-    """How many interval widths a score is off."""
+def _count_interval_widths(row: RowComparison, name: str) -> float:
+    """Return how many interval widths a score is off."""
     found = row.scores[name]
     width = 0.0 if found.high is None or found.low is None else found.high - found.low
     return found.value / max(width, 1e-9)
 
 
-def _against_baselines(paired: Paired) -> Sentence | None:
-    """Overall better than, a tie with or worse than every baseline, by name."""
+def _describe_against_baselines(paired: PairedComparisons) -> Sentence | None:
+    """Describe every baseline as one that the series are overall better than, a tie with or worse than, by
+    name.
+    """
     if paired.owners < paired.needed or not paired.overall:
         return None
     words = {"better": "better than", "tie": "a tie with", "worse": "worse than"}
@@ -216,11 +222,13 @@ def _against_baselines(paired: Paired) -> Sentence | None:
         tone = "warn"
     if any(row in FITTED for row in lost):
         text += " A generator without a network does better."
-    return _sentence(tone, text)
+    return _make_sentence(tone, text)
 
 
-def _against_simple(paired: Paired, baseline: str) -> Sentence | None:
-    """Whether the model is surely better than a simple baseline on what this one is bad at, by name."""
+def _describe_against_simple(paired: PairedComparisons, baseline: str) -> Sentence | None:
+    """Describe whether the model is surely better than a simple baseline on what this one is bad at, by
+    name.
+    """
     row = paired.find(baseline)
     if row is None or paired.owners < paired.needed:
         return None
@@ -229,14 +237,17 @@ def _against_simple(paired: Paired, baseline: str) -> Sentence | None:
     unsure = [name for name in must if row.scores[name].verdict == "tie"]
     article = "the mean curve" if baseline == MEAN_CURVE else "series with shuffled hours"
     if lost:
-        return _sentence("bad", f"Worse than {article} on {list_titles(lost)}, where that baseline is poor.")
+        return _make_sentence(
+            "bad", f"Worse than {article} on {list_titles(lost)}, where that baseline is poor."
+        )
     if unsure:
-        return _sentence("warn", f"Not surely better than {article} on {list_titles(unsure)}.")
-    return _sentence("good", f"Better than {article} on {list_titles(must)}.") if must else None
+        return _make_sentence("warn", f"Not surely better than {article} on {list_titles(unsure)}.")
+    return _make_sentence("good", f"Better than {article} on {list_titles(must)}.") if must else None
 
 
-def _classifier(rows: Rows, paired: Paired, owners: int) -> Sentence | None:
-    """How often a classifier tells the synthetic series from held-out ones, beside real series and baselines.
+def _describe_classifier(rows: Rows, paired: PairedComparisons, owners: int) -> Sentence | None:
+    """Describe how often a classifier distinguishes the synthetic series from held-out ones, beside real
+    series and baselines.
 
     The interval counts owners, as many on either side as the held-out series have: series of one owner are
     alike. Where the classifier tells real series apart as often, the model is not to blame.
@@ -246,37 +257,39 @@ def _classifier(rows: Rows, paired: Paired, owners: int) -> Sentence | None:
     }
     if MODEL not in found:
         return None
-    low, high = _wilson(found[MODEL], 2 * owners)
+    low, high = _compute_wilson(found[MODEL], 2 * owners)
     text = (
         "A classifier that is trained to tell synthetic from held-out real series is right in "
         f"{found[MODEL]:.0%} of cases (95 % interval {low:.0%} to {high:.0%}; 50 % is guessing"
     )
     beside = [name for name in (REAL, PCA_GMM, GAUSSIAN, CLUSTER_MEAN) if name in found]
     text += "".join(f"; {name} {found[name]:.0%}" for name in beside) + ")."
-    like = _verdict(paired.find(REAL), "minirocket") in ("better", "tie")
+    like = _find_verdict(paired.find(REAL), "minirocket") in ("better", "tie")
     good = (low <= 0.5 and found[MODEL] < 0.65) or like
-    return _sentence("good" if good else "warn" if found[MODEL] < 0.9 else "bad", text, "classifier")
+    return _make_sentence("good" if good else "warn" if found[MODEL] < 0.9 else "bad", text, "classifier")
 
 
-def _wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Interval of a share of `count` independent trials (Wilson 1927)."""
+def _compute_wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the interval of a share of `count` independent trials (Wilson 1927)."""
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
     return middle - half, middle + half
 
 
-def has_collapsed(values: Scores, paired: Paired) -> bool:
-    """Whether the synthetic series vary far too little, or repeat each other; not where held-out real series
-    may do so as well.
+def has_collapsed(values: Scores, paired: PairedComparisons) -> bool:
+    """Return whether the synthetic series vary far too little, or repeat each other; False where held-out
+    real series may do so as well.
     """
     ratio, real = values["diversity"], paired.find(REAL)
     if ratio is None:
         return False
-    little = ratio < 0.5 and _verdict(real, "diversity") in ("worse", "few")
-    return little or ((values["repeats"] or 0.0) > 0.05 and _verdict(real, "repeats") in ("worse", "few"))
+    little = ratio < 0.5 and _find_verdict(real, "diversity") in ("worse", "few")
+    return little or (
+        (values["repeats"] or 0.0) > 0.05 and _find_verdict(real, "repeats") in ("worse", "few")
+    )
 
 
-def _variety(values: Scores, paired: Paired) -> Sentence | None:
+def _describe_variety(values: Scores, paired: PairedComparisons) -> Sentence | None:
     ratio, repeated = values["diversity"], values["repeats"] or 0.0
     if ratio is None:
         return None
@@ -284,15 +297,15 @@ def _variety(values: Scores, paired: Paired) -> Sentence | None:
     if repeated > 0:
         text += f", and {repeated:.0%} of them nearly repeat another"
     if has_collapsed(values, paired):
-        return _sentence("bad", text + ": the generator has collapsed onto few curves.")
-    return _sentence("good" if 0.75 <= ratio <= 1.33 else "warn", text + ".")
+        return _make_sentence("bad", text + ": the generator has collapsed onto few curves.")
+    return _make_sentence("good" if 0.75 <= ratio <= 1.33 else "warn", text + ".")
 
 
-def _copies(model: Row, rows: Rows) -> Sentence:
+def _describe_copies(model: Row, rows: Rows) -> Sentence:
     share, ratio = model.values["copies"] or 0.0, model.values["nearness"]
     real = rows[REAL].values["nearness"] if REAL in rows else None
     if share > 0:
-        return _sentence(
+        return _make_sentence(
             "bad", f"{share:.1%} of the synthetic series are near copies of training series.", "copies"
         )
     text = "No synthetic series is a near copy of a training series"
@@ -301,11 +314,11 @@ def _copies(model: Row, rows: Rows) -> Sentence:
         text += f" (other real series: {real:.2f})" if real is not None else ""
     alarm = bool(explain_nearness(model, rows))
     end = ", suspiciously close to training." if alarm else ". This is a first check, not a privacy test."
-    return _sentence("bad" if alarm else "note", text + end, "copies")
+    return _make_sentence("bad" if alarm else "note", text + end, "copies")
 
 
 def explain_nearness(model: Row, rows: Rows) -> str:
-    """Why a row's series are taken for copies of training series; empty where they are not."""
+    """Explain why a row's series are taken for copies of training series; empty where they are not."""
     share, ratio = model.values["copies"] or 0.0, model.values["nearness"]
     real = rows[REAL].values["nearness"] if REAL in rows else None
     if share > 0:
@@ -315,19 +328,19 @@ def explain_nearness(model: Row, rows: Rows) -> str:
     return ""
 
 
-def _blindness(blind: list[str], standing: Mapping[str, Standing]) -> Sentence | None:
+def _describe_blindness(blind: list[str], standing: Mapping[str, Standing]) -> Sentence | None:
     judged = [name for name in blind if name in standing]
     seeing = [name for name in standing if name not in blind]
     if not judged:
         return None
     text = f"{len(judged)} of {len(standing)} scores cannot tell a copier from an honest generator"
-    return _sentence(
+    return _make_sentence(
         "note", f"{text}; only {list_titles(seeing)} can." if seeing else f"{text}: none can here."
     )
 
 
-def _evidence(measured: Measurements) -> list[Sentence]:
-    """What the number of held-out owners can bear; nothing where it is large."""
+def _describe_evidence(measured: Measurements) -> list[Sentence]:
+    """Describe the limits that the number of held-out owners sets; None where it is large."""
     paired = measured.paired
     if paired.owners < paired.needed:
         owners = "one owner" if paired.owners == 1 else f"{paired.owners} owners"
@@ -335,11 +348,11 @@ def _evidence(measured: Measurements) -> list[Sentence]:
             f"Not enough evidence: comparisons rest on {owners} held out; {paired.needed} are needed for any "
             f"verdict, {UNSURE} or more for small differences. Scores are shown without one."
         )
-        return [_sentence("warn", text)]
+        return [_make_sentence("warn", text)]
     if paired.owners >= UNSURE:
         return []
     text = (
         f"Comparisons rest on {paired.owners} held-out owners: intervals are wide, and a tie may hide a "
         "difference."
     )
-    return [_sentence("note", text)]
+    return [_make_sentence("note", text)]

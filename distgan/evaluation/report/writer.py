@@ -44,7 +44,7 @@ RULES = (
 )
 
 
-def write(html_path: Path, json_path: Path, findings: Findings, facts: Facts, drawn: Drawings) -> None:
+def write_report(html_path: Path, json_path: Path, findings: Findings, facts: Facts, drawn: Drawings) -> None:
     """Write `report.html` and `report.json`; utility and privacy, if any, get sections of the page.
 
     Raises:
@@ -76,11 +76,11 @@ def render(report: Report, drawn: Drawings) -> str:
         first=drawn.first,
         live=live,
         explorer=drawn.explorer,
-        bokeh=Markup(interactive.script()) if live or drawn.explorer else "",
+        bokeh=Markup(interactive.load_script()) if live or drawn.explorer else "",
         table=make_table(report.fidelity),
         rows=report.fidelity.rows,
-        chart=overall_chart.draw(report.overall),
-        period=_period(report.facts),
+        chart=overall_chart.make_chart(report.overall),
+        period=_format_period(report.facts),
         rules=Markup(RULES),
         explain=Explainer(),
     )
@@ -102,8 +102,8 @@ def load_template(name: str, folder: Path = Path(__file__).parent) -> jinja2.Tem
     )
     environment.filters |= {
         "number": format_number,
-        "uri": Picture.data_uri,
-        "inside": _inline_script,
+        "uri": Picture.make_data_uri,
+        "inside": _escape_script,
         "titles": list_titles,
     }
     environment.globals |= {
@@ -118,12 +118,12 @@ def load_template(name: str, folder: Path = Path(__file__).parent) -> jinja2.Tem
     return environment.get_template(name)
 
 
-def _inline_script(content: Any) -> Markup:
+def _escape_script(content: Any) -> Markup:
     return Markup(json.dumps(content).replace("<", "\\u003c"))
 
 
-def _period(facts: Facts) -> str:
-    """`8,760 steps of 1 h from 1 January 2019`."""
+def _format_period(facts: Facts) -> str:
+    """Format `8,760 steps of 1 h from 1 January 2019`."""
     if not facts.length:
         return ""
     seconds = facts.step_seconds

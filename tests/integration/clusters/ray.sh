@@ -37,7 +37,7 @@ for command in yaml.safe_load(open("launch/ray-cluster.yaml"))[sys.argv[1]]:
     command = re.sub(r"--autoscaling-config=\S+", "", command)  # of `ray up`, which starts workers by ssh
     print(command + (" --num-cpus=1 --object-store-memory=100000000" if "ray start" in command else ""))
 END
-  for _ in 1 2 3; do # Ray gives its own processes 30 s to start, which a busy machine exceeds
+  for _ in 1 2 3 4 5 6 7 8; do # Ray gives its own processes 30 s to start, which a busy machine exceeds
     on "$1" bash -c 'cd && export RAY_HEAD_IP=10.77.0.1 && set -e && source "$1"' ray "$folder/start-$1" \
       >"$folder/start-$1.log" 2>&1 && return
   done

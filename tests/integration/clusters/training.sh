@@ -51,7 +51,7 @@ echo "the first machine ended after $((SECONDS - begun)) s with code $code, at c
 boot_machine 2
 connect_machines
 with_torchrun() { # with_torchrun NUMBER
-  on "$1" .venv/bin/torchrun --nnodes 2 --nproc_per_node 1 --rdzv_backend c10d --rdzv_endpoint 10.77.0.1:29500 \
+  on "$1" .venv/bin/torchrun --nnodes 2 --nproc_per_node 1 --rdzv_backend c10d --rdzv_endpoint machine1:29500 \
     --max_restarts 3 "${program[@]}" >"$folder/torchrun-$1.log" 2>&1
 }
 begun=$SECONDS

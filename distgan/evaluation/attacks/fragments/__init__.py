@@ -1,4 +1,4 @@
-"""The fragment attack: do windows of members stand in the release more often than windows of non-members?
+"""The fragment attack: are windows of members in the release more often than windows of non-members?
 
     search_exact(attack data)   P1: windows value for value, on grids, in the order of their values; at every
     offset search_near(attack data)    P2: windows up to scale, offset, noise, gaps, low-pass filters,
@@ -15,41 +15,45 @@ from distgan.evaluation.attacks.fragments.evidence import Look, measure_differen
 from distgan.evaluation.attacks.fragments.exact import find_exact
 from distgan.evaluation.attacks.fragments.near import FIRST, find_near
 from distgan.evaluation.attacks.fragments.windows import collect_rows
-from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.attacks.rates import IntervalEstimate
 
 ATTACKS = 2  # which share the false alarms
-Groups = list[tuple[str, Measured]]
+Groups = list[tuple[str, IntervalEstimate]]
 
 
-def search_exact(attack_data: AttackData) -> tuple[Measured, Groups, str]:
-    """P1: members found value for value minus non-members; by transform and window length; a note."""
+def search_exact(attack_data: AttackData) -> tuple[IntervalEstimate, Groups, str]:
+    """Search for P1: members found value for value minus non-members; by transform and window length; a
+    note.
+    """
     rows = collect_rows(attack_data)
-    looks = find_exact(rows, attack_data.rng("surprise of windows"))
+    looks = find_exact(rows, attack_data.make_rng("surprise of windows"))
     return _summarise(looks, rows.sizes, ATTACKS * len(looks))
 
 
-def search_near(attack_data: AttackData) -> tuple[Measured, Groups, str]:
-    """P2: members found nearly minus non-members; by transform and window length; a note."""
+def search_near(attack_data: AttackData) -> tuple[IntervalEstimate, Groups, str]:
+    """Search for P2: members found nearly minus non-members; by transform and window length; a note."""
     rows = collect_rows(attack_data)
-    looks, searched = find_near(rows, attack_data.rng("windows of the near search"))
+    looks, searched = find_near(rows, attack_data.make_rng("windows of the near search"))
     measured, groups, note = _summarise(looks, rows.sizes, ATTACKS * len(FIRST) * len(looks))
     if searched < 1:
         note += f"; of the longest list of windows {searched:.0%} were drawn and searched"
     return measured, groups, note
 
 
-def _summarise(looks: Sequence[Look], sizes: tuple[int, int], tries: int) -> tuple[Measured, Groups, str]:
-    """The look that proves most, the worst by transform and by length, and what it is in words."""
+def _summarise(
+    looks: Sequence[Look], sizes: tuple[int, int], tries: int
+) -> tuple[IntervalEstimate, Groups, str]:
+    """Return the look that proves most, the worst by transform and by length, and a description in words."""
     if not looks:
-        return Measured.exactly(0.0, sizes[0]), [], "series too short for a window"
+        return IntervalEstimate.from_exact(0.0, sizes[0]), [], "series too short for a window"
     found = [(look, measure_difference(look, sizes, tries)) for look in looks]
-    worst, measured = max(found, key=_is_proved)
+    worst, measured = max(found, key=_rank_proof)
     groups: Groups = []
     names: tuple[Callable[[Look], str], ...] = (lambda look: look.transform, lambda look: look.length)
     for name_of in names:
         for name in dict.fromkeys(map(name_of, looks)):
             groups.append(
-                (name, max((each for each in found if name_of(each[0]) == name), key=_is_proved)[1])
+                (name, max((each for each in found if name_of(each[0]) == name), key=_rank_proof)[1])
             )
     members, others = worst.found
     note = f"{worst.transform}, windows of a {worst.length}: {members} members and {others} non-members found"
@@ -61,5 +65,5 @@ def _summarise(looks: Sequence[Look], sizes: tuple[int, int], tries: int) -> tup
     return measured, groups, note
 
 
-def _is_proved(found: tuple[Look, Measured]) -> tuple[float, float]:
+def _rank_proof(found: tuple[Look, IntervalEstimate]) -> tuple[float, float]:
     return found[1].sure, found[1].value

@@ -1,4 +1,4 @@
-"""What the owners found among members and among non-members prove: the difference and its exact interval.
+"""Evidence of the owners found among members and among non-members: the difference and its exact interval.
 
 Which owners were trained on is decided by lot, and nothing in the search knows the sides. If the release
 says nothing of its members, each owner found is therefore a member with the members' share of all owners,
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distgan.evaluation.attacks.rates import Measured, clopper_pearson
+from distgan.evaluation.attacks.rates import IntervalEstimate, bound_rate
 
 Array = np.ndarray
 
@@ -20,7 +20,7 @@ FALSE_ALARMS = 0.001  # chance that an honest release is refused by any look of 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look found: under one transform, in windows of one length.
+    """The finding of one look: under one transform, in windows of one length.
 
     Attributes:
         found: [members, non-members] found.
@@ -34,14 +34,14 @@ class Look:
 
 
 def count_sides(side: Array, entities: Array) -> tuple[int, int]:
-    """Distinct entities of each side: [E] sides, any entities -> (members, non-members)."""
+    """Count distinct entities of each side: [E] sides, any entities -> (members, non-members)."""
     distinct = np.unique(side[np.unique(entities)], return_counts=True)
     counts = dict(zip(distinct[0].tolist(), distinct[1].tolist()))
     return counts.get(0, 0), counts.get(1, 0)
 
 
-def measure_difference(look: Look, sizes: tuple[int, int], looks: int) -> Measured:
-    """Members found minus as many non-members as would be found among so many, with the exact interval.
+def measure_difference(look: Look, sizes: tuple[int, int], looks: int) -> IntervalEstimate:
+    """Return the members found minus the non-members expected among as many, with the exact interval.
 
     Args:
         sizes: members and non-members that were searched.
@@ -50,14 +50,14 @@ def measure_difference(look: Look, sizes: tuple[int, int], looks: int) -> Measur
     members, others = look.found
     number, ratio = members + others, sizes[0] / max(sizes[1], 1)
 
-    def difference(share: float) -> float:
+    def subtract(share: float) -> float:
         return number * (share - (1 - share) * ratio)
 
     if not number:
-        return Measured.exactly(float(look.sure), sizes[0])
-    low, high = (difference(share) for share in clopper_pearson(members, number))
-    surely = difference(clopper_pearson(members, number, 2 * FALSE_ALARMS / max(looks, 1))[0])
+        return IntervalEstimate.from_exact(float(look.sure), sizes[0])
+    low, high = (subtract(share) for share in bound_rate(members, number))
+    surely = subtract(bound_rate(members, number, 2 * FALSE_ALARMS / max(looks, 1))[0])
     value = members - others * ratio
     if look.sure:  # each of them stands for itself
         low, high, surely = (max(each, float(look.sure)) for each in (low, high, surely))
-    return Measured(value, low, high, surely, sizes[0])
+    return IntervalEstimate(value, low, high, surely, sizes[0])

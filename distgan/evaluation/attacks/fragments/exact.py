@@ -1,5 +1,4 @@
-"""Does a window of a member stand in the release, value for value? Asked at every offset, as an attacker
-would.
+"""The exact search: is a window of a member in the release, value for value, at any offset?
 
 Windows are compared by fingerprints of all offsets of all rows: of the values as they stand, on coarser
 grids, and of the order of the values, which no increasing map changes (scaled, raised, rank-mapped and
@@ -21,7 +20,7 @@ from distgan.evaluation.attacks.fragments.evidence import Look, count_sides
 from distgan.evaluation.attacks.fragments.families import Family, list_families
 from distgan.evaluation.attacks.fragments.matching import Matches, match_windows, visit_rows
 from distgan.evaluation.attacks.fragments.surprise import MOST_SAMPLED, Surprise
-from distgan.evaluation.attacks.fragments.windows import MIXED, Rows, short_window, window_lengths
+from distgan.evaluation.attacks.fragments.windows import MIXED, Rows, choose_short_window, list_window_lengths
 
 FEWEST_ORDERED = 16  # steps of a window of orders
 MOST_MATCHES = 4_000_000  # windows that are followed to longer lengths
@@ -32,15 +31,15 @@ MARGIN = 20.0  # bits beyond log2 of the pairs compared: one in a million
 
 
 def find_exact(rows: Rows, rng: np.random.Generator) -> list[Look]:
-    """Search every family: a look for each of its transforms and window lengths."""
-    return [look for family in list_families(rows) for look in search(rows, family, rng)]
+    """Search every family: return a look for each of its transforms and window lengths."""
+    return [look for family in list_families(rows) for look in search_family(rows, family, rng)]
 
 
-def search(rows: Rows, family: Family, rng: np.random.Generator) -> list[Look]:
-    """Look at one family in windows of every length, beginning with the shortest that does not match too
+def search_family(rows: Rows, family: Family, rng: np.random.Generator) -> list[Look]:
+    """Search one family in windows of every length, beginning with the shortest that does not match too
     often.
     """
-    lengths = exact_lengths(rows, family)
+    lengths = list_lengths(rows, family)
     if not lengths or not rows.released.num_series:
         return []
     steps = list(lengths.values())
@@ -52,36 +51,36 @@ def search(rows: Rows, family: Family, rng: np.random.Generator) -> list[Look]:
     assert matched is not None
     real, made = matched
     if not len(real.rows):
-        return [Look(family.name_of(way), name, (0, 0)) for way in made for name in lengths]
-    model = _model(rows, family, rng)
+        return [Look(family.format_name(way), name, (0, 0)) for way in made for name in lengths]
+    model = _fit_surprise(rows, family, rng)
     looks = []
     for transform, found in made.items():
         seen = [_count_held(rows, family, model, (real, found), length) for length in lengths.values()]
         by_chance = max(float(each.bits[each.side == 1].max(initial=0)) for each in seen)
-        need = max(_needed_bits(rows, family), BEYOND * by_chance)
+        need = max(_compute_needed_bits(rows, family), BEYOND * by_chance)
         looks += [
-            _evaluate_windows(rows, each, need, (family.name_of(transform), name))
+            _evaluate_windows(rows, each, need, (family.format_name(transform), name))
             for name, each in zip(lengths, seen)
         ]
     return looks
 
 
-def exact_lengths(rows: Rows, family: Family) -> dict[str, int]:
-    """Name -> steps of the windows that a family is tried in, ascending."""
+def list_lengths(rows: Rows, family: Family) -> dict[str, int]:
+    """Return name -> steps of the windows that a family is tried in, ascending."""
     longest = min(
         family.real(rows.real[:1]).shape[1],
         *(change(rows.synthetic[:1]).shape[1] for change in family.made.values()),
     )
     least = FEWEST_ORDERED if family.span else 0
-    named = {"part of a day": short_window(rows.day), **window_lengths(rows.length, rows.day)}
+    named = {"part of a day": choose_short_window(rows.day), **list_window_lengths(rows.length, rows.day)}
     found = {steps: name for name, steps in named.items() if least <= steps <= longest}
     return {name: steps for steps, name in found.items()}
 
 
 @dataclass(frozen=True)
-class Held:
-    """Windows of one length that stand in the release and with few real entities, all of one side: by window
-    the entity, how many have it, the side and the surprise in bits, [k] each.
+class HeldWindows:
+    """Windows of one length that are in the release and in few real entities, all of one side: by window the
+    entity, the number of entities, the side and the surprise in bits, [k] each.
     """
 
     entity: Array
@@ -92,28 +91,28 @@ class Held:
 
 def _count_held(
     rows: Rows, family: Family, model: Surprise, matches: tuple[Matches, Mapping[int, Array]], steps: int
-) -> Held:
+) -> HeldWindows:
     real, made = matches
     if steps not in real.keys:
-        return Held(*(np.empty(0, np.int64) for _ in range(4)))
+        return HeldWindows(*(np.empty(0, np.int64) for _ in range(4)))
     keys = real.keys[steps]
     hit = np.flatnonzero((keys != 0) & np.isin(keys, made[steps]))
     entity = rows.entities[real.rows[hit] // len(family.real(rows.real[:1]))]
-    holders, side = _holders(keys[hit], entity, rows.side)
+    holders, side = _count_holders(keys[hit], entity, rows.side)
     few = (holders <= MOST_HOLDERS) & (side < MIXED)
-    return Held(entity[few], holders[few], side[few], _bits(rows, family, model, real, hit[few], steps))
+    return HeldWindows(
+        entity[few], holders[few], side[few], _measure_surprise(rows, family, model, real, hit[few], steps)
+    )
 
 
-def _evaluate_windows(rows: Rows, held: Held, need: float, names: tuple[str, str]) -> Look:
+def _evaluate_windows(rows: Rows, held: HeldWindows, need: float, names: tuple[str, str]) -> Look:
     """Count the entities that alone have a window of the release, and the members that surely have one."""
     sure = held.entity[(held.side == 0) & (held.bits >= need)]
     return Look(*names, count_sides(rows.side, held.entity[held.holders == 1]), len(np.unique(sure)))
 
 
-def _holders(keys: Array, entity: Array, sides: Array) -> tuple[Array, Array]:
-    """Of each window: how many entities have it, and their side, 2 if they are of both: [k], [k] -> [k],
-    [k].
-    """
+def _count_holders(keys: Array, entity: Array, sides: Array) -> tuple[Array, Array]:
+    """Return the number of entities with each window, and their side, 2 if both: [k], [k] -> [k], [k]."""
     _, group = np.unique(keys, return_inverse=True)
     number = int(group.max(initial=-1)) + 1
     window, who = np.divmod(np.unique(group * len(sides) + entity), len(sides))
@@ -125,43 +124,45 @@ def _holders(keys: Array, entity: Array, sides: Array) -> tuple[Array, Array]:
     return holders[group], np.where(least == most, least, MIXED)[group]
 
 
-def _needed_bits(rows: Rows, family: Family) -> float:
-    """Surprise beyond which no window of the release equals a real one by chance, however many are
+def _compute_needed_bits(rows: Rows, family: Family) -> float:
+    """Return the surprise beyond which no window of the release equals a real one by chance, however many are
     compared.
     """
     pairs = np.log2(rows.real.size) + np.log2(rows.released.num_values * len(family.made))
     return float(PRUDENCE * pairs + MARGIN)
 
 
-def _model(rows: Rows, family: Family, rng: np.random.Generator) -> Surprise:
-    """Frequencies of the family's codes in random real rows."""
+def _fit_surprise(rows: Rows, family: Family, rng: np.random.Generator) -> Surprise:
+    """Count the family's codes in random real rows."""
     count = max(1, min(len(rows.real), MOST_SAMPLED // rows.length))
     values = family.real(rows.real[np.sort(rng.permutation(len(rows.real))[:count])])
     return Surprise(family.code(values), family.numbers(values) if family.numbers else None)
 
 
-def _common(rows: Rows, family: Family, real: Matches, steps: int) -> Array:
-    """Which of the shortest windows both sides or many entities have: places among the matches."""
+def _find_common(rows: Rows, family: Family, real: Matches, steps: int) -> Array:
+    """Return the shortest windows that both sides or many entities have, as places among the matches."""
     entity = rows.entities[real.rows // len(family.real(rows.real[:1]))]
-    holders, side = _holders(real.keys[steps], entity, rows.side)
+    holders, side = _count_holders(real.keys[steps], entity, rows.side)
     return np.flatnonzero((holders > MOST_HOLDERS) | (side == MIXED))
 
 
-def _bits(rows: Rows, family: Family, model: Surprise, real: Matches, which: Array, steps: int) -> Array:
-    """Surprise of these real windows: places among the matches [k] -> [k] bits.
+def _measure_surprise(
+    rows: Rows, family: Family, model: Surprise, real: Matches, which: Array, steps: int
+) -> Array:
+    """Return the surprise of these real windows: places among the matches [k] -> [k] bits.
 
     Steps inside a shorter window that is common tell nothing: a week of a standard profile with one step
     more, which by chance is also one member's, is no copy of that member.
     """
     found, inner = np.zeros(len(which)), steps - family.span
     shortest = min(real.keys)
-    common = _common(rows, family, real, shortest)
+    common = _find_common(rows, family, real, shortest)
     common = common[np.isin(real.rows[common], real.rows[which])]
     places = np.concatenate([which, common])
     start = real.starts[places]
 
     def fill(values: Array, local: Array, mine: Array) -> None:
-        bits = model.bits(family.code(values), family.numbers(values) if family.numbers else None)
+        bits = model.compute_bits(family.code(values), family.numbers(values) if family.numbers else None)
         edges = np.zeros((len(bits), bits.shape[1] + 1), np.int32)
         known = mine >= len(which)
         np.add.at(edges, (local[known], start[mine[known]]), 1)

@@ -1,4 +1,4 @@
-"""In which ways a release may repeat a member's values: what is compared exactly, as data.
+"""The transforms by which a release may repeat a member's values, compared exactly, as data.
 
 Shapes: n rows, L steps.
 """
@@ -31,12 +31,12 @@ def reverse_and_negate(rows: Array) -> Array:
     return -rows[:, ::-1]
 
 
-def difference(rows: Array) -> Array:
+def take_differences(rows: Array) -> Array:
     return np.diff(rows, axis=1)
 
 
-def every_second(rows: Array) -> Array:
-    """The even and the odd steps as two rows: [n, L] -> [2n, L // 2]."""
+def split_parity(rows: Array) -> Array:
+    """Return the even and the odd steps as two rows: [n, L] -> [2n, L // 2]."""
     even = rows[:, : rows.shape[1] // 2 * 2].reshape(len(rows), -1, 2)
     return np.ascontiguousarray(even.transpose(0, 2, 1)).reshape(2 * len(rows), -1)
 
@@ -48,7 +48,7 @@ DIRECTIONS: Mapping[str, Change] = {
     "reversed and negated": reverse_and_negate,
 }
 AS_IT_STANDS: Mapping[str, Change] = {"as it stands": keep}
-HALVED: Mapping[str, Change] = {"as it stands": every_second}
+HALVED: Mapping[str, Change] = {"as it stands": split_parity}
 
 
 @dataclass(frozen=True)
@@ -69,21 +69,21 @@ class Family:
     made: Mapping[str, Change] = field(default_factory=lambda: AS_IT_STANDS)
     numbers: Change | None = None
 
-    def name_of(self, transform: str) -> str:
+    def format_name(self, transform: str) -> str:
         return self.name if transform == "as it stands" else f"{self.name}, {transform}"
 
 
 def list_families(rows: Rows) -> list[Family]:
     """Return every family; the grids are the three decimal ones around a row's usual deviation."""
-    order, span = hashes.code_order, hashes.LAGS[-1]
+    order, span = hashes.encode_order, hashes.LAGS[-1]
     found = [
-        Family("values", hashes.code_bits, made=DIRECTIONS, numbers=keep),
+        Family("values", hashes.encode_bits, made=DIRECTIONS, numbers=keep),
         Family("order", order, span, made=DIRECTIONS),
-        Family("order against differences", order, span, real=difference),
-        Family("order against sums", order, span, made={"as it stands": difference}),
-        Family("every second value", hashes.code_bits, real=every_second, made=HALVED, numbers=keep),
+        Family("order against differences", order, span, real=take_differences),
+        Family("order against sums", order, span, made={"as it stands": take_differences}),
+        Family("every second value", hashes.encode_bits, real=split_parity, made=HALVED, numbers=keep),
         Family("order, slowed to half", order, span, made=HALVED),
-        Family("order, hastened twice", order, span, real=every_second),
+        Family("order, hastened twice", order, span, real=split_parity),
     ]
     sample = rows.real[:: max(1, len(rows.real) // 1000)]
     sample = sample[~np.isnan(sample).all(axis=1)]
@@ -91,15 +91,15 @@ def list_families(rows: Rows) -> list[Family]:
     deviations = deviations[deviations > 0]
     if len(deviations):
         decade = 10.0 ** np.floor(np.log10(np.median(deviations)))
-        found += [_on_grid(decade / part) for part in (1, 10, 100)]
+        found += [_make_grid_family(decade / part) for part in (1, 10, 100)]
     return found
 
 
-def _on_grid(grid: float) -> Family:
-    def code(values: Array) -> Array:
-        return hashes.code_grid(values, grid)
+def _make_grid_family(grid: float) -> Family:
+    def compute_code(values: Array) -> Array:
+        return hashes.encode_grid(values, grid)
 
-    def numbers(values: Array) -> Array:
+    def compute_numbers(values: Array) -> Array:
         return np.rint(values.astype(np.float64) / grid)
 
-    return Family(f"values rounded to {grid:g}", code, numbers=numbers)
+    return Family(f"values rounded to {grid:g}", compute_code, numbers=compute_numbers)

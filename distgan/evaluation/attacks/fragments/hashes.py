@@ -21,7 +21,7 @@ def mix(codes: Array) -> Array:
 
 
 def hash_prefixes(mixed: Array) -> Array:
-    """Hash of the first t codes of every row, P_t+1 = P_t · B + x_t: [n, T] uint64 -> [n, T + 1]."""
+    """Hash the first t codes of every row, P_t+1 = P_t · B + x_t: [n, T] uint64 -> [n, T + 1]."""
     found = np.zeros((mixed.shape[1] + 1, len(mixed)), np.uint64)
     columns = np.ascontiguousarray(mixed.T)
     for step, column in enumerate(columns):
@@ -31,20 +31,20 @@ def hash_prefixes(mixed: Array) -> Array:
 
 
 def hash_windows(prefixes: Array, steps: int) -> Array:
-    """Hash of every window of `steps` codes, Σ x_{i+j} B^(w-1-j) (Karp and Rabin 1987): [n, T + 1] ->
-    [n, T - steps + 1].
+    """Hash every window of `steps` codes, Σ x_{i+j} B^(w-1-j) (Karp and Rabin 1987): [n, T + 1] -> [n, T -
+    steps + 1].
     """
-    return prefixes[:, steps:] - prefixes[:, : prefixes.shape[1] - steps] * power(steps)
+    return prefixes[:, steps:] - prefixes[:, : prefixes.shape[1] - steps] * compute_power(steps)
 
 
 def hash_steps(mixed: Array, steps: int) -> Array:
-    """Hash of every window of `steps` codes, as `hash_windows`: [n, T] uint64 -> [n, T - steps + 1].
+    """Hash every window of `steps` codes, as `hash_windows`: [n, T] uint64 -> [n, T - steps + 1].
 
     By doubling: H of a + b codes from i on is H of a codes · B^b + H of b codes from i + a on.
     """
     found, length = mixed, 1
     for bit in format(steps, "b")[1:]:
-        found = found[:, :-length] * power(length) + found[:, length:]
+        found = found[:, :-length] * compute_power(length) + found[:, length:]
         length *= 2
         if bit == "1":
             found = found[:, :-1] * BASE + mixed[:, length:]
@@ -52,27 +52,27 @@ def hash_steps(mixed: Array, steps: int) -> Array:
     return found
 
 
-def power(steps: int) -> np.uint64:
-    """B^steps modulo 2^64."""
+def compute_power(steps: int) -> np.uint64:
+    """Return B^steps modulo 2^64."""
     return np.uint64(pow(int(BASE), steps, 2**64))
 
 
 # ----------------------------------------------------------------------------------------- codes of the steps
 
 
-def code_bits(values: Array) -> Array:
-    """The value as it stands, -0 as 0: [n, L] float32 -> [n, L] uint64."""
+def encode_bits(values: Array) -> Array:
+    """Return the bits of each value, -0 as 0: [n, L] float32 -> [n, L] uint64."""
     return np.ascontiguousarray(values + np.float32(0)).view(np.uint32).astype(np.uint64)
 
 
-def code_grid(values: Array, grid: float) -> Array:
-    """The value rounded to a multiple of `grid`: [n, L] -> [n, L] uint64."""
+def encode_grid(values: Array, grid: float) -> Array:
+    """Round each value to a multiple of `grid`: [n, L] -> [n, L] uint64."""
     cells = np.rint(np.nan_to_num(values).astype(np.float64) / grid)
     return np.clip(cells, -(2.0**62), 2.0**62).astype(np.int64).view(np.uint64)
 
 
-def code_order(values: Array) -> Array:
-    """How each value compares with the six before it, three ways each: [n, L] -> [n, L - 6] uint64."""
+def encode_order(values: Array) -> Array:
+    """Compare each value with the six before it, three ways each: [n, L] -> [n, L - 6] uint64."""
     most = LAGS[-1]
     now = values[:, most:]
     codes = np.zeros(now.shape, np.uint16)

@@ -1,4 +1,5 @@
-"""Does a window of the release lie nearer to one real owner than to any other, and is that owner a member?
+"""The near search: is a window of the release nearer to one real owner than to any other, and is that owner a
+member?
 
 Every window of the release is looked up among the windows of all owners, members and non-members alike
 (`pictures`, FAISS). What counts is the ratio of the distance to the nearest owner and to the next: a copy
@@ -24,8 +25,8 @@ from distgan.anonymity import faiss_backend
 from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.fragments.evidence import FALSE_ALARMS, Look
 from distgan.evaluation.attacks.fragments.pictures import Points, make_points, smooth
-from distgan.evaluation.attacks.fragments.windows import MIXED, Rows, window_lengths
-from distgan.evaluation.attacks.rates import clopper_pearson
+from distgan.evaluation.attacks.fragments.windows import MIXED, Rows, list_window_lengths
+from distgan.evaluation.attacks.rates import bound_rate
 from distgan.progress import Progress
 
 MOST_REAL, MOST_MADE = 300_000, 150_000  # windows that are compared, of a length
@@ -47,7 +48,7 @@ SAME = 0.999  # a ratio of which nothing is said: as near to the next owner
 
 @dataclass(frozen=True)
 class Way:
-    """One transform: how real rows and released rows are changed, and from how many days on it is tried."""
+    """One transform: the changes of real rows and of released rows, and the least number of days."""
 
     name: str
     real: Callable[[Array, int], Array]
@@ -56,41 +57,39 @@ class Way:
     fewest_days: float = 0.0
 
 
-def _find_same(rows: Array, day: int) -> Array:
+def _keep(rows: Array, day: int) -> Array:
     return rows
 
 
-def _differences(rows: Array, day: int) -> Array:
+def _take_differences(rows: Array, day: int) -> Array:
     return np.diff(rows, axis=1)
 
 
-def _half_days(rows: Array, day: int) -> Array:
+def _smooth_half_days(rows: Array, day: int) -> Array:
     return smooth(rows, day // 2)
 
 
-def _two_days(rows: Array, day: int) -> Array:
+def _smooth_two_days(rows: Array, day: int) -> Array:
     return smooth(rows, 2 * day)
 
 
 WAYS = (
-    Way("scaled, noisy", _find_same, _find_same),
-    Way("negated", _find_same, lambda rows, day: -rows),
-    Way("reversed", _find_same, lambda rows, day: np.ascontiguousarray(rows[:, ::-1])),
-    Way("monotone", _find_same, _find_same, rank=True),
-    Way("low-pass", _half_days, _half_days, fewest_days=3),
-    Way("strong low-pass", _two_days, _two_days, fewest_days=14),
-    Way("differences", _differences, _find_same),
-    Way("sums", _find_same, _differences),
+    Way("scaled, noisy", _keep, _keep),
+    Way("negated", _keep, lambda rows, day: -rows),
+    Way("reversed", _keep, lambda rows, day: np.ascontiguousarray(rows[:, ::-1])),
+    Way("monotone", _keep, _keep, rank=True),
+    Way("low-pass", _smooth_half_days, _smooth_half_days, fewest_days=3),
+    Way("strong low-pass", _smooth_two_days, _smooth_two_days, fewest_days=14),
+    Way("differences", _take_differences, _keep),
+    Way("sums", _keep, _take_differences),
 )
 
 
 def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[Look], float]:
-    """Search every transform: a look for each window length, and the least share of windows that was
-    drawn.
-    """
+    """Search every transform: return a look for each window length, and the least share of windows drawn."""
     looks: list[Look] = []
     searched = 1.0
-    lengths = window_lengths(rows.length, rows.day)
+    lengths = list_window_lengths(rows.length, rows.day)
     indexed: dict[tuple[object, bool, int], Points] = {}
     with Progress("near copies", len(lengths) * len(WAYS), "searches") as progress:
         for name, steps in lengths.items():
@@ -100,29 +99,29 @@ def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[Look], float]:
                 if steps < max(way.fewest_days * rows.day, FEWEST_RANKED if way.rank else 0):
                     continue
                 released = way.made(rows.synthetic, rows.day)
-                window = min(steps, rows.length - (way.real is _differences), released.shape[1])
+                window = min(steps, rows.length - (way.real is _take_differences), released.shape[1])
                 key = (way.real, way.rank, window)
                 if key not in indexed:
                     real = way.real(rows.real, rows.day)
-                    indexed[key] = _points(real, window, rows.day, way, MOST_REAL, rng)
-                made = _points(released, window, rows.day, way, MOST_MADE, rng)
+                    indexed[key] = _make_points(real, window, rows.day, way, MOST_REAL, rng)
+                made = _make_points(released, window, rows.day, way, MOST_MADE, rng)
                 searched = min(searched, made.share, indexed[key].share)
-                ratios = owner_ratios(made, indexed[key], rows)
+                ratios = compute_owner_ratios(made, indexed[key], rows)
                 looks.append(replace(judge_ratios(ratios, rows.side, rng), transform=way.name, length=name))
     return looks, searched
 
 
-def _points(rows: Array, steps: int, day: int, way: Way, most: int, rng: np.random.Generator) -> Points:
+def _make_points(rows: Array, steps: int, day: int, way: Way, most: int, rng: np.random.Generator) -> Points:
     return make_points(rows, steps, day, rank=way.rank, most=most, rng=rng)
 
 
-def owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
-    """Each entity's least ratio of distances, infinity where it is nobody's nearest: [E]."""
+def compute_owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
+    """Return each entity's least ratio of distances, infinity where it is nobody's nearest: [E]."""
     found = np.full(len(rows.side), np.inf)
     if not len(made.values) or not len(real.values):
         return found
     count = min(NEIGHBOURS, len(real.values))
-    distance, place = faiss_backend.nearest_few(made.values, real.values, count)
+    distance, place = faiss_backend.find_nearest(made.values, real.values, count)
     entity = np.where(place < 0, -1, rows.entities[real.rows[place]])
     other = entity != entity[:, :1]
     next_one = np.where(other.any(axis=1), other.argmax(axis=1), count - 1)
@@ -135,7 +134,7 @@ def owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
 
 
 def judge_ratios(ratios: Array, side: Array, rng: np.random.Generator) -> Look:
-    """The look at the owners with the least ratios: so many that they prove most. Ties are in random
+    """Return the look at the owners with the least ratios: so many that they prove most. Ties are in random
     order.
     """
     telling = (side < MIXED) & (ratios < SAME)
@@ -143,19 +142,21 @@ def judge_ratios(ratios: Array, side: Array, rng: np.random.Generator) -> Look:
     members = side[telling][np.lexsort((rng.random(int(telling.sum())), ratios[telling]))] == 0
     share = float((side == 0).sum() / max((side < MIXED).sum(), 1))
     tried = [(int(members[:first].sum()), first) for first in FIRST if first <= len(members)]
-    found, first = max(tried, key=lambda each: _above(each[0], each[1], share), default=(0, 0))
-    if sure > _above(found, first, share):
+    found, first = max(tried, key=lambda each: _count_excess(each[0], each[1], share), default=(0, 0))
+    if sure > _count_excess(found, first, share):
         return Look("", "", (sure, 0), sure)
     return Look("", "", (found, first - found), sure)
 
 
-def _above(found: int, first: int, share: float) -> float:
-    """Members above what chance explains of the first owners, at the lower end of the interval."""
-    return first * (clopper_pearson(found, first, CHOICE)[0] - share)
+def _count_excess(found: int, first: int, share: float) -> float:
+    """Return the members above what chance explains among the first owners, at the lower end of the
+    interval.
+    """
+    return first * (bound_rate(found, first, CHOICE)[0] - share)
 
 
 def count_sure(members: Array, others: Array, number: int) -> int:
-    """Members whose ratios are too small for chance, by the power law of the non-members' least ratios.
+    """Count members whose ratios are too small for chance, by the power law of the non-members' least ratios.
 
     P(ratio < r) falls as r^α; α is Hill's (1975), at the lower end of its interval. Where the last few lie
     farther out than those before let expect (chance repeats some windows of coarse meters), the law of these
@@ -169,9 +170,9 @@ def count_sure(members: Array, others: Array, number: int) -> int:
     least = np.sort(members)[:MOST_SURE]
     least = least[least < others[0]]
     sizes = [tail]
-    usual = _hill(others, tail)
+    usual = _fit_exponent(others, tail)
     for size in (FEWEST_IN_TAIL << doubled for doubled in range(tail.bit_length())):
-        if size < tail and _hill(others, size) * _relative(1 - DEPARTURE, size) < usual:
+        if size < tail and _fit_exponent(others, size) * _bound_exponent(1 - DEPARTURE, size) < usual:
             sizes.append(size)
     expected = number / len(others) * np.max([_expect_below(least, others, size) for size in sizes], axis=0)
     chance = poisson.sf(np.arange(len(least)), expected)
@@ -179,20 +180,20 @@ def count_sure(members: Array, others: Array, number: int) -> int:
     return int(beyond[-1]) + 1 if len(beyond) else 0
 
 
-def _hill(others: Array, tail: int) -> float:
-    """The exponent of the power law of so many least ones of [n] sorted ratios (Hill 1975)."""
+def _fit_exponent(others: Array, tail: int) -> float:
+    """Return the exponent of the power law of so many least ones of [n] sorted ratios (Hill 1975)."""
     logs = np.log(others[tail] / np.maximum(others[:tail], NOTHING))
     return tail / max(float(logs.sum()), 1e-9)
 
 
-def _relative(quantile: float, tail: int) -> float:
-    """A quantile of the true exponent of so many ratios, in estimated ones."""
+def _bound_exponent(quantile: float, tail: int) -> float:
+    """Return a quantile of the true exponent of so many ratios, in estimated ones."""
     return float(chi2.ppf(quantile, 2 * tail)) / (2 * tail)
 
 
 def _expect_below(least: Array, others: Array, tail: int) -> Array:
-    """How many of the non-members are expected below each ratio, by the law of their `tail` least."""
+    """Return the number of non-members expected below each ratio, by the law of their `tail` least."""
     edge = others[tail]
-    exponent = min(_hill(others, tail) * _relative(SURE, tail), STEEPEST)
+    exponent = min(_fit_exponent(others, tail) * _bound_exponent(SURE, tail), STEEPEST)
     expected: Array = tail * (np.minimum(least, edge) / edge) ** exponent
     return expected

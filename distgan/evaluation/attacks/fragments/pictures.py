@@ -1,4 +1,4 @@
-"""Windows as points in which near copies lie together, whatever their scale and offset.
+"""Windows as points at which near copies coincide, whatever their scale and offset.
 
 Where a window begins must not depend on where it stands in its series. Windows begin at whole days, so
 that days put together are met as they were taken, and are centred on the series' own peaks, which move
@@ -17,7 +17,7 @@ from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from scipy.stats import rankdata
 
 from distgan.evaluation.attacks.attack_data import Array
-from distgan.evaluation.attacks.fragments.windows import VALUES_AT_ONCE, row_blocks
+from distgan.evaluation.attacks.fragments.windows import VALUES_AT_ONCE, iterate_blocks
 
 NUMBERS = 48  # of a point
 KNOWN = 0.7  # share of its steps that a window must have
@@ -46,15 +46,15 @@ class Points:
 def make_points(
     rows: Array, steps: int, day: int, *, rank: bool = False, most: int, rng: np.random.Generator
 ) -> Points:
-    """Windows of so many steps of all rows as points; if there are more than `most`, a random choice of
+    """Make points of windows of so many steps of all rows; if there are more than `most`, a random choice of
     them.
     """
     found, owners = [np.empty((0, min(NUMBERS, steps)), np.float32)], [np.empty(0, np.int64)]
     expected = len(rows) * _expect_windows(rows.shape[1], steps, day)
     share = min(1.0, most / max(expected, 1))
-    for span in row_blocks(rows):
+    for span in iterate_blocks(rows):
         values, gaps = fill_gaps(rows[span])
-        row, start = _places(values, steps, day)
+        row, start = _list_places(values, steps, day)
         if share < 1:
             chosen = rng.random(len(row)) < share
             row, start = row[chosen], start[chosen]
@@ -76,27 +76,29 @@ def make_points(
 
 
 def _expect_windows(length: int, steps: int, day: int) -> float:
-    """About how many windows a row has."""
+    """Return the approximate number of windows of a row."""
     room = length - steps + 1
-    return 1 + room / aligned_stride(steps, day) + room / (2 * peak_radius(steps, day))
+    return 1 + room / choose_stride(steps, day) + room / (2 * choose_peak_radius(steps, day))
 
 
-def aligned_stride(steps: int, day: int) -> int:
-    """Steps between windows that begin at whole days: one day, or a quarter of a long window."""
+def choose_stride(steps: int, day: int) -> int:
+    """Return the steps between windows that begin at whole days: one day, or a quarter of a long window."""
     return day * max(1, steps // 4 // day)
 
 
-def peak_radius(steps: int, day: int) -> int:
-    """Steps on either side in which a peak must be the highest."""
+def choose_peak_radius(steps: int, day: int) -> int:
+    """Return the steps on either side in which a peak must be the highest."""
     return max(2, day // 2, steps // 8)
 
 
-def _places(values: Array, steps: int, day: int) -> tuple[Array, Array]:
-    """Row and first step of every window: at whole days, and centred on peaks."""
+def _list_places(values: Array, steps: int, day: int) -> tuple[Array, Array]:
+    """Return row and first step of every window: at whole days, and centred on peaks."""
     last = values.shape[1] - steps
     wanted = np.zeros((len(values), last + 1), bool)
-    wanted[:, :: aligned_stride(steps, day)] = True
-    highest = maximum_filter1d(values, 2 * peak_radius(steps, day) + 1, axis=1, mode="nearest") == values
+    wanted[:, :: choose_stride(steps, day)] = True
+    highest = (
+        maximum_filter1d(values, 2 * choose_peak_radius(steps, day) + 1, axis=1, mode="nearest") == values
+    )
     highest[:, 1:] &= values[:, 1:] > values[:, :-1]
     half = steps // 2
     wanted |= highest[:, half : half + last + 1]
@@ -105,7 +107,8 @@ def _places(values: Array, steps: int, day: int) -> tuple[Array, Array]:
 
 
 def _select_informative(windows: Array, deviation: Array, rank: bool) -> Array:
-    """Which windows vary, in more than a few steps and between more than a few levels: [k, w], [k] -> [k].
+    """Return the windows that vary, in more than a few steps and between more than a few levels: [k, w], [k]
+    -> [k].
 
     Ranks of a window that stands on one value for long are a picture of when it does so: the empty days of a
     week, which others have by chance. Such windows are left to `exact`, which compares orders by information.
@@ -129,7 +132,7 @@ def _select_informative(windows: Array, deviation: Array, rank: bool) -> Array:
 
 
 def _picture_windows(windows: Array, rank: bool) -> Array:
-    """[k, w] -> [k, D] centred, of unit length; the ranks of the values, if wanted."""
+    """Transform [k, w] -> [k, D] centred, of unit length; of the ranks of the values, if wanted."""
     if rank and len(windows):
         windows = rankdata(windows, axis=1).astype(np.float32)
     windows = windows - windows.mean(axis=1, keepdims=True)
@@ -143,9 +146,7 @@ def _picture_windows(windows: Array, rank: bool) -> Array:
 
 
 def fill_gaps(rows: Array) -> tuple[Array, Array]:
-    """Rows with every gap on a straight line between its neighbours, 0 in an empty one; and where gaps
-    were.
-    """
+    """Fill every gap on a straight line between its neighbours, 0 in an empty row; return rows and gaps."""
     gaps = np.isnan(rows)
     if not gaps.any():
         return rows, gaps
@@ -157,7 +158,7 @@ def fill_gaps(rows: Array) -> tuple[Array, Array]:
 
 
 def smooth(rows: Array, steps: int) -> Array:
-    """Means over so many steps, three at least, taken twice; a gap stays one."""
+    """Average over so many steps, three at least, twice; a gap stays one."""
     values, gaps = fill_gaps(rows)
     width = max(3, steps)
     found = uniform_filter1d(uniform_filter1d(values, width, axis=1), width, axis=1)

@@ -1,4 +1,4 @@
-"""How improbable a window is: its surprise in bits under a simple model of all real values.
+"""The surprise of a window: its improbability in bits under a simple model of all real values.
 
 A step's surprise is the least of these: how rare its code is, how rare it is after the code before it, and,
 of numbers, how rare the difference to the one before is, and the difference of two differences. So zeros,
@@ -25,7 +25,7 @@ class Surprise:
     def __init__(self, codes: Array, numbers: Array | None) -> None:
         self.total = codes.size
         self.codes = np.unique(codes, return_counts=True)
-        self.pairs = np.unique(_pair(codes), return_counts=True)
+        self.pairs = np.unique(_encode_pairs(codes), return_counts=True)
         self.grid = 0.0
         if numbers is not None:
             known = numbers[np.isfinite(numbers)]
@@ -33,19 +33,19 @@ class Surprise:
         if self.grid:
             assert numbers is not None
             self.differences = [
-                np.unique(self._differences(numbers, times), return_counts=True) for times in TIMES
+                np.unique(self._take_differences(numbers, times), return_counts=True) for times in TIMES
             ]
 
-    def _differences(self, numbers: Array, times: int) -> Array:
+    def _take_differences(self, numbers: Array, times: int) -> Array:
         cells = np.rint(np.diff(np.nan_to_num(numbers).astype(np.float64), times, axis=1) / self.grid)
         return np.clip(cells, -(2.0**62), 2.0**62).astype(np.int64)
 
-    def bits(self, codes: Array, numbers: Array | None) -> Array:
-        """Surprise of every step: [n, T] codes and numbers -> [n, T] float64."""
+    def compute_bits(self, codes: Array, numbers: Array | None) -> Array:
+        """Return the surprise of every step: [n, T] codes and numbers -> [n, T] float64."""
         seen = _count(self.codes, codes)
         bits = np.log2(self.total / seen)
         before = seen[:, :-1]
-        follows = np.log2(np.maximum(before / _count(self.pairs, _pair(codes)), 1))
+        follows = np.log2(np.maximum(before / _count(self.pairs, _encode_pairs(codes)), 1))
         later = bits[:, 1:]
         enough = (
             1 if numbers is None else ENOUGH
@@ -53,18 +53,18 @@ class Surprise:
         later[...] = np.where(before >= enough, np.minimum(later, follows), later)
         if self.grid and numbers is not None:
             for times, table in zip(TIMES, self.differences):
-                rare = np.log2(self.total / _count(table, self._differences(numbers, times)))
+                rare = np.log2(self.total / _count(table, self._take_differences(numbers, times)))
                 np.minimum(bits[:, times:], rare, out=bits[:, times:])
         later[codes[:, 1:] == codes[:, :-1]] = 0
         return bits
 
 
-def _pair(codes: Array) -> Array:
+def _encode_pairs(codes: Array) -> Array:
     return mix(codes[:, :-1]) * BASE + codes[:, 1:]
 
 
 def _count(table: tuple[Array, Array], codes: Array) -> Array:
-    """How often each code was seen; 1, if never."""
+    """Return how often each code was seen; 1, if never."""
     known, counts = table
     place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
     return np.where(known[place] == codes, counts[place], 1)

@@ -1,4 +1,4 @@
-"""The real and the released series as rows, and the windows that the fragment attack looks at.
+"""The real and the released series as rows, and the windows of the fragment attack.
 
 A row is one channel of one series: a copied channel is then found whatever the others do, also where it
 stands in another channel. Shapes: n rows, L steps, w steps of a window. NaN where missing.
@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from distgan.evaluation.attacks.attack_data import Array, AttackData
 from distgan.evaluation.attacks.fragments import hashes
-from distgan.evaluation.attacks.released import Released
+from distgan.evaluation.attacks.released import ReleasedSeries
 
 FEWEST_STEPS = 6  # of a window: four hours a step makes a day of six
 MOST_SHORT = 24  # steps of the shortest exact window, however fine the steps are
@@ -35,7 +35,7 @@ class Rows:
 
     real: Array
     synthetic: Array
-    released: Released
+    released: ReleasedSeries
     entities: Array
     side: Array
     day: int
@@ -51,7 +51,7 @@ class Rows:
 
 
 def collect_rows(attack_data: AttackData) -> Rows:
-    """Return the rows of a attack data."""
+    """Return the rows of attack data."""
     sides = (attack_data.members, attack_data.non_members)
     real = np.concatenate([split_channels(side.series) for side in sides])
     channels = attack_data.synthetic.shape[2]
@@ -74,15 +74,17 @@ def collect_rows(attack_data: AttackData) -> Rows:
 
 
 def split_channels(series: Array) -> Array:
-    """[n, L, C] -> [n·C, L] float32, the channels of a series one after the other."""
+    """Return the channels of a series one after the other: [n, L, C] -> [n·C, L] float32."""
     rows = np.moveaxis(np.asarray(series, np.float32), 2, 1)
     return np.ascontiguousarray(rows.reshape(-1, series.shape[1]))
 
 
 def _merge_equal_owners(real: Array, owners: Array, count: int) -> Array:
-    """The entity of each owner, [count]: owners with an equal, complete, telling row are one entity."""
+    """Return the entity of each owner, [count]: owners with an equal, complete, informative row are one
+    entity.
+    """
     telling = ~np.isnan(real).any(axis=1)
-    for span in row_blocks(real):
+    for span in iterate_blocks(real):
         block = real[span]
         changes = (np.diff(block, axis=1) != 0).sum(axis=1)
         telling[span] &= changes >= real.shape[1] // 8
@@ -99,14 +101,14 @@ def _merge_equal_owners(real: Array, owners: Array, count: int) -> Array:
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
-def row_blocks(rows: Array, values: int = VALUES_AT_ONCE) -> Iterator[slice]:
-    """Slices of the rows, of about so many values each, by default four million."""
+def iterate_blocks(rows: Array, values: int = VALUES_AT_ONCE) -> Iterator[slice]:
+    """Yield slices of the rows, of about so many values each, by default four million."""
     step = max(1, values // max(rows.shape[1], 1))
     return (slice(first, first + step) for first in range(0, len(rows), step))
 
 
-def window_lengths(length: int, day: int) -> dict[str, int]:
-    """Name -> steps, from a day to the whole series; equal ones once."""
+def list_window_lengths(length: int, day: int) -> dict[str, int]:
+    """Return name -> steps, from a day to the whole series; equal ones once."""
     wanted = {
         "day": day,
         "half week": round(3.5 * day),
@@ -123,6 +125,6 @@ def window_lengths(length: int, day: int) -> dict[str, int]:
     return found
 
 
-def short_window(day: int) -> int:
-    """Steps of the shortest window that is compared exactly: a quarter of a day, within bounds."""
+def choose_short_window(day: int) -> int:
+    """Return the steps of the shortest window that is compared exactly: a quarter of a day, within bounds."""
     return min(max(day // 4, FEWEST_STEPS), MOST_SHORT)
