@@ -68,7 +68,6 @@ def test_inspect_as_json(stuck_csv: Path, capsys: pytest.CaptureFixture[str]) ->
         "units": "error",
         "stuck": "warning",
         "lower_limit": "hint",
-        "value_step": "hint",
     }
     assert "home-0" not in json.dumps(tree)
 
@@ -140,7 +139,7 @@ def test_prepare_shows_and_keeps_what_was_noticed(
     assert noticed == {"stuck": "1 of 60 series repeat one value for days"}
     record = run.read_record("prepare")
     assert record is not None
-    assert [each["name"] for each in record["suspicions"]] == ["stuck", "lower_limit", "value_step"]
+    assert [each["name"] for each in record["suspicions"]] == ["stuck", "lower_limit"]
     assert "text" not in record["suspicions"][0]
 
 

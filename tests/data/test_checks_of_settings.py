@@ -66,11 +66,17 @@ def test_many_values_at_the_largest_suggest_a_bound(homes: np.ndarray) -> None:
         assert serious(look(np.minimum(homes * scale, limit), f"data.bounds.upper={limit}")) == set()
     assert f"exactly {limit}" in found["upper_limit"].shared  # of 20 series
     few = look(np.minimum(homes[:9], 1.2))["upper_limit"]
-    assert "1.2" in few.text and "1.2" not in few.shared
+    assert "the limit of the meters" in few.advice and "1.2" not in few.text + few.shared + few.advice
     two = np.stack([homes, np.minimum(homes, 1.2)], axis=2)
     assert "(channel channel1)" in look(two)["upper_limit"].text
     own = np.minimum(homes, np.quantile(homes, 0.8, axis=1, keepdims=True))  # of each series another
     assert "upper_limit" not in look(own)
+
+
+def test_a_coarse_step_is_suggested_and_a_fine_one_not(homes: np.ndarray) -> None:
+    coarse = look((homes / 0.05).round() * 0.05)
+    assert coarse["value_step"].advice == "set data.bounds.step=0.05"
+    assert "value_step" not in look((homes * 1000).round(1))
 
 
 def test_bounds_are_suggested_by_what_was_seen(homes: np.ndarray) -> None:

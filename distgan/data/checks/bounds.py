@@ -14,6 +14,7 @@ Found = tuple[str, Severity, str, str, str]  # name, severity, text, the text fo
 FEWEST_SHARED = 15  # series behind a value that is named
 RARE = 0.01
 FEWEST_SAMPLED = 100  # values that show a step
+SEEN = 1e-3  # of the usual value: a finer step is not worth a suggestion
 VALUE_STEPS = (  # the largest that fits is suggested; 1 is data.bounds.integer
     *(scale * first for scale in (1000, 100, 10) for first in (5, 2, 1)),
     *(5, 2, 1, 0.5, 0.25, 0.2, 0.1, 0.05, 0.025, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001),
@@ -113,8 +114,16 @@ def are_multiples(channel: Channel, step: float) -> bool:
 
 
 def find_value_step(channels: Sequence[Channel]) -> float | None:
-    """Return the largest of a few public steps whose multiples all values are; None if there is none."""
+    """Return the largest of a few public steps whose multiples all values are; None if there is none, or if
+    it is less than a thousandth of the usual value of every channel, which nobody sees.
+    """
     for step in VALUE_STEPS:
         if all(are_multiples(channel, step) for channel in channels):
-            return float(step)
+            return float(step) if any(step >= SEEN * _find_usual(channel) for channel in channels) else None
     return None
+
+
+def _find_usual(channel: Channel) -> float:
+    """Return the median size of the sampled values that are not 0."""
+    sizes = np.abs(channel.sample[channel.sample != 0].astype(np.float64))
+    return float(np.median(sizes)) if len(sizes) else 0.0
