@@ -104,7 +104,7 @@ def test_unknown_fields_of_a_job_are_found() -> None:
     pod = {"type": "object", "properties": fields}
     checker = jsonschema.Draft202012Validator(refuse_unknown({"type": "array", "items": pod}))
     assert checker.is_valid([{"size": 3, "labels": {"a": "b"}, "any": {"c": 1}}, {"size": "3Gi"}])
-    for wrong in ({"sise": 3}, {"labels": {"a": 1}}, {"size": [3]}):
+    for wrong in ({"syze": 3}, {"labels": {"a": 1}}, {"size": [3]}):
         assert not checker.is_valid([wrong])
 
 
