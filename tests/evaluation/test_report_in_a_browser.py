@@ -60,7 +60,9 @@ INK = """plots => plots.map(plot => [...plot.shadowRoot.querySelectorAll('*')].f
 }, 0))"""  # colours on the canvases of each plot
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "light"), pytest.param(390, "dark", marks=pytest.mark.slow)]
+)
 def test_a_browser_draws_every_plot_offline_and_nothing_is_wider_than_the_screen(
     opened, written, width, scheme
 ):

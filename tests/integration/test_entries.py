@@ -120,6 +120,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(homes_csv: Path, tmp_path: Path) -> None:
     """One cluster, as two optima of k-means lie close; a wide penalty, which does not divide rounding."""
     run, two = Run(tmp_path / "one"), Run(tmp_path / "two")
