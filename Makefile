@@ -40,10 +40,9 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-# One worker more than cores, with one thread each: some tests wait for processes. The tests of a file stay together,
-# since they share trainings; files are taken in the order of tests/conftest.py, the long ones first.
-WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# One worker per core with one thread each. The tests of a file stay together, since they share trainings; files are
+# taken in the order of tests/conftest.py, the long ones first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test: lint
 	$(PYTEST) -m 'not slow and not gpu'
