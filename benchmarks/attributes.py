@@ -10,14 +10,12 @@ smallest cell that a group stands for. The last line is JSON.
 """
 
 import argparse
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import ROOT, finish, show
+from common import finish, run_stages, show
 from households import write_population
 
 import distgan
@@ -60,15 +58,8 @@ def train(place: Path, given: argparse.Namespace) -> Run:
     small = (
         ["encoder.steps=5", "model.generator.width=16", "model.discriminator.width=16"] if given.smoke else []
     )
-    command = [sys.executable, "-m", "distgan.cli", "train", "--config", str(ROOT / "configs" / "base.yaml")]
-    stages = ["--stages", "prepare,encoder,encode,cluster,bank,gan,generate"]
     own = [f"data.source={source}", f"train.steps={given.steps}", f"generate.count={given.homes * 3 // 5}"]
-    subprocess.run(
-        [*command, "--run-dir", str(run), *stages, *SETTINGS, *own, *small],
-        check=True,
-        cwd=ROOT,
-        stdout=sys.stderr,
-    )
+    run_stages(run, "prepare,encoder,encode,cluster,bank,gan,generate", [*SETTINGS, *own, *small])
     return Run(run)
 
 

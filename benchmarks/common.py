@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -112,6 +113,19 @@ def alone(work: Callable[..., dict[str, Any]], *arguments: Any, threads: int = 1
         return {"failed": f"ended with {process.exitcode}"}
     finally:
         process.join()
+
+
+def run_stages(place: Path, stages: str, settings: Sequence[str]) -> None:
+    """Take the stages of a run at `place` by `configs/base.yaml` and settings, as a user does; what they
+    print goes to standard error.
+    """
+    command = [sys.executable, "-m", "distgan.cli", "train", "--config", str(ROOT / "configs" / "base.yaml")]
+    subprocess.run(
+        [*command, "--run-dir", str(place), "--stages", stages, *settings],
+        check=True,
+        cwd=ROOT,
+        stdout=sys.stderr,
+    )
 
 
 def _child(pipe: Any, work: Callable[..., dict[str, Any]], arguments: Sequence[Any], threads: int) -> None:

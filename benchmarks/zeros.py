@@ -8,15 +8,13 @@ by series with the training series. Errors are means of absolute differences of 
 """
 
 import argparse
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import ROOT, finish, show
+from common import finish, run_stages, show
 
 from distgan import config
 from distgan.anonymity.bank import Bank
@@ -63,17 +61,10 @@ def train(place: Path, given: argparse.Namespace) -> Run:
         values = make_panels(given.homes, given.days, given.seed)
         ids = np.array([f"home-{row}" for row in range(len(values))])
         np.savez(source, x=values, ids=ids, t0="2013-02-15T00:00:00", freq="60min")
-    command = [sys.executable, "-m", "distgan.cli", "train", "--config", str(ROOT / "configs" / "base.yaml")]
-    stages = ["--stages", "prepare,encoder,encode,cluster,bank,gan"]
     own = [f"data.source={source}", f"model={given.model}", *windows, *given.settings]
     small = ["encoder.steps=5"] if given.smoke else []
     place = place / "run"
-    subprocess.run(
-        [*command, "--run-dir", str(place), *stages, *SETTINGS, *own, *small],
-        check=True,
-        cwd=ROOT,
-        stdout=sys.stderr,
-    )
+    run_stages(place, "prepare,encoder,encode,cluster,bank,gan", [*SETTINGS, *own, *small])
     return Run(place)
 
 

@@ -56,7 +56,7 @@ def count_effective_members(weights: np.ndarray) -> float:
 
 def count_effective_owners(members: "Members", owners: np.ndarray) -> tuple[int, ...]:
     """Return effective members of each group, rounded down, where all points of one of `owners` [n] are one
-    member: who has most of a group's entities makes it a group of few.
+    member: a group counts as small if most of its entities belong to one owner.
     """
     records = _Records.from_points(members.groups, owners, members.loads)
     weights = np.bincount(records.index, weights=members.weights)

@@ -45,8 +45,13 @@ class Bounds(Section):
 
     @property
     def grid_step(self) -> float | None:
-        """Return the step whose multiples values are; None where they may be any number."""
-        return self.step if self.step is not None else 1.0 if self.integer else None
+        """The step whose multiples values are; None where they may be any number."""
+        return choose_grid_step(self.step, self.integer)
+
+
+def choose_grid_step(step: float | None, integer: bool) -> float | None:
+    """Return the step whose multiples values are, 1 for whole numbers; None where they may be any number."""
+    return step if step is not None else 1.0 if integer else None
 
 
 def read_decimal(number: float) -> Fraction:

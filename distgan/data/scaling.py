@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from distgan import config
-from distgan.config.bounds import count_from, count_to, read_decimal
+from distgan.config.bounds import choose_grid_step, count_from, count_to, read_decimal
 from distgan.errors import UserError
 
 
@@ -188,7 +188,7 @@ class Scaler:
     @property
     def grid_step(self) -> float | None:
         """The step whose multiples generated values are; None where they may be any number."""
-        return self.step if self.step is not None else 1.0 if self.integer else None
+        return choose_grid_step(self.step, self.integer)
 
     def keep_within_bounds(self, values: np.ndarray) -> np.ndarray:
         """Return values in measured units, any shape, as `data.bounds` wants them; NaN stays NaN."""

@@ -8,9 +8,9 @@ measured on series that the trained generator makes: below the threshold of its 
 value is 0, and the thresholds are where the generated share is the real one (matched quantiles).
 
 Anonymity: a share is a mean over all training owners, in which one of n owners counts 1 / n. There is at
-most one share for 20 owners, so that by the theory of `group_size.tracing_auc` the shares alone identify a
-member with an AUC of at most Φ(√(1/20)/√2) = 0.563. Where fewer than `bank.min_members` owners have any zero,
-the share is stated as 0.
+most one share for 20 owners, so that by the theory of `group_size.compute_tracing_auc` the shares alone
+identify a member with an AUC of at most Φ(√(1/20)/√2) = 0.563. Where fewer than `bank.min_members` owners
+have any zero, the share is stated as 0.
 
 Shapes: n series, L steps, C channels, S seasons, D parts of the day.
 """

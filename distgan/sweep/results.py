@@ -125,7 +125,7 @@ def find_best(results: Sequence[Result], objectives: Sequence[str], steps: int) 
 
 
 def find_pareto_front(results: Sequence[Result], objectives: Sequence[str]) -> list[Result]:
-    """Return the trials that no other beats in one objective without losing in another."""
+    """Return the trials that no other dominates: is better in one objective and worse in none."""
 
     def is_better(one: Result, other: Result) -> bool:
         pairs = [(one.find_loss(name), other.find_loss(name)) for name in objectives]

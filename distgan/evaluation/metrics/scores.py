@@ -77,11 +77,11 @@ def _compare_quantiles(target: Array, candidate: Array, scale: Array) -> float:
     their quantiles.
     """
     levels = (np.arange(200) + 0.5) / 200
-    one, two = (_quantiles(values, levels) for values in (target, candidate))
+    one, two = (_compute_quantiles(values, levels) for values in (target, candidate))
     return float(np.mean(np.abs(one - two).mean(0) / scale))
 
 
-def _quantiles(values: Array, levels: Array) -> Array:
+def _compute_quantiles(values: Array, levels: Array) -> Array:
     """Return quantiles over entities, missing ones left out: [n, C] -> [Q, C]."""
     of_present = np.nanquantile if np.isnan(values).any() else np.quantile  # faster
     return np.asarray(of_present(values, levels, axis=0))
