@@ -128,6 +128,11 @@ class Run:
         return self.folder / "scaler.json"
 
     @property
+    def scaler_tensors(self) -> Path:
+        """What the scaler has learned of all series together: data.scaling.marginal and whitening."""
+        return self.folder / "scaler.safetensors"
+
+    @property
     def encoder(self) -> Path:
         return self.folder / "encoder"
 
@@ -278,7 +283,7 @@ class Run:
         """Paths that only the data's owner may read, and those from which private facts could be learned."""
         parts = (self.series, self.scaler, self.encoder, self.latents, self.clusters, self.bank, self.ledger)
         more = (self.noisy_sums, self.gan, self.report, self.scores, self.logs, self.config)
-        return (*parts, *more, self.records, self.private_table)
+        return (*parts, *more, self.records, self.private_table, self.scaler_tensors)
 
     def metrics(self, stage: str) -> Path:
         """Return the path of the metrics: one JSON object a line, one line a report of `stage`'s training."""

@@ -35,7 +35,7 @@ from distgan.files import (
 from distgan.pipeline.binding import ARTEFACTS, audit_chain
 from distgan.pipeline.release_ledger import RELEASED, ReleaseLedger
 from distgan.pipeline.train_gan import load_generator
-from distgan.pipeline.training_data import find_credit, read_scaler
+from distgan.pipeline.training_data import find_credit, read_scaler, write_scaler
 from distgan.preflight import find_current
 from distgan.run import HubFolder, Run
 
@@ -72,7 +72,7 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
         tensors = {name: value.contiguous() for name, value in generator.state_dict().items()}
         folder.generator_weights.write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))
         write_text(folder.config, make_public_settings(settings).to_yaml())
-        write_json(folder.scaler, {"scaler": scaler.to_dict(), "meta": meta.to_dict()})
+        write_scaler(folder, scaler, meta)
         if run.zero_thresholds.exists():
             shutil.copyfile(run.zero_thresholds, folder.zero_thresholds)
         make_public_bank(Bank.load(run.bank)).save(folder.bank)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, field_validator, model_validator
 
 from distgan.config.base import Section, _convert_lists, key
 from distgan.config.bounds import Bounds
+from distgan.config.scaling import Scaling
 
 SUSPICIONS = {  # about a source's data: name -> what was noticed
     "thousands": "numbers look as if a thousands mark was read as a decimal mark",
@@ -109,32 +110,6 @@ class Storing(Section):
         "none",
         "compression of the stored values; noisy series shrink by about a tenth and are "
         "read many times slower",
-    )
-
-
-class Scaling(Section):
-    transform: Literal["none", "sqrt", "log1p"] = key(
-        "none",
-        "signed transform before scaling: sqrt for counts, log1p (of value / typical value) for heavy tails",
-    )
-    method: Literal["standard", "minmax"] = key(
-        "standard",
-        "location and scale of each series: mean and standard deviation (then asinh), or "
-        "midpoint and half range",
-    )
-    bound: float | None = key(
-        None,
-        "largest |value - location| / scale of method standard, at which generated series are cut off: a "
-        "public "
-        "number; by default learned from the training series",
-        gt=0,
-    )
-    unit: float | None = key(
-        None,
-        "typical size of a value, by which log1p divides: a public number; by default learned from the "
-        "training "
-        "series",
-        gt=0,
     )
 
 

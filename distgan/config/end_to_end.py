@@ -67,6 +67,12 @@ def _check_data(settings: "Config") -> Iterator[str]:
             "data.scaling.bound is learned from the training series; set it to a public number, e.g. "
             "data.scaling.bound=8"
         )
+    for name, off in (("scope", "series"), ("marginal", "none"), ("whitening", 0)):
+        if getattr(scaling, name) != off:
+            yield (
+                f"data.scaling.{name} {getattr(scaling, name)} is learned from the training series; set "
+                f"data.scaling.{name}={off}"
+            )
     if scaling.transform == "log1p" and scaling.unit is None:
         yield "data.scaling.unit is learned from the training series; set it to a public number"
 

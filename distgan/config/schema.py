@@ -75,6 +75,11 @@ class Config(Section):
             )
         if self.data.zeros == "match" and "generate" not in self.stages:
             raise ValueError(f"data.zeros=match is for generated series; model {self.model.name} makes none")
+        if self.data.scaling.whitening and self.model.filters:
+            raise ValueError(
+                f"model {self.model.name} filters series of any length, and data.scaling.whitening is of one "
+                "length; set data.scaling.whitening=0"
+            )
         if self.privacy.epsilon is not None:
             self._check_private()
         if self.privacy.end_to_end:
@@ -253,6 +258,9 @@ class Config(Section):
             del tree["data"]["zeros"]
         if tree["data"]["bounds"]["step"] is None:
             del tree["data"]["bounds"]["step"]
+        for name, off in (("scope", "series"), ("marginal", "none"), ("whitening", 0)):
+            if tree["data"]["scaling"][name] == off:
+                del tree["data"]["scaling"][name]
         if tree["train"]["select"]["score"] is None:
             del tree["train"]["select"]
         identity, chain = "", {}

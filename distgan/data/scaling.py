@@ -1,11 +1,13 @@
 """From measured units to the networks' range and back: a transform, then each series' own location and scale.
 
 Location and scale are kept as attributes: the networks see the shape, the attributes are modelled with the
-condition and given back on output. Statistics are float64; series stay float32.
+condition and given back on output. With `scope: dataset` one location and scale of each channel holds for all
+series. Normal scores and partial whitening may follow (`joint_scaling`). Statistics are float64; series stay
+float32.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -14,50 +16,34 @@ from torch import Tensor
 
 from distgan import config
 from distgan.config.bounds import choose_grid_step, count_from, count_to, read_decimal
+from distgan.data.joint_scaling import JointScaling
+from distgan.data.scaling_statistics import (
+    Blocks,
+    anonymise_bound,
+    choose_sample,
+    compute_location_and_scale,
+    compute_range,
+    compute_typical_size,
+    refuse_few_owners,
+)
+from distgan.data.transforms import TRANSFORMS
 from distgan.errors import UserError
 
-
-def _apply_sqrt(values: np.ndarray, unit: float) -> np.ndarray:
-    return np.copysign(np.sqrt(np.abs(values)), values)
-
-
-def _apply_square(values: np.ndarray, unit: float) -> np.ndarray:
-    return np.copysign(values * values, values)
-
-
-def _apply_log1p(values: np.ndarray, unit: float) -> np.ndarray:
-    return np.copysign(np.log1p(np.abs(values) / np.float32(unit)), values)
-
-
-def _apply_expm1(values: np.ndarray, unit: float) -> np.ndarray:
-    return np.copysign(np.expm1(np.abs(values)) * np.float32(unit), values)
-
-
-def _is_constant(values: np.ndarray, unit: float) -> np.ndarray:
-    return values.copy()
-
-
-Transform = Callable[[np.ndarray, float], np.ndarray]
-TRANSFORMS: dict[str, tuple[Transform, Transform]] = {  # odd functions and their inverses
-    "none": (_is_constant, _is_constant),
-    "sqrt": (_apply_sqrt, _apply_square),
-    "log1p": (_apply_log1p, _apply_expm1),
-}
-
-
+LATER = ("scope", "locations", "scales")  # fields that older scaler.json files do not have
 FLAT = 1e-3  # a generated shape of less scale is taken for flat, and not blown up to scale 1
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """Per series and channel: z = (t(x) - location) / scale, and for `standard` asinh(z) / asinh(bound).
+    """Per series and channel: z = (t(x) - location) / scale, then joint coordinates of z if there are any,
+    and for them and for `standard` asinh(z) / asinh(bound).
 
     `unit` is the typical size of a value (log1p divides by it); `bound` the |z| that the training series
     reach, so that they fill [-1, 1]. asinh is linear near 0 and a logarithm far out: one wild series does
     not squeeze all others into a corner of the range.
 
     Generated series are cut off at `bound`, so it must not be one person's number: it is the next power
-    of √2 at or above the largest |z| that a minimum number of owners reach (`_anonymise_bound`). The
+    of √2 at or above the largest |z| that a minimum number of owners reach (`anonymise_bound`). The
     extremes of fewer owners, and of held-out series, may lie beyond; the networks then see them a little
     outside [-1, 1].
     """
@@ -70,36 +56,42 @@ class Scaler:
     upper_bound: float | None = None
     integer: bool = False
     step: float | None = None  # generated values are its whole multiples
+    scope: str = "series"
+    locations: tuple[float, ...] | None = None  # of each channel, with scope dataset
+    scales: tuple[float, ...] | None = None
+    joint: JointScaling | None = field(default=None, compare=False, repr=False)
+    _moved: dict[torch.device, JointScaling] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def fit(
         cls,
-        blocks: Iterable[np.ndarray],
+        blocks: Blocks,
         settings: config.Scaling,
         bounds: config.Bounds | None = None,
         owners: np.ndarray | None = None,
         least: int = 1,
     ) -> Self:
-        """Learn `unit` and `bound` from the training series.
+        """Learn `unit` and `bound` from the training series, and what `scope`, `marginal` and `whitening` ask
+        for; a sample of at most 2^24 readings decides on the last two (`choose_sample`).
 
         Args:
-            blocks: [n, L, C] each, NaN = missing; walked once or twice, so a list or
+            blocks: [n, L, C] each, NaN = missing; walked up to four times, so a list or
                 `store.select_part(rows)`, not a generator.
             bounds: public limits of the values, which restored series keep.
             owners: a number 0 .. E-1 for the owner of each series, in the order of the blocks; by default
                 each series has its own.
-            least: owners that must reach the bound's |z| before it is rounded up.
+            least: owners that must reach the bound's |z| before it is rounded up, and be behind all else.
 
         Raises:
-            UserError: there are no measured values.
+            UserError: there are no measured values, owners are too few, or series too long for a covariance.
         """
         assert not isinstance(blocks, Iterator), (
             "blocks are walked twice; pass a list or store.select_part(rows)"
         )
         unit = 1.0
         if settings.transform == "log1p":
-            unit = _compute_typical_size(blocks) if settings.unit is None else settings.unit
-        scaler = cls(settings.transform, settings.method, unit, 1.0, None)
+            unit = compute_typical_size(blocks) if settings.unit is None else settings.unit
+        scaler = cls(settings.transform, settings.method, unit, 1.0, None, scope=settings.scope)
         if bounds is not None:
             scaler = replace(
                 scaler,
@@ -108,18 +100,61 @@ class Scaler:
                 integer=bounds.integer,
                 step=bounds.step,
             )
+        if settings.learns_jointly or settings.scope == "dataset":
+            owners = np.arange(sum(map(len, blocks))) if owners is None else owners
+            refuse_few_owners(settings, owners, least)
+            scaler = scaler._fit_scope(blocks, owners, least)
+            if settings.learns_jointly:
+                return scaler._fit_joint(blocks, settings, owners, least)
         if settings.method == "minmax":
             return scaler
         if settings.bound is not None:
             return replace(scaler, bound=settings.bound)
-        largest = []
+        return scaler._fit_bound(blocks, owners, least)
+
+    def _fit_scope(self, blocks: Blocks, owners: np.ndarray, least: int) -> Self:
+        """Learn one location and scale of each channel, for scope dataset."""
+        if self.scope == "series":
+            return self
+        transformed = _Transformed(blocks, self)
+        if self.method == "minmax":
+            locations, scales = compute_range(transformed, owners, least)
+        else:
+            locations, scales = compute_location_and_scale(transformed, owners)
+        return replace(self, locations=locations, scales=scales)
+
+    def _fit_joint(self, blocks: Blocks, settings: config.Scaling, owners: np.ndarray, least: int) -> Self:
+        """Learn normal scores, a covariance and the bound of the coordinates from a sample of the series."""
+        length, channels = next(iter(blocks)).shape[1:]
+        chosen = choose_sample(owners, length * channels, least)
+        parts, first = [], 0
+        for values in blocks:
+            inside = chosen[(chosen >= first) & (chosen < first + len(values))] - first
+            if len(inside):
+                some = np.asarray(values, np.float32)[inside]
+                parts.append(self._standardise_values(some, self.compute_attributes(some), None))
+            first += len(values)
+        series, whose = np.concatenate(parts), np.unique(owners[chosen], return_inverse=True)[1]
+        joint = JointScaling.fit(series, settings, whose, least)
+        if settings.bound is not None:
+            return replace(self, joint=joint, bound=settings.bound)
+        reached = np.concatenate(
+            [
+                np.nanmax(np.abs(joint.apply(torch.from_numpy(part)).numpy()), axis=(1, 2), initial=0.0)
+                for part in np.array_split(series, -(-len(series) // 1024))
+            ]
+        )
+        return replace(self, joint=joint, bound=anonymise_bound(reached, whose, least))
+
+    def _fit_bound(self, blocks: Blocks, owners: np.ndarray | None, least: int) -> Self:
+        scaler, largest = self, []
         for values in blocks:
             standardised = scaler._standardise_values(values, scaler.compute_attributes(values), None)
             largest.append(np.nanmax(np.abs(standardised), axis=(1, 2), initial=0.0))
         reached = np.concatenate(largest)
         if not 0 < reached.max(initial=0.0) < np.inf:
             raise UserError("the training series hold no varying finite values; nothing to scale by")
-        bound = _anonymise_bound(reached, np.arange(len(reached)) if owners is None else owners, least)
+        bound = anonymise_bound(reached, np.arange(len(reached)) if owners is None else owners, least)
         return replace(scaler, bound=bound)
 
     @property
@@ -131,8 +166,12 @@ class Scaler:
         """Return the location and scale (> 0) of each series, in the transformed domain: [n, L, C] -> float32
         [n, C, 2].
 
-        A series without values, or without variation, gets scale 1 and so scales to zeros.
+        A series without values, or without variation, gets scale 1 and so scales to zeros. With scope dataset
+        all series have the same.
         """
+        if self.locations is not None:
+            shared = np.stack([self.locations, self.scales], axis=-1).astype(np.float32)
+            return np.repeat(shared[None], len(values), axis=0)
         transformed = TRANSFORMS[self.transform][0](np.asarray(values, np.float32), self.unit)
         measured = ~np.isnan(transformed)
         empty = ~measured.any(axis=1)
@@ -156,10 +195,21 @@ class Scaler:
         (it may be `values`); NaN stays NaN.
         """
         scaled = self._standardise_values(values, attributes, out)
-        if self.method == "standard":
+        if self.joint is not None:
+            scaled[...] = self.joint.apply(torch.from_numpy(scaled)).numpy()
+        if self.is_compressed:
             np.arcsinh(scaled, out=scaled)
             scaled /= np.float32(self._reach)
         return scaled
+
+    @property
+    def is_compressed(self) -> bool:
+        """True where asinh follows; a range alone is linear."""
+        return self.method == "standard" or self.joint is not None
+
+    def _find_own(self, attributes: np.ndarray) -> np.ndarray:
+        """Return the location and scale that series have: with scope dataset those of the scaler, exactly."""
+        return attributes if self.locations is None else self.compute_attributes(attributes)
 
     def _standardise_values(
         self, values: np.ndarray, attributes: np.ndarray, out: np.ndarray | None
@@ -167,6 +217,7 @@ class Scaler:
         values = np.asarray(values, np.float32)
         if self.transform != "none":
             values = TRANSFORMS[self.transform][0](values, self.unit)
+        attributes = self._find_own(attributes)
         standardised = np.subtract(values, attributes[:, None, :, 0].astype(np.float32), out=out)
         standardised /= attributes[:, None, :, 1].astype(np.float32)
         return standardised
@@ -177,10 +228,12 @@ class Scaler:
 
     def restore_unbounded(self, scaled: np.ndarray, attributes: np.ndarray) -> np.ndarray:
         """Return the inverse of `scale` alone: [n, L, C], [n, C, 2] -> float32 [n, L, C], measured units."""
-        transformed = np.array(scaled, np.float32)
-        if self.method == "standard":
+        transformed, attributes = np.array(scaled, np.float32), self._find_own(attributes)
+        if self.is_compressed:
             transformed *= np.float32(self._reach)
             np.sinh(transformed, out=transformed)
+        if self.joint is not None:
+            transformed = self.joint.invert(torch.from_numpy(transformed)).numpy().astype(np.float32)
         transformed *= attributes[:, None, :, 1].astype(np.float32)
         transformed += attributes[:, None, :, 0].astype(np.float32)
         return TRANSFORMS[self.transform][1](transformed, self.unit)
@@ -213,36 +266,81 @@ class Scaler:
             attributes: (B, C, 2), the location and scale that each is to get.
             keep_below: do not cut what is below the lower bound, so that it keeps its order.
         """
-        shapes_BLC, mask = shapes.float(), mask.float()
+        shapes_BLC, mask, attributes = shapes.float(), mask.float(), attributes.float()
+        if self.locations is not None:
+            shared = torch.from_numpy(self.compute_attributes(np.empty((1, 0))))
+            attributes = shared.to(attributes.device).expand_as(attributes)
         shapes_BLC = _pass_gradient(shapes_BLC, shapes_BLC.clamp(-1, 1))
+        lower = None if keep_below else self.lower_bound
+        if self.joint is not None:
+            return self._standardise_jointly(shapes_BLC, mask, attributes, lower).to(shapes.dtype)
         if self.method == "standard":
-            deviations_BLC = _standardise_shapes(torch.sinh(self._reach * shapes_BLC), mask)
+            deviations_BLC = self._give_location_and_scale(torch.sinh(self._reach * shapes_BLC), mask)
             shapes_BLC = torch.asinh(deviations_BLC) / self._reach
         else:
-            shapes_BLC = _fill_shapes(shapes_BLC, mask)
-        lower = None if keep_below else self.lower_bound
-        lowest_B1C = self._scale_bound(lower, -1, attributes.float())[:, None]
-        highest_B1C = self._scale_bound(self.upper_bound, 1, attributes.float())[:, None]
+            shapes_BLC = self._give_location_and_scale(shapes_BLC, mask)
+        lowest_B1C = self._scale_bound(lower, -1, attributes)[:, None]
+        highest_B1C = self._scale_bound(self.upper_bound, 1, attributes)[:, None]
         cut_BLC = torch.minimum(torch.maximum(shapes_BLC, lowest_B1C), highest_B1C)
         return _pass_gradient(shapes_BLC, cut_BLC).to(shapes.dtype)
 
+    def _standardise_jointly(
+        self, shapes_BLC: Tensor, mask: Tensor, attributes: Tensor, lower: float | None
+    ) -> Tensor:
+        """Do the work of `standardise` on standardised values, which the bounds are of, and return to joint
+        coordinates.
+        """
+        joint = self._joint_on(shapes_BLC.device)
+        scores_BLC = joint.invert_whitening(torch.sinh(self._reach * shapes_BLC))
+        values_BLC = scores_BLC if joint.marginal is None else joint.marginal.to_readings(scores_BLC.detach())
+        values_BLC = self._give_location_and_scale(values_BLC, mask)
+        cut_BLC = values_BLC
+        if lower is not None:
+            cut_BLC = torch.maximum(cut_BLC, self._find_place(lower, attributes)[:, None])
+        if self.upper_bound is not None:
+            cut_BLC = torch.minimum(cut_BLC, self._find_place(self.upper_bound, attributes)[:, None])
+        values_BLC = _pass_gradient(values_BLC, cut_BLC)
+        found_BLC = torch.asinh(joint.replace_scores(scores_BLC, values_BLC, mask)) / self._reach
+        return _pass_gradient(found_BLC, found_BLC.clamp(-1, 1))
+
+    def _joint_on(self, device: torch.device) -> JointScaling:
+        assert self.joint is not None
+        if device not in self._moved:
+            self._moved[device] = self.joint.to(device)
+        return self._moved[device]
+
+    def _give_location_and_scale(self, values_BLC: Tensor, mask: Tensor) -> Tensor:
+        """Give each series location 0 and scale 1, where they are its own."""
+        if self.scope == "dataset":
+            return values_BLC
+        return (_standardise_shapes if self.method == "standard" else _fill_shapes)(values_BLC, mask)
+
+    def _find_place(self, bound: float, attributes: Tensor) -> Tensor:
+        """Return where a bound lies among standardised values: (B, C, 2) -> (B, C)."""
+        location, scale = attributes.unbind(-1)
+        transformed = float(TRANSFORMS[self.transform][0](np.array(bound, np.float32), self.unit))
+        return (transformed - location) / scale
+
     def _scale_bound(self, bound: float | None, end: int, attributes: Tensor) -> Tensor:
         """Return where a bound lies on the networks' scale, and `end` without one: (B, C, 2) -> (B, C)."""
-        location, scale = attributes.unbind(-1)
         if bound is None:
-            return torch.full_like(location, end)
-        transformed = float(TRANSFORMS[self.transform][0](np.array(bound, np.float32), self.unit))
-        place = (transformed - location) / scale
+            return torch.full_like(attributes[..., 0], end)
+        place = self._find_place(bound, attributes)
         if self.method == "standard":
             place = torch.asinh(place) / self._reach
         return place.clamp(-1, 1)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return all numbers but those of `joint`, which are tensors."""
+        content = {each.name: getattr(self, each.name) for each in fields(self) if each.compare}
+        if self.scope == "series":
+            content = {name: value for name, value in content.items() if name not in LATER}
+        return content
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Self:
-        return cls(**content)
+    def from_dict(cls, content: dict[str, Any], joint: JointScaling | None = None) -> Self:
+        listed = {name: tuple(content[name]) for name in LATER[1:] if content.get(name) is not None}
+        return cls(**{**content, **listed}, joint=joint)
 
 
 def round_to_multiples(
@@ -283,29 +381,16 @@ def _fill_shapes(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
     return (2 * shapes_BLC - low - high) / (high - low).clamp(min=FLAT)
 
 
-def _anonymise_bound(reached: np.ndarray, owners: np.ndarray, least: int) -> float:
-    """Return the largest |z| that at least `least` owners reach (all, where there are fewer), rounded up to a
-    power of √2: of each series [n], [n] owners -> a number that no single owner decides.
+@dataclass(frozen=True)
+class _Transformed:
+    """Blocks in the transformed domain."""
 
-    Owners whose series do not vary reach nothing and do not count.
-    """
-    of_owner = np.zeros(int(owners.max()) + 1)
-    np.maximum.at(of_owner, owners, reached)
-    ranked = np.sort(of_owner[of_owner > 0])[::-1]
-    shared = float(ranked[min(least, len(ranked)) - 1])
-    return float(2.0 ** (np.ceil(2 * np.log2(shared) - 1e-9) / 2))
+    blocks: Blocks
+    scaler: Scaler
 
-
-def _compute_typical_size(blocks: Iterable[np.ndarray]) -> float:
-    """Return the geometric mean of the sizes of all measured values but zeros."""
-    total, count = 0.0, 0
-    for values in blocks:
-        sizes = np.abs(values[np.isfinite(values) & (values != 0)])
-        total += float(np.log(sizes).sum(dtype=np.float64))
-        count += sizes.size
-    if not count:
-        raise UserError("the training series hold no values but zeros; nothing to scale by")
-    return float(np.exp(total / count))
+    def __iter__(self) -> Iterator[np.ndarray]:
+        forth = TRANSFORMS[self.scaler.transform][0]
+        return (forth(np.asarray(values, np.float32), self.scaler.unit) for values in self.blocks)
 
 
 class Attributes:

@@ -57,7 +57,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "prepare",
         lambda run: digest_files(run.private_table, run.left_out_windows),
     ),
-    "scaler": Artefact("the scaler", "prepare", lambda run: digest_files(run.scaler)),
+    "scaler": Artefact("the scaler", "prepare", lambda run: digest_files(run.scaler, run.scaler_tensors)),
     "encoder": Artefact("the encoder's weights", "encoder", lambda run: digest_files(run.encoder_weights)),
     "latents": Artefact("the latents", "encode", lambda run: digest_series(run.latents)),
     "bank": Artefact(

@@ -13,10 +13,12 @@ from distgan.anonymity import group_size, groups
 from distgan.anonymity.cells import fit_column
 from distgan.anonymity.dp.accounting import make_budget
 from distgan.data import ingest
+from distgan.data.scaling_statistics import refuse_few_owners
 from distgan.data.splits import assign_splits
 from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.metadata import Axis
 from distgan.data.store.private_table import VALIDATION
+from distgan.data.whitening import refuse_size
 from distgan.errors import UserError
 from distgan.pipeline.attribute_cells import choose_statics, count_numbers
 from distgan.pipeline.training_data import refuse_shared_owners
@@ -81,6 +83,7 @@ def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarr
     length = refuse_lengths(settings, found.meta.axis.length)
     refuse_shifts(settings, found.meta.axis, length)
     training = Training.from_series(settings, found, splits)
+    refuse_scaling(settings, training, length)
     refuse_labels(settings, training)
     refuse_selection(settings, splits)
     if "bank" in settings.stages:
@@ -126,6 +129,18 @@ def refuse_lengths(settings: config.Config, whole: int) -> int:
                 f"{name} is {patch}, but a series has only {length} steps; set {name} to {length} or less"
             )
     return length
+
+
+def refuse_scaling(settings: config.Config, training: Training, length: int) -> None:
+    """
+    Raises:
+        UserError: series are too long or too few for a covariance, or entities too few for learned numbers.
+    """
+    scaling = settings.data.scaling
+    if scaling.whitening:
+        series = len(training.entities) * training.windows
+        refuse_size(scaling.whitening, series, length, training.channels)
+    refuse_few_owners(scaling, training.entities, settings.bank.min_members)
 
 
 def refuse_shifts(settings: config.Config, axis: Axis, length: int) -> None:

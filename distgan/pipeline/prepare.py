@@ -25,12 +25,11 @@ from distgan.data.store.writer import ParallelStoreWriter
 from distgan.data.windows import Windows
 from distgan.data.workers import run_in_parallel
 from distgan.errors import UserError, writing
-from distgan.files import write_json
 from distgan.pipeline import early_checks, source_summary
 from distgan.pipeline.attribute_cells import choose_statics, count_numbers
 from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.owners import describe_merged, merge
-from distgan.pipeline.training_data import number_owners, open_series, select_rows
+from distgan.pipeline.training_data import number_owners, open_series, select_rows, write_scaler
 from distgan.pipeline.zeros import measure_zeros
 from distgan.progress import Progress, say
 from distgan.run import Run
@@ -156,13 +155,13 @@ def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> None
     owners = number_owners(table, data, rows)
     scaler = Scaler.fit(watched, settings.data.scaling, bounds, owners, settings.bank.min_members)
     watched.refuse_beyond()
-    tree: dict[str, Any] = {"scaler": scaler.to_dict(), "meta": data.meta.to_dict()}
+    more: dict[str, Any] = {}
     zeros = measure_zeros(settings, data, rows, owners)
     if zeros is not None:
-        tree["zeros"] = zeros.to_dict()
+        more["zeros"] = zeros.to_dict()
     if isinstance(data, Windows):
-        tree["windows"] = {"length": data.length, "stride": data.stride}
-    write_json(run.scaler, tree)
+        more["windows"] = {"length": data.length, "stride": data.stride}
+    write_scaler(run, scaler, data.meta, **more)
 
 
 @dataclass

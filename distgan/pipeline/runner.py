@@ -165,8 +165,9 @@ def list_outputs(name: str, settings: config.Config, run: Run) -> tuple[Path, ..
     """Return what later stages, or the user, read of a stage."""
     synthetic = run.synthetic
     windows = (run.left_out_windows,) if settings.data.windows.length else ()
+    joint = (run.scaler_tensors,) if settings.data.scaling.learns_jointly else ()
     return {
-        "prepare": (run.series, run.private_table, run.scaler, *windows),
+        "prepare": (run.series, run.private_table, run.scaler, *joint, *windows),
         "encoder": (run.encoder_weights,),
         "encode": (run.latents,),
         "cluster": (run.clusters,),

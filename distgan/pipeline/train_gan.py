@@ -333,9 +333,9 @@ def load_generator(settings: config.Config, run: Run, length: int | None = None)
     series of another length, if one is given.
 
     Raises:
-        UserError: the run has no trained generator, or its weights are for one length alone.
+        UserError: the run has no trained generator, or its weights or its scaling are for one length alone.
     """
-    _, meta = read_scaler(run)
+    scaler, meta = read_scaler(run)
     length = meta.axis.length if length is None else length
     if length != meta.axis.length and not settings.model.any_length:
         able = ", ".join(name for name, family in config.FAMILIES.items() if family.any_length)
@@ -343,6 +343,11 @@ def load_generator(settings: config.Config, run: Run, length: int | None = None)
             f"model {settings.model.name} has weights for each of its {meta.axis.length} steps "
             f"and cannot generate series of {length} steps; {able} can, or train on windows of "
             f"{length} (data.windows.length)"
+        )
+    if length != meta.axis.length and scaler.joint is not None and scaler.joint.length_is_fixed:
+        raise UserError(
+            f"data.scaling.whitening of {run.folder} is of all {meta.axis.length} steps, so no series of "
+            f"{length} steps can be generated; train with data.scaling.whitening=0 for other lengths"
         )
     networks = models.build(settings, length, len(meta.channels), count_labels(settings, run))
     network = models.join_sampler(settings, networks)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from distgan import config
+from distgan.data.joint_scaling import JointScaling
 from distgan.data.loader import Batching, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.static_attributes import StaticAttribute
@@ -21,8 +22,8 @@ from distgan.data.store.metadata import Meta
 from distgan.data.store.private_table import Table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
-from distgan.errors import UserError, parsing
-from distgan.files import read_record, write_bytes
+from distgan.errors import Mismatch, UserError, parsing
+from distgan.files import read_record, write_bytes, write_json
 from distgan.parallel.processes import Parallel
 from distgan.run import MANIFEST, Run
 
@@ -191,11 +192,40 @@ def compute_loads(data: TrainingData) -> np.ndarray:
 
 
 def read_scaler(run: Run) -> tuple[Scaler, Meta]:
-    """Return the scaler, whose inverse undoes the scaling, and the axis, channels and units of the series."""
+    """Return the scaler, whose inverse undoes the scaling, and the axis, channels and units of the series.
+
+    Raises:
+        UserError: there is none, or a part of it is missing, damaged, or of another scaler.
+    """
     place = run.need(run.scaler, "prepare")
     with parsing(place, "remove it and run the same command again"):
         tree = read_record(place, "scaler", "meta")
-        return Scaler.from_dict(tree["scaler"]), Meta.from_dict(tree["meta"])
+        checksum, joint = tree.get("tensors"), None
+        if checksum is not None:
+            joint = JointScaling.from_tensors(_read_joint(run, checksum))
+        return Scaler.from_dict(tree["scaler"], joint), Meta.from_dict(tree["meta"])
+
+
+def _read_joint(run: Run, checksum: Any) -> dict[str, Tensor]:
+    place = run.need(run.scaler_tensors, "prepare")
+    content = place.read_bytes()
+    if hashlib.sha256(content).hexdigest() != checksum:
+        raise Mismatch(
+            f"{place} is not the one that {run.scaler} was written with; restore it from a copy, or train "
+            "again in another run_dir"
+        )
+    return safetensors.torch.load(content)
+
+
+def write_scaler(run: Run, scaler: Scaler, meta: Meta, **more: Any) -> None:
+    """Write what `read_scaler` reads: numbers as JSON, with the checksum of the tensors beside them."""
+    tree: dict[str, Any] = {"scaler": scaler.to_dict(), "meta": meta.to_dict(), **more}
+    if scaler.joint is not None:
+        tensors = {name: value.contiguous() for name, value in scaler.joint.to_tensors().items()}
+        content = safetensors.torch.save(tensors)
+        write_bytes(run.scaler_tensors, content)
+        tree["tensors"] = hashlib.sha256(content).hexdigest()
+    write_json(run.scaler, tree)
 
 
 def save_network(network: nn.Module, path: Path) -> None:

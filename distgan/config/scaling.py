@@ -1,0 +1,52 @@
+"""Settings of the way from measured values to the networks' range."""
+
+from typing import Literal
+
+from distgan.config.base import Section, key
+
+
+class Scaling(Section):
+    transform: Literal["none", "sqrt", "log1p"] = key(
+        "none",
+        "signed transform before scaling: sqrt for counts, log1p (of value / typical value) for heavy tails",
+    )
+    method: Literal["standard", "minmax"] = key(
+        "standard",
+        "location and scale of each series: mean and standard deviation (then asinh), or "
+        "midpoint and half range",
+    )
+    scope: Literal["series", "dataset"] = key(
+        "series",
+        "location and scale of each series, modelled with its group and given back on output, or one of each "
+        "channel over all training series, every owner counting alike: for windows whose levels matter",
+    )
+    marginal: Literal["none", "normal_scores"] = key(
+        "none",
+        "normal_scores maps each channel's standardised readings to standard normal numbers of the same "
+        "ranks: for skewed or flat channels, and values that occur again and again",
+    )
+    whitening: float = key(
+        0.0,
+        "partial ZCA whitening of whole series by the covariance C of all their readings, C^(-whitening/2), "
+        "for directions in which series differ little; 0.5 is half a whitening; at most 2,048 readings a "
+        "series",
+        ge=0,
+        le=1,
+    )
+    bound: float | None = key(
+        None,
+        "largest |value - location| / scale of method standard, or largest normal score or whitened value, "
+        "at which generated series are cut off: a public number; by default learned from the training series",
+        gt=0,
+    )
+    unit: float | None = key(
+        None,
+        "typical size of a value, by which log1p divides: a public number; by default learned from the "
+        "training series",
+        gt=0,
+    )
+
+    @property
+    def learns_jointly(self) -> bool:
+        """True where readings are mapped by what all training series have in common."""
+        return self.marginal != "none" or self.whitening > 0
