@@ -3,13 +3,16 @@ models of the zoo, beside what their authors and others published, a copier and 
 
     python benchmarks/short.py --data FOLDER [--out runs/short]     # FOLDER/timegan_{stock,energy}_data.npz
     python benchmarks/short.py --data FOLDER --sets stock --models timegan --share 0.01 --out runs/look
+    python benchmarks/short.py --data FOLDER --sets stock --make windows.npz      # for distgan train
     python benchmarks/short.py --smoke
 
 As published: the rows in reverse order, each column brought to [0, 1] once over the whole record, all windows
-of 24 rows, and the scores on as many generated windows. Networks train on those windows directly, without
-levels, groups or conditions, which the protocol does not know; multiscale sees them evened out (`Evened`),
-the others as published. A row (set, model, seed) is kept in OUT/rows/*.json with its recipe and skipped when
-it is there; a training that was cut off goes on from its checkpoint.
+of 24 rows, and the scores on as many generated windows. A row's recipe is a file of `configs/short/`, of
+which this reads networks, losses, training and `data.scaling`: networks train on those windows directly,
+without groups or conditions, which the protocol does not know, in the range [-1, 1], or in normal scores and
+whitened where the config says so. `distgan train` on the same file trains with groups and conditions. A row
+(set, model, seed) is kept in OUT/rows/*.json with its recipe and skipped when it is there; a training that
+was cut off goes on from its checkpoint.
 
 Discriminative: |accuracy - .5| of a GRU of int(C / 2) units (and of one of 32), 2,000 updates, a fifth of the
 windows held out, mean of 5. Windows overlap, so that a copier is perfect. Predictive: mean absolute error of
@@ -25,11 +28,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import finish, show
+from common import ROOT, finish, show
 from scipy import stats
 from torch import Tensor, nn
 
 from distgan import config, models, rng
+from distgan.data.joint_scaling import JointScaling
 from distgan.data.loader import Batch
 from distgan.data.shuffle import Shuffled
 from distgan.engine.trainer import fit
@@ -50,75 +54,15 @@ from distgan.run import Run
 
 WINDOW = 24
 SCORES = ("discriminative", "discriminative_32", "predictive")
-COMMON = ["train.batch_size=128", "train.report_every=500", "train.checkpoint_every=1000", "engine.threads=1"]
-ADAM = ["train.beta1=0.9", "train.beta2=0.999"]
-RATES = ["train.generator_rate=1e-3", "train.discriminator_rate=1e-3"]
-RECIPES: dict[str, list[str]] = {
-    "multiscale": [
-        "train.steps=1500",
-        "model.patch=2",
-        "model.generator.width=64",
-        "model.generator.noise_dim=32",
-        "model.generator.token_noise_dim=16",
-        "model.discriminator.width=64",
-        "model.discriminator.periods=[]",
-        "model.discriminator.spectra=[]",
-        "objective.penalty.weight=0.02",
-        "train.generator_rate=4e-4",
-        "train.discriminator_rate=8e-4",
-        "train.ema_half_life=32000",
-    ],
-    "tts_gan": [  # its networks in the modern game: with lsgan and no penalty the critic wins by step 2,000
-        "train.steps=4000",
-        "model.patch=6",
-        "model.width=20",
-        "model.dropout=0",
-        "model.discriminator_dropout=0.1",
-        "model.attention_dropout=0",
-        "objective.penalty.weight=0.1",
-        "train.generator_rate=4e-4",
-        "train.discriminator_rate=8e-4",
-        "train.ema_half_life=32000",
-    ],
-    "timegan": [
-        "train.steps=12000",
-        "model.width=24",
-        "model.layers=3",
-        "model.embedding_steps=3000",
-        "model.supervised_steps=3000",
-        "train.ema_half_life=1",
-        *RATES,
-        *ADAM,
-    ],
-    "crnn_gan": [
-        "train.steps=5000",
-        "model.width=48",
-        "model.pretraining_steps=400",
-        "objective.loss=nonsaturating",
-        "objective.penalty.kind=none",
-        "train.generator_rate=1e-3",
-        "train.discriminator_rate=5e-4",
-        "train.beta1=0.5",
-        "train.beta2=0.999",
-        "train.clip=5.0",
-        "train.ema_half_life=64000",
-    ],
-    "pca_gmm": ["model.components=40", "model.mixtures=40"],
-    "gaussian": [],
-    "bootstrap": ["model.block=6"],
-    "cluster_mean": ["model.clusters=30", "model.members=4"],
-    "copy": [],
+CONFIGS = ROOT / "configs" / "short"  # MODEL_SET.yaml, else MODEL.yaml
+CLASSICAL = ("pca_gmm", "gaussian", "bootstrap", "cluster_mean")
+ROWS = {
+    "stock": ("multiscale", "tts_gan", "timegan", "crnn_gan", *CLASSICAL, "copy"),
+    "energy": ("copy", "pca_gmm", "multiscale"),
 }
-ON_A_SET = {  # beside those, for this set alone
-    ("multiscale", "energy"): [
-        "train.steps=2000",
-        "objective.penalty.weight=0.05",
-        "objective.moments=40",
-    ],
-}
-EVENED = {"stock": "as measured", "energy": "normal scores"}  # see `Evened`; for multiscale alone
-ROWS = {"stock": tuple(RECIPES), "energy": ("copy", "pca_gmm", "multiscale")}
+MODELS = tuple(dict.fromkeys(name for rows in ROWS.values() for name in rows))
 SEEDS = {"stock": 3, "energy": 1}
+LENGTHS = ("train.steps", "model.embedding_steps", "model.supervised_steps", "model.pretraining_steps")
 PUBLISHED = {  # discriminative, predictive; the tables of the papers named, at length 24
     "stock": {
         "TimeGAN 2019": (0.102, 0.038),
@@ -153,7 +97,7 @@ def read(folder: Path | None, name: str) -> np.ndarray:
         return windows(content["x"][0])
 
 
-class Plain:
+class Range:
     """[0, 1] as [-1, 1], which the published networks see: windows (B, 24, C) -> scaled (B, 24, C)."""
 
     def forth(self, windows_BLC: Tensor) -> Tensor:
@@ -166,96 +110,25 @@ class Plain:
         return scaled_BLC
 
 
-class AsMeasured:
-    """Readings as they are, for `Evened`."""
+class Joint:
+    """Windows in joint coordinates x on [-1, 1]: asinh(x) over its largest size."""
 
-    def __init__(self, windows_BLC: Tensor) -> None:
-        pass
-
-    def forth(self, windows_BLC: Tensor) -> Tensor:
-        return windows_BLC
-
-    def back(self, scores_BLC: Tensor) -> Tensor:
-        return scores_BLC
-
-
-class NormalScores:
-    """Each column's readings as normal scores of their ranks, and back as readings that occur: (B, 24, C).
-
-    Equal readings share the middle of their ranks, and a score comes back as the reading among whose ranks it
-    falls: a column that rests, or has few values, is skewed or flat, is so again.
-    """
-
-    def __init__(self, windows_BLC: Tensor) -> None:
-        self.scores: list[tuple[Tensor, Tensor]] = []
-        self.readings: list[tuple[Tensor, Tensor]] = []
-        for column in windows_BLC.double().flatten(0, 1).T:
-            values, counts = column.unique(return_counts=True)
-            up_to = counts.double().cumsum(0) / len(column)
-            middles = up_to - counts / (2 * len(column))
-            scores, edges = torch.special.ndtri(middles), torch.special.ndtri(up_to[:-1])
-            self.scores.append((values, scores))
-            self.readings.append((edges, values))
+    def __init__(self, series: np.ndarray, scaling: config.Scaling) -> None:
+        self.joint = JointScaling.fit(series, scaling)
+        self.reach = self.joint.apply(torch.from_numpy(series)).abs().max().asinh()
 
     def forth(self, windows_BLC: Tensor) -> Tensor:
-        return self._looked_up(windows_BLC, self.scores)
-
-    def back(self, scores_BLC: Tensor) -> Tensor:
-        return self._looked_up(scores_BLC, self.readings)
-
-    @staticmethod
-    def _looked_up(x_BLC: Tensor, tables: list[tuple[Tensor, Tensor]]) -> Tensor:
-        columns = zip(x_BLC.unbind(2), tables)
-        return torch.stack(
-            [found[torch.searchsorted(places, x.contiguous())] for x, (places, found) in columns], dim=2
-        )
-
-
-class Evened:
-    """Half of a whitening: asinh of C^(-1/4) (x - mean), C the covariance of windows x, on [-1, 1].
-
-    It makes a thirtieth of a direction in which windows differ a thousand times less than in another (close -
-    open, next to the level): a penalised discriminator sees it, and levels still stand out. The root is
-    symmetric, so a reading stays near its step and column. Directions in which no window differs are left
-    out: columns that are equal stay equal.
-    """
-
-    def __init__(self, windows_BLC: Tensor, columns: type[AsMeasured] | type[NormalScores]) -> None:
-        self.columns = columns(windows_BLC)
-        flat = self.columns.forth(windows_BLC.double()).flatten(1)
-        self.mean = flat.mean(0)
-        variances, directions = torch.linalg.eigh(flat.T.cov())
-        kept = variances > 1e-10 * variances[-1]
-        directions, root = directions[:, kept], variances[kept] ** 0.25
-        self.even, self.uneven = (directions / root) @ directions.T, (directions * root) @ directions.T
-        evened = (flat - self.mean) @ self.even
-        self.unit = evened.std()
-        self.reach = (evened / self.unit).abs().max().asinh()
-
-    def to_networks(self, scores_BLC: Tensor) -> Tensor:
-        evened = (scores_BLC.flatten(1) - self.mean) @ self.even / self.unit
-        return (evened.asinh() / self.reach).view(scores_BLC.shape).float()
-
-    def scores(self, scaled_BLC: Tensor) -> Tensor:
-        evened = (scaled_BLC.double().flatten(1) * self.reach).sinh() * self.unit
-        return (evened @ self.uneven + self.mean).view(scaled_BLC.shape)
-
-    def forth(self, windows_BLC: Tensor) -> Tensor:
-        return self.to_networks(self.columns.forth(windows_BLC.double()))
+        return (self.joint.apply(windows_BLC).asinh() / self.reach).float()
 
     def back(self, scaled_BLC: Tensor) -> Tensor:
-        return self.columns.back(self.scores(scaled_BLC)).float()
+        return self.joint.invert((scaled_BLC.double() * self.reach).sinh()).float()
 
     def standardise(self, scaled_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
-        """As they would come back: generated windows without what no window has. Gradients pass by the steps
-        from reading to reading.
-        """
-        scores = self.scores(scaled_BLC)
-        occurring = self.columns.forth(self.columns.back(scores))
-        return self.to_networks(scores + (occurring - scores).detach())
-
-
-COLUMNS = {"as measured": AsMeasured, "normal scores": NormalScores}
+        """As they would come back: generated windows without what no window has."""
+        scores_BLC = self.joint.invert_whitening((scaled_BLC.double() * self.reach).sinh())
+        marginal = self.joint.marginal
+        occurring = scores_BLC if marginal is None else marginal.to_readings(scores_BLC.detach())
+        return (self.joint.replace_scores(scores_BLC, occurring, mask).asinh() / self.reach).float()
 
 
 class Windows:
@@ -278,33 +151,32 @@ class Windows:
 # ------------------------------------------------------------------------------------------------------ a row
 
 
+def find_recipe(name: str, model: str) -> Path:
+    """The config of a model for a set, or for both."""
+    own = CONFIGS / f"{model}_{name}.yaml"
+    return own if own.exists() else CONFIGS / f"{model}.yaml"
+
+
 def settings_of(name: str, model: str, seed: int, share: float, overrides: list[str]) -> config.Config:
     """The recipe of a model for a set; `share` shortens all its trainings alike."""
-    recipe = [*COMMON, *RECIPES[model], *ON_A_SET.get((model, name), [])]
-    given = [f"model={model}", f"seed={seed}", *recipe, *overrides]
-    lengths = ("steps=", "model.embedding_steps=", "model.supervised_steps=", "model.pretraining_steps=")
-    shortened = []
-    for text in given:
-        name, _, value = text.partition("=")
-        if f"{name}=".removeprefix("train.").startswith(lengths):
-            text = f"{name}={max(1, round(share * int(value)))}"
-        shortened.append(text)
-    return config.load(None, shortened)
+    given = [f"seed={seed}", "engine.threads=1", *overrides]
+    lengths = config.load(find_recipe(name, model), given).flatten()
+    shortened = [f"{key}={max(1, round(share * lengths[key]))}" for key in LENGTHS if key in lengths]
+    return config.load(find_recipe(name, model), [*given, *shortened])
 
 
-def generated(series: np.ndarray, settings: config.Config, folder: Path, evened: str | None) -> np.ndarray:
-    """As many windows as there are real ones, on [0, 1], from a model that saw these, perhaps `evened`."""
+def generated(series: np.ndarray, settings: config.Config, folder: Path) -> np.ndarray:
+    """As many windows as there are real ones, on [0, 1], from a model that saw these."""
     torch.manual_seed(settings.seed)
     networks = models.build(settings, WINDOW, series.shape[2])
-    windows_BLC = torch.from_numpy(series)
-    coordinates = Evened(windows_BLC, COLUMNS[evened]) if evened else Plain()
-    scaled_BLC = coordinates.forth(windows_BLC)
+    scaling = settings.data.scaling
+    coordinates = Joint(series, scaling) if scaling.learns_jointly else Range()
+    scaled_BLC = coordinates.forth(torch.from_numpy(series))
     generator: nn.Module = networks["generator"]
     if isinstance(generator, Fitted):
         generator.fit(scaled_BLC, torch.ones_like(scaled_BLC), settings.seed)
     else:
-        facts = {"identity": settings.identity, "inputs": f"evened: {evened}"}
-        generator = trained(networks, scaled_BLC, settings, coordinates.standardise, folder, facts)
+        generator = trained(networks, scaled_BLC, settings, coordinates.standardise, folder)
     made_BLC = sampled(generator, len(series), settings, series.shape[2])
     return coordinates.back(made_BLC).numpy()
 
@@ -315,7 +187,6 @@ def trained(
     settings: config.Config,
     standardise: Standardise,
     folder: Path,
-    facts: dict[str, str],
 ) -> nn.Module:
     """The networks' sampler after their training, which goes on from where it was left in `folder`."""
     channels = scaled_BLC.shape[2]
@@ -338,7 +209,7 @@ def trained(
         Windows(scaled_BLC, settings.train.batch_size, settings.seed),
         parallel,
         plan,
-        job=Job(run=Run(folder), stage="gan", seed=settings.seed, facts=facts),
+        job=Job(run=Run(folder), stage="gan", seed=settings.seed, facts={"identity": settings.identity}),
     )
     return models.join_sampler(settings, averages)
 
@@ -380,9 +251,8 @@ def row(name: str, model: str, seed: int, series: np.ndarray, options: argparse.
     """Train, sample and score, or what was kept of that."""
     folder = options.out / f"{name}-{model}-{seed}"
     place = options.out / "rows" / f"{folder.name}.json"
-    evened = EVENED[name] if model == "multiscale" else None
     settings = None if model == "copy" else settings_of(name, model, seed, options.share, options.overrides)
-    recipe = f"{settings.identity}, evened: {evened}" if settings else model
+    recipe = settings.identity if settings else model
     if place.exists():
         kept: dict[str, Any] = read_json(place)
         if kept.get("recipe") != recipe:
@@ -392,7 +262,7 @@ def row(name: str, model: str, seed: int, series: np.ndarray, options: argparse.
             )
         return kept
     started = time.process_time()
-    made = generated(series, settings, folder, evened) if settings else series
+    made = generated(series, settings, folder) if settings else series
     training = time.process_time() - started
     steps, runs = (20, (1, 1)) if options.smoke else (2000, (5, 2))
     found = {"set": name, "model": model, "seed": seed, **scored(series, made, seed, steps, runs)}
@@ -432,14 +302,20 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/short"))
     parser.add_argument("--sets", nargs="+", choices=tuple(ROWS), default=list(ROWS))
-    parser.add_argument("--models", nargs="+", choices=tuple(RECIPES), help="by default those of each set")
+    parser.add_argument("--models", nargs="+", choices=MODELS, help="by default those of each set")
     parser.add_argument("--seeds", type=int, help="by default 3 on stock and 1 on energy")
     parser.add_argument("--share", type=float, default=1.0, help="of each training's steps, for a quick look")
+    parser.add_argument("--make", type=Path, help="only write the windows of one set to this NPZ")
     parser.add_argument("--smoke", action="store_true", help="tiny and quick, figures meaningless")
     parser.add_argument("--set", dest="overrides", nargs="*", default=[], metavar="key.sub=value")
     options = parser.parse_args()
     if options.data is None and not options.smoke:
         parser.error("--data FOLDER is needed")
+    if options.make is not None:
+        if len(options.sets) != 1:
+            parser.error("--make writes one set; name it with --sets")
+        np.savez(options.make, x=read(options.data, options.sets[0]))
+        return
     with tempfile.TemporaryDirectory() as temporary:
         if options.smoke:
             options.out, options.data, options.seeds, options.share = Path(temporary), None, 1, 0.0004
