@@ -141,7 +141,7 @@ def score(settings: Any, run: Any, made: np.ndarray) -> Any:
         owners={name: split.owners for name, split in count_splits(table).items()},
         owner_of={name: number_owners(table, real, rows[name]) for name in fidelity.TESTED},
     )
-    table_of_scores = fidelity.evaluate(sets, 24, seed=0, max_series=1000, recurrent_steps=0)
+    table_of_scores = fidelity.evaluate(sets, 24, seed=0, max_series=1000)
     return {each.row: each for each in table_of_scores.paired.overall}
 
 

@@ -40,6 +40,7 @@ from distgan.engine.trainer import fit
 from distgan.engine.training import Job
 from distgan.evaluation.metrics.c2st import (
     STRONG_UNITS,
+    Training,
     compute_discriminative,
     compute_predictive,
     count_hidden_units,
@@ -236,14 +237,14 @@ def scored(
     """The three scores; `runs` of the discriminative and of the predictive networks."""
     units = count_hidden_units(real.shape[2])
     small = [
-        compute_discriminative(real, made, units=units, steps=steps, seed=100 * seed + run).value
+        compute_discriminative(real, made, Training(units, steps, 100 * seed + run)).value
         for run in range(runs[0])
     ]
     ahead = [
-        compute_predictive(real, made, units=units, steps=5 * steps // 2, seed=100 * seed + run).value
+        compute_predictive(real, made, Training(units, 5 * steps // 2, 100 * seed + run)).value
         for run in range(runs[1])
     ]
-    strong = compute_discriminative(real, made, units=STRONG_UNITS, steps=steps, seed=seed).value
+    strong = compute_discriminative(real, made, Training(STRONG_UNITS, steps, seed)).value
     return dict(zip(SCORES, (float(np.mean(small)), strong, float(np.mean(ahead)))))
 
 

@@ -286,6 +286,12 @@ class Evaluate(Section):
         "of at most 256 steps (2000 as published); 0 to skip them",
         ge=0,
     )
+    backbones: tuple[Literal["gru", "cnn", "transformer"], ...] = key(
+        ("gru",),
+        "networks of the discriminative and predictive scores, where evaluate.recurrent_steps asks for them: "
+        "gru as published, cnn and transformer of 32 units",
+        min_length=1,
+    )
     seed: int = key(0, "random seed of the scores", ge=0, lt=2**63)
     real_curves: bool = key(
         True, "show single held-out real series in the report; false: only aggregates of 15 or more"

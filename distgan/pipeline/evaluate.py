@@ -93,7 +93,7 @@ def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> 
         steps_per_day,
         seed=chosen.seed,
         max_series=chosen.max_series,
-        recurrent_steps=chosen.recurrent_steps,
+        networks=fidelity.TrainedScores(chosen.recurrent_steps, chosen.backbones),
     )
     useful = utility.evaluate(
         sets.train,

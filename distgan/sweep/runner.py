@@ -38,7 +38,7 @@ def sweep(settings: config.Config, dry_run: bool = False) -> None:
     ray_session.require_ray()
     from distgan.sweep import scores, trial
 
-    scores.check_objectives(settings.sweep.objectives, settings.evaluate.recurrent_steps)
+    scores.check_objectives(settings.sweep.objectives, settings.evaluate)
     refuse_many_draws(settings, trial.list_shared_stages(settings))
     refuse_uneven_evaluations(settings, trial.list_evaluation_steps(settings))
     if dry_run:

@@ -6,6 +6,7 @@ Every objective is a loss: 0 is best or far below, larger is worse.
 import math
 from collections.abc import Sequence
 
+from distgan import config
 from distgan.errors import UserError
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.metrics.scores import BY_NAME
@@ -24,11 +25,11 @@ class NoValue(UserError):
     """An objective that no trial of the sweep can have a value for."""
 
 
-def check_objectives(objectives: Sequence[str], recurrent_steps: int) -> None:
+def check_objectives(objectives: Sequence[str], chosen: config.Evaluate) -> None:
     """Check that each objective exists and is evaluated.
 
     Args:
-        recurrent_steps: `evaluate.recurrent_steps`.
+        chosen: the settings of the evaluation.
 
     Raises:
         UserError: there is no such objective, or it is not evaluated.
@@ -39,10 +40,25 @@ def check_objectives(objectives: Sequence[str], recurrent_steps: int) -> None:
                 f"sweep.objectives {name!r} is unknown; use one of {FIDELITY}, {TRACING}, "
                 f"{METRICS}NAME, {', '.join(BY_NAME)}"
             )
-        if name in BY_NAME and BY_NAME[name].function is None and recurrent_steps == 0:
-            raise UserError(
-                f"sweep.objectives {name} needs evaluate.recurrent_steps, e.g. evaluate.recurrent_steps=2000"
-            )
+        if name in BY_NAME and BY_NAME[name].function is None:
+            _check_trained(name, chosen)
+
+
+def _check_trained(name: str, chosen: config.Evaluate) -> None:
+    """
+    Raises:
+        UserError: the score is of networks that are not trained.
+    """
+    if chosen.recurrent_steps == 0:
+        raise UserError(
+            f"sweep.objectives {name} needs evaluate.recurrent_steps, e.g. evaluate.recurrent_steps=2000"
+        )
+    backbone = name.rpartition("_")[2] if name.endswith(("_cnn", "_transformer")) else "gru"
+    if backbone not in chosen.backbones:
+        raise UserError(
+            f"sweep.objectives {name} needs evaluate.backbones with {backbone}, e.g. "
+            f"evaluate.backbones=[{backbone}]"
+        )
 
 
 def read_objectives(run: Run, objectives: Sequence[str]) -> dict[str, float]:

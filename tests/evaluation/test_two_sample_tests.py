@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from sklearn.linear_model import RidgeClassifierCV
 
 from distgan.evaluation import baselines
 from distgan.evaluation.comparisons import Comparison, Difference, PairedComparisons, RowComparison
-from distgan.evaluation.metrics import c2st, fidelity, kernels
+from distgan.evaluation.metrics import backbones, c2st, fidelity, kernels
 from distgan.evaluation.metrics.descriptors import standardise
 from distgan.evaluation.metrics.point_sets import compute_frechet, compute_mmd
 from distgan.evaluation.metrics.scores import BY_NAME
@@ -210,10 +211,10 @@ def windows(count: int, channels: int, seed: int, *, phase: float = 0.0) -> np.n
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_recurrent_networks_guess_between_equals_and_know_non_members(channels):
-    settings = {"units": 8, "steps": 150, "seed": 0}
+    settings = c2st.Training(units=8, steps=150, seed=0)
     real = windows(400, channels, 0)
-    same = c2st.compute_discriminative(real, windows(300, channels, 1), **settings)
-    other = c2st.compute_discriminative(real, 1 - 0.5 * windows(500, channels, 1), **settings)
+    same = c2st.compute_discriminative(real, windows(300, channels, 1), settings)
+    other = c2st.compute_discriminative(real, 1 - 0.5 * windows(500, channels, 1), settings)
     assert same.value < 0.1 and same.error == pytest.approx(math.sqrt(0.25 / 120))
     assert other.value > 0.45
 
@@ -221,28 +222,28 @@ def test_recurrent_networks_guess_between_equals_and_know_non_members(channels):
 def test_recurrent_networks_learn_nothing_from_gaps():
     real, made = windows(400, 2, 0), windows(400, 2, 1)
     real[:, 5:9] = np.nan
-    assert c2st.compute_discriminative(real, made, units=8, steps=150, seed=0).value < 0.1
+    assert c2st.compute_discriminative(real, made, c2st.Training(units=8, steps=150, seed=0)).value < 0.1
 
 
 def test_a_forecaster_of_noise_is_worse_than_one_of_the_process():
-    settings = {"units": 8, "steps": 200, "seed": 0}
+    settings = c2st.Training(units=8, steps=200, seed=0)
     real = windows(200, 3, 0)
-    good = c2st.compute_predictive(real, windows(200, 3, 1), **settings)
+    good = c2st.compute_predictive(real, windows(200, 3, 1), settings)
     noise = np.random.default_rng(0).random(real.shape).astype(np.float32)
-    assert good.value < 0.7 * c2st.compute_predictive(real, noise, **settings).value
+    assert good.value < 0.7 * c2st.compute_predictive(real, noise, settings).value
 
 
 def test_a_single_channel_with_gaps_is_predicted_from_its_own_past():
     real = windows(50, 1, 0)
     real[:, 3] = np.nan
     real[4] = np.nan
-    found = c2st.compute_predictive(real, real, units=1, steps=2, seed=0)
+    found = c2st.compute_predictive(real, real, c2st.Training(units=1, steps=2, seed=0))
     assert 0 < found.value < 1 and found.error > 0
 
 
 def test_a_recurrent_network_is_the_published_one():
     """h = u h + (1 - u) c with gates that start open by 1, as TensorFlow's GRUCell, in numpy."""
-    network = c2st.RecurrentNetwork(2, 3, torch.Generator().manual_seed(0))
+    network = backbones.RecurrentNetwork(2, 3, torch.Generator().manual_seed(0))
     weights = {name: value.detach().numpy() for name, value in network.named_parameters()}
     x = np.random.default_rng(0).random((5, 7, 2)).astype(np.float32)
     h, sigmoid = np.zeros((5, 3)), lambda v: 1 / (1 + np.exp(-v))
@@ -257,6 +258,33 @@ def test_a_recurrent_network_is_the_published_one():
     assert np.abs(weights["gru.weight_ih_l0"][6:]).max() <= math.sqrt(6 / 8)
 
 
+@pytest.mark.parametrize(("backbone", "steps"), [("gru", 150), ("cnn", 150), ("transformer", 30)])
+def test_every_backbone_finds_a_wrong_generator_and_no_copier(backbone, steps):
+    real, wrong = windows(200, 2, 0), 1 - 0.5 * windows(200, 2, 1)
+    training = c2st.Training(16, steps, 0, backbone)
+    assert c2st.compute_discriminative(real, wrong, training).value > 0.4
+    copied = c2st.compute_discriminative(real, real.copy(), training)
+    assert copied.value < 3 * copied.error
+    noise = np.random.default_rng(0).random(real.shape).astype(np.float32)
+    shorter = replace(training, steps=30)
+    ahead = c2st.compute_predictive(real, real.copy(), shorter).value
+    assert ahead < 0.9 * c2st.compute_predictive(real, noise, shorter).value
+
+
+@pytest.mark.parametrize("backbone", backbones.BACKBONES)
+def test_a_backbone_predicts_from_the_past_alone(backbone):
+    network = backbones.BACKBONES[backbone](3, 8, torch.Generator().manual_seed(0))
+    series = torch.from_numpy(windows(4, 3, 0))
+    changed = series.clone()
+    changed[:, 10:] += 1
+    before, after = (network(x, last=False) for x in (series, changed))
+    torch.testing.assert_close(before[:, :10], after[:, :10])
+    assert (before[:, 10:] - after[:, 10:]).abs().min() > 0
+    assert network(series, last=True).shape == (4, 1)
+    again = backbones.BACKBONES[backbone](3, 8, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(again(series, last=True), network(series, last=True), rtol=0, atol=0)
+
+
 def test_units_are_defined_for_a_univariate_series():
     assert [c2st.count_hidden_units(channels) for channels in (1, 2, 6, 28)] == [1, 1, 3, 14]
 
@@ -265,9 +293,11 @@ def test_short_series_get_recurrent_scores_where_they_are_asked_for():
     sets = windows(24, 2, 0), windows(12, 2, 1), windows(24, 2, 2), windows(12, 2, 3)
     assert c2st.compute_recurrent_scores(sets[1], sets[2], steps=0, seed=0) == {}
     assert c2st.compute_recurrent_scores(homes(20), homes(20), steps=8, seed=0) == {}
-    results = judge_sets(*sets, steps_per_day=1, recurrent_steps=4)
+    results = judge_sets(*sets, steps_per_day=1, networks=fidelity.TrainedScores(4, ("gru", "cnn")))
     json.dumps(results.to_json(), allow_nan=False)
-    for name in ("discriminative", "discriminative_32", "predictive"):
+    assert results.by_name[verdict.MODEL].values["predictive_transformer"] is None
+    names = ("discriminative", "discriminative_32", "predictive", "discriminative_cnn", "predictive_cnn")
+    for name in names:
         found = results.by_name[verdict.MODEL]
         assert found.values[name] is not None and found.noise[name] > 0
         assert found.noise_to[verdict.REAL][name] > found.noise[name]

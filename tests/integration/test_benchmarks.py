@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from distgan import config
 from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT
 
@@ -150,7 +151,7 @@ def test_evened_windows_come_back_and_equal_columns_stay_equal(monkeypatch: pyte
     walk = torch.from_numpy(np.random.default_rng(0).standard_normal((900, 24, 1)).cumsum(1) / 50)
     fine = 1e-3 * torch.from_numpy(np.random.default_rng(1).standard_normal((900, 24, 1)))
     windows = torch.cat([walk, walk + fine, walk], dim=2).float()
-    evened = short.Evened(windows, short.AsMeasured)
+    evened = short.Joint(windows.numpy(), config.Scaling(whitening=0.5))
     transformed = evened.forth(windows)
     assert transformed.abs().max().item() == pytest.approx(1)
     assert torch.allclose(evened.back(transformed), windows, atol=1e-6)
@@ -171,7 +172,7 @@ def test_normal_scores_come_back_as_readings_that_occur(monkeypatch: pytest.Monk
     rng = np.random.default_rng(0)
     light = 10.0 * rng.choice(4, (900, 24, 1), p=[0.77, 0.1, 0.08, 0.05])
     windows = torch.from_numpy(np.concatenate([light, rng.lognormal(size=(900, 24, 1))], 2)).float()
-    evened = short.Evened(windows, short.NormalScores)
+    evened = short.Joint(windows.numpy(), config.Scaling(whitening=0.5, marginal="normal_scores"))
     assert torch.equal(evened.back(evened.forth(windows)), windows)
 
     noise = (0.2 * torch.from_numpy(rng.standard_normal((900, 24, 2)))).float().requires_grad_()
@@ -181,3 +182,18 @@ def test_normal_scores_come_back_as_readings_that_occur(monkeypatch: pytest.Monk
     assert torch.allclose(evened.forth(made), seen, atol=1e-5)  # the discriminator sees what is released
     seen.square().sum().backward()
     assert noise.grad is not None and noise.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("name", ["stock", "energy"])
+def test_recipes_of_the_short_protocol_are_configs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    short = importlib.import_module("short")
+    for model in short.ROWS[name]:
+        if model == "copy":
+            continue
+        whole = short.settings_of(name, model, 1, 1.0, [])
+        part = short.settings_of(name, model, 1, 0.01, ["train.batch_size=64"])
+        assert whole.model.name == model and whole.seed == 1 and whole.data.scaling.scope == "dataset"
+        assert part.train.steps == max(1, round(0.01 * whole.train.steps)) and part.train.batch_size == 64
+    evened = short.settings_of(name, "multiscale", 0, 1.0, []).data.scaling
+    assert (evened.marginal == "normal_scores") == (name == "energy") and evened.whitening == 0.5

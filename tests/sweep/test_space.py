@@ -68,15 +68,23 @@ def test_a_search_that_would_draw_many_private_banks_is_refused(tmp_path: Path) 
 
 def test_an_unknown_objective_is_refused_with_those_there_are() -> None:
     with pytest.raises(UserError, match=r"'fidelty' is unknown; use one of fidelity, tracing, metrics\.NAME"):
-        scores.check_objectives(["fidelty"], 0)
-    scores.check_objectives(["fidelity", "spectrum", "metrics.generator/loss"], 0)
+        scores.check_objectives(["fidelty"], config.Evaluate())
+    scores.check_objectives(["fidelity", "spectrum", "metrics.generator/loss"], config.Evaluate())
 
 
 @pytest.mark.parametrize("name", ["discriminative", "discriminative_32", "predictive"])
 def test_an_objective_that_is_not_evaluated_is_refused_at_once(name: str) -> None:
     with pytest.raises(UserError, match=rf"{name} needs evaluate\.recurrent_steps, e\.g\."):
-        scores.check_objectives(["fidelity", name], 0)
-    scores.check_objectives(["fidelity", name], 50)
+        scores.check_objectives(["fidelity", name], config.Evaluate())
+    scores.check_objectives(["fidelity", name], config.Evaluate(recurrent_steps=50))
+
+
+def test_an_objective_of_a_network_that_is_not_trained_is_refused() -> None:
+    chosen = config.Evaluate(recurrent_steps=50, backbones=("cnn",))
+    scores.check_objectives(["predictive_cnn"], chosen)
+    for name, needed in (("predictive", "gru"), ("discriminative_transformer", "transformer")):
+        with pytest.raises(UserError, match=rf"evaluate\.backbones with {needed}, e\.g\."):
+            scores.check_objectives([name], chosen)
 
 
 def test_another_model_brings_its_own_keys(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ score with convolutions and transformers, which see other faults.
 Shapes: B series, L steps, C channels, D units.
 """
 
+import itertools
 import math
 from typing import Protocol
 
@@ -55,7 +56,7 @@ class ConvolutionalNetwork(nn.Module):
         widths = [channels, *[units] * len(DILATIONS)]
         self.layers = nn.ModuleList(
             nn.Conv1d(*pair, KERNEL, dilation=dilation)
-            for pair, dilation in zip(zip(widths[:-1], widths[1:]), DILATIONS)
+            for pair, dilation in zip(itertools.pairwise(widths), DILATIONS)
         )
         self.head = nn.Linear(units, 1)
         _draw_weights(self, generator)

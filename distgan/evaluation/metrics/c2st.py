@@ -1,21 +1,22 @@
-"""Classifiers that try to distinguish a set from real series, and TimeGAN's two recurrent networks.
+"""Classifiers that try to distinguish a set from real series, and TimeGAN's two scores by trained networks.
 
 The classifier two-sample test works at any length. TimeGAN's networks (Yoon et al. 2019) are for short
 series, and there to be compared with published tables: with int(dim / 2) units, 1 at least, they overlook
-much.
+much. `backbones` has others.
 
 Shapes: n series, L steps, C channels.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distgan.evaluation.metrics.backbones import BACKBONES
 from distgan.evaluation.metrics.descriptors import Array, Descriptors
 from distgan.rng import derive_torch_seed, make_keyed_generator
 
@@ -95,7 +96,17 @@ def fit_ridge(centred: Array, signs: Array) -> Array:
     return centred.T @ (vectors @ (turned / (np.maximum(values, 0) + alpha)))
 
 
-# ----------------------------------------------------------------------------------------- recurrent networks
+# ------------------------------------------------------------------------------------------- trained networks
+
+
+@dataclass(frozen=True)
+class Training:
+    """A network and its training: a key of `BACKBONES`."""
+
+    units: int
+    steps: int
+    seed: int
+    backbone: str = "gru"
 
 
 @dataclass(frozen=True)
@@ -106,38 +117,13 @@ class Estimate:
     error: float
 
 
-class RecurrentNetwork(nn.Module):
-    """A GRU and a linear layer on its last state, or on every state: (B, L, C) -> (B, 1) or (B, L, 1).
-
-    Starts as TensorFlow's GRUCell does: Glorot's uniform weights, 1 in the biases of both gates.
-    """
-
-    def __init__(self, channels: int, units: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.gru, self.head = nn.GRU(channels, units, batch_first=True), nn.Linear(units, 1)
-        parameter = self.gru.get_parameter
-        with torch.no_grad():
-            for part, outputs in ((slice(0, 2 * units), 2 * units), (slice(2 * units, None), units)):
-                bound = math.sqrt(6 / (channels + units + outputs))
-                for name in ("weight_ih_l0", "weight_hh_l0"):
-                    parameter(name)[part].uniform_(-bound, bound, generator=generator)
-            parameter("bias_ih_l0").zero_()[: 2 * units] = 1
-            parameter("bias_hh_l0").zero_()
-            nn.init.xavier_uniform_(self.head.weight, generator=generator)
-            self.head.bias.zero_()
-
-    def forward(self, series: Tensor, *, last: bool) -> Tensor:
-        states = self.gru(series)[0]
-        return self.head(states[:, -1] if last else states)
-
-
 def count_hidden_units(channels: int) -> int:
     """Return int(dim / 2) units as published, but at least 1: a univariate series would have none."""
     return max(1, channels // 2)
 
 
 def _train(
-    network: RecurrentNetwork,
+    network: nn.Module,
     loss: Callable[[Array], Tensor],
     rows: int,
     steps: int,
@@ -152,35 +138,35 @@ def _train(
         adam.step()
 
 
-def compute_discriminative(real: Array, made: Array, *, units: int, steps: int, seed: int) -> Estimate:
+def compute_discriminative(real: Array, made: Array, training: Training) -> Estimate:
     """Return |accuracy - 0.5| on a fifth of the series, of a network trained on the others.
 
     Args:
         real, made: [n, L, C], [m, L, C] on the same scale, NaN where missing; as many of each are used.
     """
-    rng = make_keyed_generator(seed, 0, "discriminative score")
+    rng = make_keyed_generator(training.seed, 0, "discriminative score")
     count = min(len(real), len(made))
     one, two = (values[rng.permutation(len(values))[:count]] for values in (real, made))
     gaps = np.isnan(one) | np.isnan(two)  # the same in both, or the gaps would tell them apart
     pair = [torch.from_numpy(np.where(gaps, 0, values).astype(np.float32)) for values in (one, two)]
-    training = int((1 - TEST_SHARE) * count)
-    start = torch.Generator().manual_seed(derive_torch_seed(seed, 0, "discriminative score"))
-    network = RecurrentNetwork(real.shape[2], units, start)
+    trained = int((1 - TEST_SHARE) * count)
+    start = torch.Generator().manual_seed(derive_torch_seed(training.seed, 0, "discriminative score"))
+    network = BACKBONES[training.backbone](real.shape[2], training.units, start)
 
     def compute_loss(rows: Array) -> Tensor:
-        others = rng.permutation(training)[: len(rows)]
+        others = rng.permutation(trained)[: len(rows)]
         logits = network(torch.cat([pair[0][rows], pair[1][others]]), last=True)
         labels = torch.arange(2).repeat_interleave(len(rows))[:, None]
         return functional.binary_cross_entropy_with_logits(logits, labels.float())
 
-    _train(network, compute_loss, training, steps, rng)
+    _train(network, compute_loss, trained, training.steps, rng)
     with torch.inference_mode():
-        called_real = [(network(values[training:], last=True) < 0).float().mean().item() for values in pair]
+        called_real = [(network(values[trained:], last=True) < 0).float().mean().item() for values in pair]
     accuracy = (called_real[0] + 1 - called_real[1]) / 2
-    return Estimate(abs(accuracy - 0.5), math.sqrt(0.25 / (2 * (count - training))))
+    return Estimate(abs(accuracy - 0.5), math.sqrt(0.25 / (2 * (count - trained))))
 
 
-def compute_predictive(real: Array, made: Array, *, units: int, steps: int, seed: int) -> Estimate:
+def compute_predictive(real: Array, made: Array, training: Training) -> Estimate:
     """Return the mean absolute error on all real series of a network trained on `made` to predict one step
     ahead.
 
@@ -189,10 +175,10 @@ def compute_predictive(real: Array, made: Array, *, units: int, steps: int, seed
     Args:
         real, made: [n, L, C], [m, L, C] scaled to 0 … 1 by real series, NaN where missing.
     """
-    rng = make_keyed_generator(seed, 0, "predictive score")
+    rng = make_keyed_generator(training.seed, 0, "predictive score")
     inputs = max(1, real.shape[2] - 1)
-    start = torch.Generator().manual_seed(derive_torch_seed(seed, 0, "predictive score"))
-    network = RecurrentNetwork(inputs, units, start)
+    start = torch.Generator().manual_seed(derive_torch_seed(training.seed, 0, "predictive score"))
+    network = BACKBONES[training.backbone](inputs, training.units, start)
 
     def sum_errors(values: Array) -> tuple[Tensor, Tensor]:
         past = torch.from_numpy(np.nan_to_num(values[:, :-1, :inputs]).astype(np.float32))
@@ -205,29 +191,41 @@ def compute_predictive(real: Array, made: Array, *, units: int, steps: int, seed
         sums, counts = sum_errors(made[rows])
         return sums.sum() / counts.sum().clamp(min=1)
 
-    _train(network, compute_loss, len(made), steps, rng)
+    _train(network, compute_loss, len(made), training.steps, rng)
     with torch.inference_mode():
         sums, counts = sum_errors(real)
     each = (sums / counts)[counts > 0].double()
     return Estimate(float(each.mean()), float(each.std()) / math.sqrt(max(len(each), 1)))
 
 
-def compute_recurrent_scores(real: Array, made: Array, *, steps: int, seed: int) -> dict[str, Estimate]:
-    """Return the three recurrent scores by name; empty where series are too long or too few.
+def compute_recurrent_scores(
+    real: Array, made: Array, *, steps: int, seed: int, backbones: Sequence[str] = ("gru",)
+) -> dict[str, Estimate]:
+    """Return the discriminative and predictive scores by name; empty where series are too long or too few.
 
     Args:
         real, made: [n, L, C], [m, L, C]; both are scaled by the extremes of the real ones.
         steps: updates of the discriminative networks; the predictive one makes 2.5 times as many.
+        backbones: keys of `BACKBONES`; those other than TimeGAN's GRU have 32 units.
     """
     if not steps or not 2 <= real.shape[1] <= LONGEST or min(len(real), len(made)) < FEWEST:
         return {}
     low, high = (extreme.reduce(real, axis=(0, 1)) for extreme in (np.fmin, np.fmax))
     real, made = ((values - low) / np.where(high > low, high - low, 1) for values in (real, made))
-    units = count_hidden_units(real.shape[2])
-    runs = [
-        compute_discriminative(real, made, units=units, steps=steps, seed=seed + run) for run in range(RUNS)
-    ]
-    strong = compute_discriminative(real, made, units=STRONG_UNITS, steps=steps, seed=seed)
-    small = Estimate(float(np.mean([run.value for run in runs])), runs[0].error)
-    ahead = compute_predictive(real, made, units=units, steps=5 * steps // 2, seed=seed)
-    return {"discriminative": small, "discriminative_32": strong, "predictive": ahead}
+    found = _compute_published(real, made, steps, seed) if "gru" in backbones else {}
+    for name in (name for name in backbones if name != "gru"):
+        each = Training(STRONG_UNITS, steps, seed, name)
+        found[f"discriminative_{name}"] = compute_discriminative(real, made, each)
+        found[f"predictive_{name}"] = compute_predictive(real, made, replace(each, steps=5 * steps // 2))
+    return found
+
+
+def _compute_published(real: Array, made: Array, steps: int, seed: int) -> dict[str, Estimate]:
+    """Return TimeGAN's scores, the discriminative one averaged over seeds, and with a larger network, too."""
+    small = Training(count_hidden_units(real.shape[2]), steps, seed)
+    runs = [compute_discriminative(real, made, replace(small, seed=seed + run)) for run in range(RUNS)]
+    return {
+        "discriminative": Estimate(float(np.mean([run.value for run in runs])), runs[0].error),
+        "discriminative_32": compute_discriminative(real, made, replace(small, units=STRONG_UNITS)),
+        "predictive": compute_predictive(real, made, replace(small, steps=5 * steps // 2)),
+    }

@@ -286,13 +286,24 @@ def _check_shapes(sets: Mapping[str, Array]) -> None:
             )
 
 
+@dataclass(frozen=True)
+class TrainedScores:
+    """Updates of the discriminative networks (2000 as published; 0 leaves all out), and their kinds."""
+
+    steps: int = 0
+    backbones: tuple[str, ...] = ("gru",)
+
+
+UNTRAINED = TrainedScores()
+
+
 def evaluate(
     sets: Sets,
     steps_per_day: float,
     *,
     seed: int = 0,
     max_series: int = 1000,
-    recurrent_steps: int = 0,
+    networks: TrainedScores = UNTRAINED,
     baseline_sets: Mapping[str, Array] | None = None,
 ) -> ScoreTable:
     """Score the synthetic series and their baselines; a score that is NaN becomes None in the result.
@@ -300,7 +311,7 @@ def evaluate(
     Args:
         steps_per_day: 24 for hourly series; may be a fraction.
         max_series: of each set, at most, are compared.
-        recurrent_steps: updates of TimeGAN's networks on short series (2000 as published); 0 leaves them out.
+        networks: of the discriminative and predictive scores of short series; without updates by default.
         baseline_sets: further rows, by name.
 
     Raises:
@@ -320,7 +331,7 @@ def evaluate(
         **baselines.make_baselines(some["train"], len(some["held_out"]), steps_per_day, seed),
         **{name: partial(np.asarray, values) for name, values in (baseline_sets or {}).items()},
     }
-    descriptors, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, recurrent_steps, seed)
+    descriptors, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, networks, seed)
     size = min(len(target), *(len(rows) for rows in descriptors.values()))
     rows, resampled = _make_rows(measure, descriptors, trained, size, seed)
     measured = Measurements(
@@ -358,7 +369,7 @@ def _describe_rows(
     measure: Measure,
     target: Array,
     owners: dict[str, Array],
-    recurrent_steps: int,
+    networks: TrainedScores,
     seed: int,
 ) -> tuple[dict[str, Descriptors], dict[str, Trained]]:
     """Make every row's series, one row at a time; return descriptors and trained scores of the rows that have
@@ -370,7 +381,9 @@ def _describe_rows(
         for name, make in makers.items():
             if len(values := make()):
                 descriptors[name] = measure.compute_descriptors(values, owners.get(name))
-                trained[name] = compute_recurrent_scores(target, values, steps=recurrent_steps, seed=seed)
+                trained[name] = compute_recurrent_scores(
+                    target, values, steps=networks.steps, seed=seed, backbones=networks.backbones
+                )
             progress.advance()
     return descriptors, trained
 

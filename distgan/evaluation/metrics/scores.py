@@ -420,6 +420,12 @@ SCORES: tuple[Score, ...] = (
         "TimeGAN's: mean error, on real series scaled to 0 to 1, of a network trained on the set to predict "
         "one step ahead; real series do not reach 0 either",
     ),
+    *(
+        Score(f"{kind}_{name}", f"{kind.capitalize()} score, {of}", "two-sample tests", None, "lower", 0.0,
+              f"the {kind} score with {of} of 32 units (evaluate.backbones)")
+        for name, of in (("cnn", "a CNN"), ("transformer", "a transformer"))
+        for kind in ("discriminative", "predictive")
+    ),
     Score(
         "copies", "Near copies of training series", "copies", compute_copies, "lower", 0.0,
         "share of the set that is far closer to a training series than unseen real series ever are",
