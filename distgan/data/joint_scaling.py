@@ -78,8 +78,10 @@ class JointScaling:
         return torch.where(missing, 0.0, whitened)
 
     def to(self, device: torch.device | str) -> "JointScaling":
-        parts = (self.marginal, self.whitening)
-        return JointScaling(*(None if part is None else part.to(device) for part in parts))
+        return JointScaling(
+            None if self.marginal is None else self.marginal.to(device),
+            None if self.whitening is None else self.whitening.to(device),
+        )
 
     @property
     def length_is_fixed(self) -> bool:

@@ -156,13 +156,13 @@ def _join_bins(bins: np.ndarray, runs: np.ndarray, owners: np.ndarray, least: in
     begin = run = -1
     for start, end in zip(starts, [*starts[1:], len(bins)]):
         if runs[start] != run:  # what is left of the run before is too little: its last bin takes it
-            _give_to_last(joined, begin, start)
-            begin, run, found = start, runs[start], found[:0]
+            _give_to_last(joined, begin, int(start))
+            begin, run, found = int(start), int(runs[start]), found[:0]
         found = np.union1d(found, owners[start:end])
         if len(found) >= least:
             last += 1
             joined[begin:end] = last
-            begin, found = end, found[:0]
+            begin, found = int(end), found[:0]
     _give_to_last(joined, begin, len(bins))
     return _drop_gaps(joined, runs)
 

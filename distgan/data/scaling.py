@@ -169,7 +169,7 @@ class Scaler:
         A series without values, or without variation, gets scale 1 and so scales to zeros. With scope dataset
         all series have the same.
         """
-        if self.locations is not None:
+        if self.locations is not None and self.scales is not None:
             shared = np.stack([self.locations, self.scales], axis=-1).astype(np.float32)
             return np.repeat(shared[None], len(values), axis=0)
         transformed = TRANSFORMS[self.transform][0](np.asarray(values, np.float32), self.unit)

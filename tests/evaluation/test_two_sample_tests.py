@@ -265,6 +265,8 @@ def test_every_backbone_finds_a_wrong_generator_and_no_copier(backbone, steps):
     assert c2st.compute_discriminative(real, wrong, training).value > 0.4
     copied = c2st.compute_discriminative(real, real.copy(), training)
     assert copied.value < 3 * copied.error
+    if backbone == "gru":
+        return  # its forecasts: test_a_forecaster_of_noise_is_worse_than_one_of_the_process
     noise = np.random.default_rng(0).random(real.shape).astype(np.float32)
     shorter = replace(training, steps=30)
     ahead = c2st.compute_predictive(real, real.copy(), shorter).value
