@@ -21,6 +21,8 @@ from distgan.data.scaling_statistics import (
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.whitening import Whitening
 from distgan.errors import Mismatch, UserError
+from distgan.pipeline.binding import ARTEFACTS
+from distgan.pipeline.early_checks import Training, refuse_scaling
 from distgan.pipeline.training_data import read_scaler, write_scaler
 from distgan.run import Run
 
@@ -184,9 +186,11 @@ def test_a_scaler_comes_back_whole_and_another_one_is_noticed(tmp_path: Path) ->
         and hashlib.sha256(run.scaler_tensors.read_bytes()).hexdigest() in run.scaler.read_text()
     )
     np.testing.assert_array_equal(found.scale(values, attributes), scaler.scale(values, attributes))
+    digest = ARTEFACTS["scaler"].digest(run)
     content = bytearray(run.scaler_tensors.read_bytes())
     content[-1] ^= 1
     run.scaler_tensors.write_bytes(content)
+    assert ARTEFACTS["scaler"].digest(run) != digest
     with pytest.raises(Mismatch, match=r"scaler\.safetensors is not the one"):
         read_scaler(run)
     run.scaler_tensors.unlink()
@@ -212,6 +216,27 @@ def test_what_cannot_be_learned_is_refused_in_one_line(shape: tuple, given: dict
     with pytest.raises(UserError) as refusal:
         Scaler.fit([values], config.Scaling(**given), least=15)
     assert words in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_early_checks_refuse_before_anything_is_stored() -> None:
+    def refuse(*overrides: str, entities: int = 30, windows: int = 1, length: int = 40) -> None:
+        settings = config.load(None, ["data.source=x.npz", *overrides])
+        training = Training(np.arange(entities), np.ones(entities), None, windows, 1)
+        refuse_scaling(settings, training, length)
+
+    refuse("data.scaling.whitening=0.5", windows=10)
+    refuse("data.scaling.marginal=normal_scores")
+    for changed, words in (
+        ({"windows": 1}, "needs more than 40 training series, and there are 30"),
+        (
+            {"windows": 100, "length": 3000},
+            "set data.windows.length=2048 or less, or data.scaling.whitening=0",
+        ),
+        ({"windows": 10, "entities": 14}, "of 14 owners, and bank.min_members wants 15"),
+    ):
+        with pytest.raises(UserError) as refusal:
+            refuse("data.scaling.whitening=0.5", **changed)
+        assert words in str(refusal.value)
 
 
 def test_runs_of_before_keep_their_identity_and_filters_refuse_one_length() -> None:

@@ -42,6 +42,7 @@ def test_the_wheel_holds_configs_pages_and_types(wheel: Path) -> None:
     for end in (
         "share/distgan/configs/demo.yaml",
         "share/distgan/configs/data/ausgrid_solar_home.yaml",
+        "share/distgan/configs/short/multiscale_stock.yaml",
         "distgan/py.typed",
     ):
         assert any(name.endswith(end) for name in names), end
