@@ -228,7 +228,7 @@ def test_early_checks_refuse_before_anything_is_stored() -> None:
     refuse("data.scaling.marginal=normal_scores")
     for changed, words in (
         ({"windows": 1}, "needs more than 40 training series, and there are 30"),
-        ({"windows": 100, "length": 3000}, "set data.windows.length=2048 or less, or data.scaling."),
+        (
             {"windows": 100, "length": 3000},
             "set data.windows.length=2048 or less, or data.scaling.whitening=0",
         ),
