@@ -60,7 +60,9 @@ class Scaler:
     locations: tuple[float, ...] | None = None  # of each channel, with scope dataset
     scales: tuple[float, ...] | None = None
     joint: JointScaling | None = field(default=None, compare=False, repr=False)
-    _moved: dict[torch.device, JointScaling] = field(default_factory=dict, compare=False, repr=False)
+    _moved: dict[torch.device, JointScaling] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     @classmethod
     def fit(
@@ -125,15 +127,16 @@ class Scaler:
 
     def _fit_joint(self, blocks: Blocks, settings: config.Scaling, owners: np.ndarray, least: int) -> Self:
         """Learn normal scores, a covariance and the bound of the coordinates from a sample of the series."""
-        length, channels = next(iter(blocks)).shape[1:]
-        chosen = choose_sample(owners, length * channels, least)
+        chosen: np.ndarray | None = None
         parts, first = [], 0
         for values in blocks:
+            chosen = choose_sample(owners, values[0].size, least) if chosen is None else chosen
             inside = chosen[(chosen >= first) & (chosen < first + len(values))] - first
             if len(inside):
                 some = np.asarray(values, np.float32)[inside]
                 parts.append(self._standardise_values(some, self.compute_attributes(some), None))
             first += len(values)
+        assert chosen is not None, "no blocks"
         series, whose = np.concatenate(parts), np.unique(owners[chosen], return_inverse=True)[1]
         joint = JointScaling.fit(series, settings, whose, least)
         if settings.bound is not None:

@@ -23,6 +23,7 @@ from distgan.data.whitening import Whitening
 from distgan.errors import Mismatch, UserError
 from distgan.pipeline.binding import ARTEFACTS
 from distgan.pipeline.early_checks import Training, refuse_scaling
+from distgan.pipeline.prepare import BoundChecker
 from distgan.pipeline.training_data import read_scaler, write_scaler
 from distgan.run import Run
 
@@ -171,6 +172,14 @@ def test_what_is_learned_does_not_depend_on_blocks_or_on_the_bank() -> None:
     assert one == many
     attributes = one.compute_attributes(values)
     np.testing.assert_array_equal(one.scale(values, attributes), many.scale(values, 1.01 * attributes))
+
+
+def test_all_values_are_surveyed_for_the_bounds() -> None:
+    values = make_series()
+    values[-1, 2, 1] = -1
+    watched = BoundChecker(np.array_split(values, 4), config.Bounds(lower=0.0), "float32")
+    Scaler.fit(watched, config.Scaling(marginal="normal_scores"), config.Bounds(lower=0.0), WHOSE, 5)
+    assert (watched.measured, watched.below) == (values.size, 1)
 
 
 def test_a_scaler_comes_back_whole_and_another_one_is_noticed(tmp_path: Path) -> None:
