@@ -44,6 +44,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
             context.settings.seed,
             across=context.parallel.average,
             dtype=context.parallel.dtype,
+            shortest=context.settings.data.start_ragged,
         )
         batches = data.make_loader(chosen.batch_size, context.settings, context.parallel)
     trained = fit(
@@ -87,7 +88,12 @@ def prepare_private(
 ) -> tuple[OwnerVAE, Batches, OptimizedNetwork]:
     """Spend the encoder's part of the budget, and return its loss by owners with noise."""
     stream, optimized = private.begin(network), prepare_network(context, network)
-    objective = OwnerVAE({"vae": optimized.network}, context.settings.encoder, context.settings.seed)
+    objective = OwnerVAE(
+        {"vae": optimized.network},
+        context.settings.encoder,
+        context.settings.seed,
+        shortest=context.settings.data.start_ragged,
+    )
     objective.phases = private.add_noise(objective.phases, objective.networks, objective, stream)
     return objective, private.make_loader(stream), optimized
 

@@ -1,4 +1,4 @@
-"""Series that begin late or end early are judged where they are measured, and nothing else distinguishes them."""
+"""Series that begin late or end early are judged where they are measured; gaps distinguish nobody."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_whole_series_of_the_right_kind_score_as_other_real_ones(found):
     nearly = {
         "value_distance": 0.1, "value_gap": 0.05, "level_distance": 0.25, "spread_distance": 0.25,
         "duration": 0.05, "skew": 0.4, "kurtosis": 0.5, "acf_short": 0.02, "spectrum": 1.0, "lines": 0.5,
-        "daily_profile": 0.05, "weekly_profile": 0.05, "season": 0.05, "ramp_distance": 0.1,
+        "daily_profile": 0.06, "weekly_profile": 0.08, "season": 0.06, "ramp_distance": 0.1,
     }  # fmt: skip
     for name, limit in nearly.items():
         assert made[name] < limit, name
@@ -73,13 +73,11 @@ def test_two_sample_tests_see_no_difference_by_what_is_missing():
 
 
 def test_weeks_that_are_mostly_missing_are_no_items():
-    series = begin_late(homes(6), first=24 * 24 + 5)
+    series = begin_late(homes(6), first=27 * 24 - 10)
     items = cut_weeks(series, PER_DAY, 6, np.random.default_rng(0))
     assert (np.isnan(items.values).mean(axis=(1, 2)) <= 0.5).all()
     counts = np.bincount(items.series)
-    assert (
-        counts[1::2].tolist() == [6] * 3 and (counts[::2] == 3).all()
-    )  # week 4 begins with 101 of 168 missing
+    assert counts[1::2].tolist() == [6] * 3 and (counts[::2] == 2).all()  # of week 3, 80 % is missing
 
 
 def test_curves_go_over_the_series_that_have_them():

@@ -153,7 +153,7 @@ class AttackData:
         return ((features.fill_gaps(series) - centre) / scale).reshape(len(series), -1)
 
     def find_nearest(self, series: Array) -> Pair:
-        """Return the nearest of synthetic series and of real ones [m, L, C], over what is measured of these."""
+        """Return the nearest of synthetic and of real series [m, L, C], over what is measured of these."""
         missing = np.isnan(series).reshape(len(series), -1)
         measured = ~missing if missing.any() else None
         return find_nearest_both_ways(self.to_rows(self.synthetic), self.to_rows(series), measured)

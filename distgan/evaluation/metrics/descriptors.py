@@ -305,8 +305,8 @@ def _compute_spectrum(standard: Array, grid: ReferenceGrid) -> tuple[Array, Arra
 
 
 def fold(standard: Array, mask: Array, position: Array | None, size: int) -> Array:
-    """Average measured values by position in the period: [n, C, L], [L] in 0..size-1 -> [n, C, size]; NaN where
-    none is measured.
+    """Average measured values by position in the period: [n, C, L], [L] in 0..size-1 -> [n, C, size]; NaN
+    where none is measured.
     """
     n, channels, length = standard.shape
     if position is None:

@@ -1,8 +1,9 @@
 """Series that are missing in part, beside whole ones: only what is measured is judged, in both sets alike.
 
-Real series begin late, end early or have gaps; synthetic ones are whole as they are compared. Statistics leave
-missing values out, but a set that is whole would still be distinguished from one that is not: by its number of
-readings, by what takes the place of missing ones in a transform, or because part of a year is not the year.
+Real series begin late, end early or have gaps; synthetic ones are whole as they are compared. Statistics
+leave missing values out, but a set that is whole would still be distinguished from one that is not: by its
+number of readings, by what takes the place of missing ones in a transform, or because part of a year is not
+the year.
 So a set without gaps gets those of the real one, row by row in turn, before it is compared. A set with gaps
 of its own stays as it is.
 

@@ -93,8 +93,8 @@ def cut_series(values: Array, steps_per_day: float, count: int, rng: np.random.G
 
 
 def cut_weeks(values: Array, steps_per_day: float, count: int, rng: np.random.Generator) -> Items:
-    """Cut `count` weeks of each series, spread over the record, each at random within its part of it; those of
-    which less than half is measured are left out.
+    """Cut `count` weeks of each series, spread over the record, each at random within its part of it; those
+    of which less than half is measured are left out.
     """
     week = round(7 * steps_per_day)
     weeks = values.shape[1] // week
