@@ -75,6 +75,11 @@ class Config(Section):
             )
         if self.data.zeros == "match" and "generate" not in self.stages:
             raise ValueError(f"data.zeros=match is for generated series; model {self.model.name} makes none")
+        if self.generate.lengths == "as_real" and self.data.windows.length is not None:
+            raise ValueError(
+                "generate.lengths=as_real is for whole series, and data.windows.length cuts windows; use "
+                "generate.lengths=whole"
+            )
         if self.privacy.epsilon is not None:
             self._check_private()
         if self.privacy.end_to_end:
@@ -228,6 +233,7 @@ class Config(Section):
             "bank.by_label true": self.bank.by_label,
             f"bank.by [{', '.join(self.bank.by)}]": bool(self.bank.by),
             "data.zeros match": self.data.zeros == "match",
+            "generate.lengths as_real": self.generate.lengths == "as_real",
         }
         for name, true in refused.items():
             if true:

@@ -14,6 +14,7 @@ from distgan.data import ingest
 from distgan.data.another_year import find_year
 from distgan.data.checks.suspicions import Suspicion, refuse_suspicions
 from distgan.data.ingest_cache import open_cache_folder
+from distgan.data.lengths import RangeRecorder
 from distgan.data.scaling import Scaler, round_to_multiples
 from distgan.data.splits import assign_splits
 from distgan.data.static_attributes import StaticAttribute
@@ -29,6 +30,7 @@ from distgan.files import write_json
 from distgan.pipeline import early_checks, source_summary
 from distgan.pipeline.attribute_cells import choose_statics, count_numbers
 from distgan.pipeline.context import PipelineContext, Shape
+from distgan.pipeline.lengths import measure_lengths
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import number_owners, open_series, select_rows
 from distgan.pipeline.zeros import measure_zeros
@@ -147,12 +149,13 @@ def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> None
     """Learn the scaler from the training split alone, a block at a time.
 
     Raises:
-        UserError: nothing varies, or values lie beyond `data.bounds`.
+        UserError: nothing varies, values lie beyond `data.bounds`, or too few begin late or end early alike.
     """
     table = read_table(run.private_table)
     rows = select_rows(data, table, "train", run)
     bounds = settings.data.bounds
-    watched = BoundChecker(data.select_part(rows), bounds, settings.data.store.dtype, len(rows))
+    recorded = RangeRecorder(data.select_part(rows))
+    watched = BoundChecker(recorded, bounds, settings.data.store.dtype, len(rows))
     owners = number_owners(table, data, rows)
     scaler = Scaler.fit(watched, settings.data.scaling, bounds, owners, settings.bank.min_members)
     watched.refuse_beyond()
@@ -160,6 +163,9 @@ def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> None
     zeros = measure_zeros(settings, data, rows, owners)
     if zeros is not None:
         tree["zeros"] = zeros.to_dict()
+    lengths = measure_lengths(settings, data, recorded.list_ranges(), owners)
+    if lengths is not None:
+        tree["lengths"] = lengths.to_dict()
     if isinstance(data, Windows):
         tree["windows"] = {"length": data.length, "stride": data.stride}
     write_json(run.scaler, tree)
