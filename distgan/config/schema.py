@@ -85,8 +85,11 @@ class Config(Section):
         if self.privacy.end_to_end:
             refuse_uncovered(self)
         self._check_engine()
-        if self.model.needs_labels and not self.bank.by_label:
-            raise ValueError(f"model {self.model.name} is conditional on labels; set bank.by_label=true")
+        if self.model.needs_labels and not (self.bank.by_label or self.bank.by):
+            raise ValueError(
+                f"model {self.model.name} is conditional on labels or attributes; set bank.by_label=true, or "
+                "bank.by to attributes"
+            )
         self._check_game()
         if self.objective.loss.startswith("wgangp") and self.objective.penalty.kind == "none":
             raise ValueError(

@@ -87,7 +87,7 @@ def train_encoder(shortest: float | None, steps: int) -> VAE:
 
 @torch.inference_mode()
 def measure_shift(network: VAE) -> float:
-    """Return how far latents of series move when only their second half is shown, in variances between series."""
+    """Return how far latents of series move when only their second half is shown, in variances of series."""
     batch, _ = make_batch(400, seed=7, late=0)
     half = batch.mask.clone()
     half[:, : LENGTH // 2] = 0

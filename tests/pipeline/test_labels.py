@@ -175,7 +175,7 @@ def test_what_a_series_trains_on_ends_with_its_label(training: str) -> None:
 
 
 def test_tts_cgan_wants_labels() -> None:
-    with pytest.raises(UserError, match=r"tts_cgan is conditional on labels; set bank\.by_label=true"):
+    with pytest.raises(UserError, match=r"conditional on labels or attributes; set bank\.by_label=true"):
         config.load(None, ["model=tts_cgan"])
     with pytest.raises(UserError, match=r"by_label true is not accounted under privacy\.epsilon"):
         config.load(None, ["bank.by_label=true", "privacy.epsilon=2.0"])
