@@ -197,11 +197,12 @@ def draw_classical(name: str, train: np.ndarray, count: int, seed: int) -> np.nd
     return scaler.restore(shapes.numpy(), given)
 
 
-def made_up(count: int, seed: int, noise: float = 0.5) -> np.ndarray:
-    """Six weeks of hourly loads."""
+def made_up(count: int, seed: int, noise: float = 0.5, weeks: int = 6) -> np.ndarray:
+    """Make hourly loads: [count, 168 x weeks, 1]."""
+    steps = 168 * weeks
     rng = np.random.default_rng(seed)
-    day = 1 + 0.8 * np.sin(2 * np.pi * (np.arange(1008) + rng.normal(0, 2, (count, 1))) / 24)
-    loads = rng.lognormal(0, 0.5, (count, 1)) * day * rng.gamma(1 / noise**2, noise**2, (count, 1008))
+    day = 1 + 0.8 * np.sin(2 * np.pi * (np.arange(steps) + rng.normal(0, 2, (count, 1))) / 24)
+    loads = rng.lognormal(0, 0.5, (count, 1)) * day * rng.gamma(1 / noise**2, noise**2, (count, steps))
     return loads[..., None].astype(np.float32)
 
 
@@ -229,9 +230,8 @@ def main() -> None:
         chosen["features"] = False
     readings: dict[str, dict[str, float]] = {}
     if options.smoke:
-        cases = [
-            {"real": Sample(made_up(20, 0)), "train": made_up(20, 1), "sets": {"made": made_up(20, 2, 0.7)}}
-        ]
+        real, train, made = (made_up(20, seed, noise, 2) for seed, noise in enumerate((0.5, 0.5, 0.7)))
+        cases = [{"real": Sample(real), "train": train, "sets": {"made": made}}]
         cases[0] |= {"steps_per_day": 24.0, "token": 168}
         chosen["effort"] = Effort(504, 500)
     elif options.runs:

@@ -1,6 +1,8 @@
 """What tests of all folders share: a table of homes, a finished run, a store of few series."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from distgan import files, progress
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.private_table import find_private_table, write_table
 from distgan.data.store.writer import StoreWriter
+from distgan.evaluation.metrics import fidelity
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.households import population
@@ -51,6 +54,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch finds none"))
 
 
+ALL_DRAWS = (fidelity.VALUE_DRAWS, fidelity.NOISE_DRAWS)
+FEW_DRAWS = (3, 6)  # of scores, where a test needs a report and not what stands in it
+
+
+@contextlib.contextmanager
+def average_over(draws: tuple[int, int]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fidelity, "VALUE_DRAWS", draws[0])
+        patch.setattr(fidelity, "NOISE_DRAWS", draws[1])
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def draws_of_scores(request: pytest.FixtureRequest) -> Iterator[None]:
+    with average_over(ALL_DRAWS if "evaluation" in request.path.parts else FEW_DRAWS):
+        yield
+
+
 @pytest.fixture(scope="session")
 def homes_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table of 60 homes and four weeks; the same path for all workers, since configs name it."""
@@ -66,7 +87,8 @@ def run(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run; tests that change it work on a copy."""
 
     def make(folder: Path) -> None:
-        assert main(arguments(homes_csv, folder / "run", *FINISHED)) == 0
+        with average_over(FEW_DRAWS):
+            assert main(arguments(homes_csv, folder / "run", *FINISHED)) == 0
 
     return Run(make_once(tmp_path_factory, "finished-run", make) / "run")
 

@@ -26,6 +26,7 @@ from tests.integration.zero_program import (
     LONG,
     PARITY,
     QUICK,
+    QUICK_BACKENDS,
     QUICK_HALVES,
     QUICKLY_STOPPED,
     SOME,
@@ -86,14 +87,13 @@ def test_two_processes_train_as_one(two: Path, one: dict[str, Path], case: tuple
     """Losses to 1e-5; penalty and gradient norm, which can be large, to 1e-4 of their size."""
     game, engine = case
     found, expected = curves(two / f"{game}-{engine}"), curves(one[game])
-    steps = LONG if game == "relativistic" and engine in STOPPED else STEPS
-    assert len(found) == (4 if engine in BRIEF else steps)
+    assert len(found) in ([4] if engine in BRIEF else [STEPS, LONG])  # more where it is also stopped
     expected = expected[: len(found)]
     assert np.abs(expected - found)[:, :2].max() < 1e-5
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("engine", BACKENDS)
+@pytest.mark.parametrize("engine", mark_slow(BACKENDS, QUICK_BACKENDS))
 def test_checkpoints_are_alike_and_averages_too(two: Path, one: dict[str, Path], engine: str) -> None:
     expected, found = (saved(f, STEPS) for f in (one["relativistic"], two / f"relativistic-{engine}"))
     assert set(expected) == set(found)

@@ -35,7 +35,7 @@ def test_trained_generated_and_loaded(banked: tuple[Path, list[str]], tmp_path: 
     """The stages as users run them; then the same series from Python, in original units."""
     shutil.copytree(banked[0], tmp_path / "run")
     own = [f"model.{setting}" for setting in SMALL.get(name, [])]
-    settings = [*banked[1], f"model={name}", *own, "train.steps=4", "train.sample_every=2"]
+    settings = [*banked[1], f"model={name}", *own, "train.steps=4", "train.sample_every=4"]
     folder = str(tmp_path / "run")
     assert main(["--run-dir", folder, *settings, "--stages", "gan,generate"]) == 0
     saved = Run(tmp_path / "run").config
