@@ -227,8 +227,8 @@ class Data(Section):
     )
     start_ragged: float | None = key(
         None,
-        "smallest measured share of a series that starts late or ends early; the missing "
-        "part is masked. By default data.max_missing decides",
+        "smallest measured share of a series that begins late or ends early; what is missing is masked, and "
+        "the encoder learns not to go by it. By default data.max_missing decides",
         gt=0,
         le=1,
     )
