@@ -9,7 +9,11 @@ from safetensors.torch import load_file
 from distgan.run import Run
 from tests.helpers.settings import TINY
 
-FINISHED = ("generate.format=csv", "evaluate.pictures=true", "train.sample_every=10")  # how the run of conftest.py differs from TINY
+FINISHED = (
+    "generate.format=csv",
+    "evaluate.pictures=true",
+    "train.sample_every=10",
+)  # how the run of conftest.py differs from TINY
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
 
 
