@@ -45,6 +45,16 @@ def describe_none(partial: int, count: int) -> str:
     )
 
 
+def describe_lengths(lengths: Lengths | None) -> str:
+    """Describe the stated ranges for the summary of `prepare`; "" where there are none."""
+    if lengths is None:
+        return ""
+    partial = (lengths.ranges != (0, lengths.length)).any(axis=1)
+    share = lengths.shares[partial].sum() / lengths.shares.sum()
+    number = f"{partial.sum()} range{'s' if partial.sum() > 1 else ''}"
+    return f"; {share:.0%} begin late or end early, in {number} that {lengths.owners} owners or more share"
+
+
 def read_lengths(run: Run) -> Lengths | None:
     """Return the ranges of a prepared run's training series, if any are released."""
     tree = read_record(run.need(run.scaler, "prepare")).get("lengths")

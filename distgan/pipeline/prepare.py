@@ -14,7 +14,7 @@ from distgan.data import ingest
 from distgan.data.another_year import find_year
 from distgan.data.checks.suspicions import Suspicion, refuse_suspicions
 from distgan.data.ingest_cache import open_cache_folder
-from distgan.data.lengths import RangeRecorder
+from distgan.data.lengths import Lengths, RangeRecorder
 from distgan.data.scaling import Scaler, round_to_multiples
 from distgan.data.splits import assign_splits
 from distgan.data.static_attributes import StaticAttribute
@@ -30,7 +30,7 @@ from distgan.files import write_json
 from distgan.pipeline import early_checks, source_summary
 from distgan.pipeline.attribute_cells import choose_statics, count_numbers
 from distgan.pipeline.context import PipelineContext, Shape
-from distgan.pipeline.lengths import measure_lengths
+from distgan.pipeline.lengths import describe_lengths, measure_lengths
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import number_owners, open_series, select_rows
 from distgan.pipeline.zeros import measure_zeros
@@ -55,7 +55,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     write_table(context.run.private_table, entities, owners, list(splits), found.labels, found.statics)
     data, windows = cut_windows(context.settings, context.run, splits)
     find_year(data.meta, context.settings.generate.start, context.settings.data)
-    fit_scaler(context.settings, context.run, data)
+    lengths = fit_scaler(context.settings, context.run, data)
     counts = {name: int((splits == name).sum()) for name in list_used_splits(context.settings)}
     people = {name: len({o for o, s in zip(owners, splits) if s == name}) for name in counts}
     left_out = "".join(f", {count} left out ({reason})" for reason, count in found.left_out.items() if count)
@@ -64,7 +64,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
         "summary": f"{found.num_series} series of {length} x {channels}: {counts['train']} to train on, "
         f"{counts['held_out']} held out, {counts['reference']} for reference"
         f"{describe_validation(counts.get(VALIDATION, 0))}, of {sum(people.values())} owners{left_out}"
-        f"{windows}{describe_merged(merged)}{describe_precision(stored)}",
+        f"{windows}{describe_lengths(lengths)}{describe_merged(merged)}{describe_precision(stored)}",
         "series": counts,
         "owners": people,
         "left_out": found.left_out,
@@ -145,8 +145,8 @@ def cut_windows(settings: config.Config, run: Run, splits: np.ndarray) -> tuple[
     return windows, summary + (f", {len(bad)} left out (too many missing, or constant)" if len(bad) else "")
 
 
-def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> None:
-    """Learn the scaler from the training split alone, a block at a time.
+def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> Lengths | None:
+    """Learn the scaler from the training split alone, a block at a time; return the stated ranges of series.
 
     Raises:
         UserError: nothing varies, values lie beyond `data.bounds`, or too few begin late or end early alike.
@@ -169,6 +169,7 @@ def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> None
     if isinstance(data, Windows):
         tree["windows"] = {"length": data.length, "stride": data.stride}
     write_json(run.scaler, tree)
+    return lengths
 
 
 @dataclass

@@ -44,7 +44,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
             context.settings.seed,
             across=context.parallel.average,
             dtype=context.parallel.dtype,
-            shortest=context.settings.data.start_ragged,
+            shortest=find_shortest(context.settings.data),
         )
         batches = data.make_loader(chosen.batch_size, context.settings, context.parallel)
     trained = fit(
@@ -76,6 +76,13 @@ def run(context: PipelineContext) -> dict[str, Any]:
     }
 
 
+def find_shortest(chosen: config.Data) -> float | None:
+    """Return the smallest measured share of series that begin late or end early; None where there are none,
+    and for windows, which are whole but for gaps.
+    """
+    return chosen.start_ragged if chosen.windows.length is None else None
+
+
 def prepare_network(context: PipelineContext, network: VAE) -> OptimizedNetwork:
     if context.settings.engine.checkpoint_activations:
         checkpoint_activations([network])
@@ -92,7 +99,7 @@ def prepare_private(
         {"vae": optimized.network},
         context.settings.encoder,
         context.settings.seed,
-        shortest=context.settings.data.start_ragged,
+        shortest=find_shortest(context.settings.data),
     )
     objective.phases = private.add_noise(objective.phases, objective.networks, objective, stream)
     return objective, private.make_loader(stream), optimized
