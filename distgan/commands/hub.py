@@ -73,7 +73,11 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
         tensors = {name: value.contiguous() for name, value in generator.state_dict().items()}
         folder.generator_weights.write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))
         write_text(folder.config, make_public_settings(settings).to_yaml())
-        public = {"scaler": scaler.to_dict(), "meta": meta.to_dict(), **list_lengths(settings, run)}
+        public = {
+            "scaler": replace(scaler, season=None).to_dict(),
+            "meta": meta.to_dict(),
+            **list_lengths(settings, run),
+        }
         write_json(folder.scaler, public)
         if run.zero_thresholds.exists():
             shutil.copyfile(run.zero_thresholds, folder.zero_thresholds)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from distgan import config
 from distgan.config.bounds import choose_grid_step, count_from, count_to, read_decimal
+from distgan.data.season import Season
 from distgan.errors import UserError
 
 
@@ -70,6 +71,7 @@ class Scaler:
     upper_bound: float | None = None
     integer: bool = False
     step: float | None = None  # generated values are its whole multiples
+    season: Season | None = None  # brings location and scale of a part to those of the whole series
 
     @classmethod
     def fit(
@@ -151,6 +153,26 @@ class Scaler:
         scale = np.where(scale > 0, scale, 1.0)
         return np.stack([location, scale], axis=-1).astype(np.float32)
 
+    def complete_attributes(self, attributes: np.ndarray, mask: Tensor) -> np.ndarray:
+        """Return location and scale of the whole series behind those measured in part: [n, C, 2], (n, L, C)
+        -> float32 [n, C, 2].
+        """
+        if self.season is None:
+            return attributes
+        return self.season.complete(torch.from_numpy(attributes), mask).numpy()
+
+    def measure_season(self, blocks: Iterable[np.ndarray], owners: np.ndarray) -> Self:
+        """Return the scaler that knows the course of whole series, where it can: blocks and owners as of
+        `fit`.
+        """
+        if self.method != "standard":
+            return self
+
+        def standardise(values: np.ndarray) -> np.ndarray:
+            return self._standardise_values(values, self.compute_attributes(values), None)
+
+        return replace(self, season=Season.measure(blocks, owners, standardise))
+
     def scale(self, values: np.ndarray, attributes: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return [n, L, C] in measured units, attributes [n, C, 2], as float32 [n, L, C], in `out` if given
         (it may be `values`); NaN stays NaN.
@@ -210,7 +232,7 @@ class Scaler:
 
         Args:
             shapes, mask: (B, L, C).
-            attributes: (B, C, 2), the location and scale that each is to get.
+            attributes: (B, C, 2), the location and scale that each is to get, as a whole series.
             keep_below: do not cut what is below the lower bound, so that it keeps its order.
         """
         shapes_BLC, mask = shapes.float(), mask.float()
@@ -220,9 +242,11 @@ class Scaler:
             shapes_BLC = torch.asinh(deviations_BLC) / self._reach
         else:
             shapes_BLC = _fill_shapes(shapes_BLC, mask)
-        lower = None if keep_below else self.lower_bound
-        lowest_B1C = self._scale_bound(lower, -1, attributes.float())[:, None]
-        highest_B1C = self._scale_bound(self.upper_bound, 1, attributes.float())[:, None]
+        lower, attributes = None if keep_below else self.lower_bound, attributes.float()
+        if self.season is not None:
+            attributes = self.season.restrict(attributes, mask)
+        lowest_B1C = self._scale_bound(lower, -1, attributes)[:, None]
+        highest_B1C = self._scale_bound(self.upper_bound, 1, attributes)[:, None]
         cut_BLC = torch.minimum(torch.maximum(shapes_BLC, lowest_B1C), highest_B1C)
         return _pass_gradient(shapes_BLC, cut_BLC).to(shapes.dtype)
 
@@ -238,11 +262,13 @@ class Scaler:
         return place.clamp(-1, 1)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        tree = asdict(self)
+        return tree if self.season else {name: value for name, value in tree.items() if name != "season"}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        return cls(**content)
+        season = content.get("season")
+        return cls(**content | {"season": None if season is None else Season.from_dict(season)})
 
 
 def round_to_multiples(

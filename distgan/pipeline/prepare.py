@@ -159,6 +159,9 @@ def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> Leng
     owners = number_owners(table, data, rows)
     scaler = Scaler.fit(watched, settings.data.scaling, bounds, owners, settings.bank.min_members)
     watched.refuse_beyond()
+    private = settings.privacy.epsilon is not None
+    if settings.data.start_ragged is not None and isinstance(data, Store) and not private:
+        scaler = scaler.measure_season(data.select_part(rows), owners)
     tree: dict[str, Any] = {"scaler": scaler.to_dict(), "meta": data.meta.to_dict()}
     zeros = measure_zeros(settings, data, rows, owners)
     if zeros is not None:
