@@ -8,13 +8,15 @@ import pytest
 import torch
 
 import distgan
+from distgan import models
 from distgan.data.store.reader import Store
 from distgan.models.tts_cgan import compute_surprise
+from distgan.objectives.adversarial import Conditions
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.described import described
 from tests.helpers.settings import TINY
-from tests.helpers.zoo import SMALL
+from tests.helpers.zoo import SMALL, a_batch, small
 
 ATTRIBUTES = ((2, False), (3, False), (1, True))  # ev, kind, people
 
@@ -42,6 +44,22 @@ def test_surprise_of_a_label_is_its_cross_entropy() -> None:
     assert torch.allclose(compute_surprise(logits, one_hot), wanted)
 
 
+def test_the_game_adds_the_surprise_of_attributes_to_both_losses() -> None:
+    torch.manual_seed(0)
+    settings = small("tts_cgan", "model.class_weight=0.5")
+    networks, batch = models.build(settings, 20, 2, 9), a_batch(4, 20, 2)
+    given = torch.zeros(4, models.compute_condition_width(settings, 2, 9))
+    given[:, -9:] = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.0, 1.5, 1.0, 1.0, 1.0])
+    conditions = Conditions(lambda batch: given, attributes=ATTRIBUTES)
+    objective = models.make_objective(settings, networks, conditions)
+    made = objective.generate(batch, given, "generator noise")
+    for phase, series in zip(objective.phases, (batch.series, made)):
+        logits = networks["discriminator"].eval().classify(series)
+        wanted = 0.5 * compute_surprise(logits, given[:, -9:], ATTRIBUTES).mean()
+        assert phase.loss(batch)["label"].item() == pytest.approx(wanted.item(), rel=1e-4)
+
+
+@pytest.mark.slow
 def test_a_run_by_attributes_generates_what_is_asked_for(tmp_path: Path) -> None:
     source = described(tmp_path / "homes.npz")
     common = [text for text in TINY if not text.startswith(("model.", "data.reduce", "encoder.steps"))]

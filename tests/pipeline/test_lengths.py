@@ -9,7 +9,7 @@ import pytest
 
 import distgan
 from distgan import cli, config
-from distgan.commands import release
+from distgan.commands import hub, release
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch, UserError
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
@@ -20,7 +20,7 @@ from distgan.train import main, train
 from tests.helpers.runs import copy
 from tests.helpers.settings import TINY
 
-HOMES, DAYS, LATE = 100, 365, 182
+HOMES, DAYS, LATE = 80, 365, 182
 PLAIN = [
     *(text for text in TINY if not text.startswith(("model.", "train.", "data.reduce", "encoder.patch"))),
     *("encoder.patch=73", "data.splits={train: 0.8, held_out: 0.2, reference: 0}", "data.bounds.lower=0"),
@@ -120,6 +120,13 @@ def test_a_release_holds_a_part_of_what_was_attacked(run: Run, tmp_path: Path) -
     assert "Beginnings and ends" in text and "The attacks used whole series" in text
 
 
+def test_a_folder_to_share_has_the_ranges_only_where_the_released_series_have(run: Run) -> None:
+    settings = config.load(run.config)
+    assert hub.list_lengths(settings, run) == {}
+    asked = settings.with_values({"generate.lengths": "as_real"})
+    assert hub.list_lengths(asked, run) == {"lengths": read_json(run.scaler)["lengths"]}
+
+
 def test_ranges_are_bound_to_the_series(run: Run, tmp_path: Path) -> None:
     mine = copy(run, tmp_path / "run")
     settings = config.load(mine.config)
@@ -135,7 +142,7 @@ def test_what_has_no_ranges_is_refused_in_one_line(tmp_path: Path) -> None:
     source = write_homes(tmp_path / "few.csv", late=10)
     plain = ["--run-dir", str(tmp_path / "run"), *PLAIN, f"data.source={source}"]
     for more, message in (
-        ([], r"of 8\d training series \d+ begin late or end early, too few of them alike"),
+        ([], r"of \d+ training series \d+ begin late or end early, too few of them alike"),
         (["generate.lengths=unknown"], "generate.lengths"),
         (["data.windows.length=73"], r"data\.windows\.length cuts windows"),
         (["privacy.epsilon=1", "clusters.count=2", "privacy.insecure_seed=1"], "not accounted under privacy"),
