@@ -1,12 +1,15 @@
 """What privacy of a whole run costs: fidelity of made households at ε = 1, 4, 8 and without privacy.
 
     python benchmarks/dp_utility.py --owners 5000 --epsilons 1 4 8 inf --folder runs/dp
+    python benchmarks/dp_utility.py --owners 5000 --epsilons 1 4 --public 2000 --folder runs/dp
 
-A week of hourly readings a household, of three kinds with a rhythm, a level and noise of their own. `overall`
-is the geometric mean of all scores over those of other real series (1 is perfect), as in the report, with its
-interval of 95 %. Beside each: a Gaussian with the same ε spent on the mean and the covariance of all series
-(`private Gaussian`), and the rows of every report. Every run goes through the whole pipeline with noise from
-the operating system. The last line is JSON.
+A week of hourly readings a household, of three kinds with a rhythm, a level and noise of their own.
+`overall` is the geometric mean of all scores over those of other real series (1 is perfect), as in the
+report, with its interval of 95 %. Beside each: a Gaussian with the same ε spent on the mean and the
+covariance of all series (`private Gaussian`), and the rows of every report. With `--public STEPS`, a run of
+so many steps on households of another mix, without privacy, gives the weights that the private trainings
+begin with (`privacy.public`), and `public weights` is that run as it is, judged on the private households.
+Every run goes through the whole pipeline with noise from the operating system. The last line is JSON.
 """
 
 import argparse
@@ -57,10 +60,14 @@ SETTINGS = {
 }
 
 
-def make_population(owners: int, seed: int = 0) -> np.ndarray:
+MIX, PUBLIC_MIX = (0.5, 0.3, 0.2), (0.15, 0.25, 0.6)  # shares of the kinds of households
+PUBLIC_SEED = 77
+
+
+def make_population(owners: int, seed: int = 0, mix: tuple[float, ...] = MIX) -> np.ndarray:
     """Return readings of households of three kinds: float32 [owners, HOURS]."""
     rng, hours = np.random.default_rng(seed), np.arange(HOURS)
-    kind = rng.choice(3, owners, p=(0.5, 0.3, 0.2))
+    kind = rng.choice(3, owners, p=mix)
     peaks = np.array([[8, 19], [13, 20], [2, 22]])[kind] + rng.normal(0, 0.7, (owners, 2))
     sizes = rng.gamma(4, 0.25, (owners, 2)) * np.array([[0.6, 1.0], [1.0, 0.7], [1.6, 0.3]])[kind]
     distance = (hours[None, None] - peaks[:, :, None] + 12) % 24 - 12
@@ -85,8 +92,14 @@ def settings_of(epsilon: float, arguments: argparse.Namespace, source: Path) -> 
     tree["train"]["steps"] = arguments.steps
     tree["objective"]["penalty"]["weight"] = arguments.penalty
     tree["run_dir"] = str(arguments.folder / f"epsilon-{epsilon:g}")
+    public = arguments.folder / "public"
+    if arguments.public and source == public.with_suffix(".npy"):
+        tree["run_dir"], tree["train"]["steps"] = str(public), arguments.public
+        return config.from_tree(tree)
     if math.isfinite(epsilon):
+        tree["run_dir"] += "-public" if arguments.public else ""
         tree["privacy"] = {
+            "public": str(public) if arguments.public else None,
             "end_to_end": True,
             "epsilon": epsilon,
             "delta": 0.01 / arguments.owners,
@@ -157,13 +170,37 @@ def work(epsilon: float, arguments: argparse.Namespace, source: Path) -> list[di
     runner.run(settings, run, config.STAGES[:-1])
     seconds = time.process_time() - started
     found = score(settings, run, Store.open(run.synthetic).read_rows(np.arange(settings.generate.count)))
-    rows = [row_of(epsilon, "distgan", found["model"]) | {"cpu_s": seconds}]
+    name = "distgan from public weights" if settings.privacy.public else "distgan"
+    rows = [row_of(epsilon, name, found["model"]) | {"cpu_s": seconds}]
     if math.isfinite(epsilon):
         made = private_gaussian(run, settings, epsilon)
         rows.append(row_of(epsilon, "private Gaussian", score(settings, run, made)["model"]))
     else:
         rows += [row_of(epsilon, name, each) for name, each in found.items() if name != "model"]
     return rows
+
+
+def work_on_public(arguments: argparse.Namespace) -> None:
+    """Train on public households of another mix, without privacy."""
+    from distgan import config
+    from distgan.pipeline import runner
+    from distgan.run import Run
+
+    source = arguments.folder / "public.npy"
+    np.save(source, make_population(arguments.owners + OTHERS, PUBLIC_SEED, PUBLIC_MIX))
+    settings = settings_of(math.inf, arguments, source)
+    runner.run(settings, Run(Path(settings.run_dir)), config.STAGES[:-1])
+
+
+def score_public(arguments: argparse.Namespace, source: Path) -> dict[str, Any]:
+    """Score the public run's own series against the private households."""
+    from distgan.data.store.reader import Store
+    from distgan.run import Run
+
+    settings = settings_of(arguments.epsilons[0], arguments, source)
+    store = Store.open(Run(arguments.folder / "public").synthetic)
+    made = store.read_rows(np.arange(settings.generate.count))
+    return row_of(0.0, "public weights", score(settings, Run(Path(settings.run_dir)), made)["model"])
 
 
 def row_of(epsilon: float, name: str, each: Any) -> dict[str, Any]:
@@ -177,6 +214,7 @@ def main() -> None:
     parser.add_argument("--owners", type=int, default=5000)
     parser.add_argument("--epsilons", type=float, nargs="+", default=[1.0, 4.0, 8.0, math.inf])
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--public", type=int, default=0, help="steps of a run on public households before")
     parser.add_argument("--clip", type=float, default=0.1, help="privacy.gradient_clip")
     parser.add_argument("--penalty", type=float, default=0.05, help="objective.penalty.weight")
     parser.add_argument("--smoke", action="store_true", help="tiny, to see that it works")
@@ -188,9 +226,13 @@ def main() -> None:
     source = arguments.folder / "households.npy"
     np.save(source, make_population(arguments.owners + OTHERS))
     rows = []
+    if arguments.public:
+        work_on_public(arguments)
     for epsilon in arguments.epsilons:
         rows += work(epsilon, arguments, source)
         show(f"up to epsilon {epsilon:g}", rows)  # a run that is done is only scored again
+    if arguments.public:
+        rows.append(score_public(arguments, source))
     show(f"{arguments.owners:,} owners, {arguments.steps} steps", rows)
     finish(1, owners=arguments.owners, rows=[{**row, "epsilon": str(row["epsilon"])} for row in rows])
 

@@ -136,6 +136,10 @@ class Run:
         """Encoder and decoder."""
         return self.encoder / "vae.safetensors"
 
+    def public_weights(self, network: str) -> Path:
+        """Return the path of the weights that a network of a private training begins with."""
+        return self.folder / "public" / f"{network}.safetensors"
+
     @property
     def latents(self) -> Path:
         return self.folder / "latents.zarr"

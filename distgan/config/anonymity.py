@@ -175,6 +175,12 @@ class Privacy(Section):
         gt=0,
         lt=1,
     )
+    public: str | None = key(
+        None,
+        "run_dir of a run on public data, with the same networks, whose weights encoder, generator and "
+        "discriminator begin with (`end_to_end`); epsilon counts nothing of it, so no owner of the real "
+        "series may be in it",
+    )
     insecure_seed: int | None = key(
         None,
         "for tests: reproducible noise, which voids the guarantee and is marked in the bank",
@@ -189,9 +195,17 @@ class Privacy(Section):
                 raise ValueError(f"{name} {low:g} to {high:g} is empty; the first number is the lower one")
         return self._check_whole_run()
 
+    def describe(self) -> dict[str, Any]:
+        """Return what a run's identity takes of the section: that weights were public, not where they lay."""
+        tree = self.model_dump(mode="json")
+        public = tree.pop("public") is not None
+        return tree | ({"public": True} if public else {})
+
     def _check_whole_run(self) -> "Privacy":
         """Refuse a private training without its public numbers."""
         if not self.end_to_end:
+            if self.public is not None:
+                raise ValueError("public is for end_to_end; set privacy.end_to_end=true, or leave it out")
             return self
         for name in ("epsilon", "owners"):
             if getattr(self, name) is None:

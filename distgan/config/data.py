@@ -274,12 +274,14 @@ class Data(Section):
         None,
         "attribution of the data, printed in reports and releases; by default that of the source",
     )
-    cut: Literal["whole", "years"] = key(
-        "whole", "use each series whole, or cut it into complete calendar years"
+    cut: Literal["whole", "years", "iso_years"] = key(
+        "whole",
+        "use each series whole, or cut it into complete calendar years, or into years of 52 ISO weeks (364 "
+        "days), which all begin on a Monday",
     )
     leap_days: Literal["leave_out", "keep"] = key(
         "leave_out",
-        "for series cut into years: drop 29 February (365 days each), or keep it (366 "
+        "for series cut into calendar years: drop 29 February (365 days each), or keep it (366 "
         "days, missing in common years)",
     )
     reduce: Reduce = key(Reduce(), "merge steps into longer ones")

@@ -109,8 +109,8 @@ def _check_engine(settings: "Config") -> Iterator[str]:
         )
     if engine.precision != "fp32":
         yield f"gradients are clipped in float32; set engine.precision=fp32, not {engine.precision}"
-    if engine.zero or engine.discriminator_zero:
-        yield "gradients by owner need whole weights in every process; set engine.zero=0"
+    if 3 in (engine.zero, engine.discriminator_zero):
+        yield "gradients by owner need whole weights in every process; set engine.zero=2"
     for name in ("compile", "checkpoint_activations"):
         if getattr(engine, name):
             yield f"engine.{name} does not work with gradients by owner; set engine.{name}=false"
@@ -121,7 +121,7 @@ def list_planned(settings: "Config") -> dict[str, Any]:
     another number of steps, a run that has begun would be another one.
     """
     return {
-        "privacy": settings.privacy.model_dump(mode="json"),
+        "privacy": settings.privacy.describe(),
         "steps": settings.train.steps,
         "batch_size": settings.train.batch_size,
     }

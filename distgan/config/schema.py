@@ -258,6 +258,7 @@ class Config(Section):
             tree[section] = {name: value for name, value in tree[section].items() if name not in free}
         if not tree["data"]["validation"]:  # without effect: runs of before these settings stay valid
             del tree["data"]["validation"]
+        tree["privacy"] = self.privacy.describe()
         if tree["data"]["zeros"] == "auto":
             del tree["data"]["zeros"]
         if tree["data"]["bounds"]["step"] is None:

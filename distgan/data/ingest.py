@@ -18,7 +18,12 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.attribute_tables import read_statics
-from distgan.data.calendar import list_steps_of_year
+from distgan.data.calendar import (
+    ISO_YEAR,
+    find_first_monday,
+    list_steps_of_iso_year,
+    list_steps_of_year,
+)
 from distgan.data.checks.series import find_ranges
 from distgan.data.checks.survey import Survey
 from distgan.data.cleaning import clean_blocks
@@ -145,7 +150,7 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
     rows = np.concatenate(chosen)
     bad = _find_incomplete(scanned, rows, settings, left_out)
     # an empty or constant year of a good series is an outage: counted, like a missing year
-    rule = settings.model_copy(update={"unusable": "drop"}) if settings.cut == "years" else settings
+    rule = settings.model_copy(update={"unusable": "drop"}) if settings.cut != "whole" else settings
     rows = rows[~bad]
     flags = scanned.flags[rows[:, 0], rows[:, 1]]
     kept = _leave_out_unusable(flags, np.arange(len(rows)), source, rule, left_out, rows[:, 1])
@@ -161,7 +166,7 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
             f"no usable series in {settings.source}: {reasons}; see {endless}data.max_missing, "
             "data.start_ragged, data.unusable"
         )
-    by_year = settings.cut == "years" and meta.provenance.get("entity") == "year"
+    by_year = settings.cut != "whole" and meta.provenance.get("entity") == "year"
     entities = [source.entities[row] + (f"/{pieces[piece].year}" if by_year else "") for piece, row in rows]
     owners = [source.owners[row] for _, row in rows]
     labels = None if source.labels is None else [source.labels[row] for _, row in rows]
@@ -244,40 +249,60 @@ def _plan_pieces(source: Source, settings: config.Data) -> tuple[list[Cut], Meta
     """Return what to take of every series, what that means, and how many calendar years are incomplete."""
     meta, incomplete = source.meta, 0
     pieces = [Cut(settings.reduce)]
-    if settings.cut == "years":
+    if settings.cut != "whole":
         pieces, meta, incomplete = _cut_years(source, settings)
     return pieces, _reduce_meta(meta, settings.reduce), incomplete
 
 
 def _cut_years(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]:
-    """Make a series of every calendar year of which enough is there, from 1 January: of 365 days, or of 366
-    where 29 February is kept (missing in common years).
+    """Make a series of every year of which enough is there: from 1 January, of 365 days, or of 366 where
+    29 February is kept (missing in common years); or of 52 ISO weeks from a Monday.
     """
-    axis, keep = source.meta.axis, settings.leap_days == "keep"
+    axis = source.meta.axis
     if DAY % axis.step_seconds:
-        raise UserError(f"data.cut=years needs a step that divides a day; {axis.step_seconds} s does not")
-    times = axis.list_times()
-    length = (366 if keep else 365) * DAY // axis.step_seconds
+        raise UserError(
+            f"data.cut={settings.cut} needs a step that divides a day; {axis.step_seconds} s does not"
+        )
+    if settings.cut == "iso_years" and source.meta.is_nominal:
+        raise UserError(f"data.cut=iso_years needs times, and {settings.source} has none; set data.cut=whole")
+    times, list_times = axis.list_times(), _choose_calendar(settings, axis.step_seconds)
+    first, last = (when.astype("M8[D]").item() for when in (times[0], times[-1]))
     found: list[Cut] = []
     incomplete = 0
-    for year in np.unique(times.astype("M8[Y]")):
-        calendar = list_steps_of_year(int(str(year)), axis.step_seconds, length, keep)
+    for year in range(first.isocalendar().year if settings.cut == "iso_years" else first.year, last.year + 1):
+        calendar = list_times(year)
         places = np.searchsorted(times, calendar).clip(max=len(times) - 1)
         there = (times[places] == calendar) & ~np.isnat(calendar)
         if there.sum() < (1 - settings.max_missing) * np.count_nonzero(~np.isnat(calendar)):
             incomplete += 1
             continue
-        found.append(Cut(settings.reduce, int(str(year)), there, places[there]))
+        found.append(Cut(settings.reduce, year, there, places[there]))
     if not found:
         raise UserError(
             f"{settings.source} has no complete calendar year between {times[0]} and {times[-1]}; "
             "set data.cut=whole"
         )
     years = [cut.year for cut in found if cut.year is not None]
-    first = next((year for year in years if not keep or isleap(year)), 2000)
-    cut_axis = Axis(f"{first}-01-01T00:00:00", axis.step_seconds, length, leap_days=keep)
     provenance = source.meta.provenance | {"years": years}
-    return found, replace(source.meta, axis=cut_axis, provenance=provenance), incomplete
+    meta = replace(source.meta, axis=_choose_axis(settings, axis.step_seconds, years), provenance=provenance)
+    return found, meta, incomplete
+
+
+def _choose_calendar(settings: config.Data, step: int) -> Callable[[int], np.ndarray]:
+    """Return what lists the times of the steps of a year."""
+    if settings.cut == "iso_years":
+        return partial(list_steps_of_iso_year, step=step)
+    keep = settings.leap_days == "keep"
+    return partial(list_steps_of_year, step=step, length=(366 if keep else 365) * DAY // step, keep=keep)
+
+
+def _choose_axis(settings: config.Data, step: int, years: list[int]) -> Axis:
+    """Return the axis of all years: of the first, or of the first leap year where 29 February is kept."""
+    if settings.cut == "iso_years":
+        return Axis(f"{find_first_monday(years[0])}T00:00:00", step, ISO_YEAR // step, leap_days=True)
+    keep = settings.leap_days == "keep"
+    first = next((year for year in years if not keep or isleap(year)), 2000)
+    return Axis(f"{first}-01-01T00:00:00", step, (366 if keep else 365) * DAY // step, leap_days=keep)
 
 
 def _reduce_meta(meta: Meta, settings: config.Reduce) -> Meta:

@@ -99,6 +99,15 @@ class ZeroNetwork(OptimizedNetwork):
             self._grow_loss_scale()
         return torch.as_tensor(float(self.engine.get_global_grad_norm()), device=self.parallel.device)
 
+    def apply(self, gradient: Mapping[str, Tensor], clip: float = 0.0) -> Tensor:
+        """Make one Adam step with a gradient that is known, by name of weight, and the same on every process:
+        that of a loss which is linear in the weights. Stages 1 and 2 only.
+        """
+        assert self.zero < 3, "at stage 3 no process has whole weights"
+        assert gradient.keys() == self.trainable.keys(), "a gradient is of all weights"
+        self.backward(torch.stack([(p * gradient[name]).sum() for name, p in self.trainable.items()]).sum())
+        return self.step(clip)
+
     def _grow_loss_scale(self) -> None:
         """Double the loss scale after so many steps without overflow; the engine has halved it after one.
 

@@ -62,7 +62,7 @@ class PrivateTraining:
         chosen = {
             "identity": settings.identities[STAGES[self.name]],
             "spending": vars(self.spending),
-            "privacy": settings.privacy.model_dump(mode="json"),
+            "privacy": settings.privacy.describe(),
         }
         digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
         data = hashlib.sha256(fingerprint_inputs(run, *self.inputs).encode()).hexdigest()

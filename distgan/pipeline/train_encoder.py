@@ -17,6 +17,7 @@ from distgan.objectives.vae import VariationalAutoencoder
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
 from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.private_training import PrivateTraining, describe_spending
+from distgan.pipeline.public_weights import fill_networks, take_public_weights
 from distgan.pipeline.training_data import TrainingData, fingerprint_inputs, load_network, save_network
 from distgan.run import Run
 
@@ -31,7 +32,8 @@ def run(context: PipelineContext) -> dict[str, Any]:
     batches: Batches
     objective: VariationalAutoencoder
     if context.settings.privacy.end_to_end:
-        private = PrivateTraining(context, data, "encoder", chosen.batch_size)
+        begun = take_public_weights(context)
+        private = PrivateTraining(context, data, "encoder", chosen.batch_size, begun)
         if private.is_finished(context.run.encoder_weights):
             return {"summary": FOUND, **private.finish(context.run.encoder_weights)}
 
@@ -94,6 +96,7 @@ def prepare_private(
     context: PipelineContext, network: VAE, private: PrivateTraining
 ) -> tuple[OwnerVAE, Batches, OptimizedNetwork]:
     """Spend the encoder's part of the budget, and return its loss by owners with noise."""
+    fill_networks(context, {"vae": network})
     stream, optimized = private.begin(network), prepare_network(context, network)
     objective = OwnerVAE(
         {"vae": optimized.network},

@@ -32,6 +32,7 @@ from distgan.parallel.optimized_network import Adam
 from distgan.pipeline.attribute_cells import select_training_statics
 from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.private_training import PrivateTraining, describe_spending
+from distgan.pipeline.public_weights import fill_networks, take_public_weights
 from distgan.pipeline.select_step import collect_choice, describe_choice, make_selector
 from distgan.pipeline.train_encoder import FOUND
 from distgan.pipeline.training_data import (
@@ -80,6 +81,7 @@ def train(context: PipelineContext) -> dict[str, Any]:
     private = find_private(context, data)
     if private is not None and private.is_finished(context.run.generator_weights):
         return {"summary": FOUND, **private.finish(context.run.generator_weights)}
+    fill_networks(context, networks)
     stream = None if private is None else private.begin(networks["discriminator"])
     optimized_networks = {
         name: context.parallel.prepare(name, network, make_first_adam(context.settings, plan.rates(0)[name]))
@@ -154,7 +156,8 @@ def find_private(context: PipelineContext, data: TrainingData) -> PrivateTrainin
     if not context.settings.privacy.end_to_end:
         return None
     size = context.settings.train.batch_size
-    return PrivateTraining(context, data, "discriminator", size, list_bank_files(context.run))
+    files = (*list_bank_files(context.run), *take_public_weights(context))
+    return PrivateTraining(context, data, "discriminator", size, files)
 
 
 def prepare_private(

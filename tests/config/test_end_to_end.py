@@ -46,9 +46,7 @@ def test_what_is_covered_loads() -> None:
         ("train.select.score=fidelity", "leave train.select.score out"),
         ("engine.trackers=[wandb]", "may send losses"),
         ("engine.precision=bf16", "set engine.precision=fp32"),
-        ("engine.zero=3", "set engine.zero=0"),
-        ("engine.zero=1", "set engine.zero=0"),
-        ("engine.discriminator_zero=2", "set engine.zero=0"),
+        ("engine.zero=3", "set engine.zero=2"),
         ("engine.compile=true", "set engine.compile=false"),
         ("engine.checkpoint_activations=true", "set engine.checkpoint_activations=false"),
         ("bank.training=subset", "is not accounted under privacy.epsilon"),
@@ -75,3 +73,21 @@ def test_the_plan_is_part_of_what_a_private_run_is() -> None:
     assert one.identities["encoder"] != more.identities["encoder"]
     plain = [config.load(None, [f"train.steps={steps}"]).identity for steps in (1000, 2000)]
     assert plain[0] == plain[1]
+
+
+@pytest.mark.parametrize("zero", [1, 2])
+def test_moments_may_be_shared_out(zero: int) -> None:
+    assert config.load(None, [*SOUND, f"engine.zero={zero}"]).engine.zero == zero
+
+
+def test_public_weights_are_for_private_runs_and_count_in_their_identity() -> None:
+    """Where the public run lies does not count, and runs of before the setting stay what they were."""
+    plain, one, other = (
+        config.load(None, [*SOUND, *more])
+        for more in ([], ["privacy.public=runs/one"], ["privacy.public=runs/other"])
+    )
+    assert "public" not in plain.privacy.describe()
+    assert one.identities == other.identities
+    assert one.identities["encoder"] != plain.identities["encoder"]
+    with pytest.raises(UserError, match=r"public is for end_to_end; set privacy\.end_to_end=true"):
+        config.load(None, ["privacy.public=runs/one"])

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from distgan import config
+from distgan.anonymity.dp import list_claims
 from distgan.anonymity.dp.gradients import NoisyGradient
 from distgan.anonymity.dp.mechanism import SLACK
+from distgan.engine import checkpoint
 from distgan.errors import Mismatch
 from distgan.pipeline.attack import find_proof
 from distgan.pipeline.private_ledger import audit_ledger, audit_trainings, open_ledger
@@ -159,11 +161,15 @@ def test_a_killed_training_goes_on_with_the_same_noise(
     assert find_proof(settings) == ""  # noise that can be repeated proves nothing
 
 
-def test_two_processes_train_what_one_does(homes: Path, repeatable: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("zero", [0, 1, 2])
+def test_two_processes_train_what_one_does(homes: Path, repeatable: Run, tmp_path: Path, zero: int) -> None:
     """The same owners and the same noise; sums differ by the rounding of gradients alone."""
+    if zero:
+        pytest.importorskip("deepspeed")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     folder = tmp_path / "run"
-    done = launch(folder, *command[2:], program=str(wrapper(tmp_path, arguments(homes, folder, SEED))))
+    given = arguments(homes, folder, SEED, f"engine.zero={zero}")
+    done = launch(folder, *command[2:], program=str(wrapper(tmp_path, given)))
     assert done.returncode == 0, done.stderr[-3000:]
     for place in ("encoder_weights", "generator_weights"):
         one, two = (load_file(getattr(run, place)) for run in (repeatable, Run(folder)))
@@ -181,3 +187,81 @@ def wrapper(place: Path, given: list[str]) -> Path:
         f"sys.exit(main({json.dumps(given)}))\n"
     )
     return path
+
+
+# ------------------------------------------------------------------------- public weights to begin with
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run without privacy on other homes, with the same networks."""
+    folder = tmp_path_factory.mktemp("public")
+    population(homes=200, hours=24 * 7, seed=9).to_csv(folder / "others.csv", index=False)
+    mine = [each for each in PRIVATE if not each.startswith("privacy.")]
+    more = [f"data.source={folder / 'others.csv'}", *TINY, *mine, "train.max_rollbacks=1"]
+    assert main(["--run-dir", str(folder / "run"), *more, "--stages", STAGES]) == 0
+    return Run(folder / "run")
+
+
+def test_a_private_training_begins_with_public_weights(
+    homes: Path, public: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With rates of nearly 0 the weights stay what they were; afterwards the public run may be gone."""
+    moved = Run(Path(shutil.copytree(public.folder, tmp_path / "public")))
+    still = ["encoder.learning_rate=1e-12", "train.generator_rate=1e-12", "train.discriminator_rate=1e-12"]
+    chosen = [f"privacy.public={moved.folder}", *still, "train.ema_half_life=0"]
+    run = Run(tmp_path / "run")
+    assert main(arguments(homes, run.folder, *chosen)) == 0
+    begun, ended = load_file(public.encoder_weights), load_file(run.encoder_weights)
+    assert all(torch.allclose(begun[name], ended[name], atol=1e-6) for name in begun)
+    step = checkpoint.list_steps(public.checkpoints("gan"))[-1]
+    begun = checkpoint.load(public.checkpoints("gan"), step).state["generator"]
+    ended = load_file(run.generator_weights)
+    assert all(torch.allclose(begun[name], ended[name], atol=1e-6) for name in begun)
+    shutil.rmtree(moved.folder)
+    run.record("gan").unlink()
+    assert main(arguments(homes, run.folder, *chosen)) == 0
+    claims = list_claims(config.load(run.config), 1.0)
+    assert any(
+        "weights of another run, on data that privacy.public calls public" in claim for claim in claims
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["model.generator.width=32"], "has model.generator.width 16, and this run 32"),
+        (["encoder.latent_dim=5"], "has encoder.latent_dim 4, and this run 5"),
+        (["data.reduce.factor=6"], "has series of 14 x 1, and this run of 28 x 1"),
+    ],
+)
+def test_a_public_run_that_does_not_fit_spends_nothing(
+    homes: Path,
+    public: Run,
+    tmp_path: Path,
+    more: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = Run(tmp_path / "run")
+    assert main(arguments(homes, run.folder, f"privacy.public={public.folder}", *more)) == 2
+    assert words in capsys.readouterr().err and not run.ledger.exists()
+
+
+def test_a_public_run_on_the_same_series_is_refused(
+    homes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = [each for each in PRIVATE if not each.startswith("privacy.")]
+    more = [f"data.source={homes}", *TINY, *mine, "train.max_rollbacks=1"]
+    assert main(["--run-dir", str(tmp_path / "same"), *more, "--stages", STAGES]) == 0
+    run = Run(tmp_path / "run")
+    assert main(arguments(homes, run.folder, f"privacy.public={tmp_path / 'same'}")) == 2
+    assert "trained on the series of this run without noise" in capsys.readouterr().err
+    assert not run.ledger.exists()
+
+
+def test_a_folder_without_a_trained_run_is_refused(
+    homes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(homes, tmp_path / "run", f"privacy.public={tmp_path}")) == 2
+    assert "is no run whose encoder and GAN are trained" in capsys.readouterr().err

@@ -60,12 +60,17 @@ def state_run_constants(settings: config.Config) -> str:
     assert privacy.owners is not None
     bound = f", data.scaling.bound {scaling.bound:g}" if scaling.method == "standard" else ""
     unit = f", data.scaling.unit {scaling.unit:g}" if scaling.transform == "log1p" else ""
+    begun = (
+        ""
+        if privacy.public is None
+        else (" They began with the weights of another run, on data that privacy.public calls public.")
+    )
     return (
         f"Public constants of the trainings, from the settings and not from the data: {privacy.owners} "
         f"for the number of owners, sampling rates {settings.encoder.batch_size / privacy.owners:.3g} and "
         f"{settings.train.batch_size / privacy.owners:.3g}, {settings.encoder.steps} and "
         f"{settings.train.steps} steps, gradients clipped at length "
-        f"{privacy.gradient_clip:g}{bound}{unit}."
+        f"{privacy.gradient_clip:g}{bound}{unit}.{begun}"
     )
 
 

@@ -1,0 +1,129 @@
+"""Weights of a run on public data, which a private training begins with (`privacy.public`).
+
+They are copied into the run before anything is spent, so that the run can go on without the other one. They
+are constants of the guarantee: nothing of them is counted in epsilon.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+
+from distgan import config
+from distgan.engine import checkpoint
+from distgan.errors import Mismatch, UserError
+from distgan.files import read_record, write_bytes
+from distgan.pipeline.context import PipelineContext
+from distgan.pipeline.training_data import TrainingData, load_network
+from distgan.run import MANIFEST, Run
+
+VAE = "vae"
+NETWORKS = ("generator", "discriminator")
+ENCODER = tuple(
+    f"encoder.{name}" for name in ("patch", "width", "depth", "decoder_depth", "heads", "latent_dim")
+)
+
+
+def take_public_weights(context: PipelineContext) -> tuple[Path, ...]:
+    """Copy the weights into the run, unless they are there; return the files, none without `privacy.public`.
+
+    Every process calls it.
+
+    Raises:
+        UserError: the folder is no finished run on other data, or one of other networks.
+        Mismatch: the run began with other weights.
+    """
+    place = context.settings.privacy.public
+    if place is None:
+        return ()
+    run, public = context.run, Run(Path(place))
+    files = tuple(run.public_weights(name) for name in (VAE, *NETWORKS))
+    context.parallel.run_on_main(lambda: _copy(context.settings, public, run))
+    return files
+
+
+def fill_networks(context: PipelineContext, networks: Mapping[str, nn.Module]) -> None:
+    """Fill networks, by name, with the public weights, if there are any.
+
+    Raises:
+        UserError: a file is damaged, or of another network.
+    """
+    if context.settings.privacy.public is not None:
+        for name, network in networks.items():
+            load_network(network, context.run.public_weights(name))
+
+
+def _copy(settings: config.Config, public: Run, run: Run) -> None:
+    files = [run.public_weights(name) for name in (VAE, *NETWORKS)]
+    if not public.folder.exists() and all(path.exists() for path in files):
+        return
+    for name, weights in _read_weights(settings, public, run).items():
+        path = run.public_weights(name)
+        if path.exists() and path.read_bytes() != weights:
+            raise Mismatch(
+                f"privacy.public {public.folder} has other weights than this run began with; restore them, "
+                "or choose another run_dir and count both"
+            )
+        if not path.exists():
+            write_bytes(path, weights)
+
+
+def _read_weights(settings: config.Config, public: Run, run: Run) -> dict[str, bytes]:
+    """Return the content of a safetensors file of each network."""
+    if not all(public.record(stage).exists() for stage in ("prepare", "encoder", "gan")):
+        raise UserError(
+            f"privacy.public {public.folder} is no run whose encoder and GAN are trained; give the run_dir "
+            "of one on public data that distgan train has finished"
+        )
+    _refuse_unfit_data(public, run)
+    _refuse_other_networks(settings, config.load(public.config), public)
+    steps = checkpoint.list_steps(public.checkpoints("gan"))
+    if not steps:
+        raise UserError(f"privacy.public {public.folder} has no checkpoint of its GAN; train it again")
+    state = checkpoint.load(public.checkpoints("gan"), steps[-1]).state
+    weights = {name: safetensors.torch.save(state[name]) for name in NETWORKS}
+    return {VAE: public.encoder_weights.read_bytes(), **weights}
+
+
+def _refuse_unfit_data(public: Run, run: Run) -> None:
+    """
+    Raises:
+        UserError: both runs are on the same series, whose weights would have no noise, or on series of
+            another length or number of channels.
+    """
+    one, two = (read_record(each.series / MANIFEST, "arrays")["arrays"]["values"] for each in (public, run))
+    if one == two:
+        raise UserError(
+            f"privacy.public {public.folder} is trained on the series of this run without noise; give a run "
+            "on public data"
+        )
+    theirs, mine = (TrainingData.open(each).store for each in (public, run))
+    if (theirs.length, theirs.channels) != (mine.length, mine.channels):
+        raise UserError(
+            f"privacy.public {public.folder} has series of {theirs.length} x {theirs.channels}, and this run "
+            f"of {mine.length} x {mine.channels}; reduce both to the same steps and channels"
+        )
+
+
+def _refuse_other_networks(settings: config.Config, other: config.Config, public: Run) -> None:
+    """
+    Raises:
+        UserError: a setting that the networks' shapes follow from differs.
+    """
+    mine, theirs = (_list_shapes(each) for each in (settings, other))
+    for name in mine:
+        if mine[name] != theirs.get(name):
+            raise UserError(
+                f"privacy.public {public.folder} has {name} {theirs.get(name)}, and this run "
+                f"{mine[name]}; give both the same"
+            )
+
+
+def _list_shapes(settings: config.Config) -> dict[str, Any]:
+    """List the settings that networks and their conditions follow from, by name."""
+    flat = settings.flatten()
+    names = [name for name in flat if name.startswith("model.")]
+    names += [*ENCODER, "bank.condition_dim", "bank.by"]
+    return {name: flat[name] for name in names}
