@@ -276,13 +276,11 @@ class Data(Section):
     )
     cut: Literal["whole", "years", "iso_years"] = key(
         "whole",
-        "use each series whole, or cut it into complete calendar years, or into years of 52 ISO weeks (364 "
-        "days), which all begin on a Monday",
+        "use each series whole, or cut it into calendar years, or into 52 ISO weeks a year, from a Monday",
     )
     leap_days: Literal["leave_out", "keep"] = key(
         "leave_out",
-        "for series cut into calendar years: drop 29 February (365 days each), or keep it (366 "
-        "days, missing in common years)",
+        "for calendar years: drop 29 February (365 days), or keep it (366 days, missing in common years)",
     )
     reduce: Reduce = key(Reduce(), "merge steps into longer ones")
     max_missing: float = key(

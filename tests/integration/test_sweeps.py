@@ -74,7 +74,8 @@ class Sweep:
         """Folder and process of every trial that is in the middle of its training, until there are none."""
         for lock in sorted(self.home.glob("trials/*/.lock")):
             words, trial = lock.read_text().split(), Run(lock.parent)
-            if words and any(trial.checkpoints("gan").glob("step-*")) and trial.read_record("gan") is None:
+            alive = words and Path(f"/proc/{words[1]}").exists()  # not the note of a trial that was killed
+            if alive and any(trial.checkpoints("gan").glob("step-*")) and trial.read_record("gan") is None:
                 yield lock.parent, int(words[1])
 
     def wait_for(self, seen: Any, seconds: float = PATIENCE) -> Any:

@@ -140,7 +140,7 @@ def test_groups_never_mix_labels_and_tell_them() -> None:
         )
 
 
-def test_groups_of_one_label_tell_what_the_floor_costs() -> None:
+def test_groups_of_one_label_state_what_the_minimum_size_costs() -> None:
     rng = np.random.default_rng(0)
     points = rng.standard_normal((240, 2)).astype(np.float32)
     labels = np.array(["a", "b"])[np.arange(240) % 2]
