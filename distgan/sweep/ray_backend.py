@@ -9,6 +9,7 @@ import contextlib
 import os
 import queue
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.util import queue as ray_queue
 
 from distgan import config
-from distgan.errors import UserError
+from distgan.errors import SIGNALS, UserError
 from distgan.files import private_files, read_record
 from distgan.progress import say
 from distgan.run import Run
@@ -306,7 +307,7 @@ def _fit(
     if together and not isinstance(how.search_alg, BasicVariantGenerator):
         how.max_concurrent_trials = count_trials_at_once(chosen.resources, ray.cluster_resources())
     place = SweepFiles(home.folder.resolve()).ray
-    Watch.home = home.folder
+    Watch.home, Watch.handlers = home.folder, {each: signal.getsignal(each) for each in SIGNALS}
     if tune.Tuner.can_restore(str(place / name)):
         tuner = tune.Tuner.restore(str(place / name), trainable, resume_unfinished=True)
     else:
@@ -353,12 +354,19 @@ class Watch(tune.Callback):
     Attributes:
         home: the sweep's folder as this process knows it. Of the class, since Ray pickles its callbacks, and
             the folder may have moved when it takes them up again.
+        handlers: of signals, which the search puts back: Ray's own, for SIGINT and SIGUSR1, end a search as if
+            all its trials had ended.
     """
 
     home: ClassVar[Path]
+    handlers: ClassVar[dict[signal.Signals, Any]] = {}
 
     def __init__(self) -> None:
         self.table = results.LiveTable()
+
+    def setup(self, *given: Any, **info: Any) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.note(trial, "running")
