@@ -297,15 +297,14 @@ def _fit(
     budget: tune.Stopper,
 ) -> None:
     trainable = tune.with_parameters(run_trial, folder=str(home.folder.resolve()))
-    together = chosen.resources.workers > 1
-    wanted = (
-        {"cpu": DRIVER_CPUS} if together else {"cpu": chosen.resources.cpus, "gpu": chosen.resources.gpus}
-    )
+    own = chosen.resources
+    together = own.workers > 1
+    wanted = {"cpu": DRIVER_CPUS} if together else {"cpu": own.cpus, "gpu": own.gpus}
     trainable = tune.with_resources(trainable, wanted)
     how.reuse_actors = not together
     how.trial_dirname_creator = _name_directory
     if together and not isinstance(how.search_alg, BasicVariantGenerator):
-        how.max_concurrent_trials = count_trials_at_once(chosen.resources, ray.cluster_resources())
+        how.max_concurrent_trials = count_trials_at_once(own, ray.cluster_resources())
     place = SweepFiles(home.folder.resolve()).ray
     Watch.home, Watch.handlers = home.folder, {each: signal.getsignal(each) for each in SIGNALS}
     if tune.Tuner.can_restore(str(place / name)):
@@ -354,8 +353,7 @@ class Watch(tune.Callback):
     Attributes:
         home: the sweep's folder as this process knows it. Of the class, since Ray pickles its callbacks, and
             the folder may have moved when it takes them up again.
-        handlers: of signals, which the search puts back: Ray's own, for SIGINT and SIGUSR1, end a search as if
-            all its trials had ended.
+        handlers: of signals, put back since Ray's own of SIGUSR1 ends a search as if its trials had ended.
     """
 
     home: ClassVar[Path]
@@ -398,14 +396,11 @@ def _make_scheduler(settings: config.Config) -> TrialScheduler:
     chosen, steps = settings.sweep, list_evaluation_steps(settings)
     if chosen.scheduler == "asha" and len(steps) > 1:
         return ASHAScheduler(
-            time_attr="step", max_t=steps[-1], grace_period=steps[0], reduction_factor=chosen.reduction
+            "step", max_t=steps[-1], grace_period=steps[0], reduction_factor=chosen.reduction
         )
     if chosen.scheduler == "pbt":
-        return PopulationBasedTraining(
-            time_attr="step",
-            perturbation_interval=steps[0],
-            hyperparam_mutations={name: _make_domain(dimension) for name, dimension in chosen.space.items()},
-        )
+        mutations = {name: _make_domain(dimension) for name, dimension in chosen.space.items()}
+        return PopulationBasedTraining("step", perturbation_interval=steps[0], hyperparam_mutations=mutations)
     return FIFOScheduler()
 
 
