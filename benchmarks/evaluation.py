@@ -1,4 +1,4 @@
-"""How long the whole verdict takes, and how much memory: fidelity with all floors, and utility.
+"""How long the whole verdict takes, and how much memory: fidelity with all baselines, and utility.
 
     python benchmarks/evaluation.py                # 10,000 synthetic series of 2190 steps, as many real
     python benchmarks/evaluation.py --rows 2000

@@ -9,7 +9,7 @@
 Fixed before anything was tuned by it. Homes are divided by household (70 % to train on, 20 % held out, 10 %
 for reference), anew for every seed; each recipe trains for about the same CPU time (a quarter of an hour for
 the GAN; the upstream fork's step is ten times as dear) and makes 200 homes; every score compares them with
-the held-out ones, beside other real homes and the report's floors and classical baselines. A table gives
+the held-out ones, beside other real homes and the report's baselines. A table gives
 every score's mean and deviation over seeds. A family's figure is the mean over its scores of loss / (loss +
 bar), the bar being the loss of other real homes and two standard errors: 0 is perfect, .5 at the bar, 1
 hopeless.
@@ -199,7 +199,7 @@ def main() -> None:
             run = trained(recipes[recipe], seed, out / f"{recipe}-{seed}", changes)
             report = read_json(run.folder / "report.json")["fidelity"]
             scores = report["scores"]
-            first = recipe == chosen[0]  # floors and real homes are the same for every recipe
+            first = recipe == chosen[0]  # baselines and real homes are the same for every recipe
             by_score = {row["name"]: row["values"] for row in report["rows"]}
             figures: list[tuple[dict[str, list[Any]], Mapping[str, Any]]]
             figures = [(rows, by_score), (near, families(report)), (totals, totals_of(run))]

@@ -17,6 +17,8 @@ from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import sample_series, tabulate_attributes
+from distgan.pipeline.leaving import Leaving
+from distgan.pipeline.lengths import find_lengths
 from distgan.pipeline.training_data import open_for_inference, read_scaler
 from distgan.pipeline.wanted import plan_series
 from distgan.preflight import refuse_no_run
@@ -71,6 +73,7 @@ class Trained:
         condition: str | int | None = None,
         length: int | None = None,
         start: str | None = None,
+        lengths: str = "whole",
         **attributes: AttributeValue,
     ) -> np.ndarray:
         """Return `count` new series in original units: float32 [count, L, C]. The same seed gives the same
@@ -79,21 +82,27 @@ class Trained:
         Series come from the bank's groups in proportion to their sizes, as from `distgan generate`; with a
         `condition` from the groups of that label, or from the group of that number alone. `length` asks for
         more or fewer steps than were trained on, where the model can (timegan, crnn_gan); `start` for the
-        year that begins on a date, e.g. "2027-01-01", of series of a year (as `generate.start`). `attributes`
-        are those that all series are to have, e.g. `ev=True`; the others are drawn (`sample_attributes`).
+        year that begins on a date, e.g. "2027-01-01", of series of a year (as `generate.start`);
+        `lengths="as_real"` for series that begin and end as real ones do, NaN outside. `attributes` are those
+        that all series are to have, e.g. `ev=True`; the others are drawn (`sample_attributes`).
 
         Raises:
             UserError: there is no such label, group, attribute or combination of attributes, a number is too
-                small, the model makes its own length alone, or the series are not of a year.
+                small, the model makes its own length alone, the series are not of a year, or too few real
+                ones begin late or end early alike.
         """
         among = None if condition is None else self._select_groups(condition)
         if length is not None and operator.index(length) < 1:
             raise UserError(f"length is {length}; it must be 1 or more, or be left out")
         year = self._year(start, length)
         settings = self._make_settings(count, seed, attributes)
+        chosen = settings.with_values({"generate.lengths": lengths}, "sample").generate
+        if length is not None and chosen.lengths != "whole":
+            raise UserError("lengths are those of series as trained, and length asks for another; use one")
+        leaving = Leaving(year, find_lengths(chosen.lengths, self.run), chosen.count, chosen.seed)
         parallel = open_for_inference(settings)
         made = sample_series(PipelineContext(settings, self.run, parallel), self.bank, among, length)
-        return made if year is None else year.move(made)
+        return leaving.change(made, np.arange(len(made)))
 
     def sample_attributes(
         self, count: int = 100, seed: int = 0, **attributes: AttributeValue

@@ -96,6 +96,8 @@ def make_tokens(settings: config.Config) -> dict[str, str]:
     chosen = settings.generate.model_dump(mode="json")
     if chosen["start"] is None:  # without effect: series of before this setting stay valid
         del chosen["start"]
+    if chosen["lengths"] == "whole":
+        del chosen["lengths"]
     own: dict[str, Any] = {
         "gan": settings.train.steps,
         "generate": [chosen, _digest_table(settings.generate.table)],

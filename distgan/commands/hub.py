@@ -33,6 +33,7 @@ from distgan.files import (
     write_text,
 )
 from distgan.pipeline.binding import ARTEFACTS, audit_chain
+from distgan.pipeline.lengths import find_lengths
 from distgan.pipeline.release_ledger import RELEASED, ReleaseLedger
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler, write_scaler
@@ -72,7 +73,7 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
         tensors = {name: value.contiguous() for name, value in generator.state_dict().items()}
         folder.generator_weights.write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))
         write_text(folder.config, make_public_settings(settings).to_yaml())
-        write_scaler(folder, scaler, meta)
+        write_scaler(folder, replace(scaler, season=None), meta, **list_lengths(settings, run))
         if run.zero_thresholds.exists():
             shutil.copyfile(run.zero_thresholds, folder.zero_thresholds)
         make_public_bank(Bank.load(run.bank)).save(folder.bank)
@@ -84,6 +85,12 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
             publish(temporary)
     kind = "for its owner alone" if private else "as the gate let it pass"
     return Result(f"export    {place} ({kind})", {"out": str(place), "private": private, **facts})
+
+
+def list_lengths(settings: config.Config, run: Run) -> dict[str, Any]:
+    """Return the ranges of series for scaler.json, where the released series have them."""
+    lengths = find_lengths(settings.generate.lengths, run)
+    return {} if lengths is None else {"lengths": lengths.to_dict()}
 
 
 def refuse_unloadable(settings: config.Config) -> None:

@@ -21,7 +21,6 @@ from distgan.anonymity.bank import Bank
 from distgan.command_line import Result
 from distgan.commands.attacked_series import AttackedSeries, audit_generated, describe_counts
 from distgan.commands.released_verdict import make_public_manifest, make_public_verdict
-from distgan.data.another_year import move_store
 from distgan.data.export import export
 from distgan.data.ingest_cache import hash_file
 from distgan.data.store.reader import Store
@@ -36,7 +35,7 @@ from distgan.pipeline.attack import Target, run_attacks
 from distgan.pipeline.binding import ARTEFACTS, audit_chain
 from distgan.pipeline.build_bank import run_tracing
 from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.generate import find_wanted_year
+from distgan.pipeline.leaving import find_leaving
 from distgan.pipeline.owners import audit_owners
 from distgan.pipeline.private_ledger import audit_ledger
 from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger
@@ -51,6 +50,7 @@ OUTLIERS = 0.2  # as many as an interval needs
 ATTACKED_AS_TRAINED = (
     "The attacks used these series on the days of the trained year. The days here are a choice among them."
 )
+ATTACKED_WHOLE = "The attacks used whole series. What is here is a part of their values."
 ERRORS: dict[int, type[UserError]] = {3: OverLimit, 4: TooLittleEvidence, 5: Mismatch}
 CODES = {battery.PASS: 0, battery.OVER: 3, battery.INSUFFICIENT: 4}
 
@@ -96,7 +96,7 @@ def decide(run: Run, place: Path) -> Result:
     refuse_no_run(run)
     run.need(run.synthetic, "generate")
     settings = config.load(run.config)
-    find_wanted_year(settings, run)  # what cannot be written is refused before the attacks
+    find_leaving(settings, run)  # what cannot be written is refused before the attacks
     parallel = open_for_inference(settings)
     try:
         with run.lock():
@@ -330,11 +330,11 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, run: R
     public = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
     with whole_folder(place) as temporary:
         inside = ReleaseFolder(temporary)
-        year = find_wanted_year(settings, run)
-        if year is None:
-            shutil.copytree(run.synthetic, inside.synthetic)
+        leaving = find_leaving(settings, run)
+        if leaving.changes:
+            leaving.write(run.synthetic, inside.synthetic)
         else:
-            move_store(run.synthetic, inside.synthetic, year)
+            shutil.copytree(run.synthetic, inside.synthetic)
         if form != "zarr":
             export(
                 inside.synthetic,
@@ -361,8 +361,9 @@ def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run,
     claims = verdict["privacy"]["claims"]
     labelled = ["synthetic.labels.csv the class of each series, in their order"]
     described = ["synthetic.attributes.csv the attributes of each series, in their order"]
-    credit, year = find_credit(settings, meta), find_wanted_year(settings, run)
-    length = meta.axis.length if year is None else year.axis.length
+    credit, leaving = find_credit(settings, meta), find_leaving(settings, run)
+    year, lengths = leaving.year, leaving.describe_lengths()
+    length = leaving.describe(meta).axis.length
     return "\n".join(
         [
             "Synthetic time series",
@@ -376,6 +377,7 @@ def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run,
             "verdict.json, .html every attack tried, with its success, interval and limit; checksums",
             *([] if year is None else ["", "The calendar", *(f"- {line}" for line in year.assumptions)]),
             *([] if year is None else [f"- {ATTACKED_AS_TRAINED}"]),
+            *(["", "Beginnings and ends", f"- {lengths[0]}", f"- {ATTACKED_WHOLE}"] if lengths else []),
             "",
             "What is promised",
             *(f"- {claim}" for claim in claims),

@@ -202,8 +202,8 @@ class Data(Section):
     )
     start_ragged: float | None = key(
         None,
-        "smallest measured share of a series that starts late or ends early; the missing "
-        "part is masked. By default data.max_missing decides",
+        "smallest measured share of a series that begins late or ends early; what is missing is masked, and "
+        "the encoder learns not to go by it. By default data.max_missing decides",
         gt=0,
         le=1,
     )
@@ -249,13 +249,13 @@ class Data(Section):
         None,
         "attribution of the data, printed in reports and releases; by default that of the source",
     )
-    cut: Literal["whole", "years"] = key(
-        "whole", "use each series whole, or cut it into complete calendar years"
+    cut: Literal["whole", "years", "iso_years"] = key(
+        "whole",
+        "use each series whole, or cut it into calendar years, or into 52 ISO weeks a year, from a Monday",
     )
     leap_days: Literal["leave_out", "keep"] = key(
         "leave_out",
-        "for series cut into years: drop 29 February (365 days each), or keep it (366 "
-        "days, missing in common years)",
+        "for calendar years: drop 29 February (365 days), or keep it (366 days, missing in common years)",
     )
     reduce: Reduce = key(Reduce(), "merge steps into longer ones")
     max_missing: float = key(

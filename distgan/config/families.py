@@ -148,10 +148,14 @@ class TtsCgan(TtsGan):
     needs_labels: ClassVar[bool] = True
 
     name: Literal["tts_cgan"] = key(  # type: ignore[assignment]
-        "tts_cgan", "the label-conditional transformer GAN of TTS-CGAN; needs bank.by_label"
+        "tts_cgan", "the conditional transformer GAN of TTS-CGAN; needs bank.by_label or bank.by"
     )
-    label_width: int = key(10, "size of the label's embedding beside the noise", ge=1)
-    class_weight: float = key(1.0, "weight of the auxiliary class head's cross entropy, in both losses", ge=0)
+    label_width: int = key(
+        10, "size of the embedding of the label, or of the attributes, beside the noise", ge=1
+    )
+    class_weight: float = key(
+        1.0, "weight of the auxiliary loss of the label or the attributes, in both losses", ge=0
+    )
 
 
 class TimeGan(Family):

@@ -34,7 +34,7 @@ class Family(Section):
     mode-seeking term; `all` heeds neither `objective.loss` nor `objective.augment`, either.
     """
     needs_labels: ClassVar[bool] = False
-    """It is conditional on labels (`bank.by_label`)."""
+    """It is conditional on labels (`bank.by_label`) or attributes (`bank.by`)."""
     any_length: ClassVar[bool] = False
     """No weight belongs to a step: trained networks make series of any length."""
     judges_series: ClassVar[bool] = True

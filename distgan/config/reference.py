@@ -18,7 +18,7 @@ CAPABILITIES = {
     "fitted": "fitted at once, without gradients",
     "recurrent": "computes in float32, step by step; needs `engine.zero` 0 in half precision",
     "whole_batch": "needs whole batches; `engine.micro_batch` is refused",
-    "needs_labels": "needs labels (`bank.by_label`)",
+    "needs_labels": "needs labels (`bank.by_label`) or attributes (`bank.by`)",
     "any_length": "generates series of any length",
     "stores_real_series": "stores real series in its weights; never released",
     "recomputes": "supports `engine.checkpoint_activations`",

@@ -80,13 +80,21 @@ class Config(Section):
                 f"model {self.model.name} filters series of any length, and data.scaling.whitening is of one "
                 "length; set data.scaling.whitening=0"
             )
+        if self.generate.lengths == "as_real" and self.data.windows.length is not None:
+            raise ValueError(
+                "generate.lengths=as_real is for whole series, and data.windows.length cuts windows; use "
+                "generate.lengths=whole"
+            )
         if self.privacy.epsilon is not None:
             self._check_private()
         if self.privacy.end_to_end:
             refuse_uncovered(self)
         self._check_engine()
-        if self.model.needs_labels and not self.bank.by_label:
-            raise ValueError(f"model {self.model.name} is conditional on labels; set bank.by_label=true")
+        if self.model.needs_labels and not (self.bank.by_label or self.bank.by):
+            raise ValueError(
+                f"model {self.model.name} is conditional on labels or attributes; set bank.by_label=true, or "
+                "bank.by to attributes"
+            )
         self._check_game()
         if self.objective.loss.startswith("wgangp") and self.objective.penalty.kind == "none":
             raise ValueError(
@@ -233,6 +241,7 @@ class Config(Section):
             "bank.by_label true": self.bank.by_label,
             f"bank.by [{', '.join(self.bank.by)}]": bool(self.bank.by),
             "data.zeros match": self.data.zeros == "match",
+            "generate.lengths as_real": self.generate.lengths == "as_real",
         }
         for name, true in refused.items():
             if true:

@@ -215,6 +215,11 @@ class Generate(Section):
         "of the same weekday, season and public holiday (data.holidays), and clocks change where they do in "
         "data.timezone; by default the days of the training series",
     )
+    lengths: Literal["whole", "as_real"] = key(
+        "whole",
+        "whole series, or series that leave with beginnings and ends drawn like the real ones': from ranges "
+        "that the minimum group size of owners share, missing values outside",
+    )
     seed: int = key(0, "random seed of the noise", ge=0, lt=2**63)
     batch_size: int = key(32, "series per forward pass", ge=1)
     format: Literal["zarr", "csv", "parquet"] = key(

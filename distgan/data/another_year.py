@@ -13,7 +13,6 @@ Shapes: L steps of a trained series, M steps of a moved one.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,17 +21,13 @@ from distgan import config
 from distgan.data.grid import DAY
 from distgan.data.holidays import list_holidays
 from distgan.data.store.metadata import Axis, Meta
-from distgan.data.store.reader import Store
-from distgan.data.store.writer import StoreWriter
 from distgan.data.zones import find_standard_offset
 from distgan.errors import UserError
-from distgan.memory import scale_buffer
 
 YEARS = (365, 366)  # days of a series that can be moved
 WRAPPED = 0.5  # days that a trained day counts as farther away where it lies beyond the end of the year
 UNSTEADY = 0.25  # and where it does not follow the trained day before it
 SUNDAY = 6
-BLOCK_BYTES = 32 << 20  # of series in memory at a time
 
 
 @dataclass(frozen=True)
@@ -216,13 +211,3 @@ def find_year(meta: Meta, start: str | None, data: config.Data) -> AnotherYear |
         UserError: as `AnotherYear.choose`.
     """
     return None if start is None else AnotherYear.choose(meta, start, data.timezone, data.holidays)
-
-
-def move_store(source: Path, place: Path, year: AnotherYear) -> None:
-    """Write the series of the store `source` in another year as a store at `place`, whole or not at all."""
-    store = Store.open(source)
-    size = max(1, scale_buffer(BLOCK_BYTES) // (4 * store.length * store.channels))
-    with StoreWriter(place, year.describe(store.meta)) as writer:
-        for first in range(0, store.num_series, size):
-            rows = np.arange(first, min(first + size, store.num_series))
-            writer.append(year.move(store.read_rows_once(rows)))

@@ -5,28 +5,25 @@ Memory holds a block of series at a time, whatever the size of the source.
 """
 
 import hashlib
-from calendar import isleap
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from distgan import config
 from distgan.data.attribute_tables import read_statics
-from distgan.data.calendar import list_steps_of_year
 from distgan.data.checks.series import find_ranges
 from distgan.data.checks.survey import Survey
 from distgan.data.cleaning import clean_blocks
+from distgan.data.cuts import Cut, plan_pieces
 from distgan.data.formats.sources import Source, read_source
-from distgan.data.grid import DAY, to_float32
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.static_attributes import StaticAttribute
-from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.metadata import Meta
 from distgan.data.workers import map_ahead, open_threads
 from distgan.errors import UserError
 from distgan.memory import scale_buffer
@@ -129,7 +126,7 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
         provenance = source.meta.provenance | {"credit": settings.credit}
         source.meta = replace(source.meta, provenance=provenance)
     source.block = clean_blocks(source.block, source.meta, settings)
-    pieces, meta, incomplete = _plan_pieces(source, settings)
+    pieces, meta, incomplete = plan_pieces(source, settings)
     surveyed = Survey(source.meta) if survey else None
     scanned = _scan_source(source, pieces, surveyed)
     if flat:
@@ -145,7 +142,7 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
     rows = np.concatenate(chosen)
     bad = _find_incomplete(scanned, rows, settings, left_out)
     # an empty or constant year of a good series is an outage: counted, like a missing year
-    rule = settings.model_copy(update={"unusable": "drop"}) if settings.cut == "years" else settings
+    rule = settings.model_copy(update={"unusable": "drop"}) if settings.cut != "whole" else settings
     rows = rows[~bad]
     flags = scanned.flags[rows[:, 0], rows[:, 1]]
     kept = _leave_out_unusable(flags, np.arange(len(rows)), source, rule, left_out, rows[:, 1])
@@ -161,7 +158,7 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
             f"no usable series in {settings.source}: {reasons}; see {endless}data.max_missing, "
             "data.start_ragged, data.unusable"
         )
-    by_year = settings.cut == "years" and meta.provenance.get("entity") == "year"
+    by_year = settings.cut != "whole" and meta.provenance.get("entity") == "year"
     entities = [source.entities[row] + (f"/{pieces[piece].year}" if by_year else "") for piece, row in rows]
     owners = [source.owners[row] for _, row in rows]
     labels = None if source.labels is None else [source.labels[row] for _, row in rows]
@@ -217,95 +214,6 @@ def _select_labelled(source: Source, settings: config.Data, left_out: dict[str, 
     if len(kept) < len(source.entities):
         left_out["another label"] = len(source.entities) - len(kept)
     return kept
-
-
-# ----------------------------------------------------------------------------------------------- years, steps
-
-
-@dataclass(frozen=True)
-class Cut:
-    """The part that is taken of every series: all of it, or one calendar year; then merged steps."""
-
-    reduce: config.Reduce
-    year: int | None = None
-    there: np.ndarray | None = None  # which steps of the year the source has
-    places: np.ndarray | None = None  # and where
-
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Return [n, L', C] for [n, L, C] of the source."""
-        if self.there is not None:
-            year = np.full((len(values), len(self.there), values.shape[2]), np.nan, dtype=np.float32)
-            year[:, self.there] = values[:, self.places]
-            values = year
-        return _merge_steps(values, self.reduce)
-
-
-def _plan_pieces(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]:
-    """Return what to take of every series, what that means, and how many calendar years are incomplete."""
-    meta, incomplete = source.meta, 0
-    pieces = [Cut(settings.reduce)]
-    if settings.cut == "years":
-        pieces, meta, incomplete = _cut_years(source, settings)
-    return pieces, _reduce_meta(meta, settings.reduce), incomplete
-
-
-def _cut_years(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]:
-    """Make a series of every calendar year of which enough is there, from 1 January: of 365 days, or of 366
-    where 29 February is kept (missing in common years).
-    """
-    axis, keep = source.meta.axis, settings.leap_days == "keep"
-    if DAY % axis.step_seconds:
-        raise UserError(f"data.cut=years needs a step that divides a day; {axis.step_seconds} s does not")
-    times = axis.list_times()
-    length = (366 if keep else 365) * DAY // axis.step_seconds
-    found: list[Cut] = []
-    incomplete = 0
-    for year in np.unique(times.astype("M8[Y]")):
-        calendar = list_steps_of_year(int(str(year)), axis.step_seconds, length, keep)
-        places = np.searchsorted(times, calendar).clip(max=len(times) - 1)
-        there = (times[places] == calendar) & ~np.isnat(calendar)
-        if there.sum() < (1 - settings.max_missing) * np.count_nonzero(~np.isnat(calendar)):
-            incomplete += 1
-            continue
-        found.append(Cut(settings.reduce, int(str(year)), there, places[there]))
-    if not found:
-        raise UserError(
-            f"{settings.source} has no complete calendar year between {times[0]} and {times[-1]}; "
-            "set data.cut=whole"
-        )
-    years = [cut.year for cut in found if cut.year is not None]
-    first = next((year for year in years if not keep or isleap(year)), 2000)
-    cut_axis = Axis(f"{first}-01-01T00:00:00", axis.step_seconds, length, leap_days=keep)
-    provenance = source.meta.provenance | {"years": years}
-    return found, replace(source.meta, axis=cut_axis, provenance=provenance), incomplete
-
-
-def _reduce_meta(meta: Meta, settings: config.Reduce) -> Meta:
-    factor, length = settings.factor, meta.axis.length
-    if factor == 1:
-        return meta
-    if length % factor or length == factor:
-        divisors = [d for d in range(2, length // 2 + 1) if length % d == 0]
-        nearest = sorted(divisors, key=lambda divisor: abs(divisor - factor))[:2]
-        use = " or ".join(map(str, nearest)) or "1"
-        raise UserError(
-            f"data.reduce.factor {factor} does not divide the {length} steps of a series; use {use}"
-        )
-    axis = replace(meta.axis, step_seconds=meta.axis.step_seconds * factor, length=length // factor)
-    reduction: dict[str, Any] = {"factor": factor, "method": settings.method}
-    if meta.reduction:
-        reduction["before"] = meta.reduction
-    return replace(meta, axis=axis, reduction=reduction)
-
-
-def _merge_steps(values: np.ndarray, settings: config.Reduce) -> np.ndarray:
-    """Sum or mean over `factor` steps; a merged step with a missing part is missing."""
-    factor = settings.factor
-    if factor == 1:
-        return values
-    parts = values.reshape(len(values), values.shape[1] // factor, factor, -1)
-    merged = parts.sum(axis=2, dtype=np.float64)
-    return to_float32(merged / factor if settings.method == "mean" else merged)
 
 
 # --------------------------------------------------------------------------------------------------- left out

@@ -33,7 +33,8 @@ class Batch:
     series: [B, L, C] float32, scaled, 0 where missing. mask: [B, L, C] float32, 1 = measured.
     rows: [B] int64, index into the training list. sample: [B] int64, consecutive positions in the global
     batch. Both stay on the CPU, where random numbers are drawn by them: a step waits for no device.
-    attributes: [B, C, 2] float32, location and scale of each series before scaling, on the CPU as well.
+    attributes: [B, C, 2] float32, location and scale of each series before scaling, as a whole one, on the
+    CPU as well.
     calendar: [B, L, 6] float32 (times.py), where the loader was asked for it.
     whole: of a micro-batch, the process's part that it was split from.
     """
@@ -167,7 +168,7 @@ class Loader:
         if torch.cuda.is_available():  # torch's pinned allocator recycles, and knows when a copy has ended
             series, mask = series.pin_memory(), mask.pin_memory()
         sample = torch.from_numpy(self._sample.copy())
-        known = torch.from_numpy(attributes)
+        known = torch.from_numpy(self._scaler.complete_attributes(attributes, mask))
         return Batch(
             series, mask, torch.from_numpy(rows), sample, step, known, self._compute_calendar(places)
         )

@@ -7,7 +7,7 @@ float32.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -26,11 +26,12 @@ from distgan.data.scaling_statistics import (
     compute_typical_size,
     refuse_few_owners,
 )
+from distgan.data.season import Season
+from distgan.data.shapes import fill_shapes, keep_gradient, standardise_shapes
 from distgan.data.transforms import TRANSFORMS
 from distgan.errors import UserError
 
 LATER = ("scope", "locations", "scales")  # fields that older scaler.json files do not have
-FLAT = 1e-3  # a generated shape of less scale is taken for flat, and not blown up to scale 1
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Scaler:
     upper_bound: float | None = None
     integer: bool = False
     step: float | None = None  # generated values are its whole multiples
+    season: Season | None = None  # brings location and scale of a part to those of the whole series
     scope: str = "series"
     locations: tuple[float, ...] | None = None  # of each channel, with scope dataset
     scales: tuple[float, ...] | None = None
@@ -193,6 +195,26 @@ class Scaler:
         scale = np.where(scale > 0, scale, 1.0)
         return np.stack([location, scale], axis=-1).astype(np.float32)
 
+    def complete_attributes(self, attributes: np.ndarray, mask: Tensor) -> np.ndarray:
+        """Return location and scale of the whole series behind those measured in part: [n, C, 2], (n, L, C)
+        -> float32 [n, C, 2].
+        """
+        if self.season is None:
+            return attributes
+        return self.season.complete(torch.from_numpy(attributes), mask).numpy()
+
+    def measure_season(self, blocks: Blocks, owners: np.ndarray) -> Self:
+        """Return the scaler that knows the course of whole series, where it can: blocks and owners as of
+        `fit`.
+        """
+        if self.method != "standard" or self.scope == "dataset":
+            return self
+
+        def standardise(values: np.ndarray) -> np.ndarray:
+            return self._standardise_values(values, self.compute_attributes(values), None)
+
+        return replace(self, season=Season.measure(blocks, owners, standardise))
+
     def scale(self, values: np.ndarray, attributes: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return [n, L, C] in measured units, attributes [n, C, 2], as float32 [n, L, C], in `out` if given
         (it may be `values`); NaN stays NaN.
@@ -266,15 +288,17 @@ class Scaler:
 
         Args:
             shapes, mask: (B, L, C).
-            attributes: (B, C, 2), the location and scale that each is to get.
+            attributes: (B, C, 2), the location and scale that each is to get, as a whole series.
             keep_below: do not cut what is below the lower bound, so that it keeps its order.
         """
         shapes_BLC, mask, attributes = shapes.float(), mask.float(), attributes.float()
         if self.locations is not None:
             shared = torch.from_numpy(self.compute_attributes(np.empty((1, 0))))
             attributes = shared.to(attributes.device).expand_as(attributes)
-        shapes_BLC = _pass_gradient(shapes_BLC, shapes_BLC.clamp(-1, 1))
+        shapes_BLC = keep_gradient(shapes_BLC, shapes_BLC.clamp(-1, 1))
         lower = None if keep_below else self.lower_bound
+        if self.season is not None:
+            attributes = self.season.restrict(attributes, mask)
         if self.joint is not None:
             return self._standardise_jointly(shapes_BLC, mask, attributes, lower).to(shapes.dtype)
         if self.method == "standard":
@@ -285,7 +309,7 @@ class Scaler:
         lowest_B1C = self._scale_bound(lower, -1, attributes)[:, None]
         highest_B1C = self._scale_bound(self.upper_bound, 1, attributes)[:, None]
         cut_BLC = torch.minimum(torch.maximum(shapes_BLC, lowest_B1C), highest_B1C)
-        return _pass_gradient(shapes_BLC, cut_BLC).to(shapes.dtype)
+        return keep_gradient(shapes_BLC, cut_BLC).to(shapes.dtype)
 
     def _standardise_jointly(
         self, shapes_BLC: Tensor, mask: Tensor, attributes: Tensor, lower: float | None
@@ -302,9 +326,9 @@ class Scaler:
             cut_BLC = torch.maximum(cut_BLC, self._find_place(lower, attributes)[:, None])
         if self.upper_bound is not None:
             cut_BLC = torch.minimum(cut_BLC, self._find_place(self.upper_bound, attributes)[:, None])
-        values_BLC = _pass_gradient(values_BLC, cut_BLC)
+        values_BLC = keep_gradient(values_BLC, cut_BLC)
         found_BLC = torch.asinh(joint.replace_scores(scores_BLC, values_BLC, mask)) / self._reach
-        return _pass_gradient(found_BLC, found_BLC.clamp(-1, 1))
+        return keep_gradient(found_BLC, found_BLC.clamp(-1, 1))
 
     def _joint_on(self, device: torch.device) -> JointScaling:
         assert self.joint is not None
@@ -316,7 +340,7 @@ class Scaler:
         """Give each series location 0 and scale 1, where they are its own."""
         if self.scope == "dataset":
             return values_BLC
-        return (_standardise_shapes if self.method == "standard" else _fill_shapes)(values_BLC, mask)
+        return (standardise_shapes if self.method == "standard" else fill_shapes)(values_BLC, mask)
 
     def _find_place(self, bound: float, attributes: Tensor) -> Tensor:
         """Return where a bound lies among standardised values: (B, C, 2) -> (B, C)."""
@@ -336,14 +360,17 @@ class Scaler:
     def to_dict(self) -> dict[str, Any]:
         """Return all numbers but those of `joint`, which are tensors."""
         content = {each.name: getattr(self, each.name) for each in fields(self) if each.compare}
-        if self.scope == "series":
-            content = {name: value for name, value in content.items() if name not in LATER}
-        return content
+        content["season"] = None if self.season is None else asdict(self.season)
+        absent = {"season"} if self.season is None else set()
+        absent |= set(LATER) if self.scope == "series" else set()
+        return {name: value for name, value in content.items() if name not in absent}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any], joint: JointScaling | None = None) -> Self:
+        season = content.get("season")
+        known = {"season": None if season is None else Season.from_dict(season), "joint": joint}
         listed = {name: tuple(content[name]) for name in LATER[1:] if content.get(name) is not None}
-        return cls(**{**content, **listed}, joint=joint)
+        return cls(**content | listed | known)
 
 
 def round_to_multiples(
@@ -362,26 +389,6 @@ def round_to_multiples(
     if upper is not None:
         counts = np.minimum(counts, count_to(upper, step))
     return (counts * exact.numerator / exact.denominator).astype(np.float32) + np.float32(0)  # no -0
-
-
-def _pass_gradient(values: Tensor, changed: Tensor) -> Tensor:
-    """Return what was changed, with the gradient of what was not."""
-    return values + (changed - values).detach()
-
-
-def _standardise_shapes(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
-    """Return shapes of mean 0 and deviation 1 over measured places."""
-    count = mask.sum(1, keepdim=True).clamp(min=1)
-    centred = shapes_BLC - (shapes_BLC * mask).sum(1, keepdim=True) / count
-    variance = (centred.square() * mask).sum(1, keepdim=True) / count
-    return centred * torch.rsqrt(variance + FLAT**2)
-
-
-def _fill_shapes(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
-    """Return shapes from -1 to 1 over measured places."""
-    low = torch.where(mask > 0, shapes_BLC, 1).amin(1, keepdim=True)
-    high = torch.where(mask > 0, shapes_BLC, -1).amax(1, keepdim=True)
-    return (2 * shapes_BLC - low - high) / (high - low).clamp(min=FLAT)
 
 
 @dataclass(frozen=True)

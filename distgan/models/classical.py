@@ -9,7 +9,7 @@
 
 Each turns standard normal noise into a series, so that they are seeded, generated and reported as the trained
 ones; all are unconditional. `bootstrap` and `cluster_mean` keep the real training series among their weights:
-floors to be printed beside a model, never to be given away.
+baselines to be printed beside a model, never to be given away.
 
 Shapes: N training series, B series, L steps, C channels, F frequencies, P components, M mixtures, K clusters,
 Q quantiles, O lags, Z noise.

@@ -1,4 +1,4 @@
-"""TTS-CGAN (Li et al. 2022): TTS-GAN that makes series of a label asked for.
+"""TTS-CGAN (Li et al. 2022): TTS-GAN that makes series of a label asked for, or with attributes asked for.
 
     noise, embedding of the label ─ the generator of TTS-GAN ─ series
     series ─ the discriminator of TTS-GAN ─ mean ─┬─ logit
@@ -7,10 +7,15 @@
 As in the published code: the embedded label stands beside the noise, and an auxiliary head tells the label.
 Kept from TTS-GAN here: learned positions in the generator, which the source leaves out, and the tanh at its
 end. The source plays WGAN-GP (configs/tts_cgan_paper.yaml), ours any game. The label is the last part of the
-condition, 1 at its place and 0 elsewhere; the rest is not read.
+condition, 1 at its place and 0 elsewhere; the rest is not read. Attributes (`bank.by`) stand there as
+`anonymity/statics.py` encodes them: one-hot categories and standardised numbers, then 1 for each that is
+known. The auxiliary head then tells each category by a softmax of its own and each number by its value; what
+is unknown has no loss.
 
-Shapes: B series, L steps, C channels, E width, Z noise, K condition, M labels.
+Shapes: B series, L steps, C channels, E width, Z noise, K condition, M labels, or numbers of attributes.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -60,12 +65,12 @@ def build(
     """Return the generator and the discriminator for series of `length` steps.
 
     Raises:
-        UserError: there are no labels.
+        UserError: there are no labels or attributes.
     """
     if not labels:
         raise UserError(
-            "model tts_cgan needs labels, but the source has none (array `label` of an NPZ); "
-            "choose another model"
+            "model tts_cgan needs labels (array `label` of an NPZ, bank.by_label) or attributes (bank.by), "
+            "and there are none; set one of them, or choose another model"
         )
     return {
         "generator": Generator(length, channels, labels, settings),
@@ -78,11 +83,35 @@ class Game(Adversarial):
 
     discriminator  its loss + w E -ln p(label | x) of real series
     generator      its loss + w E -ln p(label | G(z, label)) of generated ones
+
+    Of attributes it is the sum over those known: -ln p of a category, half the squared error of a number.
     """
 
     def compute_extra_losses(self, series_BLC: Tensor, condition_BK: Tensor) -> dict[str, Tensor]:
         discriminator = self.networks["discriminator"]
         logits_BM = discriminator.classify(series_BLC.to(self.dtype))
         label_BM = select_label(condition_BK, discriminator.labels)
-        entropy_B = -(label_BM.float() * logits_BM.log_softmax(1)).sum(1)
-        return {"label": self.family.class_weight * entropy_B.mean()}
+        surprise_B = compute_surprise(logits_BM, label_BM.float(), self.attributes)
+        return {"label": self.family.class_weight * surprise_B.mean()}
+
+
+def compute_surprise(
+    logits_BM: Tensor, label_BM: Tensor, attributes: Sequence[tuple[int, bool]] = ()
+) -> Tensor:
+    """Return -ln p(label) of each series, or the sum over its known attributes: (B, M) twice -> (B,).
+
+    Args:
+        attributes: of each, the numbers it has in the label, and whether it is a number.
+    """
+    blocks = attributes or ((label_BM.shape[1], False),)
+    parts, first = [], 0
+    for place, (width, is_number) in enumerate(blocks):
+        block = slice(first, first + width)
+        first += width
+        logits, label = logits_BM[:, block], label_BM[:, block]
+        if is_number:
+            known_B = label_BM[:, label_BM.shape[1] - len(blocks) + place]
+            parts.append(0.5 * known_B * (logits - label).square().sum(1))
+        else:  # an unknown category has no 1
+            parts.append(-(label * logits.log_softmax(1)).sum(1))
+    return torch.stack(parts).sum(0)

@@ -9,14 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.models.layers import Linear, PatchEmbedding, PatchHead, RMSNorm, Transformer, make_positions
+from distgan.models.layers import (
+    Linear,
+    PatchEmbedding,
+    PatchHead,
+    RMSNorm,
+    Transformer,
+    make_positions,
+    pad_to,
+)
 
 
 class Encoder(nn.Module):
-    """(B, L, C), (B, L, C) -> mean and log-variance, each (B, Z). The mask tells what was measured."""
+    """(B, L, C), (B, L, C) -> mean and log-variance, each (B, Z). The mask says what was measured, and tokens
+    weigh by how much of them was: one that holds nothing says nothing.
+    """
 
     def __init__(self, length: int, channels: int, settings: config.Encoder) -> None:
         super().__init__()
+        self.patch = settings.patch
         self.embed = PatchEmbedding(2 * channels, settings.patch, settings.width)
         self.position = make_positions(math.ceil(length / settings.patch), settings.width)
         self.transformer = Transformer(settings.width, settings.depth, settings.heads)
@@ -26,7 +37,10 @@ class Encoder(nn.Module):
     def forward(self, series_BLC: Tensor, mask_BLC: Tensor) -> tuple[Tensor, Tensor]:
         tokens_BND = self.embed(torch.cat([series_BLC * mask_BLC, mask_BLC], dim=2))
         tokens_BND = self.transformer(tokens_BND + self.position.to(tokens_BND.dtype))
-        mean_BZ, logvar_BZ = self.out(self.norm(tokens_BND).mean(1)).float().chunk(2, dim=1)
+        measured_BN = pad_to(mask_BLC, self.patch).unflatten(1, (-1, self.patch)).mean((2, 3))
+        weights_BN = measured_BN / measured_BN.sum(1, keepdim=True).clamp(min=1e-3)
+        pooled_BD = (self.norm(tokens_BND) * weights_BN[:, :, None]).sum(1)
+        mean_BZ, logvar_BZ = self.out(pooled_BD).float().chunk(2, dim=1)
         return mean_BZ, logvar_BZ.clamp(-12, 4)
 
 

@@ -51,11 +51,14 @@ class Conditions:
         real: the condition of the real series; by default the same.
         standardise: generated series, mask, condition -> the series as they will be released, with the
             location and scale of the condition; by default as they are.
+        attributes: of each attribute, in the order of a condition's end, how many numbers it has there, and
+            whether it is a number; none where a condition ends with labels or with the group's mean.
     """
 
     generated: Condition
     real: Condition | None = None
     standardise: Standardise = keep_as_generated
+    attributes: tuple[tuple[int, bool], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class Adversarial:
         self.networks: dict[str, Any] = networks  # some are called in parts: autoencoder.embed
         self.condition, self.standardise = conditions.generated, conditions.standardise
         self.real_condition = conditions.real or conditions.generated
+        self.attributes = conditions.attributes
         self.settings, self.seed, self.noise_dim = rules.settings, rules.seed, rules.noise_dim
         self.burn_in_steps, self.steps_per_day = rules.burn_in_steps, rules.steps_per_day
         self.family: Any = rules.family

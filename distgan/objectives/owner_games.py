@@ -120,15 +120,17 @@ class OwnerVAE(VariationalAutoencoder):
     scalars: Sequence[str] = ("loss", "mse", "kl")
 
     def make_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Return series, masks, and the noise of the latents: (B, …) each."""
+        """Return series and masks, those that the encoder is given, and the noise of the latents: (B, …)
+        each.
+        """
         shape, device = (self.settings.latent_dim,), batch.series.device
         noise_BZ = rng.draw_keyed_normal(self.seed, batch.step, "latent", batch.sample, shape, device)
-        return batch.series, batch.mask, noise_BZ
+        return batch.series, batch.mask, *self.choose_seen(batch), noise_BZ
 
     def compute_owner_loss(self, network: Network, step: int, *inputs: Tensor) -> dict[str, Tensor]:
         """Return the negative evidence lower bound of one owner's series."""
-        series_WLC, mask_WLC, noise_WZ = inputs
-        reconstruction, mean, logvar = network(series_WLC, mask_WLC, noise_WZ)
+        series_WLC, mask_WLC, seen_WLC, seen_mask_WLC, noise_WZ = inputs
+        reconstruction, mean, logvar = network(seen_WLC, seen_mask_WLC, noise_WZ)
         return compute_evidence_lower_bound(
             series_WLC,
             mask_WLC,

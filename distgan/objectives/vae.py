@@ -8,11 +8,17 @@ from torch import Tensor, nn
 from distgan import config, rng
 from distgan.data.loader import Batch
 from distgan.objectives.base import Phase
+from distgan.objectives.hidden_ranges import hide_ranges
 from distgan.objectives.losses import compute_evidence_lower_bound
 
 
 class VariationalAutoencoder:
-    """One phase a step: the negative evidence lower bound over the `vae` network (encoder and decoder)."""
+    """One phase a step: the negative evidence lower bound over the `vae` network (encoder and decoder).
+
+    Args:
+        shortest: the smallest share of a series that is measured, where series begin late or end early: ends
+            are then hidden from the encoder (`hidden_ranges`). None: nothing is hidden.
+    """
 
     def __init__(
         self,
@@ -21,16 +27,23 @@ class VariationalAutoencoder:
         seed: int,
         across: Callable[[Tensor], Tensor] = lambda count: count,
         dtype: torch.dtype = torch.float32,
+        shortest: float | None = None,
     ) -> None:
-        self.networks, self.settings, self.seed = networks, settings, seed
+        self.networks, self.settings, self.seed, self.shortest = networks, settings, seed, shortest
         self.across, self.dtype = across, dtype
         self.phases = [Phase("vae", "vae", self.loss)]
         self.averaged = ()
 
+    def choose_seen(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the series and the mask that the encoder is given: (B, L, C) twice."""
+        if self.shortest is None:
+            return batch.series, batch.mask
+        return hide_ranges(batch, self.seed, self.shortest)
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         shape, device = (self.settings.latent_dim,), batch.series.device
         noise_BZ = rng.draw_keyed_normal(self.seed, batch.step, "latent", batch.sample, shape, device)
-        series, mask = batch.series.to(self.dtype), batch.mask.to(self.dtype)
+        series, mask = (each.to(self.dtype) for each in self.choose_seen(batch))
         reconstruction, mean, logvar = self.networks["vae"](series, mask, noise_BZ)
         return compute_evidence_lower_bound(
             batch.series,

@@ -206,7 +206,8 @@ def make_embedding(context: PipelineContext, data: TrainingData) -> Embed:
             scaled = torch.from_numpy(scaler.scale(values, attributes)).to(context.parallel.device)
             mask = ~scaled.isnan()
             latents = encoder(scaled.nan_to_num(), mask.float())[0].cpu().numpy()
-            numbers = tracing.stack_entity_numbers(latents, attributes)
+            whole = scaler.complete_attributes(attributes, mask.float().cpu())
+            numbers = tracing.stack_entity_numbers(latents, whole)
             found.append(numbers[:, : latents.shape[1] + 2 * attributes.shape[1]])  # not their squares
         return np.concatenate(found) if found else np.empty((0, 0))
 

@@ -61,6 +61,10 @@ class Training:
         """Return the numbers released of a group, by those of its condition."""
         return group_size.count_released_numbers(condition_dim, self.channels, count_numbers(self.statics))
 
+    def compute_minimum_group_size(self, bank: config.Bank, condition_dim: int) -> int:
+        """Return the fewest entities behind one released mean."""
+        return group_size.compute_minimum_group_size(bank, self.count_released(condition_dim))
+
     @property
     def num_entities(self) -> int:
         return len(np.unique(self.entities))
@@ -225,7 +229,7 @@ def refuse_groups(settings: config.Config, training: Training, found: ingest.Ser
     bank = settings.bank
     if bank.study:
         return
-    fewest = compute_minimum_group_size(bank, bank.condition_dim, training)
+    fewest = training.compute_minimum_group_size(bank, bank.condition_dim)
     for label, rows in training.iterate_parts(bank.by_label):
         entities, effective = count_entities(settings, training, rows)
         if effective >= fewest * (1 - groups.TOLERANCE):
@@ -246,11 +250,6 @@ def refuse_groups(settings: config.Config, training: Training, found: ingest.Ser
         )
     for each in training.statics:
         fit_column(each, training.entities, fewest)
-
-
-def compute_minimum_group_size(bank: config.Bank, condition_dim: int, training: Training) -> int:
-    """Return the fewest entities behind one released mean."""
-    return group_size.compute_minimum_group_size(bank, training.count_released(condition_dim))
 
 
 def count_entities(settings: config.Config, training: Training, rows: np.ndarray) -> tuple[int, float]:
@@ -275,13 +274,13 @@ def find_remedies(
 ) -> Iterator[str]:
     """Yield what makes a group large enough, each by itself; true for these data."""
     bank = settings.bank
-    fewest = compute_minimum_group_size(bank, bank.condition_dim, training)
+    fewest = training.compute_minimum_group_size(bank, bank.condition_dim)
     for dim in range(bank.condition_dim - 1, 0, -1):
-        if compute_minimum_group_size(bank, dim, training) <= effective:
+        if training.compute_minimum_group_size(bank, dim) <= effective:
             yield f"set bank.condition_dim={dim}"
             break
-    relaxed = compute_minimum_group_size(
-        bank.model_copy(update={"min_members": LEAST}), bank.condition_dim, training
+    relaxed = training.compute_minimum_group_size(
+        bank.model_copy(update={"min_members": LEAST}), bank.condition_dim
     )
     if relaxed <= effective and relaxed < fewest:
         yield f"set bank.min_members={relaxed}"
@@ -336,5 +335,5 @@ def refuse_budget(settings: config.Config, training: Training, found: ingest.Ser
     """
     refuse_shared_owners(found.entities, found.owners)
     budget = make_budget(settings, settings.encoder.latent_dim)
-    fewest = compute_minimum_group_size(settings.bank, settings.bank.condition_dim, training)
+    fewest = training.compute_minimum_group_size(settings.bank, settings.bank.condition_dim)
     budget.check(fewest, training.channels)

@@ -15,6 +15,7 @@ from distgan.data.store.private_table import SPLITS, VALIDATION, Table, read_tab
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
 from distgan.evaluation.metrics import entity_loads, fidelity, loads, plain, two_sample_table, utility
+from distgan.evaluation.metrics.gaps import copy_gaps
 from distgan.evaluation.plots import catalogue, interactive, population, style, training
 from distgan.evaluation.plots.style import make_view
 from distgan.evaluation.report import writer
@@ -132,10 +133,11 @@ def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -
     """
     owners = np.asarray(sets.owner_of.get("held_out", np.arange(len(sets.held_out))))
     anonymous = not chosen.real_curves
+    compared = copy_gaps(sets.held_out, sets.synthetic)  # the sum of fewer series varies more
     values = plain.describe_values(
         sets.held_out, sets.synthetic, owners, meta.channels, meta.units, anonymous=anonymous
     )
-    real, made = sets.held_out[..., 0], sets.synthetic[..., 0]
+    real, made = sets.held_out[..., 0], compared[..., 0]
     if not entity_loads.are_loads(real, meta.axis.steps_per_day):
         return {"plain": values, "loads": None}
     together = loads.describe_loads(

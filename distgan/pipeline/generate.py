@@ -16,12 +16,12 @@ from distgan import config
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.statics import GroupAttributes
 from distgan.data import export
-from distgan.data.another_year import AnotherYear, find_year, move_store
 from distgan.data.store.metadata import Meta
 from distgan.data.store.staging import StagedShards
 from distgan.files import read_bytes, remove_folders, write_bytes
 from distgan.pipeline.binding import digest_inputs
 from distgan.pipeline.context import PipelineContext, Shape
+from distgan.pipeline.leaving import find_leaving, write_leaving
 from distgan.pipeline.sampler import Sampler
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
@@ -39,7 +39,7 @@ NAME = "synthetic"  # of exported series: synthetic-000000, …
 def run(context: PipelineContext) -> dict[str, Any]:
     """Generate by all processes: each writes the shards that are its own, rank 0 joins and exports them."""
     parallel, chosen = context.parallel, context.settings.generate
-    find_wanted_year(context.settings, context.run)  # what cannot be is refused before the work
+    find_leaving(context.settings, context.run)  # what cannot be is refused before the work
     bank = Bank.load(context.run.need(context.run.bank, "bank"))
     sampler = load_sampler(context, bank)
     staged = stage_shards(context)
@@ -89,37 +89,13 @@ def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) 
     for older in TABLES:  # of series that were made before
         export.remove(place.with_suffix(older))
     export.find_readme(place).unlink(missing_ok=True)
-    leaving = write_moved(settings, run)
+    leaving = write_leaving(settings, run)
     if settings.generate.format != "zarr":
         place = place.with_suffix(f".{settings.generate.format}")
         made = export.export(leaving, place, NAME, settings.generate.layout)
         describe_export(made, settings, run)
         return place
     return leaving
-
-
-def find_wanted_year(settings: config.Config, run: Run) -> AnotherYear | None:
-    """Return the year that `generate.start` asks for, if it asks for one.
-
-    Raises:
-        UserError: the run's series cannot be moved to it.
-    """
-    return find_year(read_scaler(run)[1], settings.generate.start, settings.data)
-
-
-def write_moved(settings: config.Config, run: Run) -> Path:
-    """Write the synthetic series in the year of `generate.start`, if one is asked for; return the store of
-    series as they leave.
-
-    The store `synthetic.zarr` keeps the days of the training series, which report and attacks compare with;
-    moved series are made from it by a choice of steps that follows from the settings alone.
-    """
-    year = find_wanted_year(settings, run)
-    if year is None:
-        export.remove(run.synthetic_moved)
-        return run.synthetic
-    move_store(run.synthetic, run.synthetic_moved, year)
-    return run.synthetic_moved
 
 
 def export_to(settings: config.Config, run: Run, place: Path) -> str:
@@ -129,7 +105,7 @@ def export_to(settings: config.Config, run: Run, place: Path) -> str:
         UserError, DiskFull: the place cannot be written.
     """
     run.need(run.synthetic, "generate")
-    made = export.export(write_moved(settings, run), place, NAME, settings.generate.layout)
+    made = export.export(write_leaving(settings, run), place, NAME, settings.generate.layout)
     if run.synthetic_labels.exists():
         write_bytes(export.find_labels(place), read_bytes(run.synthetic_labels))
     if run.synthetic_attributes.exists():
@@ -141,13 +117,14 @@ def export_to(settings: config.Config, run: Run, place: Path) -> str:
 def describe_export(made: export.Exported, settings: config.Config, run: Run) -> None:
     """Write the README of an export; what is known of the clock stands with the scaler."""
     _, meta = read_scaler(run)
-    year = find_wanted_year(settings, run)
+    leaving = find_leaving(settings, run)
     count, clock = settings.generate.count, str(meta.provenance.get("clock", ""))
     beside = [export.describe_labels(made.place)] if run.synthetic_labels.exists() else []
     beside += [export.describe_attributes(made.place)] if run.synthetic_attributes.exists() else []
-    if year is not None:
-        meta, beside = year.describe(meta), beside + [f"Calendar  {line}" for line in year.assumptions]
-    export.write_readme(made, meta, count, clock, find_credit(settings, meta), beside)
+    if leaving.year is not None:
+        beside += [f"Calendar  {line}" for line in leaving.year.assumptions]
+    beside += [f"Lengths   {line}" for line in leaving.describe_lengths()]
+    export.write_readme(made, leaving.describe(meta), count, clock, find_credit(settings, meta), beside)
 
 
 def tabulate_attributes(

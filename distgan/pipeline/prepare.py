@@ -14,6 +14,7 @@ from distgan.data import ingest
 from distgan.data.another_year import find_year
 from distgan.data.checks.suspicions import Suspicion, refuse_suspicions
 from distgan.data.ingest_cache import open_cache_folder
+from distgan.data.lengths import Lengths, RangeRecorder
 from distgan.data.scaling import Scaler, round_to_multiples
 from distgan.data.splits import assign_splits
 from distgan.data.static_attributes import StaticAttribute
@@ -28,6 +29,7 @@ from distgan.errors import UserError, writing
 from distgan.pipeline import early_checks, source_summary
 from distgan.pipeline.attribute_cells import choose_statics, count_numbers
 from distgan.pipeline.context import PipelineContext, Shape
+from distgan.pipeline.lengths import describe_lengths, measure_lengths
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import number_owners, open_series, select_rows, write_scaler
 from distgan.pipeline.zeros import measure_zeros
@@ -52,7 +54,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     write_table(context.run.private_table, entities, owners, list(splits), found.labels, found.statics)
     data, windows = cut_windows(context.settings, context.run, splits)
     find_year(data.meta, context.settings.generate.start, context.settings.data)
-    fit_scaler(context.settings, context.run, data)
+    lengths = fit_scaler(context.settings, context.run, data)
     counts = {name: int((splits == name).sum()) for name in list_used_splits(context.settings)}
     people = {name: len({o for o, s in zip(owners, splits) if s == name}) for name in counts}
     left_out = "".join(f", {count} left out ({reason})" for reason, count in found.left_out.items() if count)
@@ -61,7 +63,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
         "summary": f"{found.num_series} series of {length} x {channels}: {counts['train']} to train on, "
         f"{counts['held_out']} held out, {counts['reference']} for reference"
         f"{describe_validation(counts.get(VALIDATION, 0))}, of {sum(people.values())} owners{left_out}"
-        f"{windows}{describe_merged(merged)}{describe_precision(stored)}",
+        f"{windows}{describe_lengths(lengths)}{describe_merged(merged)}{describe_precision(stored)}",
         "series": counts,
         "owners": people,
         "left_out": found.left_out,
@@ -142,26 +144,34 @@ def cut_windows(settings: config.Config, run: Run, splits: np.ndarray) -> tuple[
     return windows, summary + (f", {len(bad)} left out (too many missing, or constant)" if len(bad) else "")
 
 
-def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> None:
-    """Learn the scaler from the training split alone, a block at a time.
+def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> Lengths | None:
+    """Learn the scaler from the training split alone, a block at a time; return the stated ranges of series.
 
     Raises:
-        UserError: nothing varies, or values lie beyond `data.bounds`.
+        UserError: nothing varies, values lie beyond `data.bounds`, or too few begin late or end early alike.
     """
     table = read_table(run.private_table)
     rows = select_rows(data, table, "train", run)
     bounds = settings.data.bounds
-    watched = BoundChecker(data.select_part(rows), bounds, settings.data.store.dtype, len(rows))
+    recorded = RangeRecorder(data.select_part(rows))
+    watched = BoundChecker(recorded, bounds, settings.data.store.dtype, len(rows))
     owners = number_owners(table, data, rows)
     scaler = Scaler.fit(watched, settings.data.scaling, bounds, owners, settings.bank.min_members)
     watched.refuse_beyond()
+    private = settings.privacy.epsilon is not None
+    if settings.data.start_ragged is not None and isinstance(data, Store) and not private:
+        scaler = scaler.measure_season(data.select_part(rows), owners)
     more: dict[str, Any] = {}
     zeros = measure_zeros(settings, data, rows, owners)
     if zeros is not None:
         more["zeros"] = zeros.to_dict()
+    lengths = measure_lengths(settings, data, recorded.list_ranges(), owners)
+    if lengths is not None:
+        more["lengths"] = lengths.to_dict()
     if isinstance(data, Windows):
         more["windows"] = {"length": data.length, "stride": data.stride}
     write_scaler(run, scaler, data.meta, **more)
+    return lengths
 
 
 @dataclass

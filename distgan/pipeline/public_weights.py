@@ -75,7 +75,7 @@ def _read_weights(settings: config.Config, public: Run, run: Run) -> dict[str, b
     if not all(public.record(stage).exists() for stage in ("prepare", "encoder", "gan")):
         raise UserError(
             f"privacy.public {public.folder} is no run whose encoder and GAN are trained; give the run_dir "
-            "of one on public data, trained with --stages prepare,encoder,encode,cluster,bank,gan"
+            "of one on public data that distgan train has finished"
         )
     _refuse_unfit_data(public, run)
     _refuse_other_networks(settings, config.load(public.config), public)

@@ -46,6 +46,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
             context.settings.seed,
             across=context.parallel.average,
             dtype=context.parallel.dtype,
+            shortest=find_shortest(context.settings.data),
         )
         batches = data.make_loader(chosen.batch_size, context.settings, context.parallel)
     trained = fit(
@@ -77,6 +78,13 @@ def run(context: PipelineContext) -> dict[str, Any]:
     }
 
 
+def find_shortest(chosen: config.Data) -> float | None:
+    """Return the smallest measured share of series that begin late or end early; None where there are none,
+    and for windows, which are whole but for gaps.
+    """
+    return chosen.start_ragged if chosen.windows.length is None else None
+
+
 def prepare_network(context: PipelineContext, network: VAE) -> OptimizedNetwork:
     if context.settings.engine.checkpoint_activations:
         checkpoint_activations([network])
@@ -90,7 +98,12 @@ def prepare_private(
     """Spend the encoder's part of the budget, and return its loss by owners with noise."""
     fill_networks(context, {"vae": network})
     stream, optimized = private.begin(network), prepare_network(context, network)
-    objective = OwnerVAE({"vae": optimized.network}, context.settings.encoder, context.settings.seed)
+    objective = OwnerVAE(
+        {"vae": optimized.network},
+        context.settings.encoder,
+        context.settings.seed,
+        shortest=find_shortest(context.settings.data),
+    )
     objective.phases = private.add_noise(objective.phases, objective.networks, objective, stream)
     return objective, private.make_loader(stream), optimized
 

@@ -274,7 +274,9 @@ def make_training_conditions(settings: config.Config, run: Run, data: TrainingDa
     def standardise(series: Tensor, mask: Tensor, given: Tensor) -> Tensor:
         return data.scaler.standardise(series, mask, bank.read_attributes(given))
 
-    return Conditions(draw_condition, make_real_condition, standardise)
+    columns = () if bank.statics is None else bank.statics.columns
+    attributes = tuple((column.width, column.is_number) for column in columns)
+    return Conditions(draw_condition, make_real_condition, standardise, attributes)
 
 
 def load_conditioner(

@@ -152,9 +152,14 @@ class TrainingData:
 
     @cached_property
     def attributes(self) -> np.ndarray:
-        """Location and scale of every training series, (n, C, 2): a pass over the store."""
+        """Location and scale of every training series, as a whole one, (n, C, 2): a pass over the store."""
         return np.concatenate(
-            [self.scaler.compute_attributes(block) for block in self.store.select_part(self.rows)]
+            [
+                self.scaler.complete_attributes(
+                    self.scaler.compute_attributes(block), torch.from_numpy(~np.isnan(block)).float()
+                )
+                for block in self.store.select_part(self.rows)
+            ]
         )
 
     def read_scaled(self, first: int, end: int) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import queue
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.util import queue as ray_queue
 
 from distgan import config
-from distgan.errors import UserError
+from distgan.errors import SIGNALS, UserError
 from distgan.files import private_files, read_record
 from distgan.progress import say
 from distgan.run import Run
@@ -296,17 +297,16 @@ def _fit(
     budget: tune.Stopper,
 ) -> None:
     trainable = tune.with_parameters(run_trial, folder=str(home.folder.resolve()))
-    together = chosen.resources.workers > 1
-    wanted = (
-        {"cpu": DRIVER_CPUS} if together else {"cpu": chosen.resources.cpus, "gpu": chosen.resources.gpus}
-    )
+    own = chosen.resources
+    together = own.workers > 1
+    wanted = {"cpu": DRIVER_CPUS} if together else {"cpu": own.cpus, "gpu": own.gpus}
     trainable = tune.with_resources(trainable, wanted)
     how.reuse_actors = not together
     how.trial_dirname_creator = _name_directory
     if together and not isinstance(how.search_alg, BasicVariantGenerator):
-        how.max_concurrent_trials = count_trials_at_once(chosen.resources, ray.cluster_resources())
+        how.max_concurrent_trials = count_trials_at_once(own, ray.cluster_resources())
     place = SweepFiles(home.folder.resolve()).ray
-    Watch.home = home.folder
+    Watch.home, Watch.handlers = home.folder, {each: signal.getsignal(each) for each in SIGNALS}
     if tune.Tuner.can_restore(str(place / name)):
         tuner = tune.Tuner.restore(str(place / name), trainable, resume_unfinished=True)
     else:
@@ -353,12 +353,18 @@ class Watch(tune.Callback):
     Attributes:
         home: the sweep's folder as this process knows it. Of the class, since Ray pickles its callbacks, and
             the folder may have moved when it takes them up again.
+        handlers: of signals, put back since Ray's own of SIGUSR1 ends a search as if its trials had ended.
     """
 
     home: ClassVar[Path]
+    handlers: ClassVar[dict[signal.Signals, Any]] = {}
 
     def __init__(self) -> None:
         self.table = results.LiveTable()
+
+    def setup(self, *given: Any, **info: Any) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.note(trial, "running")
@@ -390,14 +396,11 @@ def _make_scheduler(settings: config.Config) -> TrialScheduler:
     chosen, steps = settings.sweep, list_evaluation_steps(settings)
     if chosen.scheduler == "asha" and len(steps) > 1:
         return ASHAScheduler(
-            time_attr="step", max_t=steps[-1], grace_period=steps[0], reduction_factor=chosen.reduction
+            "step", max_t=steps[-1], grace_period=steps[0], reduction_factor=chosen.reduction
         )
     if chosen.scheduler == "pbt":
-        return PopulationBasedTraining(
-            time_attr="step",
-            perturbation_interval=steps[0],
-            hyperparam_mutations={name: _make_domain(dimension) for name, dimension in chosen.space.items()},
-        )
+        mutations = {name: _make_domain(dimension) for name, dimension in chosen.space.items()}
+        return PopulationBasedTraining("step", perturbation_interval=steps[0], hyperparam_mutations=mutations)
     return FIFOScheduler()
 
 

@@ -207,7 +207,7 @@ def test_honest_populations_have_none(make: Callable[[int], np.ndarray]) -> None
     assert len(find_near_copies(population(make(60)))) == 0
 
 
-def test_smooth_series_with_much_in_common_are_told_apart_from_copies_with_noise() -> None:
+def test_smooth_series_with_much_in_common_are_distinguished_from_copies_with_noise() -> None:
     values = smooth(60)
     copies = noisy(0.01)(values[:10], np.random.default_rng(5)).astype(np.float32)
     found = {tuple(pair) for pair in find_near_copies(population(np.concatenate([values, copies])))}

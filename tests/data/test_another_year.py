@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from distgan import config
-from distgan.data.another_year import AnotherYear, find_year, move_store
+from distgan.data.another_year import AnotherYear, find_year
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
+from distgan.pipeline.leaving import Leaving
 
 LONDON = "Europe/London"
 
@@ -134,7 +135,7 @@ def test_a_store_is_moved_whole(tmp_path: Path) -> None:
         writer.append(values)
     year = find_year(of, "2028-01-01", config.Data())
     assert year is not None and find_year(of, None, config.Data()) is None
-    move_store(tmp_path / "trained.zarr", tmp_path / "moved.zarr", year)
+    Leaving(year, None, 0, 0).write(tmp_path / "trained.zarr", tmp_path / "moved.zarr")
     moved = Store.open(tmp_path / "moved.zarr")
     assert moved.length == 2196 and str(moved.meta.axis.list_times()[-1]) == "2028-12-31T20:00:00"
     np.testing.assert_array_equal(moved.read_rows(np.arange(5)), values[:, year.steps])

@@ -10,7 +10,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from distgan import config
-from distgan.data import ingest
+from distgan.data import cuts
 from distgan.data.store.metadata import Axis
 from distgan.errors import UserError
 from tests.helpers.sources import load, melted, table_of_days
@@ -153,7 +153,7 @@ def test_merged_steps_are_numpys(factor: int, method: str, rows: int, channels: 
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(rows, 24, channels)).astype(np.float32)
     values[rng.random(values.shape) < 0.1] = np.nan
-    merged = ingest._merge_steps(values, config.Reduce(factor=factor, method=method))  # type: ignore[arg-type]
+    merged = cuts.reduce_steps(values, config.Reduce(factor=factor, method=method))  # type: ignore[arg-type]
     parts = values.astype(np.float64).reshape(rows, 24 // factor, factor, channels)
     np.testing.assert_allclose(merged, getattr(np, method)(parts, axis=2), rtol=1e-5, atol=1e-6)
 

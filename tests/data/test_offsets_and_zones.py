@@ -73,7 +73,7 @@ def test_a_column_that_is_named_for_utc_holds_utc(column: str) -> None:
     same(load(texts, "Time (UTC+02:00)", timezone="Europe/Paris"), times - pd.Timedelta("2h"))
 
 
-def test_offsets_and_intervals_of_clock_times_are_told_apart() -> None:
+def test_offsets_and_intervals_of_clock_times_are_distinguished() -> None:
     times = pd.date_range("2013-01-01", periods=48, freq="h")
     offset = load(times.strftime("%Y-%m-%d %H:%M-05:00").tolist())
     same(offset, times)

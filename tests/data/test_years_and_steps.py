@@ -8,6 +8,7 @@ import pytest
 
 from distgan import config
 from distgan.data.store.metadata import Axis
+from distgan.errors import UserError
 from tests.helpers.sources import frame, load
 
 
@@ -21,6 +22,27 @@ def test_years_leave_out_29_february_and_incomplete_years(tmp_path: Path) -> Non
     leap = leap[~((leap.index.month == 2) & (leap.index.day == 29))]
     np.testing.assert_allclose(raw.values[2:, :, 0], leap.to_numpy().T, rtol=1e-6)
     assert raw.meta.axis == Axis("2019-01-01T00:00:00", 3600, 8760, leap_days=False)
+
+
+def test_iso_years_begin_on_a_monday_and_have_52_weeks(tmp_path: Path) -> None:
+    """2019 begins a day before 1 January, 2020 has a 53rd week, which is left out; 2021 is cut off."""
+    table = frame(24 * (365 + 366 + 60), 2, start="2019-01-01")
+    table.to_csv(tmp_path / "a.csv")
+    raw = load(tmp_path / "a.csv", cut="iso_years")
+    assert raw.values.shape == (4, 364 * 24, 1) and raw.left_out == {"incomplete calendar year": 2}
+    assert raw.entities == ["MAC000", "MAC001"] * 2 and raw.meta.provenance["years"] == [2019, 2020]
+    assert raw.meta.axis == Axis("2018-12-31T00:00:00", 3600, 364 * 24, leap_days=True)
+    assert np.isnan(raw.values[:2, :24]).all() and not np.isnan(raw.values[:2, 24:]).any()
+    later = table.loc["2019-12-30":"2020-12-27"].to_numpy().T
+    np.testing.assert_allclose(raw.values[2:, :, 0], later, rtol=1e-6)
+
+
+def test_iso_years_need_times(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((3, 24 * 800)).astype(np.float32))
+    with pytest.raises(
+        UserError, match=r"data\.cut=iso_years needs times, and .* has none; set data\.cut=whole"
+    ):
+        load(tmp_path / "a.npy", cut="iso_years")
 
 
 @pytest.mark.parametrize("method", ["sum", "mean"])

@@ -7,6 +7,7 @@ import pytest
 
 from distgan.errors import UserError
 from distgan.evaluation.metrics import descriptors, fidelity
+from distgan.evaluation.metrics.nearest import Shapes, find_nearest
 from distgan.evaluation.metrics.scores import SCORES
 from distgan.evaluation.report import verdict
 from distgan.evaluation.report.verdict import COPIER, MEAN_CURVE, MODEL, REAL, SHUFFLED
@@ -91,11 +92,11 @@ def test_nearest_sees_a_scaled_copy_with_a_percent_of_noise():
     train = homes(20)
     rng = np.random.default_rng(0)
     copy = 2 * train[:5] * rng.normal(1, 0.01, train[:5].shape)
-    parts = [descriptors.standardise(values)[0] for values in (copy, homes(5, seed=3), train)]
-    assert descriptors.find_nearest(parts[0], parts[2]).max() < 0.05
-    assert descriptors.find_nearest(parts[1], parts[2]).min() > 0.3
-    assert descriptors.find_nearest(parts[2], parts[2]).max() < 1e-3
-    assert descriptors.find_nearest(parts[2], parts[2], same=True).min() > 0.3
+    parts = [Shapes.of_series(values) for values in (copy, homes(5, seed=3), train)]
+    assert find_nearest(parts[0], parts[2]).max() < 0.05
+    assert find_nearest(parts[1], parts[2]).min() > 0.3
+    assert find_nearest(parts[2], parts[2]).max() < 1e-3
+    assert find_nearest(parts[2], parts[2], same=True).min() > 0.3
 
 
 @pytest.fixture(scope="module")

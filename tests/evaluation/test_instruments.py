@@ -249,7 +249,7 @@ def judge(train: np.ndarray, held_out: np.ndarray, reference: np.ndarray, made: 
 
 
 @pytest.mark.parametrize("name", ["real", TEMPLATE_AR, pytest.param(GAUSSIAN, marks=pytest.mark.slow)])
-def test_real_loads_pass_and_floors_fail(name: str) -> None:
+def test_real_loads_pass_and_baselines_fail(name: str) -> None:
     train, held_out, reference, fresh = (loads(20, seed) for seed in range(4))
     made = fresh if name == "real" else baselines.make_baselines(train, 20, PER_DAY, 1)[name]()
     answer, tests = judge(train, held_out, reference, made, PER_DAY)
@@ -260,7 +260,7 @@ def test_real_loads_pass_and_floors_fail(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not LONDON.exists(), reason="needs ../shared/data/lcl_london_2013_hourly.npz")
 @pytest.mark.parametrize("seed", [0, 1])
-def test_real_homes_pass_and_every_floor_fails(seed: int) -> None:
+def test_real_homes_pass_and_every_baseline_fails(seed: int) -> None:
     """London in steps of four hours: 80 homes to train on, 80 held out, 40 that play the synthetic series."""
     with np.load(LONDON) as file:
         values, ids = file["x"], [str(name) for name in file["ids"]]
@@ -270,8 +270,8 @@ def test_real_homes_pass_and_every_floor_fails(seed: int) -> None:
     splits = assign_splits(ids, shares, seed)[usable]
     train, unseen, fresh = (values[usable][splits == name] for name in ("train", "held_out", "reference"))
     held_out, reference = unseen[::2], unseen[1::2]
-    floors = baselines.make_baselines(train, 60, 6.0, seed)
+    rows = baselines.make_baselines(train, 60, 6.0, seed)
     for name in ("real", PCA_GMM, PCA_COPULA, TEMPLATE_AR, GAUSSIAN, MEAN_CURVE, SHUFFLED):
-        made = fresh if name == "real" else floors[name]()
+        made = fresh if name == "real" else rows[name]()
         answer, _ = judge(train, held_out, reference, made, 6.0)
         assert (answer.verdict == "yes") == (name == "real"), (name, answer.text)

@@ -392,7 +392,7 @@ def test_the_classifiers_interval_counts_owners():
     assert table.n.target_owners == 4 and f"{low:.0%} to {high:.0%}" in sentence
 
 
-def test_other_real_series_are_not_told_apart_by_who_owns_them():
+def test_other_real_series_are_not_distinguished_by_their_owners():
     """Six owners of ten series each: with owners on both of its sides a classifier would know them again."""
     habits = np.repeat(homes(12, seed=5), 10, axis=0) * np.random.default_rng(0).gamma(50, 0.02, (120, 1, 1))
     owner, sets = (
@@ -407,6 +407,6 @@ def test_other_real_series_are_not_told_apart_by_who_owns_them():
     assert accuracy[False] > 0.7 > accuracy[True] + 0.1
 
 
-def test_a_model_is_not_blamed_where_real_series_are_told_apart_as_often():
+def test_a_model_is_not_blamed_where_real_series_are_distinguished_as_often():
     assert heard(0.8, 0.82, 200).tone == "good"
     assert heard(0.95, 0.6, 4).tone == "bad"

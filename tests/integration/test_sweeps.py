@@ -74,7 +74,8 @@ class Sweep:
         """Folder and process of every trial that is in the middle of its training, until there are none."""
         for lock in sorted(self.home.glob("trials/*/.lock")):
             words, trial = lock.read_text().split(), Run(lock.parent)
-            if words and any(trial.checkpoints("gan").glob("step-*")) and trial.read_record("gan") is None:
+            alive = words and Path(f"/proc/{words[1]}").exists()  # not the note of a trial that was killed
+            if alive and any(trial.checkpoints("gan").glob("step-*")) and trial.read_record("gan") is None:
                 yield lock.parent, int(words[1])
 
     def wait_for(self, seen: Any, seconds: float = PATIENCE) -> Any:
@@ -235,7 +236,7 @@ def test_killed_trials_and_a_killed_driver_lose_nothing(homes_csv: Path, tmp_pat
 def test_a_signal_stops_a_sweep_in_order(homes_csv: Path, tmp_path: Path) -> None:
     """It reaches the process inside Ray's compiled parts, where it waits for its trials."""
     pytest.importorskip("ray")
-    run = Sweep(homes_csv, tmp_path / "sweep", RATE, "train.steps=40", trials=1, scheduler="none")
+    run = Sweep(homes_csv, tmp_path / "sweep", RATE, "train.steps=400", trials=1, scheduler="none")
     for number in (signal.SIGTERM, signal.SIGUSR1):
         run.start().wait_for(lambda: list(run.training()))
         temporary = Path(read_json(run.home / "ray" / "temporary.json")["folder"])

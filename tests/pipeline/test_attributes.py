@@ -175,7 +175,7 @@ def test_settings_that_exclude_each_other_are_refused() -> None:
         (["generate.table=a.csv", "generate.shares={ev: 0.5}"], "table states the attributes"),
         (["generate.shares={ev: 1.5}"], "must be from 0 to 1"),
         (["generate.shares={ev: 0.5}", "generate.attributes={ev: true}"], "both name 'ev'"),
-        (["model=tts_cgan", "bank.by=[ev]"], "tts_cgan is conditional on labels"),
+        (["model=tts_cgan"], "tts_cgan is conditional on labels or attributes"),
     ):
         with pytest.raises(UserError, match=message):
             config.load(None, overrides)

@@ -140,7 +140,7 @@ def test_groups_never_mix_labels_and_tell_them() -> None:
         )
 
 
-def test_groups_of_one_label_tell_what_the_floor_costs() -> None:
+def test_groups_of_one_label_state_what_the_minimum_size_costs() -> None:
     rng = np.random.default_rng(0)
     points = rng.standard_normal((240, 2)).astype(np.float32)
     labels = np.array(["a", "b"])[np.arange(240) % 2]
@@ -175,7 +175,7 @@ def test_what_a_series_trains_on_ends_with_its_label(training: str) -> None:
 
 
 def test_tts_cgan_wants_labels() -> None:
-    with pytest.raises(UserError, match=r"tts_cgan is conditional on labels; set bank\.by_label=true"):
+    with pytest.raises(UserError, match=r"conditional on labels or attributes; set bank\.by_label=true"):
         config.load(None, ["model=tts_cgan"])
     with pytest.raises(UserError, match=r"by_label true is not accounted under privacy\.epsilon"):
         config.load(None, ["bank.by_label=true", "privacy.epsilon=2.0"])

@@ -152,14 +152,20 @@ class AttackData:
         centre, scale = self._scale
         return ((features.fill_gaps(series) - centre) / scale).reshape(len(series), -1)
 
+    def find_nearest(self, series: Array) -> Pair:
+        """Return the nearest of synthetic and of real series [m, L, C], over what is measured of these."""
+        missing = np.isnan(series).reshape(len(series), -1)
+        measured = ~missing if missing.any() else None
+        return find_nearest_both_ways(self.to_rows(self.synthetic), self.to_rows(series), measured)
+
     @cached_property
     def to_members(self) -> Pair:
         """Synthetic series and members' series."""
-        return find_nearest_both_ways(self.to_rows(self.synthetic), self.to_rows(self.members.series))
+        return self.find_nearest(self.members.series)
 
     @cached_property
     def to_non_members(self) -> Pair:
-        return find_nearest_both_ways(self.to_rows(self.synthetic), self.to_rows(self.non_members.series))
+        return self.find_nearest(self.non_members.series)
 
     # -------------------------------------------------------------------------------------------- described
 
@@ -237,12 +243,19 @@ class AttackData:
         return found
 
 
-def find_nearest_both_ways(first: Array, second: Array) -> Pair:
+def find_nearest_both_ways(first: Array, second: Array, measured: Array | None = None) -> Pair:
     """Find nearest neighbours between two sets of rows [n, D], [m, D] by Euclidean distance, in blocks.
 
     Products of float32 choose, then the differences themselves are measured: products cancel near a copy.
+    Where only some numbers of the second set are `measured`, [m, D] bool, a distance is the root of the mean
+    square of their differences, times the root of D.
     """
     first, second = (np.ascontiguousarray(rows, np.float32) for rows in (first, second))
+    weights = None
+    if measured is not None:
+        weights = measured * np.sqrt(measured.shape[1] / np.maximum(measured.sum(1, keepdims=True), 1))
+        weights = weights.astype(np.float32)
+        second = second * weights
     squares = np.einsum("md,md->m", second, second)
     there, places = np.full(len(first), np.inf), np.zeros(len(first), np.int64)
     back, back_places = np.full(len(second), np.inf), np.zeros(len(second), np.int64)
@@ -250,17 +263,24 @@ def find_nearest_both_ways(first: Array, second: Array) -> Pair:
         return Pair(there, places, back)
     for start in range(0, len(first), ROWS_AT_ONCE):
         block = first[start : start + ROWS_AT_ONCE]
-        distances = squares - 2 * (block @ second.T)
-        distances += np.einsum("nd,nd->n", block, block)[:, None]
+        distances = squares - 2 * (block @ (second if weights is None else second * weights).T)
+        distances += (
+            np.einsum("nd,nd->n", block, block)[:, None]
+            if weights is None
+            else np.square(block) @ np.square(weights).T
+        )
         span = slice(start, start + len(block))
-        there[span], places[span] = _find_nearest(block, second, distances)
+        there[span], places[span] = _find_nearest(block, second, distances, weights)
         nearest = distances.argmin(axis=0)
         lowest = distances[nearest, np.arange(len(second))]
         better = lowest < back
         back[better], back_places[better] = lowest[better], nearest[better] + start
     for start in range(0, len(second), ROWS_AT_ONCE):
         span = slice(start, start + ROWS_AT_ONCE)
-        back[span] = np.linalg.norm(first[back_places[span]] - second[span], axis=1)
+        nearest_rows = first[back_places[span]]
+        if weights is not None:
+            nearest_rows = nearest_rows * weights[span]
+        back[span] = np.linalg.norm(nearest_rows - second[span], axis=1)
     return Pair(there, places, back)
 
 
@@ -272,11 +292,14 @@ def _whiten(values: Array) -> tuple[Array, Array]:
     return vectors[keep].T / sizes[keep], centre
 
 
-def _find_nearest(block: Array, others: Array, distances: Array) -> tuple[Array, Array]:
+def _find_nearest(
+    block: Array, others: Array, distances: Array, weights: Array | None
+) -> tuple[Array, Array]:
     """Return distance and place of the nearest of `others`, exact among the first few by products."""
     count = min(FIRST, len(others))
     few = np.argpartition(distances, count - 1, axis=1)[:, :count]
-    exact = np.linalg.norm(others[few] - block[:, None], axis=2)
+    own = block[:, None] if weights is None else block[:, None] * weights[few]
+    exact = np.linalg.norm(others[few] - own, axis=2)
     best = exact.argmin(axis=1)
     rows = np.arange(len(block))
     return exact[rows, best], few[rows, best]

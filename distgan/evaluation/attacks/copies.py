@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from distgan.evaluation.attacks.attack_data import Array, AttackData, Pair, Side, find_nearest_both_ways
+from distgan.evaluation.attacks.attack_data import Array, AttackData, Pair, Side
 from distgan.evaluation.attacks.rates import NORMAL, NORMAL_SURE, IntervalEstimate
 
 SPLITS_AGAIN = 400
@@ -41,7 +41,5 @@ def _find_nearest(attack_data: AttackData, side: Side, pair: Pair, size: int) ->
     rows = np.flatnonzero(
         (attack_data.make_rng("as many owners").permutation(side.num_owners) < size)[side.owners]
     )
-    fewer = find_nearest_both_ways(
-        attack_data.to_rows(attack_data.synthetic), attack_data.to_rows(side.series[rows])
-    )
+    fewer = attack_data.find_nearest(side.series[rows])
     return fewer.there, side.owners[rows[fewer.there_place]]

@@ -9,7 +9,7 @@ Shapes: n series, L steps, C channels, F features.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.linear_model import RidgeClassifierCV, RidgeCV
@@ -23,6 +23,7 @@ from distgan.evaluation.attribute_results import (
 )
 from distgan.evaluation.metrics.classification import ALPHAS, Encoder
 from distgan.evaluation.metrics.descriptors import Array, compute_descriptors, make_reference_grid
+from distgan.evaluation.metrics.gaps import copy_gaps
 from distgan.evaluation.metrics.scores import SCORES
 
 SCORED = ("value_distance", "level_distance", "ramp_distance", "daily_profile", "acf_short", "spectrum")
@@ -63,7 +64,9 @@ class Comparison:
 
 
 def compare_by_attribute(sets: Comparison) -> ByAttribute:
-    """Return the comparison for every attribute."""
+    """Return the comparison for every attribute; synthetic series have the gaps of held-out ones."""
+    made = copy_gaps(sets.held_out.series, sets.synthetic.series)
+    sets = replace(sets, synthetic=replace(sets.synthetic, series=made))
     encoder = Encoder.fit(sets.train.series)
     features = {name: encoder(getattr(sets, name).series) for name in ("train", "held_out", "synthetic")}
     found = []

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import fft, sparse
 
 from distgan.evaluation.metrics.entity_loads import LoadGrid, fit_load_grid
+from distgan.evaluation.metrics.gaps import average_known
 from distgan.evaluation.metrics.kernels import Kernels, fit_kernels
 from distgan.evaluation.metrics.minirocket import TAPS, MiniRocket, choose_stride, fit_minirocket
 
@@ -28,6 +29,7 @@ MONTH_DAYS = 365.25 / 12
 SPACE_DIMS = 12  # principal directions of the feature space in which neighbours are counted
 AT_ONCE = 256  # series that are described together: what that needs in memory
 GRID_VALUES = 2_000_000  # whose quantiles say where distributions are read, at most
+FEWEST_PAIRS = 0.05  # of those of a whole series, that settle an autocorrelation
 ROCKET_FEATURES, ROCKET_DILATIONS, ROCKET_PLACES = 1008, 12, 1000  # of MiniRocket in every row of a table
 SPACE_SERIES = 4000  # real series that fit the spaces, at most
 
@@ -235,7 +237,7 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
         season=fold(standard, mask, season, NUM_SEASONS),
         months=_fold_moments(standard, mask, month, months),
         duration=_compute_duration(standard, mask),
-        channels=_correlate_channels(standard),
+        channels=_correlate_channels(standard, mask),
         kernels=grid.kernels.compute_features(standard, mask),
         embedding=np.zeros((n, 0)),
         points=np.zeros((n, 0)),
@@ -262,7 +264,9 @@ def _compute_distribution(values: Array, grid: Array) -> Array:
 
 
 def _correlate_lags(standard: Array, mask: Array, short: Array, long: Array) -> tuple[Array, Array]:
-    """Return the autocorrelation of each series over measured pairs: [n, C, L] -> 2 x [n, C, lags]."""
+    """Return the autocorrelation of each series over measured pairs: [n, C, L] -> 2 x [n, C, lags]; NaN where
+    there are few.
+    """
     length = standard.shape[-1]
     size = fft.next_fast_len(2 * length, real=True)
 
@@ -276,8 +280,9 @@ def _correlate_lags(standard: Array, mask: Array, short: Array, long: Array) -> 
         pairs = sum_products(mask.astype(np.float32))
 
     def read_lags(lags: Array) -> Array:
-        values = sums[..., lags] / np.maximum(pairs[..., lags], 1)
-        return np.clip(values, -1.5, 1.5)
+        values = np.clip(sums[..., lags] / np.maximum(pairs[..., lags], 1), -1.5, 1.5)
+        enough = pairs[..., lags] > FEWEST_PAIRS * (length - lags)
+        return values if enough.all() else np.where(enough, values, np.float32(np.nan))
 
     return read_lags(short), read_lags(long)
 
@@ -300,14 +305,17 @@ def _compute_spectrum(standard: Array, grid: ReferenceGrid) -> tuple[Array, Arra
 
 
 def fold(standard: Array, mask: Array, position: Array | None, size: int) -> Array:
-    """Average measured values by position in the period: [n, C, L], [L] in 0..size-1 -> [n, C, size]."""
+    """Average measured values by position in the period: [n, C, L], [L] in 0..size-1 -> [n, C, size]; NaN
+    where none is measured.
+    """
     n, channels, length = standard.shape
     if position is None:
         return np.zeros((n, channels, 0))
     pick = sparse.csr_array((np.ones(length, np.float32), (np.arange(length), position)), (length, size))
     sums = standard.reshape(-1, length) @ pick
     counts = mask.reshape(-1, length).astype(np.float32) @ pick
-    return (sums / np.maximum(counts, 1)).reshape(n, channels, size)
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.float32(np.nan))
+    return means.reshape(n, channels, size)
 
 
 def _fold_moments(standard: Array, mask: Array, position: Array | None, size: int) -> Array:
@@ -338,11 +346,20 @@ def _compute_duration(standard: Array, mask: Array) -> Array:
     return np.where(np.isfinite(values), values, 0)
 
 
-def _correlate_channels(standard: Array) -> Array:
+def _correlate_channels(standard: Array, mask: Array) -> Array:
+    """Return correlations over steps at which both channels are measured, NaN without: [n, C, L] -> [n,
+    C(C-1)/2].
+    """
     n, channels, length = standard.shape
     if channels < 2:
         return np.zeros((n, 0))
-    products = np.einsum("nil,njl->nij", standard, standard, optimize=True) / length
+    products = np.einsum("nil,njl->nij", standard, standard, optimize=True)
+    if mask.all():
+        products /= length
+    else:
+        there = mask.astype(np.float32)
+        pairs = np.einsum("nil,njl->nij", there, there, optimize=True)
+        products = np.where(pairs > 0, products / np.maximum(pairs, 1), np.nan)
     first, second = np.triu_indices(channels, 1)
     return products[:, first, second]
 
@@ -365,7 +382,7 @@ class Space:
     def place(self, descriptors: Descriptors) -> Array:
         """Return coordinates [n, P]."""
         raw, _ = _join_features(descriptors, self.level_centre, self.level_scale)
-        return ((np.nan_to_num(raw, nan=0.0) - self.centre) * self.weight) @ self.axes
+        return ((np.where(np.isnan(raw), self.centre, raw) - self.centre) * self.weight) @ self.axes
 
 
 def _join_features(descriptors: Descriptors, centre: Array, scale: Array) -> tuple[Array, list[int]]:
@@ -394,34 +411,9 @@ def fit_space(descriptors: Descriptors) -> Space:
     centre, scale = np.nanmedian(descriptors.level, 0), np.nanstd(descriptors.level, 0)
     scale = np.where(scale > 0, scale, np.maximum(np.nanmean(descriptors.spread, 0), 1e-12))
     raw, widths = _join_features(descriptors, centre, scale)
-    raw = np.nan_to_num(raw, nan=0.0)
-    mean = raw.mean(0)
+    mean = np.nan_to_num(average_known(raw))  # what a series has not measured is taken to be average
+    raw = np.where(np.isnan(raw), mean, raw)
     totals = np.array([block.var(0).sum() for block in np.split(raw, np.cumsum(widths)[:-1], 1)])
     weight = np.repeat(1 / np.sqrt(np.where(totals > 1e-12, totals, 1.0)), widths)
     _, _, directions = np.linalg.svd((raw - mean) * weight, full_matrices=False)
     return Space(mean, weight, directions[:SPACE_DIMS].T, centre, scale)
-
-
-def find_nearest(candidates: Array, others: Array, *, same: bool = False, block: int = 256) -> Array:
-    """Return the distance from each standardised series [n, C, L] to the nearest of `others` [m, C, L]: [n].
-
-    It is sqrt(2 (1 - r)), r the correlation over all channels; inf where there is none. `same` leaves out
-    each series itself.
-    """
-    unit, bank = _normalise_rows(candidates), _normalise_rows(others)
-    result = np.full(len(unit), np.inf)
-    if len(bank) <= int(same):
-        return result
-    for first in range(0, len(unit), block):
-        products = unit[first : first + block] @ bank.T
-        if same:
-            products[np.arange(len(products)), np.arange(first, first + len(products))] = -np.inf
-        best = products.argmax(1)
-        gaps = unit[first : first + block] - bank[best]  # the difference itself: 1 - r cancels near a copy
-        result[first : first + block] = np.sqrt(np.square(gaps).sum(1))
-    return result
-
-
-def _normalise_rows(standard: Array) -> Array:
-    flat = standard.reshape(len(standard), -1)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)

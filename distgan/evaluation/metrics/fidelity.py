@@ -40,12 +40,12 @@ from distgan.evaluation.metrics.descriptors import (
     Array,
     Descriptors,
     compute_descriptors,
-    find_nearest,
     fit_space,
     make_reference_grid,
-    standardise,
 )
+from distgan.evaluation.metrics.gaps import apply_gaps, copy_gaps
 from distgan.evaluation.metrics.kernels import fit_embedding, fit_standard
+from distgan.evaluation.metrics.nearest import Shapes, find_nearest
 from distgan.evaluation.metrics.scores import BY_NAME, SCORES
 from distgan.evaluation.report.verdict import COPIER, MODEL, REAL, ROWS, judge
 from distgan.evaluation.results import Counts, Measurements, Row, ScoreMeaning, Scores, ScoreTable
@@ -95,8 +95,7 @@ class Measure:
     ) -> None:
         real = np.concatenate([target, train])
         self.grid = make_reference_grid(real, steps_per_day)
-        self._training = standardise(train)[0]
-        self._target = standardise(target)[0]
+        self._training, self._target = Shapes.of_series(train), Shapes.of_series(target)
         self._gaps = np.isnan(target)
         descriptors = compute_descriptors(real[:: math.ceil(len(real) / SPACE_SERIES)], self.grid)
         self.space, self.encoder = fit_space(descriptors), fit_embedding(descriptors.kernels)
@@ -107,10 +106,11 @@ class Measure:
         self, values: Array, owners: Array | None = None, *, is_target: bool = False
     ) -> Descriptors:
         """Compute all descriptors of [n, L, C] series; distances within the target leave out the series
-        itself.
+        itself. A set without gaps gets the target's, since gaps would distinguish the two sets.
         """
-        bare = compute_descriptors(self._copy_gaps(values), self.grid)
-        standard = standardise(values)[0]
+        values = apply_gaps(self._gaps, values)
+        bare = compute_descriptors(values, self.grid)
+        standard = Shapes.of_series(values)
         own = find_nearest(standard, standard, same=True)
         kernels = self.encoder.standardise(bare.kernels)
         return replace(
@@ -124,13 +124,6 @@ class Measure:
             to_target=own if is_target else find_nearest(standard, self._target),
             to_own=own,
         )
-
-    def _copy_gaps(self, values: Array) -> Array:
-        """Copy the target's gaps to a set without gaps, since gaps would distinguish the two sets."""
-        if not self._gaps.any() or np.isnan(values).any():
-            return values
-        rows = np.arange(len(values)) % len(self._gaps)
-        return np.where(self._gaps[rows], np.float32(np.nan), values)
 
     def compute_scores(self, candidate: Descriptors, target: Descriptors | None = None) -> dict[str, float]:
         """Compute every score of a set against the target, by name."""
@@ -382,7 +375,11 @@ def _describe_rows(
             if len(values := make()):
                 descriptors[name] = measure.compute_descriptors(values, owners.get(name))
                 trained[name] = compute_recurrent_scores(
-                    target, values, steps=networks.steps, seed=seed, backbones=networks.backbones
+                    target,
+                    copy_gaps(target, values),
+                    steps=networks.steps,
+                    seed=seed,
+                    backbones=networks.backbones,
                 )
             progress.advance()
     return descriptors, trained

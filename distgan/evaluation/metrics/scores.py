@@ -15,6 +15,7 @@ from distgan.evaluation.metrics import vendi
 from distgan.evaluation.metrics.c2st import compute_held_out_accuracy
 from distgan.evaluation.metrics.descriptors import DURATION_LEVELS, Array, Descriptors, ReferenceGrid
 from distgan.evaluation.metrics.entity_loads import average_ratios, compare_loads
+from distgan.evaluation.metrics.gaps import average_known
 from distgan.evaluation.metrics.point_sets import compute_frechet, compute_mmd
 
 NEIGHBOURS = 5
@@ -109,7 +110,9 @@ def _make_curve_error(descriptor: str) -> Function:
         one, two = getattr(target, descriptor), getattr(candidate, descriptor)
         if not one[0].size:
             return math.nan
-        return float(np.abs(one.mean(0, dtype=np.float64) - two.mean(0, dtype=np.float64)).mean())
+        gaps = np.abs(average_known(one) - average_known(two))
+        known = gaps[~np.isnan(gaps)]  # what one of the sets has nowhere is not compared
+        return float(known.mean()) if known.size else math.nan
 
     compute_error.__name__ = f"{descriptor}_error"
     return compute_error

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distgan.evaluation.metrics.descriptors import Array
+from distgan.evaluation.metrics.gaps import copy_gaps
 from distgan.evaluation.metrics.minirocket import FEATURES, TAPS, choose_stride, fit_minirocket
 from distgan.rng import make_keyed_generator
 
@@ -92,7 +93,9 @@ def cut_series(values: Array, steps_per_day: float, count: int, rng: np.random.G
 
 
 def cut_weeks(values: Array, steps_per_day: float, count: int, rng: np.random.Generator) -> Items:
-    """Cut `count` weeks of each series, spread over the record, each at random within its part of it."""
+    """Cut `count` weeks of each series, spread over the record, each at random within its part of it; those
+    of which less than half is measured are left out.
+    """
     week = round(7 * steps_per_day)
     weeks = values.shape[1] // week
     count = min(count, weeks)
@@ -100,7 +103,9 @@ def cut_weeks(values: Array, steps_per_day: float, count: int, rng: np.random.Ge
     steps = places.astype(int)[..., None] * week + np.arange(week)
     rows = np.arange(len(values))
     items = values[rows[:, None, None], steps]  # [n, count, week, C]
-    return Items(np.moveaxis(items.reshape(-1, week, values.shape[2]), 1, 2), np.repeat(rows, count))
+    found = np.moveaxis(items.reshape(-1, week, values.shape[2]), 1, 2)
+    there = np.isnan(found).mean(axis=(1, 2)) <= 0.5
+    return Items(found[there], np.repeat(rows, count)[there])
 
 
 def cut_signs(values: Array, steps_per_day: float, count: int, rng: np.random.Generator) -> Items:
@@ -168,20 +173,15 @@ def compare_samples(
         return None
     rng = make_keyed_generator(effort.seed, 0, f"two-sample test {view}")
     count = int(np.clip(MOST_ITEMS // (len(real.values) + len(made.values)), 1, MOST_WEEKS))
-    items = [chosen.cut(side, steps_per_day, count, rng) for side in _even_gaps(real.values, made.values)]
-    features = _compute_features([each.values for each in items], steps_per_day, effort)
+    sides = real.values, copy_gaps(real.values, made.values)
+    items = [chosen.cut(values, steps_per_day, count, rng) for values in sides]
     owner = [side.codes[each.series] for side, each in zip((real, made), items)]
+    if min(len(np.unique(each)) for each in owner) < FEWEST_OWNERS:  # no week is measured of the others
+        return None
+    features = _compute_features([each.values for each in items], steps_per_day, effort)
     signs = np.repeat([1.0, -1.0], [len(each) for each in owner])
     scores = cross_validate(features, signs, np.concatenate([owner[0], owner[1] + owners[0]]), rng)
     return summarise(scores, signs, owner)
-
-
-def _even_gaps(real: Array, made: Array) -> tuple[Array, Array]:
-    """Copy the real series' gaps to synthetic series without gaps, since gaps would distinguish them."""
-    gaps = np.isnan(real)
-    if not gaps.any() or np.isnan(made).any():
-        return real, made
-    return real, np.where(gaps[np.arange(len(made)) % len(gaps)], np.float32(np.nan), made)
 
 
 def _compute_features(sides: list[Array], steps_per_day: float, effort: Effort) -> Array:

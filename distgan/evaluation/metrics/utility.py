@@ -68,8 +68,8 @@ def make_samples(values: Array, task: Task) -> tuple[Array, Array, Array, Array]
     """Make weeks and the days after them: [n, L, C] -> seen [W, P], true [W, H], naive [W, H], series [W].
 
     True and naive values are centred by the week before, like what is seen, and all are in spreads of the
-    series. A gap in the week takes its mean; a day with a gap is no sample, nor is any of a series that
-    stands still.
+    series. A gap in the week takes its mean; a day with a gap is no sample, nor is one after a week of which
+    less than half is measured, nor any of a series that stands still.
     """
     n, length, channels = values.shape
     periods = length // task.horizon
@@ -84,7 +84,7 @@ def make_samples(values: Array, task: Task) -> tuple[Array, Array, Array, Array]
     seen = np.where(measured, weeks - middle, 0) / scale
     first = task.context - task.lag
     naive = seen[..., first : first + task.horizon]
-    keep = usable & measured.any(-1) & ~np.isnan(true).any(-1)
+    keep = usable & (measured.mean(-1) >= 0.5) & ~np.isnan(true).any(-1)
     calendar = np.broadcast_to(_encode_calendar(starts + WEEK, task), (n * channels, len(starts), WEEK + 2))
     series = np.repeat(np.arange(n), channels)[:, None] + np.zeros(len(starts), int)
     return np.concatenate([seen, calendar], -1)[keep], true[keep], naive[keep], series[keep]

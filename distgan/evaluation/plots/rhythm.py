@@ -11,7 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from distgan.evaluation.metrics import descriptors as described
-from distgan.evaluation.plots.style import FAINT, LINE, Array, View, _add_legend, _make_figure, apply_style
+from distgan.evaluation.metrics.gaps import average_known
+from distgan.evaluation.plots.style import (
+    FAINT,
+    LINE,
+    Array,
+    View,
+    _add_legend,
+    _make_figure,
+    _pad_nan,
+    apply_style,
+)
 
 
 @dataclass(frozen=True)
@@ -34,8 +44,9 @@ def pair_curves(measure: Measured, real: Array, synthetic: Array, view: View) ->
 
 def _compute_band_of_curves(name: str, x: Array, curves: Array) -> Curve:
     """Return the mean over series and their middle 80 %: curves [n, X]."""
-    low, high = np.percentile(curves, [10, 90], axis=0)
-    return Curve(name, x, curves.mean(0), low, high)
+    quantiles = np.nanpercentile if np.isnan(curves).any() else np.percentile  # faster
+    low, high = _pad_nan(quantiles, curves, [10, 90], axis=0)
+    return Curve(name, x, average_known(curves), low, high)
 
 
 def _draw_band(axis: Axes, curve: Curve) -> None:

@@ -1,0 +1,57 @@
+"""Part of the ends of series hidden from an encoder that is to describe the whole of them.
+
+An encoder that sees only what is measured describes when that was, too: series that begin late get latents
+of their own and groups of their own, whose conditions no generator learns a beginning for. So the beginning
+or the end of half of the series of a batch is hidden as well, and what the latent gives back is compared with
+all that was measured. What is left is standardised by itself, as a series would be that has no more.
+
+Shapes: B series, L steps, C channels.
+"""
+
+import torch
+from torch import Tensor
+
+from distgan import rng
+from distgan.data.loader import Batch
+
+HIDDEN = 0.5  # of the series of a batch
+LATE, EARLY = 0.4, 0.8  # of these, up to here begin late, and up to here end early; the others do both
+FLATTEST = 1e-3  # deviation of a part that is still standardised
+
+
+def hide_ranges(batch: Batch, seed: int, shortest: float) -> tuple[Tensor, Tensor]:
+    """Return the series and the mask that the encoder is given: (B, L, C) twice.
+
+    Args:
+        shortest: the smallest share of a series that is shown, as of `data.start_ragged`; of series of which
+            less would be left nothing is hidden.
+    """
+    mask = batch.mask
+    length, device = mask.shape[1], mask.device
+    drawn = rng.draw_keyed_uniform(seed, batch.step, "hidden range", batch.sample, (4,), device)
+    hidden, share, kind, place = drawn.double().unbind(1)  # float32 has no step of its own beyond 2^24
+    shown = ((shortest + (1 - shortest) * share) * length).ceil()
+    shown = torch.where(hidden < HIDDEN, shown, length)
+    first = torch.where(kind < LATE, length - shown, torch.where(kind < EARLY, 0, place * (length - shown)))
+    steps = torch.arange(length, device=device)
+    inside = (steps >= first.floor()[:, None]) & (steps < (first.floor() + shown)[:, None])
+    seen = mask * inside[:, :, None]
+    enough = seen.sum(1) >= shortest * length * mask.amax(1)  # every channel that has any
+    seen = torch.where(enough.all(1)[:, None, None], seen, mask)
+    return standardise_alike(batch.series, seen, mask), seen
+
+
+def standardise_alike(series: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
+    """Return series whose seen part has the mean and the deviation that all that is measured had, 0 where not
+    seen: (B, L, C) each.
+    """
+    (mean, deviation), (whole_mean, whole) = _measure(series, seen), _measure(series, mask)
+    factor = torch.where(deviation > FLATTEST, whole / deviation.clamp(min=FLATTEST), 1)
+    return ((series - mean) * factor + whole_mean) * seen
+
+
+def _measure(series: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation over the mask: (B, 1, C) twice."""
+    counts = mask.sum(1, keepdim=True).clamp(min=1)
+    mean = (series * mask).sum(1, keepdim=True) / counts
+    return mean, ((series - mean).square() * mask).sum(1, keepdim=True).div(counts).sqrt()

@@ -1,0 +1,93 @@
+"""How series leave: in another year (`generate.start`), and in part (`generate.lengths`).
+
+The store `synthetic.zarr` keeps whole series on the days of the training series, which report and attacks
+compare with. What leaves is a choice of its values that follows from settings, calendar and the released
+ranges alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distgan import config
+from distgan.data import export
+from distgan.data.another_year import AnotherYear, find_year
+from distgan.data.lengths import Lengths
+from distgan.data.store.metadata import Meta
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import StoreWriter
+from distgan.memory import scale_buffer
+from distgan.pipeline.lengths import find_lengths
+from distgan.pipeline.training_data import read_scaler
+from distgan.run import Run
+
+BLOCK_BYTES = 32 << 20  # of series in memory at a time
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """The year and the ranges in which `count` series leave; None: as they were trained, whole."""
+
+    year: AnotherYear | None
+    lengths: Lengths | None
+    count: int
+    seed: int
+
+    @property
+    def changes(self) -> bool:
+        """True where series leave otherwise than they stand in `synthetic.zarr`."""
+        return self.year is not None or self.lengths is not None
+
+    def describe(self, meta: Meta) -> Meta:
+        """Describe the series that leave."""
+        return meta if self.year is None else self.year.describe(meta)
+
+    def describe_lengths(self) -> list[str]:
+        """Return what a README says of the ranges: lines, none for whole series."""
+        if self.lengths is None:
+            return []
+        ranges = self.lengths.draw(self.count, self.seed)
+        partial = int((ranges != (0, self.lengths.length)).any(axis=1).sum())
+        return [
+            f"{partial:,} of {self.count:,} series begin late or end early, as real ones do: values outside "
+            f"are missing. A range is one that {self.lengths.owners} owners or more share, rounded to "
+            f"{self.lengths.step} steps at the finest, and does not depend on a series' group or attributes.",
+        ]
+
+    def change(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return series as they leave: [n, L, C] of the `rows` [n] of all -> [n, M, C]."""
+        values = values if self.year is None else self.year.move(values)
+        if self.lengths is None:
+            return values
+        return self.lengths.apply(values, self.lengths.draw(self.count, self.seed)[rows])
+
+    def write(self, source: Path, place: Path) -> None:
+        """Write the series of the store `source` as they leave to `place`, whole or not at all."""
+        store = Store.open(source)
+        size = max(1, scale_buffer(BLOCK_BYTES) // (4 * store.length * store.channels))
+        with StoreWriter(place, self.describe(store.meta)) as writer:
+            for first in range(0, store.num_series, size):
+                rows = np.arange(first, min(first + size, store.num_series))
+                writer.append(self.change(store.read_rows_once(rows), rows))
+
+
+def find_leaving(settings: config.Config, run: Run) -> Leaving:
+    """Return how the run's series leave.
+
+    Raises:
+        UserError: the run's series cannot be moved to the wanted year, or have no ranges.
+    """
+    chosen = settings.generate
+    year = find_year(read_scaler(run)[1], chosen.start, settings.data)
+    return Leaving(year, find_lengths(chosen.lengths, run), chosen.count, chosen.seed)
+
+
+def write_leaving(settings: config.Config, run: Run) -> Path:
+    """Write the synthetic series as they leave, if that is otherwise than they are; return their store."""
+    leaving = find_leaving(settings, run)
+    if not leaving.changes:
+        export.remove(run.synthetic_moved)
+        return run.synthetic
+    leaving.write(run.synthetic, run.synthetic_moved)
+    return run.synthetic_moved
