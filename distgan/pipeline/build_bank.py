@@ -138,7 +138,7 @@ def run_tracing(
     if not others.num_series:
         return []
     points, beside = assign_non_members(context, others, members, bank)
-    non_members, where, _ = average_by_entity(points, others.attributes, others.entity_codes, beside)
+    non_members, where, rows = average_by_entity(points, others.attributes, others.entity_codes, beside)
     inside, groups, first = average_by_entity(
         members.points, data.attributes, members.entities, members.groups
     )
@@ -149,8 +149,8 @@ def run_tracing(
         else None
     )
     return tracing.run_attack(
-        Sample(inside, groups, averaged),
-        Sample(non_members, where),
+        Sample(inside, groups, averaged, read_owners(data, context.run)[first]),
+        Sample(non_members, where, owners=read_owners(others, context.run)[rows]),
         tracing.stack_group_numbers(means, bank.attributes_mean, bank.attributes_std),
         limit=context.settings.bank.max_tracing_auc,
         farthest=farthest,

@@ -23,11 +23,15 @@ NORMAL_95 = 1.96
 
 @dataclass(frozen=True)
 class Attack:
-    """The attack on one kind of entity: AUC with its 95 % interval (DeLong et al. 1988), 0.5 is guessing."""
+    """The attack on one kind of entity: AUC with its 95 % interval, 0.5 is guessing.
+
+    Attributes:
+        members, non_members: owners of the entities, on whom the interval is based.
+    """
 
     exposure: str
     meaning: str
-    entities: int
+    members: int
     non_members: int
     auc: float
     low: float
@@ -64,14 +68,19 @@ class Sample:
 
     Attributes:
         averaged: [n] bool, who is really in the group's mean, if not all.
+        owners: [n] of whom each is; by default each of another.
     """
 
     numbers: np.ndarray
     groups: np.ndarray
     averaged: np.ndarray | None = None
+    owners: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> "Sample":
         return Sample(self.numbers[rows], self.groups[rows])
+
+    def list_owners(self) -> np.ndarray:
+        return np.arange(len(self.numbers)) if self.owners is None else self.owners
 
 
 def run_attack(
@@ -115,9 +124,15 @@ def run_attack(
     ]
     if members.averaged is not None:
         exposures.insert(1, ("averaged", "entities really in the mean", known & members.averaged, others))
+    own, other = members.list_owners(), non_members.list_owners()
     return [
         Attack(
-            name, meaning, int(who.sum()), int(whom.sum()), *estimate_auc(inside[who], outside[whom]), limit
+            name,
+            meaning,
+            len(np.unique(own[who])),
+            len(np.unique(other[whom])),
+            *estimate_auc(inside[who], outside[whom], own[who], other[whom]),
+            limit,
         )
         for name, meaning, who, whom in exposures
         if who.any() and whom.any()
@@ -188,24 +203,42 @@ def _find_smallest(groups: np.ndarray, number: int) -> np.ndarray:
     return small
 
 
-def estimate_auc(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float, float]:
-    """Return P(inside > outside) and its 95 % interval."""
+def estimate_auc(
+    inside: np.ndarray,
+    outside: np.ndarray,
+    owners: np.ndarray | None = None,
+    other_owners: np.ndarray | None = None,
+) -> tuple[float, float, float]:
+    """Return P(inside > outside) and its 95 % interval (DeLong et al. 1988), by owners where several scores
+    are of one (Obuchowski 1997): no owner is on both sides.
+    """
     n, m = len(inside), len(outside)
     joint = rankdata(np.concatenate([inside, outside]))
     above = (joint[:n] - rankdata(inside)) / m  # share of non-members below each member
     below = (joint[n:] - rankdata(outside)) / n  # share of members below each non-member
     auc = float(above.mean())
+    sums = _sum_by_owner(above - above.mean(), owners), _sum_by_owner(below - below.mean(), other_owners)
+    variance = sum(
+        np.square(each).sum() / size**2 * len(each) / max(len(each) - 1, 1)
+        for each, size in zip(sums, (n, m))
+    )
     # with a single one or none that differs nothing is known of the error: never less than one wrong in all
-    least = 1 / (4 * min(n, m) ** 2)
-    error = NORMAL_95 * float(np.sqrt(max(above.var() / n + below.var() / m, least)))
+    least = 1 / (4 * min(map(len, sums)) ** 2)
+    error = NORMAL_95 * float(np.sqrt(max(variance, least)))
     return auc, max(0.0, auc - error), min(1.0, auc + error)
+
+
+def _sum_by_owner(values: np.ndarray, owners: np.ndarray | None) -> np.ndarray:
+    if owners is None:
+        return values
+    return np.bincount(np.unique(owners, return_inverse=True)[1], weights=values)
 
 
 def format_lines(attacks: Sequence[Attack]) -> list[str]:
     """Return lines for a terminal, one for each attack."""
     return [
         f"inference {each.exposure}: AUC {each.auc:.2f} ({each.low:.2f} to {each.high:.2f}) of "
-        f"{each.entities} "
+        f"{each.members} members "
         f"against {each.non_members} non-members, limit {each.limit:g}: {each.verdict}"
         for each in attacks
     ]
