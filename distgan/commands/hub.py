@@ -65,6 +65,8 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
     refuse_unloadable(settings)
     generator = load_generator(settings, run)
     refuse_always(settings, run)
+    if not private:
+        refuse_covariance(settings)
     verdict = None if private else find_verdict(settings, run)
     scaler, meta = read_scaler(run)
     meta = replace(meta, provenance=make_public_provenance(settings, meta))
@@ -119,6 +121,21 @@ def refuse_always(settings: config.Config, run: Run) -> None:
     for check in check_rules(settings, run):
         if check.broken:
             raise OverLimit(f"{run.folder} must stay private: {check.name}: {check.broken}")
+
+
+def refuse_covariance(settings: config.Config) -> None:
+    """Refuse to publish the covariance of the training series' readings: its D (D + 1) / 2 numbers, of series
+    of D readings, are more than owners hide by the rule of the minimum group size.
+
+    Raises:
+        OverLimit: the scaler holds one.
+    """
+    if settings.data.scaling.whitening:
+        raise OverLimit(
+            f"data.scaling.whitening {settings.data.scaling.whitening:g} needs the covariance of the real "
+            "series' readings, which identifies members; publish series (distgan release), or train with "
+            "data.scaling.whitening=0"
+        )
 
 
 def find_verdict(settings: config.Config, run: Run) -> Verdict:

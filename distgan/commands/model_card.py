@@ -20,8 +20,9 @@ NOT_JUDGED = (
 )
 LIMITS = (
     "The gate attacked series: a released set, and a sample of this generator. The weights themselves were "
-    "not attacked, nor what the scaler has learned of all series together (scaler.safetensors, if there is "
-    "one); whoever has them can generate any number of series and read these numbers.",
+    "not attacked, nor the tables of normal scores (scaler.safetensors, if there are any), whose every entry "
+    "is of the minimum group size of owners; whoever has them can generate any number of series and read "
+    "these numbers.",
     "Attacks that were not tried, and attackers who know more, are not covered. That nobody can ever learn "
     "anything about a person behind the data is not promised.",
     "Series are drawn from groups of people. They say nothing of single people, of groups below the minimum "

@@ -15,6 +15,7 @@ from distgan import config
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.manifest import DPGuarantee, LedgerHead
 from distgan.commands import hub, release
+from distgan.errors import OverLimit
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import private_files, read_json, write_json
 from distgan.pipeline.binding import ARTEFACTS
@@ -188,3 +189,10 @@ def test_real_series_among_the_weights_never_leave(
     message = capsys.readouterr().err
     assert "must stay private" in message and "keeps real series among its weights" in message
     assert not (tmp_path / "shared").exists()
+
+
+def test_a_covariance_of_real_readings_is_not_published() -> None:
+    settings = config.load(None, ["data.scaling.whitening=0.5", "data.scaling.scope=dataset"])
+    with pytest.raises(OverLimit, match=r"data\.scaling\.whitening 0\.5 .* identifies members"):
+        hub.refuse_covariance(settings)
+    hub.refuse_covariance(config.load(None, ["data.scaling.scope=dataset"]))
