@@ -31,6 +31,7 @@ from distgan.anonymity.copy_pairs import (
 )
 from distgan.rng import make_keyed_generator
 
+KEYS_AT_ONCE = 2_000_000  # meetings that are counted at a time
 FLAT = 1e-5  # of the largest value: windows that deviate less are flat up to rounding
 
 
@@ -39,16 +40,25 @@ def find_by_windows(population: Population) -> Candidates:
     size, length = population.size, population.length
     radius = max(4, length // 128)
     most = int(np.clip(MOST_WINDOWS // (size * population.channels), 4, MOST_ANCHORS))
-    keys = []
+    keys: list[Array] = []
     for channel in range(population.channels):
         windows = describe_windows(population, channel, radius, most)
         if len(windows.rows) < 2:
             continue
-        rows, times, numbers = windows.rows, windows.times, windows.numbers
-        distances, places = faiss_backend.find_neighbours(numbers, NEIGHBOURS, population.seed)
-        lengths = np.einsum("nd,nd->n", numbers, numbers)[:, None]
+        keys += meet_windows(windows, population)
+        del windows
+    least = min(MEETINGS, max(1, most // ANCHORS_PER_MEETING))
+    return find_most_met(keys, size, length, radius, least)
+
+
+def meet_windows(windows: "Windows", population: Population) -> list[Array]:
+    """Return the pair, direction and lag of each meeting of like windows of two owners, as one number."""
+    size, length, keys = population.size, population.length, []
+    rows, times, numbers = windows.rows, windows.times, windows.numbers
+    for span, distances, places in faiss_backend.iterate_neighbours(numbers, NEIGHBOURS, population.seed):
+        lengths = np.einsum("nd,nd->n", numbers[span], numbers[span])[:, None]
         alike = (distances <= LIKENESS * lengths) & (places >= 0)
-        here, there = np.nonzero(alike)[0], places[alike]
+        here, there = np.nonzero(alike)[0] + span.start, places[alike]
         apart = population.owners[rows[here]] != population.owners[rows[there]]
         here, there = here[apart], there[apart]
         swap = rows[here] > rows[there]
@@ -56,33 +66,43 @@ def find_by_windows(population: Population) -> Candidates:
         reverse = windows.reverse[here] != windows.reverse[there]
         lag = times[there] + np.where(reverse, times[here], length - times[here])
         keys.append(((rows[here] * size + rows[there]) * 2 + reverse) * 2 * length + lag)
-    least = min(MEETINGS, max(1, most // ANCHORS_PER_MEETING))
-    return find_most_met(np.concatenate(keys or [np.empty(0, np.int64)]), size, length, radius, least)
+    return keys
 
 
-def find_most_met(keys: Array, size: int, length: int, radius: int, least: int) -> Candidates:
+def find_most_met(keys: list[Array], size: int, length: int, radius: int, least: int) -> Candidates:
     """Return for each series the `CANDIDATES` pairs and lags that were met most often, and `least` times.
 
     Noise moves an extremum by a step or two, so lags within a quarter of the window's radius count together.
 
     Args:
-        keys: pair, direction and lag of each meeting, as one number; lags of the same direction are raised
-            by the length.
+        keys: pair, direction and lag of each meeting, as one number, in parts; lags of the same direction
+            are raised by the length.
     """
-    pairs, lag = np.divmod(keys, 2 * length)
-    coarse, counts, index = _count_pairs(pairs * 2 * length + lag // max(1, radius // 4))
-    lags = np.zeros(len(coarse))
-    np.add.at(lags, index, lag)
-    pairs, reverse = np.divmod(coarse // (2 * length), 2)
-    lags = np.rint(lags / np.maximum(counts, 1)).astype(np.int64) - np.where(reverse, 0, length)
+    parts = [np.empty((4, 0), np.int64)]
+    step = max(1, -(-size * KEYS_AT_ONCE // max(1, sum(map(len, keys)))))  # rows of about so many meetings
+    for row in range(0, size, step):
+        ends = np.array([row, row + step]) * size * 4 * length
+        own = np.concatenate([each[(ends[0] <= each) & (each < ends[1])] for each in keys or [parts[0][0]]])
+        parts.append(_count_meetings(own, length, radius, least))
+    pairs, reverse, lags, counts = np.concatenate(parts, axis=1)
     first, second = np.divmod(pairs, size)
     keep = np.zeros(len(pairs), bool)
     for side in (first, second):
         order = np.lexsort((-counts, side))
         rank = np.arange(len(order)) - np.searchsorted(side[order], side[order])
         keep[order[rank < CANDIDATES]] = True
-    keep &= counts >= least
     return Candidates(first[keep], second[keep], lags[keep], reverse[keep].astype(bool))
+
+
+def _count_meetings(keys: Array, length: int, radius: int, least: int) -> Array:
+    """Return pair, direction, lag and number of meetings of those that met `least` times: [4, P]."""
+    pairs, lag = np.divmod(keys, 2 * length)
+    coarse, counts, index = _count_pairs(pairs * 2 * length + lag // max(1, radius // 4))
+    lags = np.zeros(len(coarse))
+    np.add.at(lags, index, lag)
+    pairs, reverse = np.divmod(coarse // (2 * length), 2)
+    lags = np.rint(lags / np.maximum(counts, 1)).astype(np.int64) - np.where(reverse, 0, length)
+    return np.stack([pairs, reverse, lags, counts])[:, counts >= least]
 
 
 def _count_pairs(keys: Array) -> tuple[Array, Array, Array]:
@@ -108,7 +128,10 @@ def describe_windows(population: Population, channel: int, radius: int, most: in
     A minimum is described upside down, and a window with more in its first half from its end, so that copies
     of any sign and direction have the same numbers.
     """
-    found = []
+    numbers = np.empty(
+        (population.size * most, WINDOW_NUMBERS), np.float32
+    )  # memory is taken as it is filled
+    found, count = [], 0
     for first, values in population.iterate_blocks():
         filled, missing = fill_forward(values[..., channel]), np.isnan(values[..., channel])
         filled = filled - filled.mean(axis=1, keepdims=True)
@@ -124,8 +147,10 @@ def describe_windows(population: Population, channel: int, radius: int, most: in
         )
         reverse = shapes @ np.arange(-2 * radius, 2 * radius + 1, dtype=np.float32) < 0
         shapes[reverse] = shapes[reverse, ::-1]
-        found.append((places + first, at, reverse, shorten(shapes)))
-    return Windows(*(np.concatenate(part) for part in zip(*found)))
+        found.append((places + first, at, reverse))
+        numbers[count : count + len(places)] = shorten(shapes)
+        count += len(places)
+    return Windows(*(np.concatenate(part) for part in zip(*found)), numbers[:count])
 
 
 def find_maxima(values: Array, missing: Array, radius: int) -> tuple[Array, Array, Array]:

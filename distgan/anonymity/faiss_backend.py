@@ -169,14 +169,9 @@ CLUSTERED_LISTS = Lists(
 )
 
 
-def _search_lists(
-    queries: np.ndarray, points: np.ndarray, count: int, lists: Lists, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return squared distances to and places of nearest points, ascending: [q, d], [n, d] -> [q, count] each;
-    place -1 where fewer were found.
-    """
+def _make_lists(points: np.ndarray, lists: Lists, seed: int) -> Any:
+    """Make an index of float32 points [n, d], with inverted lists where they are many."""
     faiss = _import_faiss()
-    queries, points = (np.ascontiguousarray(rows, np.float32) for rows in (queries, points))
     index = faiss.IndexFlatL2(points.shape[1])
     if len(points) > lists.exact:
         quantizer, number = faiss.IndexFlatL2(points.shape[1]), lists.number(len(points))
@@ -190,8 +185,7 @@ def _search_lists(
             quantizer.add(points[centres])
             index.train(points[centres])  # only says that the centres stand
     index.add(points)
-    squares, places = index.search(queries, count)
-    return squares, places.astype(np.int64)
+    return index
 
 
 def find_nearest(
@@ -203,7 +197,8 @@ def find_nearest(
     Of many points only some are compared (`DRAWN_LISTS`: as good as k-means for this, and for nothing).
     Places beyond what was found have distance infinity and number -1.
     """
-    squares, places = _search_lists(queries, points, count, DRAWN_LISTS, seed)
+    queries, points = (np.ascontiguousarray(rows, np.float32) for rows in (queries, points))
+    squares, places = _make_lists(points, DRAWN_LISTS, seed).search(queries, count)
     return np.where(places < 0, np.inf, np.sqrt(np.maximum(squares, 0))), places
 
 
@@ -218,11 +213,25 @@ def find_neighbours(points: np.ndarray, count: int, seed: int = 0) -> tuple[np.n
     Returns:
         Squared distances and places, [n, count] each; inf and -1 where there are fewer.
     """
-    count = max(1, min(count, len(points) - 1))
-    distances, places = _search_lists(points, points, count + 1, CLUSTERED_LISTS, seed)
-    own = places == np.arange(len(points))[:, None]
-    distances[own] = np.inf  # the point itself; among equals it may not be the first, or be crowded out
-    order = np.argsort(distances, axis=1, kind="stable")[:, :count]
-    distances, places = np.take_along_axis(distances, order, 1), np.take_along_axis(places, order, 1)
-    places[~np.isfinite(distances)] = -1
+    parts = [part[1:] for part in iterate_neighbours(points, count, seed)]
+    distances, places = (np.concatenate(side) for side in zip(*parts))
     return distances, places
+
+
+def iterate_neighbours(
+    points: np.ndarray, count: int, seed: int = 0
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Yield what `find_neighbours` returns in blocks, with the points that each is of."""
+    count = max(1, min(count, len(points) - 1))
+    points = np.ascontiguousarray(points, np.float32)
+    index = _make_lists(points, CLUSTERED_LISTS, seed)
+    for first in range(0, len(points), ROWS_AT_ONCE):
+        rows = slice(first, min(first + ROWS_AT_ONCE, len(points)))
+        distances, places = index.search(points[rows], count + 1)
+        places = places.astype(np.int64)
+        own = places == np.arange(rows.start, rows.stop)[:, None]
+        distances[own] = np.inf  # the point itself; among equals it may not be the first, or be crowded out
+        order = np.argsort(distances, axis=1, kind="stable")[:, :count]
+        distances, places = np.take_along_axis(distances, order, 1), np.take_along_axis(places, order, 1)
+        places[~np.isfinite(distances)] = -1
+        yield rows, distances, places

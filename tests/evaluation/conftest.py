@@ -28,7 +28,7 @@ def write_report(folder: Path) -> None:
         "meaning": "the quarter with the fewest",
         "verdict": "not enough evidence",
     }
-    attack |= {"entities": 9, "non_members": 12, "auc": 0.61, "low": 0.4, "high": 0.82, "limit": 0.65}
+    attack |= {"members": 9, "non_members": 12, "auc": 0.61, "low": 0.4, "high": 0.82, "limit": 0.65}
     guarantee = "The bank is (2, 1e-06)-differentially private."
     groups = Groups(
         [20, 18],

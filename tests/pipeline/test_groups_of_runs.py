@@ -265,5 +265,5 @@ def test_a_bank_of_few_probes_is_seen_through(encoded: Run, many_homes: Path, tm
     study = ["bank.training=probes", "bank.probes=1", "bank.min_members=1", "clusters.count=6"]
     run = changed(encoded, many_homes, tmp_path, *study)
     attacks = {each["exposure"]: each for each in json.loads((run.clusters / "tracing.json").read_text())}
-    assert attacks["averaged"]["entities"] <= 6
+    assert attacks["averaged"]["members"] <= 6
     assert attacks["averaged"]["auc"] > attacks["all"]["auc"]
