@@ -150,7 +150,8 @@ def describe_windows(population: Population, channel: int, radius: int, most: in
         found.append((places + first, at, reverse))
         numbers[count : count + len(places)] = shorten(shapes)
         count += len(places)
-    return Windows(*(np.concatenate(part) for part in zip(*found)), numbers[:count])
+    rows, times, reversed_ones = (np.concatenate(part) for part in zip(*found))
+    return Windows(rows, times, reversed_ones, numbers[:count])
 
 
 def find_maxima(values: Array, missing: Array, radius: int) -> tuple[Array, Array, Array]:
