@@ -26,6 +26,7 @@ from distgan.evaluation.results import Facts, Findings, Report, Split
 from distgan.files import read_json
 from distgan.memory import set_host_memory
 from distgan.pipeline.evaluate import compute_scores, note_sample, sample_series
+from distgan.progress import say
 from distgan.run import Run
 
 ALIGN = (
@@ -46,6 +47,7 @@ OF_HALF = (
     "The baselines (“training” series among them) are made of one half of their owners; all rows are "
     "measured against the other half, and two-sample tests against both."
 )
+RAGGED = "; set data.start_ragged if they begin late or end early"
 HALVES = config.Splits(train=0.5, held_out=0.5, reference=0)
 MEANINGS = {
     REAL: "other real series of the same file: what a perfect generator would reach",
@@ -159,7 +161,12 @@ def read_series(options: FilePair, is_real: bool, reduce: config.Reduce | None =
         parts = [sample_series(np.flatnonzero(splits == name), name, settings.evaluate) for name in SPLITS]
         return np.sort(np.concatenate(parts))
 
-    return ingest.read(settings.data.model_copy(update=changes), choose_rows)
+    found = ingest.read(settings.data.model_copy(update=changes), choose_rows)
+    for why, count in found.left_out.items():
+        if count:
+            hint = RAGGED if "missing" in why and settings.data.start_ragged is None else ""
+            say(f"left out   {count:,} {'real' if is_real else 'synthetic'} series: {why}{hint}")
+    return found
 
 
 def add_counts(found: Findings, counts: dict[str, int], made: ingest.Raw) -> Findings:

@@ -66,7 +66,7 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
     generator = load_generator(settings, run)
     refuse_always(settings, run)
     if not private:
-        refuse_covariance(settings)
+        refuse_joint_scaling(settings)
     verdict = None if private else find_verdict(settings, run)
     scaler, meta = read_scaler(run)
     meta = replace(meta, provenance=make_public_provenance(settings, meta))
@@ -123,19 +123,22 @@ def refuse_always(settings: config.Config, run: Run) -> None:
             raise OverLimit(f"{run.folder} must stay private: {check.name}: {check.broken}")
 
 
-def refuse_covariance(settings: config.Config) -> None:
-    """Refuse to publish the covariance of the training series' readings: its D (D + 1) / 2 numbers, of series
-    of D readings, are more than owners hide by the rule of the minimum group size.
+def refuse_joint_scaling(settings: config.Config) -> None:
+    """Refuse to publish what whitening and normal scores learn of the training series: a covariance of D
+    readings has D (D + 1) / 2 numbers, tables of normal scores hundreds a channel, and so many identify
+    members by the rule of the minimum group size.
 
     Raises:
-        OverLimit: the scaler holds one.
+        OverLimit: the scaler holds such numbers.
     """
-    if settings.data.scaling.whitening:
-        raise OverLimit(
-            f"data.scaling.whitening {settings.data.scaling.whitening:g} needs the covariance of the real "
-            "series' readings, which identifies members; publish series (distgan release), or train with "
-            "data.scaling.whitening=0"
-        )
+    scaling = settings.data.scaling
+    if scaling.marginal == "none" and not scaling.whitening:
+        return
+    raise OverLimit(
+        f"data.scaling.marginal {scaling.marginal} and whitening {scaling.whitening:g} keep numbers of the "
+        "real series that identify members; publish series (distgan release), or train with "
+        "data.scaling.marginal=none and data.scaling.whitening=0"
+    )
 
 
 def find_verdict(settings: config.Config, run: Run) -> Verdict:

@@ -20,9 +20,7 @@ NOT_JUDGED = (
 )
 LIMITS = (
     "The gate attacked series: a released set, and a sample of this generator. The weights themselves were "
-    "not attacked, nor the tables of normal scores (scaler.safetensors, if there are any), whose every entry "
-    "is of the minimum group size of owners; whoever has them can generate any number of series and read "
-    "these numbers.",
+    "not attacked; whoever has them can generate any number of series.",
     "Attacks that were not tried, and attackers who know more, are not covered. That nobody can ever learn "
     "anything about a person behind the data is not promised.",
     "Series are drawn from groups of people. They say nothing of single people, of groups below the minimum "

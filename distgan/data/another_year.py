@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.calendar import ISO_YEAR
 from distgan.data.grid import DAY
 from distgan.data.holidays import list_holidays
 from distgan.data.store.metadata import Axis, Meta
@@ -94,7 +95,7 @@ def refuse_other_series(meta: Meta) -> None:
             f"generate.start moves series of a year, and these are windows (data.windows); {leave}"
         )
     years = meta.provenance.get("years", [])
-    if len(years) > 1:
+    if len(years) > 1 and axis.length * axis.step_seconds != ISO_YEAR:
         raise UserError(
             f"generate.start needs weekdays, and series of {min(years)} to {max(years)} stand on one axis "
             f"(data.cut=years), where a day has none; train on one year, or {leave}"

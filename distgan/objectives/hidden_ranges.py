@@ -8,6 +8,8 @@ all that was measured. What is left is standardised by itself, as a series would
 Shapes: B series, L steps, C channels.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -19,13 +21,24 @@ LATE, EARLY = 0.4, 0.8  # of these, up to here begin late, and up to here end ea
 FLATTEST = 1e-3  # deviation of a part that is still standardised
 
 
-def hide_ranges(batch: Batch, seed: int, shortest: float) -> tuple[Tensor, Tensor]:
-    """Return the series and the mask that the encoder is given: (B, L, C) twice.
+@dataclass(frozen=True)
+class Hiding:
+    """How ends are hidden.
 
-    Args:
+    Attributes:
         shortest: the smallest share of a series that is shown, as of `data.start_ragged`; of series of which
             less would be left nothing is hidden.
+        own_scale: each series is standardised by itself, so that what is shown of it is, too
+            (`data.scaling.scope=series`).
     """
+
+    shortest: float
+    own_scale: bool = True
+
+
+def hide_ranges(batch: Batch, seed: int, hiding: Hiding) -> tuple[Tensor, Tensor]:
+    """Return the series and the mask that the encoder is given: (B, L, C) twice."""
+    shortest = hiding.shortest
     mask = batch.mask
     length, device = mask.shape[1], mask.device
     drawn = rng.draw_keyed_uniform(seed, batch.step, "hidden range", batch.sample, (4,), device)
@@ -38,6 +51,8 @@ def hide_ranges(batch: Batch, seed: int, shortest: float) -> tuple[Tensor, Tenso
     seen = mask * inside[:, :, None]
     enough = seen.sum(1) >= shortest * length * mask.amax(1)  # every channel that has any
     seen = torch.where(enough.all(1)[:, None, None], seen, mask)
+    if not hiding.own_scale:
+        return batch.series * seen, seen
     return standardise_alike(batch.series, seen, mask), seen
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from distgan import config, rng
 from distgan.data.loader import Batch
 from distgan.objectives.base import Phase
-from distgan.objectives.hidden_ranges import hide_ranges
+from distgan.objectives.hidden_ranges import Hiding, hide_ranges
 from distgan.objectives.losses import compute_evidence_lower_bound
 
 
@@ -16,8 +16,7 @@ class VariationalAutoencoder:
     """One phase a step: the negative evidence lower bound over the `vae` network (encoder and decoder).
 
     Args:
-        shortest: the smallest share of a series that is measured, where series begin late or end early: ends
-            are then hidden from the encoder (`hidden_ranges`). None: nothing is hidden.
+        hiding: how ends are hidden from the encoder, where series begin late or end early. None: nothing is.
     """
 
     def __init__(
@@ -27,18 +26,18 @@ class VariationalAutoencoder:
         seed: int,
         across: Callable[[Tensor], Tensor] = lambda count: count,
         dtype: torch.dtype = torch.float32,
-        shortest: float | None = None,
+        hiding: Hiding | None = None,
     ) -> None:
-        self.networks, self.settings, self.seed, self.shortest = networks, settings, seed, shortest
+        self.networks, self.settings, self.seed, self.hiding = networks, settings, seed, hiding
         self.across, self.dtype = across, dtype
         self.phases = [Phase("vae", "vae", self.loss)]
         self.averaged = ()
 
     def choose_seen(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the series and the mask that the encoder is given: (B, L, C) twice."""
-        if self.shortest is None:
+        if self.hiding is None:
             return batch.series, batch.mask
-        return hide_ranges(batch, self.seed, self.shortest)
+        return hide_ranges(batch, self.seed, self.hiding)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         shape, device = (self.settings.latent_dim,), batch.series.device

@@ -151,7 +151,8 @@ def load_tracing(run: Run) -> list[tracing.Attack]:
     fields = tracing.Attack.__dataclass_fields__
     found_scores = read_json(path) if path.exists() else []
     with parsing(path):
-        return [tracing.Attack(**{name: row[name] for name in fields}) for row in found_scores]
+        rows = [{"members": row.get("entities"), **row} for row in found_scores]  # as it was called before
+        return [tracing.Attack(**{name: row[name] for name in fields}) for row in rows]
 
 
 # ------------------------------------------------------------------------------------------------- who is who

@@ -16,10 +16,17 @@ WHOLE = "use generate.lengths=whole"
 
 
 def measure_lengths(
-    settings: config.Config, data: Store | Windows, ranges: np.ndarray, owners: np.ndarray
+    settings: config.Config,
+    data: Store | Windows,
+    ranges: np.ndarray,
+    owners: np.ndarray,
+    attribute_numbers: int = 0,
 ) -> Lengths | None:
     """Return the ranges of the training series that may be released, [n, 2] of `owners` [n]; None where there
     are none but whole series.
+
+    Args:
+        attribute_numbers: released of each group for the attributes of bank.by.
 
     Raises:
         UserError: they are asked for, and there are none.
@@ -27,7 +34,7 @@ def measure_lengths(
     private, generates = settings.privacy.epsilon is not None, "generate" in settings.stages
     if private or not generates or isinstance(data, Windows):
         return None
-    released = count_released_numbers(settings.bank.condition_dim, data.channels)
+    released = count_released_numbers(settings.bank.condition_dim, data.channels, attribute_numbers)
     least = compute_minimum_group_size(settings.bank, released)
     axis = data.meta.axis
     step = choose_step(axis, has_times=not data.meta.is_nominal)

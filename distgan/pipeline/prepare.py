@@ -165,7 +165,8 @@ def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> Leng
     zeros = measure_zeros(settings, data, rows, owners)
     if zeros is not None:
         more["zeros"] = zeros.to_dict()
-    lengths = measure_lengths(settings, data, recorded.list_ranges(), owners)
+    statics = choose_statics(settings.bank.by, table.statics, table.labels) if settings.bank.by else ()
+    lengths = measure_lengths(settings, data, recorded.list_ranges(), owners, count_numbers(statics))
     if lengths is not None:
         more["lengths"] = lengths.to_dict()
     if isinstance(data, Windows):

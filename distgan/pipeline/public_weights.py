@@ -8,15 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 from torch import nn
 
 from distgan import config
+from distgan.anonymity.copy_pairs import Population
+from distgan.anonymity.near_copies import find_near_copies
+from distgan.data.store.reader import Store
 from distgan.engine import checkpoint
 from distgan.errors import Mismatch, UserError
 from distgan.files import read_record, write_bytes
 from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.training_data import TrainingData, load_network
+from distgan.pipeline.training_data import load_network
 from distgan.run import MANIFEST, Run
 
 VAE = "vae"
@@ -90,8 +94,8 @@ def _read_weights(settings: config.Config, public: Run, run: Run) -> dict[str, b
 def _refuse_unfit_data(public: Run, run: Run) -> None:
     """
     Raises:
-        UserError: both runs are on the same series, whose weights would have no noise, or on series of
-            another length or number of channels.
+        UserError: both runs are on the same series, or on some that are near copies, whose weights would
+            have no noise, or on series of another length or number of channels.
     """
     one, two = (read_record(each.series / MANIFEST, "arrays")["arrays"]["values"] for each in (public, run))
     if one == two:
@@ -99,12 +103,35 @@ def _refuse_unfit_data(public: Run, run: Run) -> None:
             f"privacy.public {public.folder} is trained on the series of this run without noise; give a run "
             "on public data"
         )
-    theirs, mine = (TrainingData.open(each).store for each in (public, run))
+    theirs, mine = (Store.open(each.series) for each in (public, run))
     if (theirs.length, theirs.channels) != (mine.length, mine.channels):
         raise UserError(
             f"privacy.public {public.folder} has series of {theirs.length} x {theirs.channels}, and this run "
             f"of {mine.length} x {mine.channels}; reduce both to the same steps and channels"
         )
+    if shared := _count_shared(theirs, mine):
+        raise UserError(
+            f"privacy.public {public.folder} has {shared} series that are near copies of this run's, and is "
+            "trained on them without noise; give a run on other people"
+        )
+
+
+def _count_shared(theirs: Store, mine: Store) -> int:
+    """Return the series of `theirs` that are near copies of one of `mine`, under whatever name."""
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        values = np.empty((len(rows), mine.length, mine.channels), np.float32)
+        first = rows < theirs.num_series
+        for store, chosen, before in ((theirs, first, 0), (mine, ~first, theirs.num_series)):
+            if chosen.any():
+                values[chosen] = store.read_rows_once(rows[chosen] - before)
+        return values
+
+    sides = np.repeat([0, 1], [theirs.num_series, mine.num_series])
+    pairs = find_near_copies(
+        Population(read, sides, mine.length, mine.channels, mine.meta.axis.steps_per_day)
+    )
+    return len(np.unique(pairs[:, 0]))
 
 
 def _refuse_other_networks(settings: config.Config, other: config.Config, public: Run) -> None:

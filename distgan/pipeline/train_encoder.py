@@ -11,6 +11,7 @@ from distgan.engine.training import Job, Rate, Schedule
 from distgan.files import read_lines
 from distgan.models.layers import checkpoint_activations
 from distgan.models.vae import VAE, Encoder
+from distgan.objectives.hidden_ranges import Hiding
 from distgan.objectives.owner_games import OwnerVAE
 from distgan.objectives.schedules import anneal_cosine
 from distgan.objectives.vae import VariationalAutoencoder
@@ -46,7 +47,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
             context.settings.seed,
             across=context.parallel.average,
             dtype=context.parallel.dtype,
-            shortest=find_shortest(context.settings.data),
+            hiding=find_hiding(context.settings.data),
         )
         batches = data.make_loader(chosen.batch_size, context.settings, context.parallel)
     trained = fit(
@@ -78,11 +79,13 @@ def run(context: PipelineContext) -> dict[str, Any]:
     }
 
 
-def find_shortest(chosen: config.Data) -> float | None:
-    """Return the smallest measured share of series that begin late or end early; None where there are none,
-    and for windows, which are whole but for gaps.
+def find_hiding(chosen: config.Data) -> Hiding | None:
+    """Return how ends are hidden where series begin late or end early; None where none do, and for windows,
+    which are whole but for gaps.
     """
-    return chosen.start_ragged if chosen.windows.length is None else None
+    if chosen.start_ragged is None or chosen.windows.length is not None:
+        return None
+    return Hiding(chosen.start_ragged, own_scale=chosen.scaling.scope == "series")
 
 
 def prepare_network(context: PipelineContext, network: VAE) -> OptimizedNetwork:
@@ -102,7 +105,7 @@ def prepare_private(
         {"vae": optimized.network},
         context.settings.encoder,
         context.settings.seed,
-        shortest=find_shortest(context.settings.data),
+        hiding=find_hiding(context.settings.data),
     )
     objective.phases = private.add_noise(objective.phases, objective.networks, objective, stream)
     return objective, private.make_loader(stream), optimized

@@ -306,7 +306,8 @@ def _fit(
     if together and not isinstance(how.search_alg, BasicVariantGenerator):
         how.max_concurrent_trials = count_trials_at_once(own, ray.cluster_resources())
     place = SweepFiles(home.folder.resolve()).ray
-    Watch.home, Watch.handlers = home.folder, {each: signal.getsignal(each) for each in SIGNALS}
+    Watch.home = home.folder
+    Watch.handlers = {each: signal.getsignal(each) or signal.SIG_DFL for each in SIGNALS}
     if tune.Tuner.can_restore(str(place / name)):
         tuner = tune.Tuner.restore(str(place / name), trainable, resume_unfinished=True)
     else:
@@ -364,13 +365,14 @@ class Watch(tune.Callback):
 
     def setup(self, *given: Any, **info: Any) -> None:
         for number, handler in self.handlers.items():
-            signal.signal(number, handler)
+            if threading.current_thread() is threading.main_thread():  # else Ray takes no signals, either
+                signal.signal(number, handler)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.note(trial, "running")
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
     ) -> None:
         self.note(trial, "running")
 

@@ -191,8 +191,8 @@ def test_real_series_among_the_weights_never_leave(
     assert not (tmp_path / "shared").exists()
 
 
-def test_a_covariance_of_real_readings_is_not_published() -> None:
-    settings = config.load(None, ["data.scaling.whitening=0.5", "data.scaling.scope=dataset"])
-    with pytest.raises(OverLimit, match=r"data\.scaling\.whitening 0\.5 .* identifies members"):
-        hub.refuse_covariance(settings)
-    hub.refuse_covariance(config.load(None, ["data.scaling.scope=dataset"]))
+@pytest.mark.parametrize("learned", ["data.scaling.whitening=0.5", "data.scaling.marginal=normal_scores"])
+def test_numbers_of_all_real_series_are_not_published(learned: str) -> None:
+    with pytest.raises(OverLimit, match=r"data\.scaling\.marginal .* identify members"):
+        hub.refuse_joint_scaling(config.load(None, [learned, "data.scaling.scope=dataset"]))
+    hub.refuse_joint_scaling(config.load(None, ["data.scaling.scope=dataset"]))

@@ -132,3 +132,19 @@ def test_with_one_series_an_owner_the_interval_is_that_of_series() -> None:
     assert tracing.estimate_auc(inside, outside, codes[:40], codes[40:]) == pytest.approx(
         tracing.estimate_auc(inside, outside)
     )
+
+
+def test_an_owner_of_several_series_is_no_proof_of_a_leak() -> None:
+    """Nobody is in the means; the attacker must not know other series of whom is scored."""
+    rng, found = np.random.default_rng(2), []
+    owners = np.repeat(np.arange(40), 4)
+    for _ in range(30):
+        inside, outside = (
+            np.repeat(rng.normal(size=(40, 6)), 4, 0) + 0.1 * rng.normal(size=(160, 6)) for _ in "ab"
+        )
+        members = Sample(inside, np.zeros(160, int), owners=owners)
+        others = Sample(outside, np.zeros(160, int), owners=owners)
+        mean = rng.normal(size=(1, 6)) / 40**0.5
+        found.append(tracing.run_attack(members, others, mean, limit=0.65)[0])
+    assert abs(np.mean([each.auc for each in found]) - 0.5) < 0.05
+    assert sum(each.low > 0.5 for each in found) <= 4

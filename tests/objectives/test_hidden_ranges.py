@@ -9,7 +9,7 @@ import torch
 from distgan import config
 from distgan.data.loader import Batch
 from distgan.models.vae import VAE
-from distgan.objectives.hidden_ranges import HIDDEN, hide_ranges, standardise_alike
+from distgan.objectives.hidden_ranges import HIDDEN, Hiding, hide_ranges, standardise_alike
 from distgan.objectives.vae import VariationalAutoencoder
 
 LENGTH = 96
@@ -36,7 +36,7 @@ def make_batch(count: int, step: int = 0, seed: int = 0, late: float = 0.5) -> t
 
 def test_half_of_the_series_lose_an_end_and_keep_their_share():
     batch, _ = make_batch(400, late=0)
-    _, seen = hide_ranges(batch, 0, 0.3)
+    _, seen = hide_ranges(batch, 0, Hiding(0.3))
     shares = seen.mean((1, 2))
     assert shares.min() >= 0.3 and 0.4 < (shares < 1).float().mean() < HIDDEN + 0.1
     inside = seen[:, :, 0].diff(dim=1).abs().sum(1)
@@ -48,7 +48,7 @@ def test_half_of_the_series_lose_an_end_and_keep_their_share():
 
 def test_what_is_left_has_the_mean_and_deviation_of_the_series():
     batch, _ = make_batch(50)
-    series, seen = hide_ranges(batch, 0, 0.3)
+    series, seen = hide_ranges(batch, 0, Hiding(0.3))
     counts = seen.sum(1)
     mean = series.sum(1) / counts
     assert mean.abs().max() < 1e-5 and not series[seen == 0].any()
@@ -60,23 +60,23 @@ def test_what_is_left_has_the_mean_and_deviation_of_the_series():
 
 def test_hidden_ranges_do_not_depend_on_the_number_of_processes():
     batch, _ = make_batch(8)
-    whole = hide_ranges(batch, 3, 0.3)
-    parts = [hide_ranges(part, 3, 0.3) for part in batch.split(3)]
+    whole = hide_ranges(batch, 3, Hiding(0.3))
+    parts = [hide_ranges(part, 3, Hiding(0.3)) for part in batch.split(3)]
     for place in (0, 1):
         assert torch.equal(torch.cat([part[place] for part in parts]), whole[place])
 
 
 def test_series_of_the_shortest_share_lose_nothing():
     batch, begins = make_batch(60)
-    _, seen = hide_ranges(batch, 0, 0.5)
+    _, seen = hide_ranges(batch, 0, Hiding(0.5))
     assert torch.equal(seen[begins], batch.mask[begins])  # half is measured: no less may be left
 
 
-def train_encoder(shortest: float | None, steps: int) -> VAE:
+def train_encoder(hiding: Hiding | None, steps: int) -> VAE:
     torch.manual_seed(0)
     settings = config.Encoder(latent_dim=4, width=32, depth=1, decoder_depth=1, heads=2, patch=12, beta=1e-3)
     network = VAE(LENGTH, 1, settings)
-    objective = VariationalAutoencoder({"vae": network}, settings, 0, shortest=shortest)
+    objective = VariationalAutoencoder({"vae": network}, settings, 0, hiding=hiding)
     adam = torch.optim.Adam(network.parameters(), 3e-3)
     for step in range(steps):
         adam.zero_grad()
@@ -100,5 +100,12 @@ def measure_shift(network: VAE) -> float:
 
 @pytest.mark.slow
 def test_latents_move_less_with_what_was_measured():
-    plain, hidden = (measure_shift(train_encoder(shortest, 600)) for shortest in (None, 0.3))
+    plain, hidden = (measure_shift(train_encoder(hiding, 600)) for hiding in (None, Hiding(0.3)))
     assert hidden < 0.25 * plain
+
+
+def test_series_on_one_scale_are_shown_as_they_are() -> None:
+    """With data.scaling.scope=dataset a late series keeps its own values, and so does one that is hidden."""
+    batch, _ = make_batch(64, seed=5, late=0)
+    series, seen = hide_ranges(batch, 0, Hiding(0.3, own_scale=False))
+    assert torch.equal(series, batch.series * seen) and seen.sum() < batch.mask.sum()

@@ -248,15 +248,22 @@ def test_a_public_run_that_does_not_fit_spends_nothing(
     assert words in capsys.readouterr().err and not run.ledger.exists()
 
 
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ([], "trained on the series of this run without noise"),
+        (["data.store.dtype=float16"], "series that are near copies of this run's"),
+    ],
+)
 def test_a_public_run_on_the_same_series_is_refused(
-    homes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    homes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], stored: list[str], words: str
 ) -> None:
     mine = [each for each in PRIVATE if not each.startswith("privacy.")]
-    more = [f"data.source={homes}", *TINY, *mine, "train.max_rollbacks=1"]
+    more = [f"data.source={homes}", *TINY, *mine, "train.max_rollbacks=1", *stored]
     assert main(["--run-dir", str(tmp_path / "same"), *more, "--stages", STAGES]) == 0
     run = Run(tmp_path / "run")
     assert main(arguments(homes, run.folder, f"privacy.public={tmp_path / 'same'}")) == 2
-    assert "trained on the series of this run without noise" in capsys.readouterr().err
+    assert words in capsys.readouterr().err
     assert not run.ledger.exists()
 
 

@@ -77,7 +77,8 @@ class Sample:
     owners: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> "Sample":
-        return Sample(self.numbers[rows], self.groups[rows])
+        averaged, owners = (None if each is None else each[rows] for each in (self.averaged, self.owners))
+        return Sample(self.numbers[rows], self.groups[rows], averaged, owners)
 
     def list_owners(self) -> np.ndarray:
         return np.arange(len(self.numbers)) if self.owners is None else self.owners
@@ -145,7 +146,8 @@ def _score_sides(
     """Return scores of members and non-members, and the distance of each from its group; NaN where not
     attacked.
 
-    Half of the non-members are the attacker's own, then the other half; nobody is scored by a mean he is in.
+    Half of the non-members are the attacker's own, then the other half; nobody is scored by a mean that an
+    entity of the same owner is in.
     """
     number, count = len(released), len(non_members.numbers)
     held = np.bincount(non_members.groups, minlength=number)
@@ -153,10 +155,11 @@ def _score_sides(
     if not usable.any():
         return None
     order = np.random.default_rng(seed).permutation(count)
-    half = np.zeros(count, int)
-    for group in np.flatnonzero(usable):  # each group's non-members alternate between the halves
-        own = order[non_members.groups[order] == group]
-        half[own] = np.arange(len(own)) % 2
+    half = _halve_owners(non_members, order, np.flatnonzero(usable))
+    for group in np.flatnonzero(usable):
+        usable[group] = len(np.unique(half[non_members.groups == group])) == 2
+    if not usable.any():
+        return None
     inside, far_in = np.zeros((2, len(members.numbers))), np.zeros((2, len(members.numbers)))
     outside, far_out = np.full(count, np.nan), np.full(count, np.nan)
     for turn in (0, 1):
@@ -170,6 +173,21 @@ def _score_sides(
     inside, far_in = inside.mean(axis=0), far_in.mean(axis=0)
     inside[lost] = far_in[lost] = np.nan
     return inside, outside, far_in, far_out
+
+
+def _halve_owners(non_members: Sample, order: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the half of each non-member, 0 or 1: a group's owners alternate, in a random order."""
+    half = np.zeros(len(order), int)
+    owners = np.unique(non_members.list_owners(), return_inverse=True)[1]
+    known: dict[int, int] = {}
+    for group in groups:
+        turn = 0
+        for row in order[non_members.groups[order] == group].tolist():
+            if owners[row] not in known:
+                known[owners[row]] = turn
+                turn = 1 - turn
+            half[row] = known[owners[row]]
+    return half
 
 
 def _average_groups(values: np.ndarray, groups: np.ndarray, number: int) -> np.ndarray:

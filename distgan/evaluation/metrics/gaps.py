@@ -4,8 +4,8 @@ Real series begin late, end early or have gaps; synthetic ones are whole as they
 leave missing values out, but a set that is whole would still be distinguished from one that is not: by its
 number of readings, by what takes the place of missing ones in a transform, or because part of a year is not
 the year.
-So a set without gaps gets those of the real one, row by row in turn, before it is compared. A set with gaps
-of its own stays as it is.
+So a set whose gaps are fewer than half of the real one's gets those of the real one, row by row in turn,
+before it is compared. A set with about as many gaps of its own stays as it is.
 
 Shapes: n series, L steps, C channels; NaN where missing.
 """
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+ALIKE = 0.5  # of the share of missing values in the real set: from here on gaps are a set's own
 
 
 def copy_gaps(real: Array, made: Array) -> Array:
@@ -25,7 +26,7 @@ def copy_gaps(real: Array, made: Array) -> Array:
 
 def apply_gaps(gaps: Array, made: Array) -> Array:
     """Return the same for known gaps, bool [n, L, C]."""
-    if not len(gaps) or not gaps.any() or np.isnan(made).any():
+    if not len(gaps) or np.isnan(made).mean() >= ALIKE * gaps.mean():
         return made
     return np.where(gaps[np.arange(len(made)) % len(gaps)], np.float32(np.nan), made)
 
