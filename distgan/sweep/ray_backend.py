@@ -297,8 +297,7 @@ def _fit(
     budget: tune.Stopper,
 ) -> None:
     trainable = tune.with_parameters(run_trial, folder=str(home.folder.resolve()))
-    own = chosen.resources
-    together = own.workers > 1
+    own, together = chosen.resources, chosen.resources.workers > 1
     wanted = {"cpu": DRIVER_CPUS} if together else {"cpu": own.cpus, "gpu": own.gpus}
     trainable = tune.with_resources(trainable, wanted)
     how.reuse_actors = not together
