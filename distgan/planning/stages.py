@@ -27,7 +27,7 @@ from distgan.planning.step_time import BOUNDS, LINK_SHARE, Series, Step, estimat
 from distgan.planning.trace import MATRIX, Trace, Work, build_meta_networks, count_labels, make_batch
 
 TRACED = (2, 4)  # series of the two counts between which a pass is interpolated
-MOST_ATTACKED = 10_000  # members, and as many non-members
+MOST_SYNTHETIC = 10_000  # synthetic series that a report attacks
 HOST_BUFFERS = 512  # MiB that a stage may hold of blocks of series
 PER_SERIES = 250  # bytes: its name, owner, split, cluster and weight
 SAMPLE_PER_CLUSTER = 64  # points of the sample on which k-means starts (anonymity/clustering.py)
@@ -58,8 +58,8 @@ class HostRates:
     export: tuple[tuple[str, float], ...] = (("csv", 2e6), ("parquet", 1e7), ("zarr", math.inf))
     attributes: float = 5e7
     distance: float = 8e-10
-    score: float = 40.0
-    attack: float = 3e-6
+    score: float = 135.0
+    attack: float = 4e-6
     match: float = 1e-9
 
 
@@ -126,7 +126,7 @@ class Load:
             max(1, int(count)),
             settings.generate.count,
             settings.evaluate.max_series,
-            min(whole * (share + settings.data.splits.held_out), 2 * MOST_ATTACKED),
+            min(whole * (share + settings.data.splits.held_out), 2 * settings.evaluate.max_series),
         )
 
     @property
@@ -243,13 +243,11 @@ class Costs:
         }
 
     def estimate_evaluate(self) -> dict[str, float]:
+        synthetic = min(self.load.synthetic, MOST_SYNTHETIC)
         return {
             "scores": HOST.score * self.load.compared * self.load.readings / (1000 * 2190),
             "attacks": self.load.readings
-            * (
-                HOST.attack * (self.load.attacked + self.load.synthetic)
-                + HOST.match * self.load.attacked * min(self.load.synthetic, MOST_ATTACKED)
-            ),
+            * (HOST.attack * (self.load.attacked + synthetic) + HOST.match * self.load.attacked * synthetic),
         }
 
     # -------------------------------------------------------------------------- memory, disk, network

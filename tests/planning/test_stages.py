@@ -59,8 +59,7 @@ def test_stages_grow_with_what_they_read(settings: config.Config, passes: stages
     for name in ("encoder", "gan", "generate"):  # of a given number of steps, and of series to generate
         assert many[name].seconds == pytest.approx(few[name].seconds)
     assert 0 < many["bank"].memory - few["bank"].memory < 0.3  # bytes for each series, no series
-    most = stages.MOST_ATTACKED
-    assert many["evaluate"].seconds < needs(settings, passes, 10 * most)["evaluate"].seconds * 1.001
+    assert many["evaluate"].seconds == pytest.approx(few["evaluate"].seconds)  # what is compared is a sample
 
 
 def test_more_devices_share_the_stages_that_all_processes_work_on(
