@@ -128,9 +128,8 @@ def describe_windows(population: Population, channel: int, radius: int, most: in
     A minimum is described upside down, and a window with more in its first half from its end, so that copies
     of any sign and direction have the same numbers.
     """
-    numbers = np.empty(
-        (population.size * most, WINDOW_NUMBERS), np.float32
-    )  # memory is taken as it is filled
+    shape = (population.size * most, WINDOW_NUMBERS)
+    numbers = np.empty(shape, np.float32)  # memory is taken as it is filled
     found, count = [], 0
     for first, values in population.iterate_blocks():
         filled, missing = fill_forward(values[..., channel]), np.isnan(values[..., channel])

@@ -61,9 +61,14 @@ def fill_networks(context: PipelineContext, networks: Mapping[str, nn.Module]) -
 
 def _copy(settings: config.Config, public: Run, run: Run) -> None:
     files = [run.public_weights(name) for name in (VAE, *NETWORKS)]
-    if not public.folder.exists() and all(path.exists() for path in files):
+    begun = all(path.exists() for path in files)
+    if begun and not public.folder.exists():
         return
-    for name, weights in _read_weights(settings, public, run).items():
+    if not begun:  # the search for near copies is long, and was made before the weights were copied
+        _refuse_unfinished(public)
+        _refuse_unfit_data(public, run)
+        _refuse_other_networks(settings, config.load(public.config), public)
+    for name, weights in _read_weights(public).items():
         path = run.public_weights(name)
         if path.exists() and path.read_bytes() != weights:
             raise Mismatch(
@@ -74,21 +79,27 @@ def _copy(settings: config.Config, public: Run, run: Run) -> None:
             write_bytes(path, weights)
 
 
-def _read_weights(settings: config.Config, public: Run, run: Run) -> dict[str, bytes]:
+def _read_weights(public: Run) -> dict[str, bytes]:
     """Return the content of a safetensors file of each network."""
-    if not all(public.record(stage).exists() for stage in ("prepare", "encoder", "gan")):
-        raise UserError(
-            f"privacy.public {public.folder} is no run whose encoder and GAN are trained; give the run_dir "
-            "of one on public data that distgan train has finished"
-        )
-    _refuse_unfit_data(public, run)
-    _refuse_other_networks(settings, config.load(public.config), public)
+    _refuse_unfinished(public)
     steps = checkpoint.list_steps(public.checkpoints("gan"))
     if not steps:
         raise UserError(f"privacy.public {public.folder} has no checkpoint of its GAN; train it again")
     state = checkpoint.load(public.checkpoints("gan"), steps[-1]).state
     weights = {name: safetensors.torch.save(state[name]) for name in NETWORKS}
     return {VAE: public.encoder_weights.read_bytes(), **weights}
+
+
+def _refuse_unfinished(public: Run) -> None:
+    """
+    Raises:
+        UserError: the folder is no run whose networks are trained.
+    """
+    if not all(public.record(stage).exists() for stage in ("prepare", "encoder", "gan")):
+        raise UserError(
+            f"privacy.public {public.folder} is no run whose encoder and GAN are trained; give the run_dir "
+            "of one on public data that distgan train has finished"
+        )
 
 
 def _refuse_unfit_data(public: Run, run: Run) -> None:
