@@ -13,6 +13,7 @@ from distgan.anonymity.bank import Bank
 from distgan.config.training import AttributeValue
 from distgan.data.another_year import AnotherYear, find_year
 from distgan.data.scaling import Scaler
+from distgan.data.static_attributes import convert_cells
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 from distgan.pipeline.context import PipelineContext
@@ -105,19 +106,27 @@ class Trained:
         return leaving.change(made, np.arange(len(made)))
 
     def sample_attributes(
-        self, count: int = 100, seed: int = 0, **attributes: AttributeValue
+        self,
+        count: int = 100,
+        seed: int = 0,
+        condition: str | int | None = None,
+        **attributes: AttributeValue,
     ) -> pd.DataFrame:
-        """Return the attributes of the series that `sample` returns for the same arguments: a row each.
+        """Return the attributes of the series that `sample` returns for the same arguments: a row each, in
+        columns of booleans (`boolean`), whole numbers (`Int64`), numbers or text, NA where unknown.
 
         Raises:
-            UserError: there is no such attribute or combination.
+            UserError: there is no such group, label, attribute or combination.
         """
+        among = None if condition is None else self._select_groups(condition)
         settings = self._make_settings(count, seed, attributes)
         if self.bank.statics is None:
             return pd.DataFrame(index=range(settings.generate.count))
-        plan = plan_series(settings.generate, self.bank)
+        plan = plan_series(settings.generate, self.bank, among)
         header, rows = tabulate_attributes(plan, self.bank.statics, settings.generate)
-        return pd.DataFrame(rows, columns=header)
+        kinds = {column.name: column.kind for column in self.bank.statics.columns}
+        cells = pd.DataFrame(rows, columns=header, dtype="str")
+        return pd.DataFrame({name: convert_cells(cells[name], kinds.get(name, "boolean")) for name in header})
 
     def _make_settings(
         self, count: int, seed: int, attributes: Mapping[str, AttributeValue]

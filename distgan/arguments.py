@@ -13,10 +13,11 @@ from distgan import config
 from distgan.csvtext import parse_csv
 from distgan.errors import UserError, reading
 from distgan.files import check_path, read_text, refuse_standing, refuse_unwritable
-from distgan.preflight import check_free, check_order, open_run, refuse_absent
+from distgan.preflight import WISHES_TABLE, check_free, check_order, open_run, refuse_absent
 from distgan.run import Run, is_store, locate_attributes, locate_labels, locate_readme
 
 EXPORTS = (".csv", ".parquet", ".zarr")
+WISHES = {"generate.attributes": "{}", "generate.shares": "{}", "generate.table": "null"}  # and none of each
 TASKS = ("classification",)
 
 
@@ -129,10 +130,22 @@ def open_generate(
     Raises:
         UserError: as `open_of_run`, `check_export` and `check_stage`.
     """
+    overrides = replace_wishes(overrides)
     given = set_count_from_table(open_of_run("generate", run, overrides), overrides)
     place = check_export(out, given.run, force)
     check_stage("generate", given)
     return given, place
+
+
+def replace_wishes(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return the overrides of `generate`, so that one that asks for attributes takes the place of all that an
+    earlier call asked for: attributes, shares and a table are one wish.
+    """
+    if not any(
+        each.startswith(tuple(f"{name}{mark}" for name in WISHES for mark in "=.")) for each in overrides
+    ):
+        return tuple(overrides)
+    return (*(f"{name}={none}" for name, none in WISHES.items()), *overrides)
 
 
 def set_count_from_table(given: OfRun, overrides: Sequence[str]) -> OfRun:
@@ -144,7 +157,7 @@ def set_count_from_table(given: OfRun, overrides: Sequence[str]) -> OfRun:
     table = given.settings.generate.table
     if table is None or any(each.startswith("generate.count=") for each in overrides):
         return given
-    refuse_absent(table, "generate.table")
+    refuse_absent(table, "generate.table", WISHES_TABLE)
     path = Path(table).expanduser()
     rows = len(parse_csv(read_text(path), path)) - 1
     if rows < 1:

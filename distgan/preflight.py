@@ -18,6 +18,12 @@ from distgan.run import Run
 NAMED = ("auckland",)  # sources that are no path
 REPORT_SCHEMA = "distgan.report/5"
 TRAIN = "train one with distgan train --config CONFIG.yaml"
+SERIES = (
+    "a table (CSV, Excel, Parquet; compressed ones too), an array (NPY, NPZ, Zarr, NetCDF), a folder, a "
+    "pattern of files (PATH/*.csv), a store or a URL"
+)
+WISHES_TABLE = "a CSV table with commas between its cells"
+ATTRIBUTES_TABLE = "a table (CSV, Excel, Parquet; compressed ones too) with a row per entity"
 OTHER_FOLDER = "choose another run_dir=PATH, or remove that folder"
 
 
@@ -34,8 +40,11 @@ def match_files(pattern: str) -> list[Path]:
     return [Path(name) for name in sorted(glob.iglob(str(Path(pattern).expanduser()), recursive=True))]
 
 
-def refuse_absent(source: str, name: str = "data.source") -> None:
+def refuse_absent(source: str, name: str = "data.source", wanted: str = SERIES) -> None:
     """
+    Args:
+        wanted: what the setting takes.
+
     Raises:
         UserError: a source on this machine is not there, or is a pipe or a device, which may never end.
     """
@@ -48,18 +57,14 @@ def refuse_absent(source: str, name: str = "data.source") -> None:
             if not found:
                 raise UserError(f"{name} {source}: no file matches this pattern; check it with ls")
         elif not path.exists():
-            raise UserError(
-                f"{name} {source} does not exist; give a table (CSV, Excel, Parquet; compressed ones "
-                "too), an array (NPY, NPZ, Zarr, NetCDF), a folder, a pattern of files (PATH/*.csv), "
-                "a store or a URL"
-            )
+            raise UserError(f"{name} {source} does not exist; give {wanted}")
         else:
             found = [path, *(path.iterdir() if path.is_dir() else ())]
         for each in found:
             mode = os.stat(each).st_mode if each.exists() else stat.S_IFREG
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 kind = KINDS.get(stat.S_IFMT(mode), "something else")
-                raise UserError(f"{name} {each} is {kind}; give a file, a folder, a store or a URL")
+                raise UserError(f"{name} {each} is {kind}; give {wanted}")
 
 
 def open_run(text: str, command: str) -> Run:
@@ -100,7 +105,7 @@ def make_tokens(settings: config.Config) -> dict[str, str]:
         del chosen["lengths"]
     own: dict[str, Any] = {
         "gan": settings.train.steps,
-        "generate": [chosen, _digest_table(settings.generate.table)],
+        "generate": [chosen, _digest_table(settings.generate.table), *_list_written(settings)],
         "evaluate": [REPORT_SCHEMA, settings.evaluate.model_dump(mode="json")],
     }
     chain, so_far = {}, []
@@ -109,6 +114,16 @@ def make_tokens(settings: config.Config) -> dict[str, str]:
         content = json.dumps([identity, so_far], sort_keys=True)
         chain[name] = hashlib.sha256(content.encode()).hexdigest()[:16]
     return chain
+
+
+def _list_written(settings: config.Config) -> list[dict[str, str]]:
+    """Return the settings of `data` that no training depends on, but what `generate` writes does; those that
+    are not set are left out, so series of before stay valid.
+    """
+    written = {"credit": settings.data.credit}
+    if settings.generate.start is not None:
+        written["holidays"] = settings.data.holidays
+    return [{name: value} for name, value in written.items() if value is not None]
 
 
 def _digest_table(path: str | None) -> str:

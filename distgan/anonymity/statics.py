@@ -24,6 +24,7 @@ from distgan.errors import UserError
 OTHER = "other"  # the category of rare values
 SMALLEST_DEVIATION = 1e-9
 SHOWN = 12  # categories in a message
+LONGEST_NUMBER = 12  # characters of a number that is written in full; drawn ones have six digits
 
 
 class AttributeColumn(BaseModel):
@@ -68,13 +69,15 @@ class AttributeColumn(BaseModel):
                 raise UserError(f"attribute {self.name!r} is {self.kind}, and {text[:40]!r} is none; e.g. "
                                 f"{self.name}: {self.low:g}")  # fmt: skip
             return float(normal)
-        names = {name.lower(): code for code, name in enumerate(self.categories)}
-        if normal is None or normal.lower() not in names:
+        if normal in self.categories:
+            return float(self.categories.index(normal))
+        alike = [code for code, name in enumerate(self.categories) if name.lower() == (normal or "").lower()]
+        if len(alike) != 1:  # none, or EV and ev for Ev
             known = ", ".join(self.categories[:SHOWN])
             raise UserError(
                 f"attribute {self.name!r} has no value {text[:40]!r} in the groups; they have {known}"
             )
-        return float(names[normal.lower()])
+        return float(alike[0])
 
     def format(self, value: float) -> str:
         """Return a value as a cell: "" where it is unknown."""
@@ -82,7 +85,10 @@ class AttributeColumn(BaseModel):
             return ""
         if not self.is_number:
             return self.categories[int(value)]
-        return str(round(value)) if self.kind == "integer" else f"{value:.6g}"
+        if self.kind == "integer":
+            return str(round(value))
+        exact = repr(float(value))  # as it was asked for
+        return exact if len(exact) <= LONGEST_NUMBER else f"{value:.6g}"
 
 
 GroupValue = str | dict[str, float] | None  # in a manifest: a category, mean and deviation, or unknown

@@ -9,6 +9,7 @@ from distgan.files import read_json
 from distgan.pipeline import evaluate as evaluating
 from distgan.pipeline import runner
 from distgan.pipeline.generate import export_to
+from distgan.pipeline.leaving import find_leaving, find_leaving_store
 from distgan.pipeline.wanted import plan_series
 
 
@@ -19,17 +20,19 @@ def generate(given: OfRun, place: Path | None) -> Result:
         UserError: as the stage, or the place cannot be written.
     """
     settings, run = given.settings, given.run
-    if run.bank.exists():  # a wish that cannot be met leaves the series that are there
+    if run.bank.exists():  # a wish that cannot be met leaves the series, the config and the records there
         plan_series(settings.generate, Bank.load(run.bank))
+        find_leaving(settings, run)
     runner.run(settings, run, ("generate",))
+    store = find_leaving_store(run)
     tree = {
         "series": settings.generate.count,
         "seed": settings.generate.seed,
-        "store": str(run.synthetic),
+        "store": str(store),
         "out": None if place is None else str(place),
     }
     if place is None:
-        return Result(f"series    {run.synthetic}", tree)
+        return Result(f"series    {store}", tree)
     return Result(export_to(settings, run, place), tree)
 
 

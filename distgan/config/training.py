@@ -263,6 +263,31 @@ class Generate(Section):
         except ValueError:
             raise ValueError(f"{start!r:.40} is no date; write e.g. 2027-01-01") from None
 
+    @field_validator("attributes", mode="before")
+    @classmethod
+    def _plain(cls, asked: Any) -> Any:
+        """Accept numpy's scalars, as Python's."""
+        if not isinstance(asked, dict):
+            return asked
+        if (empty := next((name for name, value in asked.items() if value is None), None)) is not None:
+            raise ValueError(f"{empty} has no value; leave it out for any value, or give one")
+        return {name: value.item() if hasattr(value, "item") else value for name, value in asked.items()}
+
+    @field_validator("shares", mode="before")
+    @classmethod
+    def _named(cls, asked: Any) -> Any:
+        """Accept values that YAML reads as numbers or booleans: {ev: {true: 0.4}}."""
+        if not isinstance(asked, dict):
+            return asked
+        return {
+            name: {
+                str(value).lower() if isinstance(value, bool) else str(value): each[value] for value in each
+            }
+            if isinstance(each, dict)
+            else each
+            for name, each in asked.items()
+        }
+
     @model_validator(mode="after")
     def _attributes(self) -> "Generate":
         if self.table is not None and (self.attributes or self.shares):

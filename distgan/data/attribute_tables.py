@@ -12,7 +12,7 @@ from distgan.data.formats.pieces import Source
 from distgan.data.static_attributes import StaticAttribute, make_attribute
 from distgan.data.tables import open_table
 from distgan.errors import UserError
-from distgan.preflight import refuse_absent
+from distgan.preflight import ATTRIBUTES_TABLE, refuse_absent
 
 TABLES = ("text", "parquet")
 SHOWN = 6  # names of columns in a message
@@ -44,7 +44,7 @@ def join_attributes(source: Source, settings: config.Data, place: Path) -> None:
     """
     if settings.attributes is None:
         return
-    refuse_absent(settings.attributes, "data.attributes")
+    refuse_absent(settings.attributes, "data.attributes", ATTRIBUTES_TABLE)
     path = Path(settings.attributes).expanduser()
     frame = read_cells(path, place / "attributes")
     ids = find_ids(path, frame, source.entities, settings)

@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from distgan.config.data import AttributeKind
 from distgan.data.formats.missing_cells import MISSING
 from distgan.errors import UserError
 
-TRUTH = dict.fromkeys(("true", "yes", "y", "t", "1"), "true")
-TRUTH |= dict.fromkeys(("false", "no", "n", "f", "0"), "false")
+TRUTH = dict.fromkeys(("true", "yes", "y", "t", "1", "1.0"), "true")
+TRUTH |= dict.fromkeys(("false", "no", "n", "f", "0", "0.0"), "false")
 TRUE, FALSE = "true", "false"
 INTEGER = re.compile(r"[+-]?(0|[1-9]\d{0,14})")
-NO_CELLS = frozenset(cell.lower() for cell in MISSING)
+NO_CELLS = frozenset(cell.lower() for cell in MISSING) - {"none"}  # in any case, but `none` may be a value
 KIND_NAMES = {"boolean": "true or false", "integer": "a whole number", "float": "a number"}
 
 
@@ -50,7 +51,7 @@ def make_attribute(name: str, cells: Sequence[str], kind: AttributeKind | None =
     Raises:
         UserError: a cell is not of the kind that is stated.
     """
-    texts = ["" if cell.strip().lower() in NO_CELLS else cell.strip() for cell in cells]
+    texts = ["" if is_missing(cell.strip()) else cell.strip() for cell in cells]
     chosen = kind or find_kind(texts)
     different = {text: normalise_cell(text, chosen) for text in set(texts)}
     for text, normal in different.items():
@@ -60,6 +61,11 @@ def make_attribute(name: str, cells: Sequence[str], kind: AttributeKind | None =
                 f"data.attribute_kinds.{name}, which is {chosen}, or leave it out"
             )
     return StaticAttribute(name, chosen, np.array([different[text] for text in texts], dtype=str))
+
+
+def is_missing(text: str) -> bool:
+    """Return whether a cell is missing: `None` is, as Python writes it; `none` is a value (no heating)."""
+    return text in MISSING or text.lower() in NO_CELLS
 
 
 def find_kind(texts: Sequence[str]) -> AttributeKind:
@@ -93,6 +99,18 @@ def normalise_cell(text: str, kind: AttributeKind) -> str | None:
     if kind == "float":
         return repr(number)
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else None
+
+
+def convert_cells(cells: pd.Series, kind: AttributeKind) -> pd.Series:
+    """Return cells of one form as values of their kind: pandas' `boolean`, `Int64`, `Float64` or text, NA
+    where a cell is empty.
+    """
+    there = cells.where(cells != "")
+    if kind == "boolean":
+        return there.map({TRUE: True, FALSE: False}).astype("boolean")
+    if kind in ("integer", "float"):
+        return pd.to_numeric(there).astype("Int64" if kind == "integer" else "Float64")
+    return there
 
 
 def count_entities(attribute: StaticAttribute, entities: np.ndarray) -> dict[str, int]:

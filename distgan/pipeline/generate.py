@@ -25,7 +25,7 @@ from distgan.pipeline.leaving import find_leaving, write_leaving
 from distgan.pipeline.sampler import Sampler
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
-from distgan.pipeline.wanted import Plan, plan_series
+from distgan.pipeline.wanted import Plan, describe_wishes, plan_series
 from distgan.pipeline.zeros import read_zero_thresholds
 from distgan.preflight import make_tokens
 from distgan.progress import Progress
@@ -55,7 +55,15 @@ def run(context: PipelineContext) -> dict[str, Any]:
     parallel.wait_for_all()
     place = parallel.run_on_main(lambda: str(finish(context.settings, context.run, bank, staged)))
     went_on = f"; {kept} of {len(shards)} shards were done before" if kept else ""
-    return {"summary": f"{chosen.count} synthetic series from {len(bank.sizes)} conditions: {place}{went_on}"}
+    return {"summary": f"{summarise(chosen, bank)}: {place}{went_on}"}
+
+
+def summarise(chosen: config.Generate, bank: Bank) -> str:
+    """Return how many series there are, from how many conditions, and what was asked of them."""
+    there, used = bank.num_groups, len(np.unique(plan_series(chosen, bank).groups))
+    conditions = f"{there}" if used == there else f"{used} of {there}"
+    asked = describe_wishes(chosen)
+    return f"{chosen.count} synthetic series from {conditions} conditions" + (f", {asked}" if asked else "")
 
 
 def stage_shards(context: PipelineContext) -> StagedShards:

@@ -83,6 +83,11 @@ def find_leaving(settings: config.Config, run: Run) -> Leaving:
     return Leaving(year, find_lengths(chosen.lengths, run), chosen.count, chosen.seed)
 
 
+def find_leaving_store(run: Run) -> Path:
+    """Return the store of the series as they leave, which is there or not."""
+    return run.synthetic_moved if run.synthetic_moved.exists() else run.synthetic
+
+
 def write_leaving(settings: config.Config, run: Run) -> Path:
     """Write the synthetic series as they leave, if that is otherwise than they are; return their store."""
     leaving = find_leaving(settings, run)

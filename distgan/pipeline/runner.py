@@ -165,6 +165,8 @@ def list_outputs(name: str, settings: config.Config, run: Run) -> tuple[Path, ..
     """Return what later stages, or the user, read of a stage."""
     synthetic = run.synthetic
     windows = (run.left_out_windows,) if settings.data.windows.length else ()
+    chosen = settings.generate
+    moved = (run.synthetic_moved,) if chosen.start is not None or chosen.lengths != "whole" else ()
     joint = (run.scaler_tensors,) if settings.data.scaling.learns_jointly else ()
     return {
         "prepare": (run.series, run.private_table, run.scaler, *joint, *windows),
@@ -173,7 +175,7 @@ def list_outputs(name: str, settings: config.Config, run: Run) -> tuple[Path, ..
         "cluster": (run.clusters,),
         "bank": (run.bank, run.cluster_files.members),
         "gan": (run.generator_weights,),
-        "generate": (synthetic, synthetic.with_suffix(f".{settings.generate.format}")),
+        "generate": (synthetic, *moved, synthetic.with_suffix(f".{chosen.format}")),
         "evaluate": (run.report, run.scores),
     }[name]
 

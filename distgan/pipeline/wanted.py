@@ -19,7 +19,7 @@ from distgan.csvtext import parse_csv
 from distgan.errors import UserError
 from distgan.files import read_text
 from distgan.pipeline.margins import meet_margins
-from distgan.preflight import refuse_absent
+from distgan.preflight import WISHES_TABLE, refuse_absent
 
 FARTHEST = 3.0  # deviations of a group's number beyond which it does not have one
 SMALLEST_SHARE = 0.05  # of a number's range: the deviation of a group in which all have nearly one
@@ -66,6 +66,23 @@ def plan_series(chosen: config.Generate, bank: Bank, among: np.ndarray | None = 
     return Plan(groups, values, ~planner.match(groups, wishes))
 
 
+def describe_wishes(chosen: config.Generate) -> str:
+    """Return what is asked for beyond a number of series, "" for nothing. These settings stay in a run."""
+    asked = [f"{name}={_format_value(value)}" for name, value in chosen.attributes.items()]
+    for name, share in chosen.shares.items():
+        shares = share if isinstance(share, dict) else {"true": share}
+        asked += [f"{name}={value} in {100 * part:g} %" for value, part in shares.items()]
+    parts = [f"with {', '.join(asked)}"] if asked else []
+    parts += [f"as {chosen.table} asks"] if chosen.table is not None else []
+    parts += [f"in the year from {chosen.start}"] if chosen.start is not None else []
+    parts += ["in lengths as real"] if chosen.lengths == "as_real" else []
+    return ", ".join(parts)
+
+
+def _format_value(value: AttributeValue) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def refuse_wishes(chosen: config.Generate) -> None:
     """
     Raises:
@@ -108,14 +125,19 @@ def read_wishes(path: Path, statics: GroupAttributes, count: int) -> list[Wish]:
     Raises:
         UserError: it cannot be read, has another number of rows, or as `parse_wish`.
     """
-    refuse_absent(str(path), "generate.table")
+    refuse_absent(str(path), "generate.table", WISHES_TABLE)
     header, *rows = parse_csv(read_text(path.expanduser()), path) or [[]]
     if len(rows) != count:
         raise UserError(
             f"generate.table {path} has {len(rows):,} rows, but generate.count is {count:,}; set "
             f"generate.count={len(rows)}"
         )
+    if len(header) == 1 and not {";", "\t"}.isdisjoint(header[0]):
+        raise UserError(f"generate.table {path} has no commas between its cells; write {WISHES_TABLE}")
     refuse_unknown(header, statics, f"generate.table {path}")
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"generate.table {path} has the column {twice!r} twice; leave one of them out")
     known: dict[tuple[str, ...], Wish] = {}
     for row in rows:
         if tuple(row) not in known:

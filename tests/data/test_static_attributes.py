@@ -45,6 +45,7 @@ def cells(found: ingest.Series) -> dict[str, tuple[str, list[str]]]:
         (["true", "False", ""], "boolean"),
         (["1", "0", "1"], "boolean"),
         (["yes", "no"], "boolean"),
+        (["1.0", "0.0", ""], "boolean"),  # as pandas writes one with missing cells
         (["1", "2", ""], "integer"),
         (["1.0", "3.0"], "integer"),
         (["1.5", "2"], "float"),
@@ -60,6 +61,8 @@ def test_cells_decide_the_kind(texts: list[str], kind: str) -> None:
 
 def test_cells_have_one_form_and_a_stated_kind_is_kept() -> None:
     assert make_attribute("ev", ["Yes", "no", "NA"]).cells.tolist() == ["true", "false", ""]
+    assert make_attribute("ev", ["1.0", "0.0", ""]).cells.tolist() == ["true", "false", ""]
+    assert make_attribute("heating", ["none", "gas", "None", "n/a"]).cells.tolist() == ["none", "gas", "", ""]
     assert make_attribute("people", ["2", "NaN", "3.0"]).cells.tolist() == ["2", "", "3"]
     assert make_attribute("people", ["2", "3"], "categorical").kind == "categorical"
     with pytest.raises(

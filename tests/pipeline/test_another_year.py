@@ -1,5 +1,7 @@
 """A run of a year whose series leave in another one: files, times, a release, and what is refused."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from distgan.data.another_year import AnotherYear
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
+from distgan.pipeline.closing import format_closing
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.training_data import open_for_inference
 from distgan.run import Run
@@ -77,6 +80,33 @@ def test_exports_and_samples_are_of_the_wanted_year(run: Run, tmp_path: Path) ->
         loaded.sample(3, start="2028-01-01", length=10)
     cli.run_command(["generate", str(mine.folder), "generate.start=null", "generate.format=zarr"])
     assert not mine.synthetic_moved.exists()
+
+
+def test_a_year_is_made_again_where_its_holidays_are_others(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("holidays")
+    mine = copy(run, tmp_path / "run")
+    asked = ["generate", str(mine.folder), "generate.start=2027-01-01"]
+    cli.run_command([*asked, "data.holidays=GB-ENG", "--json"])
+    assert json.loads(capsys.readouterr().out)["store"] == str(mine.synthetic_moved)
+    british, record = Store.open(mine.synthetic_moved).read_rows(np.arange(12)), mine.read_record("generate")
+    assert "in the year from 2027-01-01" in str(record) and f"{mine.synthetic_moved}" in format_closing(
+        config.load(mine.config), mine
+    )
+    before = mine.config.read_text()
+    for wrong in ("data.holidays=XX", "generate.lengths=as_real"):  # the run is as it was
+        with pytest.raises(UserError, match=r"does not know 'XX'|states no ranges"):
+            cli.run_command([*asked, "data.holidays=GB-ENG", wrong])
+        assert mine.config.read_text() == before and mine.read_record("generate") == record
+    cli.run_command([*asked, "data.holidays=DE"])
+    german = Store.open(mine.synthetic_moved).read_rows(np.arange(12))
+    year = AnotherYear.choose(Store.open(mine.synthetic).meta, "2027-01-01", country="DE")
+    np.testing.assert_array_equal(german, year.move(Store.open(mine.synthetic).read_rows(np.arange(12))))
+    assert (german != british).any()
+    shutil.rmtree(mine.synthetic_moved)  # what leaves is made again where it is gone
+    cli.run_command(["generate", str(mine.folder)])
+    np.testing.assert_array_equal(german, Store.open(mine.synthetic_moved).read_rows(np.arange(12)))
 
 
 def test_a_release_is_a_choice_of_days_of_what_was_attacked(run: Run, tmp_path: Path) -> None:

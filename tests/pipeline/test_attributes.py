@@ -24,6 +24,7 @@ from distgan.run import Run
 from distgan.train import main
 from tests.helpers.described import EVENING, described
 from tests.helpers.groups import bank_of
+from tests.helpers.runs import copy
 from tests.helpers.settings import TINY
 
 ATTRIBUTES = ["data.columns.attributes=[ev,kind,people]", "bank.by=[ev,kind,people]"]
@@ -46,6 +47,17 @@ def stating(**changes: Any) -> Bank:
     bank = bank_of(n=600, groups=6)
     assert bank.num_groups == 6
     return Bank(**{**bank.__dict__, "statics": GroupAttributes(columns, values, deviations, bank.sizes)})
+
+
+def test_a_value_that_is_asked_for_is_the_value_that_is_written() -> None:
+    sizes = AttributeColumn(name="size", kind="float", low=0.0, high=2e6)
+    for size in (1234567.25, 62.5, 0.1, 3.0):
+        assert float(sizes.format(sizes.parse(size))) == size
+    assert sizes.format(62.48293103812) == "62.4829"
+    cars = AttributeColumn(name="car", kind="categorical", categories=["EV", "ev", "Petrol"])
+    assert [cars.parse(name) for name in ("EV", "ev", "petrol")] == [0, 1, 2]
+    with pytest.raises(UserError, match="has no value 'Ev'"):
+        cars.parse("Ev")
 
 
 def plan(bank: Bank, **asked: Any) -> pd.DataFrame:
@@ -246,6 +258,44 @@ def test_generation_by_attributes_shares_and_table(
     assert len(pd.read_csv(run.synthetic_attributes)) == 5
 
 
+def test_a_wish_takes_the_place_of_the_one_before_and_is_named(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, wanted = copy(run, tmp_path / "run"), tmp_path / "wanted.csv"
+    wanted.write_text("ev\n" + "true\n" * 3, encoding="utf-8")
+    groups = Bank.load(mine.bank).num_groups
+    for asked, said in (
+        ("generate.attributes={ev: true}", " conditions, with ev=true: "),
+        ("generate.shares={ev: {true: 0.5}}", f" {groups} conditions, with ev=true in 50 %: "),
+        (f"generate.table={wanted}", f" conditions, as {wanted} asks: "),
+        ("generate.attributes={people: 3}", " conditions, with people=3: "),
+        ("generate.seed=5", " conditions, with people=3: "),  # what no override names stays
+    ):
+        capsys.readouterr()
+        assert generate(mine, asked) == 0
+        assert said in capsys.readouterr().out
+    assert "with people=3: " in str(mine.read_record("generate"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ev,ev\ntrue,false\n", "has the column 'ev' twice"),
+        ("ev;people\ntrue;3\n", "has no commas between its cells"),
+    ],
+)
+def test_a_table_of_wishes_that_can_be_read_in_two_ways_is_refused(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    wanted = tmp_path / "wanted.csv"
+    wanted.write_text(text, encoding="utf-8")
+    assert generate(run, f"generate.table={wanted}") == 2
+    assert said in capsys.readouterr().err
+    assert generate(run, "generate.table=none.csv") == 2
+    captured = capsys.readouterr().err
+    assert "give a CSV table with commas between its cells" in captured and "NetCDF" not in captured
+
+
 def test_samples_by_attribute_in_python(run: Run) -> None:
     trained = distgan.load(run.folder)
     assert list(trained.attributes) == ["ev", "kind", "people"]
@@ -256,7 +306,15 @@ def test_samples_by_attribute_in_python(run: Run) -> None:
     assert cars.mean() > none.mean()
     np.testing.assert_array_equal(cars, trained.sample(12, ev=True))
     table = trained.sample_attributes(12, ev=True)
-    assert set(table.ev) == {"true"} and len(table) == 12
+    assert table.ev.all() and len(table) == 12
+    assert [str(table[name].dtype) for name in ("ev", "people")] == ["boolean", "Int64"]
+    np.testing.assert_array_equal(cars, trained.sample(12, ev=np.bool_(True)))
+    none = trained.sample_attributes(12, ev=False)
+    assert not none.ev.any() and none.people.dropna().between(1, 5).all()
+    group = trained.sample_attributes(6, condition=0)
+    assert len(group) == 6 and group.ev.nunique(dropna=False) == 1
+    with pytest.raises(UserError, match="ev has no value; leave it out for any value"):
+        trained.sample(3, ev=None)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="the groups have no attribute 'size'; they have ev, kind, people"):
         trained.sample(3, size=4)
 
