@@ -92,6 +92,16 @@ class _Manifest(_Strict):
     groups: list[_Group]
 
 
+def choose_strictest(held: config.Bank) -> config.Bank | None:
+    """Return the limits that a release requires of a bank: the default ones, where its own are laxer. None
+    for a study, which is refused anyway.
+    """
+    if held.study:
+        return None
+    share = min(held.max_share, config.Bank().max_share)
+    return config.Bank(condition_dim=held.condition_dim, max_share=share)
+
+
 def find_violations(folder: Path, required: config.Bank | None = None) -> list[str]:
     """Return the promises that the bank in `folder` breaks, from its two files alone; nothing, if it holds.
 

@@ -1,6 +1,7 @@
 """Two files, of real and of synthetic series -> report.html and report.json, where no run is known."""
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from distgan.arguments import FilePair
 from distgan.command_line import Result
 from distgan.csvtext import unescape_cell
 from distgan.data import ingest
+from distgan.data.calendar import ISO_YEAR
+from distgan.data.formats.zone_marks import parse_offset
 from distgan.data.splits import assign_splits
 from distgan.data.store.metadata import Meta
 from distgan.data.store.private_table import SPLITS
@@ -66,6 +69,7 @@ def run(options: FilePair) -> Result:
     real, made = read_series(options, is_real=True), read_series(options, is_real=False)
     if options.align is not None:
         real, made = align_steps(options, real, made)
+    refuse_other_meaning(options.real, real.meta, options.synthetic, made.meta)
     refuse_unlike(options.real, real.meta, options.synthetic, made.meta)
     divided = divide_series(options, real)
     sets, counts = divided.sets, divided.counts
@@ -118,6 +122,7 @@ def divide_series(options: FilePair, real: ingest.Raw) -> DividedSeries:
     owners = np.asarray(real.owners)
     if options.training is not None:
         training = read_series(replace(options, real=options.training, all_held_out=True), is_real=True)
+        refuse_other_meaning(options.training, training.meta, options.real, real.meta)
         refuse_unlike(options.training, training.meta, options.real, real.meta)
         everything = np.ones(len(owners), bool)
         counts = {
@@ -229,6 +234,8 @@ def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
     }
     if one.is_nominal or two.is_nominal:
         del compared["steps of {} s"], compared["times from {}"]  # one of them says nothing about time
+    if is_iso_year(one) and is_iso_year(two):
+        compared.pop("times from {}", None)  # weeks from a Monday, of whichever years
     if [unescape_cell(name) for name in one.channels] == [unescape_cell(name) for name in two.channels]:
         del compared["channels {}"]  # as a table holds them
     elif len(one.channels) == len(two.channels) == 1:
@@ -240,6 +247,36 @@ def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
                 "both must have the same steps, length, channels and times"
                 + (ALIGN if find_step_ratio(one, two) != 1 else "")
             )
+
+
+def refuse_other_meaning(real: str, one: Meta, synthetic: str, two: Meta) -> None:
+    """Refuse files whose numbers do not mean the same.
+
+    Raises:
+        UserError: units, or the clocks of their times, are known and differ.
+    """
+    if one.units and two.units and one.units != two.units:
+        raise UserError(
+            f"{real} has values in {one.units}, {synthetic} in {two.units}; convert one of them, or set "
+            "data.units=UNIT if only the names differ"
+        )
+    clocks = [str(meta.provenance.get("clock", "")) for meta in (one, two)]
+    offsets = [None if meta.is_nominal else find_offset(clock) for meta, clock in zip((one, two), clocks)]
+    if None not in offsets and offsets[0] != offsets[1]:
+        raise UserError(
+            f"{real} has times in {clocks[0]}, {synthetic} in {clocks[1]}; bring both to one clock, e.g. "
+            "with data.timezone=Europe/London"
+        )
+
+
+def is_iso_year(meta: Meta) -> bool:
+    """Return whether series were cut into 52 weeks from a Monday (data.cut=iso_years)."""
+    return bool(meta.provenance.get("years")) and meta.axis.length * meta.axis.step_seconds == ISO_YEAR
+
+
+def find_offset(clock: str) -> timedelta | None:
+    """Return how far a clock is ahead of UTC, where it says so (`UTC+05:00`, `Z`); else None."""
+    return parse_offset(clock.partition(" (")[0])
 
 
 def count_series(series: ingest.Raw, chosen: np.ndarray) -> Split:

@@ -6,7 +6,7 @@ import numpy as np
 
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import Members
-from distgan.anonymity.manifest import TENSORS, find_violations
+from distgan.anonymity.manifest import TENSORS, choose_strictest, find_violations
 from distgan.anonymity.projection import Projection
 from distgan.command_line import Result
 from distgan.evaluation.attacks import tracing
@@ -39,7 +39,7 @@ def run(path: Path) -> Result:
         "tracing_auc": [float(auc) for auc in bank.tracing_auc],
         "tracing_limit": bank.settings.max_tracing_auc,
         "attributes": [] if bank.statics is None else bank.statics.to_json(),
-        "violations": list(find_violations(path)),
+        "violations": find_violations(path, choose_strictest(bank.settings)),
         "privacy": None if bank.guarantee is None else format_guarantee(bank),
     }
     return Result(describe_bank(path), tree)
@@ -52,7 +52,7 @@ def describe_bank(path: Path) -> str:
         Mismatch: the bank is damaged or breaks its own promises.
     """
     bank, settings = Bank.load(path), Bank.load(path).settings
-    refused = find_violations(path)
+    refused = find_violations(path, choose_strictest(settings))  # as distgan release does
     covered, plain = int(bank.sizes.sum()), bank.guarantee is None
     lines = [
         f"groups     {bank.num_groups} of {min(bank.sizes)} to {max(bank.sizes)} entities, "

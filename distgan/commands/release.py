@@ -275,7 +275,7 @@ def audit_series(settings: config.Config, run: Run) -> str:
 def check_rules(settings: config.Config, run: Run) -> list[Check]:
     """Check the rules that no setting lifts."""
     bank = Bank.load(run.bank)
-    violations = manifest.find_violations(run.bank, choose_strictest(bank.settings))
+    violations = manifest.find_violations(run.bank, manifest.choose_strictest(bank.settings))
     storing = settings.model.stores_real_series
     return [
         Check("the bank's aggregation", violations[0] if violations else "", 3),
@@ -302,14 +302,6 @@ def check_owners(bank: Bank) -> str:
         if fewest < minimum_size
         else ""
     )
-
-
-def choose_strictest(held: config.Bank) -> config.Bank | None:
-    """Return the default limits, where the bank's own are laxer; a study is refused anyway."""
-    if held.study:
-        return None
-    share = min(held.max_share, config.Bank().max_share)
-    return config.Bank(condition_dim=held.condition_dim, max_share=share)
 
 
 # ------------------------------------------------------------------------------------------------- the folder

@@ -303,6 +303,15 @@ class Data(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _whole_weeks(self) -> "Data":
+        if self.cut == "iso_years" and self.leap_days == "keep":
+            raise ValueError(
+                "leap_days=keep is for calendar years; 52 weeks from a Monday have 29 February as any day: "
+                "leave leap_days out, or set cut=years"
+            )
+        return self
+
     @property
     def training_share(self) -> float:
         """Share of owners in training, without those of the validation split."""

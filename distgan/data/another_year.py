@@ -64,7 +64,7 @@ class AnotherYear:
         days = match_days(before, after, kinds[0], kinds[1])
         axis = Axis(str(after[0] + clock), meta.axis.step_seconds, len(after) * per_day, leap_days=True)
         steps = (days[:, None] * per_day + np.arange(per_day)).ravel()
-        moved, notes = 0, [describe_match(before, after, days)]
+        moved, notes = 0, [describe_match(before, after, days, country)]
         if zone is not None:
             shift = shift_clocks(axis.list_times(), trained, steps, zone)
             moved = len(np.unique(np.flatnonzero(shift) // per_day))
@@ -180,12 +180,13 @@ def find_summer_time(times: np.ndarray, zone: str) -> np.ndarray:
     return found
 
 
-def describe_match(before: np.ndarray, after: np.ndarray, days: np.ndarray) -> str:
+def describe_match(before: np.ndarray, after: np.ndarray, days: np.ndarray, country: str | None) -> str:
+    holiday = "" if country is None else " (a public holiday: of the same name, or a Sunday)"
     away = np.abs(find_seasons(before)[days] - find_seasons(after))
     farthest = int(np.ceil(np.minimum(away, 365 - away).max()))
     return (
         f"{after[0]} to {after[-1]}: every day is a day of the trained year ({before[0]} to {before[-1]}) of "
-        f"the same weekday, or the same public holiday, {farthest} days away in the season at most."
+        f"the same weekday{holiday}, {farthest} days away in the season at most."
     )
 
 

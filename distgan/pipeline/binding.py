@@ -60,6 +60,13 @@ ARTEFACTS: dict[str, Artefact] = {
     "scaler": Artefact("the scaler", "prepare", lambda run: digest_files(run.scaler, run.scaler_tensors)),
     "encoder": Artefact("the encoder's weights", "encoder", lambda run: digest_files(run.encoder_weights)),
     "latents": Artefact("the latents", "encode", lambda run: digest_series(run.latents)),
+    "clusters": Artefact(
+        "the clusters",
+        "cluster",
+        lambda run: digest_files(
+            run.cluster_files.projection, run.cluster_files.points, run.cluster_files.groups
+        ),
+    ),
     "bank": Artefact(
         "the bank",
         "bank",
@@ -85,7 +92,7 @@ READ: dict[str, tuple[str, ...]] = {
     "encoder": DATA,
     "encode": (*DATA, "encoder"),
     "cluster": (*DATA, "latents"),
-    "bank": (*DATA, "encoder", "latents"),
+    "bank": (*DATA, "encoder", "latents", "clusters"),
     "gan": (*DATA, "bank", "members"),
     "generate": ("split", "scaler", "bank", "generator"),
 }

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from distgan import cli
+from distgan import cli, config
 from distgan.arguments import open_files
 from distgan.commands import evaluate_files
+from distgan.data import ingest
 from distgan.errors import UserError
 from distgan.evaluation.plots.catalogue import Drawings
 from distgan.evaluation.report import comparison, writer
@@ -50,6 +51,40 @@ def test_two_files_get_a_report_that_says_what_is_not_known(judged: Path) -> Non
     assert "What is not known" in text and "never trained on" not in text
     assert not list((judged / "out").rglob("*.zarr"))
     assert "home-0" not in text + json.dumps(content)
+
+
+def write_offset(place: Path, mark: str, column: str = "timestamp") -> str:
+    frame = population(6, 24 * DAYS, 0)
+    frame["timestamp"] = pd.date_range("2013-01-07", periods=len(frame), freq="h").strftime(f"%FT%T{mark}")
+    frame.rename(columns={"timestamp": column}).to_csv(place, index=False)
+    return str(place)
+
+
+def write_units(place: Path, units: str) -> str:
+    frame = population(6, 24 * DAYS, 0).drop(columns="timestamp")
+    times = pd.date_range("2013-01-07", periods=24 * DAYS, freq="h")
+    xarray = pytest.importorskip("xarray")
+    data = xarray.Dataset(
+        {"load": (("home", "time"), frame.to_numpy().T, {"units": units})},
+        coords={"home": list(frame.columns), "time": times},
+    )
+    data.to_netcdf(place, engine="h5netcdf")
+    return str(place)
+
+
+def test_files_whose_numbers_mean_something_else_are_refused(tmp_path: Path) -> None:
+    kilo, plain = write_units(tmp_path / "a.nc", "kWh"), write_units(tmp_path / "b.nc", "Wh")
+    with pytest.raises(UserError, match=r"a\.nc has values in kWh, .*b\.nc in Wh; convert one"):
+        evaluate_files.run(open_files(kilo, plain, out=str(tmp_path / "out")))
+    utc, there = write_offset(tmp_path / "utc.csv", "Z"), write_offset(tmp_path / "there.csv", "+05:00")
+    head = write_offset(tmp_path / "head.csv", "", "time (UTC+05:00)")
+    for real, made in ((utc, there), (utc, head), (kilo, there)):
+        with pytest.raises(UserError, match=r"has times in UTC.* in UTC\+05:00; bring both to one clock"):
+            evaluate_files.run(open_files(real, made, out=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
+    read = [ingest.read(config.Data(source=path)).meta for path in (utc, kilo, there, head)]
+    for one, two in (read[:2], read[2:]):
+        evaluate_files.refuse_other_meaning("a", one, "b", two)  # of one clock
 
 
 def test_two_files_are_scored_as_their_arrays_are(judged: Path) -> None:

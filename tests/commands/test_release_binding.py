@@ -71,9 +71,16 @@ def put_another_bank(mine: Run) -> None:
     replace(bank, conditions=bank.conditions + np.float32(0.01)).save(mine.bank)
 
 
+def put_another_projection(mine: Run) -> None:
+    path = mine.cluster_files.projection
+    write_tensors(path, {name: -values for name, values in read_tensors(path).items()})
+
+
 @pytest.mark.parametrize(
     ("change", "signed", "words"),
     [
+        (put_another_projection, (), "the clusters: not what the stage cluster made"),
+        (put_another_projection, ("cluster",), "the clusters: not what the stage bank read"),
         (swap_split, (), "the split table: not what the stage prepare made"),
         (swap_split, ("prepare",), "the split table: not what the stage encoder read"),
         (put_members, (), "the synthetic series: not what the stage generate made"),

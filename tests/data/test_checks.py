@@ -136,6 +136,10 @@ def test_late_starts_early_ends_and_flat_channels(homes: np.ndarray) -> None:
     found = look(homes)
     assert set(found) == {"late_start", "early_end", "constant"}
     assert all("1 of 20" in each.shared for each in found.values())
+    assert "set data.start_ragged" in found["late_start"].advice
+    found = look(homes, "data.start_ragged=0.3")  # which is not advised again
+    assert "data.start_ragged=0.3 keeps those" in found["late_start"].advice
+    assert "set data.start_ragged" not in found["early_end"].advice
 
 
 # ------------------------------------------------------------------------------ thousands marks and registers

@@ -13,7 +13,7 @@ def test_one_offset_is_kept_as_the_clock_and_noted() -> None:
     times = pd.date_range("2013-01-01", periods=5, freq="h")
     found = load(times.strftime("%Y-%m-%d %H:%M-03:30").tolist())
     same(found, times)
-    assert not found.utc and "UTC offset -03:30" in found.notes[0]
+    assert not found.utc and "UTC offset -03:30" in found.notes[0] and found.clock == "UTC-03:30"
     found = load(times.strftime("%Y-%m-%d %H:%M-0330").tolist(), timezone="America/St_Johns")
     same(found, times + pd.Timedelta("3h30min"))
     assert found.utc

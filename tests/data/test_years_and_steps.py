@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from distgan import config
+from distgan.commands import evaluate_files
 from distgan.data.store.metadata import Axis
 from distgan.errors import UserError
 from tests.helpers.sources import frame, load
@@ -35,6 +36,24 @@ def test_iso_years_begin_on_a_monday_and_have_52_weeks(tmp_path: Path) -> None:
     assert np.isnan(raw.values[:2, :24]).all() and not np.isnan(raw.values[:2, 24:]).any()
     later = table.loc["2019-12-30":"2020-12-27"].to_numpy().T
     np.testing.assert_allclose(raw.values[2:, :, 0], later, rtol=1e-6)
+
+
+def test_iso_years_of_any_years_can_be_compared(tmp_path: Path) -> None:
+    metas = []
+    for name, year in (("a.csv", 2018), ("b.csv", 2021)):
+        times = pd.date_range(f"{year}-01-01", f"{year + 2}-01-10", freq="6h")
+        table = pd.DataFrame(
+            {"time": times, "H1": np.arange(len(times)) % 28, "H2": np.arange(len(times)) % 30}
+        )
+        table.to_csv(tmp_path / name, index=False)
+        metas.append(load(tmp_path / name, cut="iso_years").meta)
+    assert metas[0].axis.start != metas[1].axis.start
+    evaluate_files.refuse_unlike("a", metas[0], "b", metas[1])
+    whole = [load(tmp_path / name).meta for name in ("a.csv", "b.csv")]
+    with pytest.raises(UserError, match=r"has series of|has times from"):
+        evaluate_files.refuse_unlike("a", whole[0], "b", whole[1])
+    with pytest.raises(ValueError, match="leap_days=keep is for calendar years"):
+        load(tmp_path / "a.csv", cut="iso_years", leap_days="keep")
 
 
 def test_iso_years_need_times(tmp_path: Path) -> None:

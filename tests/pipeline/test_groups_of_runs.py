@@ -240,6 +240,16 @@ def test_a_private_bank_that_fails_after_its_draw_fails_on_the_same_draw(
     assert [entry["name"] for entry in open_ledger(run).list_draws()] == ["directions", "groups"]
 
 
+def test_inspect_judges_a_bank_by_the_limits_of_a_release(
+    encoded: Run, many_homes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = changed(encoded, many_homes, tmp_path, "bank.max_tracing_auc=0.9", "bank.min_members=5")
+    capsys.readouterr()
+    cli.run_command(["inspect", str(run.bank)])
+    output = capsys.readouterr().out
+    assert "release    refused: group" in output and "are below the minimum of 21" in output
+
+
 def test_inspect_tells_sizes_bounds_and_draws_a_private_map(
     encoded: Run, many_homes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

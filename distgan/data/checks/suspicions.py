@@ -265,6 +265,10 @@ def _find_runs(looked: Looked) -> Iterator[Suspicion]:
 
         return describe
 
+    ragged = looked.settings.data.start_ragged
+    late = "set data.start_ragged to the smallest measured share"
+    if ragged is not None:
+        late = f"data.start_ragged={ragged:g} keeps those of which as much is measured"
     zeros = (
         "set data.edge_zeros=missing, with data.start_ragged or data.max_missing for how much may be missing"
     )
@@ -273,8 +277,8 @@ def _find_runs(looked: Looked) -> Iterator[Suspicion]:
         ("leading_zeros", "begin with zeros", zeros),
         ("trailing_zeros", "end with zeros", zeros),
         ("zero_runs", "are zero in between", "check whether these are outages; leave those values empty"),
-        ("late_start", "begin late and miss values", "set data.start_ragged to the smallest measured share"),
-        ("early_end", "end early and miss values", "set data.start_ragged to the smallest measured share"),
+        ("late_start", "begin late and miss values", late),
+        ("early_end", "end early and miss values", late),
     )
     for name, words, advice in checks:
         yield from _suspect_series(looked, name, "warning", make_description(words), advice)

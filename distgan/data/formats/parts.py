@@ -53,7 +53,7 @@ class Parts:
             raise UserError(f"{self.path} has no rows with a time")
         column = " + ".join(self.table.time) or "times in the header"
         found = read_times(texts, column, self.settings, Where(self.path, self._find_line_of))
-        self.utc = found.utc
+        self.utc, self.clock = found.utc, found.clock
         self.time_notes = list(found.notes)
         self.understood.notes += found.notes
         self.moments = found.values.astype("M8[us]")  # of all different stamps
@@ -151,7 +151,7 @@ class Parts:
     def make_meta(self, grid: Grid, channels: tuple[str, ...]) -> Meta:
         """Return what the store says of the series."""
         zone = self.settings.timezone
-        local = "UTC" if self.utc else "as in the source"
+        local = "UTC" if self.utc else self.clock or "as in the source"
         clock = local if zone is None else f"standard time of {zone} all year"
         provenance: dict[str, Any] = {"source": self.path.name, "clock": clock}
         provenance["missing_stamps"] = grid.filled

@@ -56,12 +56,13 @@ class Times:
     """The times of the stamps of a column.
 
     values: datetime64[us] [n], UTC where `utc`, else as the clock of the source showed them. notes: what was
-    understood that is not plain from the stamps.
+    understood that is not plain from the stamps. clock: as of `Parsed`.
     """
 
     values: np.ndarray
     utc: bool
     notes: list[str] = field(default_factory=list)
+    clock: str = ""
 
 
 def read_times(texts: list[str], column: str, settings: config.Data, where: Where) -> Times:
@@ -87,7 +88,7 @@ def read_times(texts: list[str], column: str, settings: config.Data, where: Wher
             split,
             "has a fraction of a second, and steps are whole seconds; set data.resample.step, e.g. to 1s",
         )
-    return Times(parsed.values, parsed.utc, parsed.notes)
+    return Times(parsed.values, parsed.utc, parsed.notes, parsed.clock)
 
 
 def _parse(stamps: Stamps, settings: config.Data) -> Parsed:

@@ -2,6 +2,7 @@
 
 import re
 import zoneinfo
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -62,7 +63,8 @@ def settle_zones(parsed: Parsed, stamps: Stamps, zone: str | None) -> Parsed:
     if len(different) == 1:
         said = f"times have the UTC offset {format_offset(different[0])} and are kept as written"
         said = said if different[0] else "times are in UTC"
-        return Parsed(parsed.values, utc=not different[0], notes=[*parsed.notes, said])
+        clock = name_clock(different[0])
+        return Parsed(parsed.values, utc=not different[0], notes=[*parsed.notes, said], clock=clock)
     said = (
         f"times have {len(different)} UTC offsets, {format_offset(different[0])} to "
         f"{format_offset(different[-1])}, and are given in UTC; data.timezone gives local standard time"
@@ -70,12 +72,19 @@ def settle_zones(parsed: Parsed, stamps: Stamps, zone: str | None) -> Parsed:
     return Parsed(instants, utc=True, notes=[*parsed.notes, said])
 
 
+def name_clock(offset: timedelta) -> str:
+    """Return a clock's name: UTC, UTC+05:00."""
+    return f"UTC{format_offset(offset)}" if offset else "UTC"
+
+
 def _settle_by_header(parsed: Parsed, stamps: Stamps, zone: str | None) -> Parsed:
     """Return times without marks: a column named `Time (UTC)` holds UTC, others what the clock showed."""
     match = HEADER.search(stamps.column)
-    if match is None or zone is None:
+    if match is None:
         return parsed
     offset = parse_offset((match["offset"] or "Z").replace(" ", "")) or timedelta(0)
+    if zone is None:
+        return replace(parsed, clock=name_clock(offset))
     note = f"times are at UTC{format_offset(offset)}, as the column's name {stamps.column!r} says"
     return Parsed(parsed.values - np.timedelta64(offset, "us"), utc=True, notes=[*parsed.notes, note])
 
