@@ -42,8 +42,8 @@ from distgan.run import HubFolder, Run
 
 PRIVATE = "--private"
 KEPT_SECTIONS = ("seed", "encoder", "clusters", "bank", "privacy", "model", "objective", "train", "generate")
-KEPT_PROVENANCE = ("clock", "credit")  # of the series: the rest names files
-KEPT_DATA = ("credit", "bounds", "timezone", "holidays")
+KEPT_PROVENANCE = ("clock", "credit", "years", "windows")  # what times mean; the rest names files
+KEPT_DATA = ("credit", "bounds", "scaling", "timezone", "holidays")
 NO_SOURCE = "not-included"
 EXIT_ERRORS: dict[int, type[UserError]] = {3: OverLimit, 4: TooLittleEvidence, 5: Mismatch}
 
@@ -176,6 +176,9 @@ def make_public_settings(settings: config.Config) -> config.Config:
     tree = settings.model_dump(mode="json")
     data = {"source": NO_SOURCE} | {name: tree["data"][name] for name in KEPT_DATA}
     public = {name: tree[name] for name in KEPT_SECTIONS} | {"data": data, "run_dir": "."}
+    public["generate"]["table"] = None
+    if public["privacy"]["public"] is not None:
+        public["privacy"]["public"] = NO_SOURCE
     public["train"]["select"]["score"] = None  # what it needs of the data is not here
     return config.from_tree(public, "export")
 

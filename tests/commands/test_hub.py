@@ -15,13 +15,16 @@ from distgan import config
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.manifest import DPGuarantee, LedgerHead
 from distgan.commands import hub, release
-from distgan.errors import OverLimit
+from distgan.data.another_year import find_year
+from distgan.data.store.metadata import Axis, Meta
+from distgan.errors import OverLimit, UserError
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import private_files, read_json, write_json
 from distgan.pipeline.binding import ARTEFACTS
 from distgan.pipeline.release_ledger import RELEASED, Attempt, ReleaseLedger
 from distgan.run import HubFolder, Run
 from tests.helpers.releases import CREDIT, code
+from tests.helpers.settings import ROOT
 
 SENTENCE = "Every attack stayed within its limit."
 
@@ -102,6 +105,28 @@ def test_nothing_of_single_people_or_of_the_machine_is_in_it(
     inside = Bank.load(tmp_path / "shared" / "bank")
     assert set(inside.largest_share) == {inside.settings.max_share} and not inside.lowered.any()
     assert (tmp_path / "shared" / "README.md").stat().st_mode & 0o077  # for others to read
+
+
+def test_what_is_exported_names_no_path_and_keeps_what_times_mean() -> None:
+    public = [
+        "privacy.end_to_end=true",
+        "privacy.epsilon=4",
+        "privacy.owners=2000",
+        "privacy.public=runs/open",
+    ]
+    settings = config.load(
+        ROOT / "configs" / "private.yaml", [*public, "generate.table=/home/me/wanted.csv", "generate.count=3"]
+    )
+    text = hub.make_public_settings(settings).to_yaml()
+    assert "/home" not in text and "runs/open" not in text and f"public: {hub.NO_SOURCE}" in text
+    kept = {"years": [2012, 2013], "windows": {"length": 365}, "clock": "UTC"}
+    axis = Axis("2012-01-01T00:00:00", 86400, 365)
+    meta = Meta(axis, ("value",), "kWh", {**kept, "source": "homes.csv", "sha256": "0"}, {})
+    assert hub.make_public_provenance(config.load(None), meta) == kept
+    left = replace(meta, provenance={"years": kept["years"]})
+    left = replace(meta, provenance=hub.make_public_provenance(config.load(None), left))
+    with pytest.raises(UserError, match=r"start needs weekdays, and series of 2012 to 2013"):
+        find_year(left, "2027-01-01", config.Data())
 
 
 def test_scores_are_in_the_card_where_there_is_a_report(passed: Run, tmp_path: Path) -> None:
