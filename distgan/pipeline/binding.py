@@ -144,9 +144,11 @@ def compare(stage: str, recorded: Mapping[str, Any], now: Mapping[str, str]) -> 
         found = recorded.get(verb, {})
         for name in names:
             if found.get(name) != now[name]:
+                where = f"done/{stage}.json"
+                other = "not what" if name in found else f"{where}, of an earlier version, does not name what"
                 raise Mismatch(
-                    f"{ARTEFACTS[name].title}: not what the stage {stage} {verb}; restore the file, or "
-                    "run distgan train again from that stage"
+                    f"{ARTEFACTS[name].title}: {other} the stage {stage} {verb}; restore the file, or remove "
+                    f"{where} and run distgan train again with the run's config.yaml"
                 )
 
 
