@@ -225,6 +225,16 @@ def find_labels(place: Path) -> Path:
     return locate_labels(place)
 
 
+def describe_axis(meta: Meta) -> str:
+    """Return what else the times of a README stand for: other windows, or other years."""
+    if "windows" in meta.provenance:
+        return "; those of the first window, and a series may be like any other one (data.windows)"
+    years = meta.provenance.get("years", [])
+    if len(years) > 1:
+        return f"; series like those of {min(years)} to {max(years)} all stand on this one axis (data.cut)"
+    return ""
+
+
 def write_readme(
     made: Exported, meta: Meta, count: int, clock: str, credit: str, beside: Sequence[str]
 ) -> None:
@@ -255,17 +265,19 @@ def write_readme(
         ],
         "store": ["values [series, steps, channels], float32, Zarr v3; missing values are NaN"],
     }[made.layout]
+    empty = "an empty cell" if made.place.suffix == ".csv" else "null"
     lines = [
         f"{made.place.name}: {count} synthetic series of {axis.length} steps, {made.layout} layout",
         "",
         "Columns" if made.layout != "store" else "Array",
         *(f"- {line}" for line in columns),
-        "- an empty cell is a missing value" if made.layout != "store" else "- rows are series, in order",
+        "- rows are series, in order" if made.layout == "store" else f"- {empty} is a missing value",
         "",
         f"Channels  {channels}",
         f"Units     {meta.units or 'not output by the source (data.units)'}",
         f"Times     {times[0]} to {times[-1]}, a step of {axis.step_seconds} s"
-        + ("" if axis.leap_days else ", years of 365 days (no 29 February)"),
+        + ("" if axis.leap_days else ", years of 365 days (no 29 February)")
+        + describe_axis(meta),
         f"Zone      {clock or 'as in the source'}",
     ]
     lines += beside

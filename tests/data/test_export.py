@@ -1,5 +1,6 @@
 """What leaves as a table comes back with equal values: wide and long, CSV and Parquet."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,15 @@ def test_the_readme_says_columns_units_and_times(tmp_path: Path) -> None:
     ):
         assert words in text, text
     assert "Homes, all of them\n" in text
+    assert "an empty cell is a missing value" in text and "first window" not in text
+    made = export.export(tmp_path / "s.zarr", tmp_path / "out.parquet", "synthetic")
+    for known, words in (
+        ({"windows": {"length": 3, "stride": 3}}, "; those of the first window, and a series may be like"),
+        ({"years": [2012, 2014]}, "; series like those of 2012 to 2014 all stand on this one axis"),
+    ):
+        export.write_readme(made, replace(meta, provenance=known), 30, "UTC", "", [])
+        text = (tmp_path / "out.README.txt").read_text(encoding="utf-8")
+        assert words in text and "null is a missing value" in text
 
 
 # --------------------------------------------------------------------------------------------- evaluate
