@@ -1,11 +1,26 @@
 """Households with rhythms, and the scores of one set of them against another."""
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
+import pytest
 
 from distgan.evaluation.metrics import fidelity
 from distgan.evaluation.results import Scores, ScoreTable
 
 PER_DAY = 24.0
+ALL_DRAWS = (fidelity.VALUE_DRAWS, fidelity.NOISE_DRAWS)
+FEW_DRAWS = (3, 6)  # of scores, where a test needs no narrow interval
+
+
+@contextlib.contextmanager
+def average_over(draws: tuple[int, int]) -> Iterator[None]:
+    """Average scores over so many draws, and take their noise from so many halves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fidelity, "VALUE_DRAWS", draws[0])
+        patch.setattr(fidelity, "NOISE_DRAWS", draws[1])
+        yield
 
 
 def homes(count: int, *, seed: int = 0, days: int = 42, channels: int = 1) -> np.ndarray:

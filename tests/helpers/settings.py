@@ -35,3 +35,6 @@ TINY = [
     "evaluate.pictures=false",
     "engine.threads=1",
 ]
+
+# Series of 56 steps and a hurried encoder, over TINY, for runs whose series nobody looks at.
+SHORT = ["encoder.steps=3", "data.reduce.factor=12", "encoder.patch=8", "model.patch=8"]

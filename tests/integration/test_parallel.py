@@ -28,6 +28,7 @@ from distgan.parallel import messages
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
+from tests.helpers import zoo
 from tests.helpers.processes import PATIENCE, launch, unlaunched
 from tests.helpers.settings import ROOT
 from tests.helpers.two_process_gan import LENGTH, STEPS, Game, Loader, curves, make, train
@@ -47,6 +48,8 @@ def program(out: Path) -> None:
     found |= talk(parallel) | stop(parallel, out / "stopped") | diverge(parallel, out / "diverged")
     found["frozen"], found["awaited"] = frozen(parallel), await_main()
     found |= {"intruded": intruded(parallel), "listening": listening(), "odd": odd(parallel)}
+    for family in zoo.TRAINED:  # for test_zoo_on_two_processes.py
+        zoo.train(family, parallel, out / "zoo" / family)
     (out / f"found-{parallel.rank}.json").write_text(json.dumps(found))
     parallel.close()
 
@@ -187,15 +190,6 @@ def hand_launched(out: Path) -> None:
         (out / f"found-{parallel.rank}.json").write_text(text)
         parallel.wait_for_all()
     parallel.close()
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes left."""
-    out = tmp_path_factory.mktemp("two")
-    done = launch(out, "torch.distributed.run", "--standalone", "--nproc_per_node", "2", program=__file__)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return out
 
 
 @pytest.fixture(scope="module")
