@@ -28,7 +28,6 @@ from distgan.parallel import messages
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
-from tests.helpers import zoo
 from tests.helpers.processes import PATIENCE, launch, unlaunched
 from tests.helpers.settings import ROOT
 from tests.helpers.two_process_gan import LENGTH, STEPS, Game, Loader, curves, make, train
@@ -41,6 +40,8 @@ LOOPBACK = "0100007F"  # 127.0.0.1 as /proc/net/tcp writes it
 
 def program(out: Path) -> None:
     """Everything that takes two processes, in one launch; what they find is written for the tests to read."""
+    from tests.helpers import zoo  # heavy: the other programs of this file need no models
+
     parallel = Parallel(config.Engine())
     found: dict[str, Any] = {"world_size": parallel.world_size, "threads": torch.get_num_threads()}
     for spectral in (False, True):
