@@ -36,6 +36,11 @@ LONG = (
     "commands/",
     "pipeline/",
     "sweep/",
+    "evaluation/",
+    "planning/",
+    "models/",
+    "data/test_windows.py",
+    "data/test_workers.py",
 )
 
 

@@ -34,6 +34,7 @@ TINY = [
     "generate.count=12",
     "evaluate.pictures=false",
     "engine.threads=1",
+    "engine.trackers=[]",
 ]
 
 # Series of 56 steps and a hurried encoder, over TINY, for runs whose series nobody looks at.
