@@ -1,19 +1,16 @@
 """Synthetic loads judged by every instrument beside real ones: of runs, or of files.
 
-    python benchmarks/judge.py runs/london runs/template_ar          # each against its held-out and reference
-    series python benchmarks/judge.py --real homes.npy --train trained.npy --synthetic one.npy two.npy
-    --steps-per-day 6 python benchmarks/judge.py --smoke
+    python benchmarks/judge.py runs/london runs/template_ar   # each against its held-out and reference series
+    python benchmarks/judge.py --real homes.npy --train trained.npy --synthetic one.npy two.npy --steps-per-day 6
+    python benchmarks/judge.py --smoke
 
 Columns: C2ST is the balanced accuracy of a ridge classifier on MiniRocket features, cross-validated by owner
-    on all series of both sides (.5 is guessing), with its 95 % interval: on weeks, whole series, and with
-    `--views` on the signs of step-to-step differences and on daily totals. Loads: distance of 24 figures of
-    each load over that between real sets. Vendi: how many different loads there are, over the real ones'.
-    catch22: mean Kolmogorov-Smirnov distance of
-    22 features. Forecast: error of a next-day forecaster over that of one trained on real series. The row
-    `real` holds the
-    training series: what a perfect generator reaches. Files are arrays [series, steps] or [series, steps, 1]
-    (.npy), or
-    what data.source takes. The last line is JSON.
+on all series of both sides (.5 is guessing), with its 95 % interval: on weeks, whole series, and with
+`--views` on the signs of step-to-step differences and on daily totals. Loads: distance of 24 figures of each
+load over that between real sets. Vendi: how many different loads there are, over the real ones'. catch22:
+mean Kolmogorov-Smirnov distance of 22 features. Forecast: error of a next-day forecaster over that of one
+trained on real series. The row `real` holds the training series: what a perfect generator reaches. Files are
+arrays [series, steps] or [series, steps, 1] (.npy), or what data.source takes. The last line is JSON.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python benchmarks/year.py --data FOLDER            # FOLDER/lcl_london_2013_hourly.npz, hours of work
     python benchmarks/year.py --data FOLDER --recipes multiscale --seeds 1 --set train.steps=500
     python benchmarks/year.py --data FOLDER --on us_grid --seeds 1   # or london_hours, auckland
-    python benchmarks/year.py --data FOLDER --instruments --runs runs/london   # minutes: the table of
-    instruments python benchmarks/year.py --smoke
+    python benchmarks/year.py --data FOLDER --instruments --runs runs/london   # minutes: the instruments
+    python benchmarks/year.py --smoke
 
 Fixed before anything was tuned by it. Homes are divided by household (70 % to train on, 20 % held out, 10 %
 for reference), anew for every seed; each recipe trains for about the same CPU time (a quarter of an hour for
