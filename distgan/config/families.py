@@ -24,6 +24,13 @@ class Scale(Section):
     heads: int = key(4, "attention heads; divides width", ge=1)
 
 
+class Refinement(Section):
+    ratio: int = key(1, "finer tokens that a token is split into before it writes readings; 1 for none", ge=1)
+    width: int = key(48, "features of a finer token", ge=4)
+    depth: int = key(1, "blocks that mix neighbouring finer tokens", ge=0)
+    noise_dim: int = key(8, "size of the noise of a finer token", ge=0)
+
+
 class Generator(Section):
     width: int = key(128, "features per token", ge=4)
     noise_dim: int = key(64, "size of the noise of a series", ge=1)
@@ -36,6 +43,7 @@ class Generator(Section):
     soft_minimum: bool = key(
         False, "each series has a soft lower limit of its own, such as the base load of a home"
     )
+    refinement: Refinement = key(Refinement(), "finer tokens, such as the days of a week")
     scales: tuple[Scale, ...] = key(
         (Scale(ratio=1, depth=2), Scale(ratio=2, depth=1), Scale(ratio=4, depth=1)),
         "branches: full, medium and small resolution",
@@ -58,12 +66,16 @@ class Discriminator(Section):
     spectra: tuple[int, ...] = key(
         (64, 256), "window lengths in steps of the spectrograms of side discriminators"
     )
+    means: tuple[int, ...] = key(
+        (),
+        "lengths in steps whose means side discriminators see, seven a row: a day's steps show daily means",
+    )
     side_channels: int = key(16, "channels of the side discriminators", ge=1)
 
     @model_validator(mode="after")
     def _heads(self) -> "Discriminator":
-        if min((*self.periods, 2)) < 2 or min((*self.spectra, 4)) < 4:
-            raise ValueError("a period has 2 steps or more, and a window of spectra 4")
+        if min((*self.periods, *self.means, 2)) < 2 or min((*self.spectra, 4)) < 4:
+            raise ValueError("a period and a mean have 2 steps or more, and a window of spectra 4")
         return _check_scales(self, self.width, self.scales)
 
 
@@ -77,6 +89,12 @@ class Multiscale(Family):
     patch: int = key(24, "steps per token", ge=1)
     generator: Generator = key(Generator(), "from noise and condition to series")
     discriminator: Discriminator = key(Discriminator(), "from series and condition to logits")
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> "Multiscale":
+        if self.patch % self.generator.refinement.ratio:
+            raise ValueError("generator.refinement.ratio divides patch")
+        return self
 
 
 class TtsGanFork(Family):

@@ -30,6 +30,7 @@ from distgan.models.layers import (
     upsample,
 )
 from distgan.models.readings import ColouredNoise, SoftMinimum
+from distgan.models.refinement import Refinement
 
 
 class Branch(nn.Module):
@@ -57,7 +58,12 @@ class Generator(nn.Module):
         super().__init__()
         width, tokens = settings.width, math.ceil(length / patch)
         self.token_shape, self.shape = (tokens, settings.token_noise_dim), (length, channels)
+        fine, patch_width = settings.refinement, width
         self.parts = [settings.noise_dim, tokens * settings.token_noise_dim, length * channels]
+        self.refinement = Refinement(tokens, width, width, fine) if fine.ratio > 1 else None
+        if self.refinement is not None:
+            patch, patch_width = patch // fine.ratio, fine.width
+            self.parts.append(tokens * fine.ratio * fine.noise_dim)
         self.noise_dim = sum(self.parts)
         self.mapping = nn.Sequential(
             Linear(settings.noise_dim + condition_dim, width), nn.SiLU(), Linear(width, width), nn.SiLU()
@@ -69,13 +75,13 @@ class Generator(nn.Module):
         self.position = make_positions(tokens, width)
         self.branches = nn.ModuleList(Branch(tokens, width, scale, width) for scale in settings.scales)
         self.weights = nn.Parameter(torch.full((len(settings.scales),), 1 / len(settings.scales)))
-        self.head = PatchHead(width, length, 3 * channels, patch)
+        self.head = PatchHead(patch_width, length, 3 * channels, patch)
         lags = [lag for lag in settings.noise_lags if lag <= length // 2]
         self.colour = ColouredNoise(channels, lags, width) if lags else None
         self.minimum = SoftMinimum(channels, width) if settings.soft_minimum else None
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
-        whole_BZ, token_BT, reading_BE = noise_BZ.split(self.parts, dim=1)
+        whole_BZ, token_BT, reading_BE, *fine_BE = noise_BZ.split(self.parts, dim=1)
         style_BS = self.mapping(torch.cat([whole_BZ, condition_BK], dim=1))
         tokens_BND = self.lift(style_BS)[:, None] + self.position.to(noise_BZ.dtype)
         if self.token_noise is not None:
@@ -83,6 +89,8 @@ class Generator(nn.Module):
         n = tokens_BND.shape[1]
         scales = [upsample(branch(tokens_BND, style_BS), n) for branch in self.branches]
         merged_BND = sum(weight.to(noise_BZ.dtype) * view for weight, view in zip(self.weights, scales))
+        if self.refinement is not None:
+            merged_BND = self.refinement(merged_BND, *fine_BE, style_BS)
         reading_BLC = reading_BE.unflatten(1, self.shape)
         if self.colour is not None:
             reading_BLC = self.colour(reading_BLC, style_BS)
@@ -141,6 +149,18 @@ def fold_periods(series_BLC: Tensor, period: int) -> Tensor:
     return padded_BCL.unflatten(2, (-1, period))
 
 
+def fold_means(series_BLC: Tensor, steps: int) -> Tensor:
+    """Write the means of `steps` steps, seven a row: (B, L, C) -> (B, C, ⌈L / 7 steps⌉, 7).
+
+    They are multiplied by the square root of `steps`, so that a slope over them costs in the penalty what it
+    costs over readings: daily means differ less than readings do, and would hardly be seen otherwise. What is
+    left of the last mean is dropped.
+    """
+    whole = series_BLC.shape[1] // steps * steps
+    means_BMC = series_BLC[:, :whole].unflatten(1, (-1, steps)).mean(2) * steps**0.5
+    return fold_periods(means_BMC, 7)
+
+
 def compute_spectrogram(series_BLC: Tensor, window: int) -> Tensor:
     """Return ln(1 + |short-time Fourier transform|), hop a quarter window: (B, L, C) -> (B, C, window/2 + 1,
     frames).
@@ -165,7 +185,8 @@ class Discriminator(nn.Module):
         self.norms = nn.ModuleList(RMSNorm(width) for _ in settings.scales)
         self.periods = [period for period in settings.periods if period <= length // 2]
         self.windows = [window for window in settings.spectra if window <= length]
-        pictures = len(self.periods) + len(self.windows)
+        self.means = [steps for steps in settings.means if steps <= length // 14]
+        pictures = len(self.periods) + len(self.windows) + len(self.means)
         self.side_networks = nn.ModuleList(
             PictureDiscriminator(channels, settings.side_channels) for _ in range(pictures)
         )
@@ -177,6 +198,7 @@ class Discriminator(nn.Module):
         features = [norm(branch(tokens_BND)).mean(1) for norm, branch in zip(self.norms, self.branches)]
         pictures = [fold_periods(series_BLC, period) for period in self.periods]
         pictures += [compute_spectrogram(series_BLC, window) for window in self.windows]
+        pictures += [fold_means(series_BLC, steps) for steps in self.means]
         features += [judge(picture) for judge, picture in zip(self.side_networks, pictures)]
         logits = [verdict(f, condition_BK) for verdict, f in zip(self.verdicts, features)]
         return torch.stack(logits, dim=1).float()
