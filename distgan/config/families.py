@@ -92,8 +92,9 @@ class Multiscale(Family):
 
     @model_validator(mode="after")
     def _whole_steps(self) -> "Multiscale":
-        if self.patch % self.generator.refinement.ratio:
-            raise ValueError("generator.refinement.ratio divides patch")
+        ratio = self.generator.refinement.ratio
+        if self.patch % ratio:
+            raise ValueError(f"patch {self.patch} is not a multiple of generator.refinement.ratio {ratio}")
         return self
 
 

@@ -1,0 +1,90 @@
+"""Finer tokens of the multi-scale generator, and the means that its discriminator sees."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distgan import config, models
+from distgan.errors import UserError
+from distgan.models.multiscale import fold_means
+from distgan.models.refinement import Refinement
+
+WIDTH = 12
+DAY, DAYS = 6, 7
+LENGTH = 8 * DAY * DAYS + 5  # eight weeks and a part
+
+
+def build(*settings: str) -> nn.Module:
+    tree = [
+        f"model.patch={DAY * DAYS}",
+        "model.generator={width: 16, noise_dim: 6, token_noise_dim: 2}",
+        f"model.generator.refinement={{ratio: {DAYS}, width: 8, noise_dim: 3}}",
+        *settings,
+    ]
+    torch.manual_seed(0)
+    return models.build(config.load(None, tree), LENGTH, 2)["generator"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_refined_generator_writes_series_of_any_length(dtype: torch.dtype) -> None:
+    generator = build()
+    noise, condition = torch.randn(3, generator.noise_dim), torch.randn(3, 12)
+    series = generator(noise.to(dtype), condition.to(dtype))
+    assert series.shape == (3, LENGTH, 2) and series.dtype == dtype and torch.isfinite(series).all()
+
+
+def test_the_noise_of_a_day_changes_that_day_and_its_neighbours_alone() -> None:
+    generator, day = build(), 3 * DAYS  # the first day of a week
+    noise, condition = torch.randn(1, generator.noise_dim), torch.randn(1, 12)
+    other = noise.clone()
+    first = sum(generator.parts[:3]) + 3 * day
+    other[:, first : first + 3] += 1
+    with torch.no_grad():
+        change = (generator(noise, condition) - generator(other, condition)).abs().sum((0, 2))
+    touched = change.nonzero()[:, 0]
+    # One block reaches a day to each side, and kernels overlap by half a day.
+    assert (day - 1) * DAY - DAY // 2 <= touched.min() < day * DAY
+    assert (day + 1) * DAY < touched.max() < (day + 2) * DAY + DAY // 2
+
+
+def test_neighbours_are_mixed_across_the_border_of_two_coarse_tokens() -> None:
+    torch.manual_seed(0)
+    refinement = Refinement(3, WIDTH, WIDTH, config.Refinement(ratio=DAYS, width=8, noise_dim=0))
+    tokens = torch.randn(1, 3, WIDTH, requires_grad=True)
+    fine = refinement(tokens, torch.zeros(1, 0), torch.randn(1, WIDTH))
+    assert fine.shape == (1, 3 * DAYS, 8)
+
+    def find_sources(place: int) -> list[int]:
+        gradient: Tensor = torch.autograd.grad(fine[0, place].sum(), tokens, retain_graph=True)[0]
+        return gradient[0].abs().sum(1).nonzero()[:, 0].tolist()
+
+    assert (
+        find_sources(DAYS) == [0, 1]
+        and find_sources(DAYS + 3) == [1]
+        and find_sources(2 * DAYS - 1) == [1, 2]
+    )
+
+
+def test_a_ratio_that_does_not_divide_the_patch_is_refused() -> None:
+    with pytest.raises(UserError, match=r"24 is not a multiple of generator\.refinement\.ratio 7"):
+        config.load(None, ["model.patch=24", "model.generator.refinement.ratio=7"])
+
+
+def test_means_stand_by_week_and_weigh_as_readings_do() -> None:
+    series = torch.arange(2 * DAY * 16, dtype=torch.float32).reshape(2, -1, 1)
+    folded = fold_means(series, DAY)
+    assert folded.shape == (2, 1, 3, 7)
+    days = series.reshape(2, 16, DAY).mean(2)
+    assert torch.allclose(folded[:, 0].flatten(1)[:, :16], DAY**0.5 * days)
+    # A slope over means costs in the squared gradient what it costs over readings.
+    leaf = torch.randn(1, DAY * 14, 1, requires_grad=True)
+    fold_means(leaf, DAY)[0, 0, 0, 0].backward()
+    assert float(leaf.grad.square().sum()) == pytest.approx(1)  # type: ignore[union-attr]
+
+
+def test_a_discriminator_has_no_means_of_which_a_series_has_too_few() -> None:
+    def count(length: int) -> int:
+        settings = config.load(None, ["model.discriminator={means: [24], periods: [], width: 16}"])
+        return len(models.build(settings, length, 1)["discriminator"].side_networks)
+
+    assert count(24 * 14) == count(24 * 14 - 1) + 1
