@@ -35,6 +35,12 @@ class Generator(Section):
     width: int = key(128, "features per token", ge=4)
     noise_dim: int = key(64, "size of the noise of a series", ge=1)
     token_noise_dim: int = key(8, "size of the noise of each token", ge=0)
+    token_noise_scales: tuple[float, ...] = key(
+        (0.0,),
+        "time scales in tokens over which noise of tokens is smoothed, each for its share of token_noise_dim; "
+        "0 for independent noise",
+        min_length=1,
+    )
     noise_lags: tuple[int, ...] = key(
         (),
         "lags in steps of the cosines that the log spectrum of the readings' noise is made of; none for "
@@ -54,6 +60,10 @@ class Generator(Section):
     def _heads(self) -> "Generator":
         if min((*self.noise_lags, 1)) < 1:
             raise ValueError("a lag of noise_lags has 1 step or more")
+        if min(self.token_noise_scales) < 0:
+            raise ValueError("a scale of token_noise_scales is 0 or more")
+        if self.token_noise_dim and len(self.token_noise_scales) > self.token_noise_dim:
+            raise ValueError("token_noise_scales has more scales than token_noise_dim has numbers")
         return _check_scales(self, self.width, self.scales)
 
 

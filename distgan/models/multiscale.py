@@ -29,7 +29,7 @@ from distgan.models.layers import (
     pool,
     upsample,
 )
-from distgan.models.readings import ColouredNoise, SoftMinimum
+from distgan.models.readings import ColouredNoise, SlowNoise, SoftMinimum
 from distgan.models.refinement import Refinement
 
 
@@ -72,6 +72,12 @@ class Generator(nn.Module):
         self.token_noise = (
             Linear(settings.token_noise_dim, width, bias=False) if settings.token_noise_dim else None
         )
+        slow = any(settings.token_noise_scales) and settings.token_noise_dim > 0
+        self.slow = (
+            SlowNoise(tokens, settings.token_noise_dim, settings.token_noise_scales)
+            if slow
+            else nn.Identity()
+        )
         self.position = make_positions(tokens, width)
         self.branches = nn.ModuleList(Branch(tokens, width, scale, width) for scale in settings.scales)
         self.weights = nn.Parameter(torch.full((len(settings.scales),), 1 / len(settings.scales)))
@@ -85,7 +91,7 @@ class Generator(nn.Module):
         style_BS = self.mapping(torch.cat([whole_BZ, condition_BK], dim=1))
         tokens_BND = self.lift(style_BS)[:, None] + self.position.to(noise_BZ.dtype)
         if self.token_noise is not None:
-            tokens_BND = tokens_BND + self.token_noise(token_BT.unflatten(1, self.token_shape))
+            tokens_BND = tokens_BND + self.token_noise(self.slow(token_BT.unflatten(1, self.token_shape)))
         n = tokens_BND.shape[1]
         scales = [upsample(branch(tokens_BND, style_BS), n) for branch in self.branches]
         merged_BND = sum(weight.to(noise_BZ.dtype) * view for weight, view in zip(self.weights, scales))

@@ -1,6 +1,6 @@
-"""How readings come out of what tokens say of them: coloured noise, and a soft minimum.
+"""Noise of tokens at several time scales, coloured noise of readings, and their soft minimum.
 
-Shapes: B series, L steps, C channels, F frequencies, K lags, S style.
+Shapes: B series, N tokens, T noise of a token, L steps, C channels, F frequencies, K lags, S style or scales.
 """
 
 import math
@@ -11,6 +11,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distgan.models.layers import Linear
+
+
+class SlowNoise(nn.Module):
+    """Independent noise of tokens to noise at several time scales: (B, N, T) -> (B, N, T).
+
+    The numbers of a token are dealt evenly to the scales. Those of scale τ are smoothed by a Gaussian kernel of
+    τ tokens (0 leaves them independent) and keep their variance.
+    """
+
+    def __init__(self, tokens: int, width: int, scales: Sequence[float]) -> None:
+        super().__init__()
+        place_N = torch.arange(tokens, dtype=torch.float32)
+        distance_NN = place_N[:, None] - place_N
+        kernels = []
+        for scale in scales:
+            kernel_NN = torch.exp(-(distance_NN / scale).square() / 2) if scale else torch.eye(tokens)
+            kernels.append(kernel_NN / kernel_NN.norm(dim=1, keepdim=True))
+        dealt_T = torch.arange(width) * len(scales) // width
+        self.register_buffer("kernels_SNN", torch.stack(kernels), persistent=False)
+        self.sizes = torch.bincount(dealt_T, minlength=len(scales)).tolist()
+
+    def forward(self, noise_BNT: Tensor) -> Tensor:
+        parts = zip(self.kernels_SNN.to(noise_BNT.dtype), noise_BNT.split(self.sizes, dim=2), strict=True)
+        return torch.cat([kernel_NN @ part_BNT for kernel_NN, part_BNT in parts], dim=2)
 
 
 class ColouredNoise(nn.Module):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.models.layers import Conv1d, Linear, RMSNorm
+from distgan.models.layers import Conv1d, Linear, RMSNorm, upsample
 
 
 class LocalBlock(nn.Module):
@@ -39,21 +39,27 @@ class LocalBlock(nn.Module):
 
 
 class Refinement(nn.Module):
-    """Split every token into `ratio` finer ones, give each its noise, mix neighbours across coarse borders.
+    """Interpolate tokens to `ratio` times as many, give each its noise, mix neighbours.
 
-    (B, N, D), (B, N r T), (B, S) -> (B, N r, W).
+    One linear map serves all finer tokens; each place within a coarse token (a day of the week) adds one of its
+    own, which is 0 at first. (B, N, D), (B, N r T), (B, S) -> (B, N r, W).
     """
 
     def __init__(self, tokens: int, width: int, style_dim: int, settings: config.Refinement) -> None:
         super().__init__()
-        self.ratio, self.width = settings.ratio, settings.width
+        self.ratio = settings.ratio
         self.noise_shape = tokens * settings.ratio, settings.noise_dim
-        self.split = Linear(width, settings.ratio * settings.width)
+        self.shared = Linear(width, settings.width, bias=False)
+        self.own = nn.Parameter(torch.zeros(settings.ratio, settings.width, width))
+        self.bias = nn.Parameter(torch.zeros(settings.ratio, settings.width))
         self.noise = Linear(settings.noise_dim, settings.width, bias=False) if settings.noise_dim else None
         self.blocks = nn.ModuleList(LocalBlock(settings.width, style_dim) for _ in range(settings.depth))
 
     def forward(self, tokens_BND: Tensor, noise_BE: Tensor, style_BS: Tensor) -> Tensor:
-        x_BMW = self.split(tokens_BND).unflatten(2, (self.ratio, self.width)).flatten(1, 2)
+        fine_BNRD = upsample(tokens_BND, self.noise_shape[0]).unflatten(1, (-1, self.ratio))
+        weight_RWD = (self.shared.weight + self.own).to(tokens_BND.dtype)
+        mapped_BNRW = torch.einsum("bnrd,rwd->bnrw", fine_BNRD, weight_RWD) + self.bias.to(tokens_BND.dtype)
+        x_BMW = mapped_BNRW.flatten(1, 2)
         if self.noise is not None:
             x_BMW = x_BMW + self.noise(noise_BE.unflatten(1, self.noise_shape))
         for block in self.blocks:
