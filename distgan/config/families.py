@@ -37,7 +37,7 @@ class Generator(Section):
     token_noise_dim: int = key(8, "size of the noise of each token", ge=0)
     token_noise_scales: tuple[float, ...] = key(
         (0.0,),
-        "time scales in tokens over which noise of tokens is smoothed, each for its share of token_noise_dim; "
+        "time scales in tokens over which noise of tokens is smoothed, each for a share of token_noise_dim; "
         "0 for independent noise",
         min_length=1,
     )

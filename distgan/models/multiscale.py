@@ -72,12 +72,7 @@ class Generator(nn.Module):
         self.token_noise = (
             Linear(settings.token_noise_dim, width, bias=False) if settings.token_noise_dim else None
         )
-        slow = any(settings.token_noise_scales) and settings.token_noise_dim > 0
-        self.slow = (
-            SlowNoise(tokens, settings.token_noise_dim, settings.token_noise_scales)
-            if slow
-            else nn.Identity()
-        )
+        self.slow = SlowNoise(settings.token_noise_dim, settings.token_noise_scales)
         self.position = make_positions(tokens, width)
         self.branches = nn.ModuleList(Branch(tokens, width, scale, width) for scale in settings.scales)
         self.weights = nn.Parameter(torch.full((len(settings.scales),), 1 / len(settings.scales)))

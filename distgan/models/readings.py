@@ -5,6 +5,7 @@ Shapes: B series, N tokens, T noise of a token, L steps, C channels, F frequenci
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -16,25 +17,26 @@ from distgan.models.layers import Linear
 class SlowNoise(nn.Module):
     """Independent noise of tokens to noise at several time scales: (B, N, T) -> (B, N, T).
 
-    The numbers of a token are dealt evenly to the scales. Those of scale τ are smoothed by a Gaussian kernel of
-    τ tokens (0 leaves them independent) and keep their variance.
+    The numbers of a token are dealt evenly to the scales. Those of scale τ are smoothed by a Gaussian kernel
+    of τ tokens (0 leaves them independent) and keep their variance.
     """
 
-    def __init__(self, tokens: int, width: int, scales: Sequence[float]) -> None:
+    def __init__(self, width: int, scales: Sequence[float]) -> None:
         super().__init__()
-        place_N = torch.arange(tokens, dtype=torch.float32)
-        distance_NN = place_N[:, None] - place_N
-        kernels = []
-        for scale in scales:
-            kernel_NN = torch.exp(-(distance_NN / scale).square() / 2) if scale else torch.eye(tokens)
-            kernels.append(kernel_NN / kernel_NN.norm(dim=1, keepdim=True))
-        dealt_T = torch.arange(width) * len(scales) // width
-        self.register_buffer("kernels_SNN", torch.stack(kernels), persistent=False)
-        self.sizes = torch.bincount(dealt_T, minlength=len(scales)).tolist()
+        self.scales = tuple(scales)
+        ends = [width * place // len(scales) for place in range(len(scales) + 1)]
+        self.sizes = [last - first for first, last in pairwise(ends)]
 
     def forward(self, noise_BNT: Tensor) -> Tensor:
-        parts = zip(self.kernels_SNN.to(noise_BNT.dtype), noise_BNT.split(self.sizes, dim=2), strict=True)
-        return torch.cat([kernel_NN @ part_BNT for kernel_NN, part_BNT in parts], dim=2)
+        place_N = torch.arange(noise_BNT.shape[1], device=noise_BNT.device, dtype=torch.float32)
+        squares_NN = (place_N[:, None] - place_N).square()
+        parts = list(noise_BNT.split(self.sizes, dim=2))
+        for index, scale in enumerate(self.scales):
+            if scale:
+                kernel_NN = torch.exp(squares_NN / (-2 * scale**2))
+                unit_NN = kernel_NN / torch.linalg.vector_norm(kernel_NN, dim=1, keepdim=True)
+                parts[index] = unit_NN.to(noise_BNT.dtype) @ parts[index]
+        return torch.cat(parts, dim=2)
 
 
 class ColouredNoise(nn.Module):

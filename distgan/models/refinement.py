@@ -41,8 +41,8 @@ class LocalBlock(nn.Module):
 class Refinement(nn.Module):
     """Interpolate tokens to `ratio` times as many, give each its noise, mix neighbours.
 
-    One linear map serves all finer tokens; each place within a coarse token (a day of the week) adds one of its
-    own, which is 0 at first. (B, N, D), (B, N r T), (B, S) -> (B, N r, W).
+    One linear map serves all finer tokens; each place within a coarse token (a day of the week) adds one of
+    its own, which is 0 at first. (B, N, D), (B, N r T), (B, S) -> (B, N r, W).
     """
 
     def __init__(self, tokens: int, width: int, style_dim: int, settings: config.Refinement) -> None:
