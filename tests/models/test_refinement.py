@@ -1,4 +1,6 @@
-"""Finer tokens of the multi-scale generator, and the means that its discriminator sees."""
+"""Finer tokens and slow noise of the multi-scale generator, and the means that its discriminator sees."""
+
+import math
 
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from distgan import config, models
 from distgan.errors import UserError
 from distgan.models.multiscale import fold_means
+from distgan.models.readings import SlowNoise
 from distgan.models.refinement import Refinement
 
 WIDTH = 12
@@ -58,11 +61,39 @@ def test_neighbours_are_mixed_across_the_border_of_two_coarse_tokens() -> None:
         gradient: Tensor = torch.autograd.grad(fine[0, place].sum(), tokens, retain_graph=True)[0]
         return gradient[0].abs().sum(1).nonzero()[:, 0].tolist()
 
-    assert (
-        find_sources(DAYS) == [0, 1]
-        and find_sources(DAYS + 3) == [1]
-        and find_sources(2 * DAYS - 1) == [1, 2]
-    )
+    assert find_sources(DAYS) == [0, 1] and find_sources(2 * DAYS - 1) == [1, 2]
+
+
+def test_days_of_a_constant_token_are_alike_until_weekdays_are_learned() -> None:
+    torch.manual_seed(0)
+    refinement = Refinement(4, WIDTH, WIDTH, config.Refinement(ratio=DAYS, width=8, noise_dim=0))
+    tokens, style = torch.randn(1, 1, WIDTH).expand(1, 4, WIDTH), torch.randn(1, WIDTH)
+    days = refinement(tokens, torch.zeros(1, 0), style)[0, DAYS:-DAYS]
+    assert torch.allclose(days, days[:1].expand_as(days), atol=1e-6)
+    with torch.no_grad():
+        refinement.own[6] += 1  # Sundays
+    changed = (refinement(tokens, torch.zeros(1, 0), style)[0, DAYS:-DAYS] - days).abs().sum(1)
+    assert (changed > 1e-4).nonzero()[:, 0].tolist() == [0, 5, 6, 7, 12, 13]  # and their neighbours
+
+
+def test_noise_of_tokens_keeps_its_variance_at_every_time_scale() -> None:
+    """Autocorrelation of white noise smoothed by a Gaussian kernel of τ: exp(-d² / (4 τ²)) at distance d."""
+    torch.manual_seed(0)
+    made = SlowNoise(8, (0, 1.5, 4))(torch.randn(20_000, 40, 8)).double()
+    assert made.std(0).flatten().tolist() == pytest.approx([1] * 320, abs=0.03)
+    inside = made[:, 12:-12]
+    for scale, numbers in ((0, slice(0, 2)), (1.5, slice(2, 5)), (4, slice(5, 8))):
+        for distance in (1, 3):
+            found = (inside[:, distance:, numbers] * inside[:, :-distance, numbers]).mean()
+            expected = math.exp(-(distance**2) / (4 * scale**2)) if scale else 0
+            assert float(found) == pytest.approx(expected, abs=0.01)
+
+
+def test_scales_of_noise_that_cannot_be_are_refused() -> None:
+    with pytest.raises(UserError, match="token_noise_scales is 0 or more"):
+        config.load(None, ["model.generator.token_noise_scales=[-1]"])
+    with pytest.raises(UserError, match="more scales than token_noise_dim has numbers"):
+        config.load(None, ["model.generator={token_noise_dim: 1, token_noise_scales: [0, 2]}"])
 
 
 def test_a_ratio_that_does_not_divide_the_patch_is_refused() -> None:
