@@ -76,16 +76,12 @@ class Discriminator(Section):
     spectra: tuple[int, ...] = key(
         (64, 256), "window lengths in steps of the spectrograms of side discriminators"
     )
-    means: tuple[int, ...] = key(
-        (),
-        "lengths in steps whose means side discriminators see, seven a row: a day's steps show daily means",
-    )
     side_channels: int = key(16, "channels of the side discriminators", ge=1)
 
     @model_validator(mode="after")
     def _heads(self) -> "Discriminator":
-        if min((*self.periods, *self.means, 2)) < 2 or min((*self.spectra, 4)) < 4:
-            raise ValueError("a period and a mean have 2 steps or more, and a window of spectra 4")
+        if min((*self.periods, 2)) < 2 or min((*self.spectra, 4)) < 4:
+            raise ValueError("a period has 2 steps or more, and a window of spectra 4")
         return _check_scales(self, self.width, self.scales)
 
 

@@ -150,18 +150,6 @@ def fold_periods(series_BLC: Tensor, period: int) -> Tensor:
     return padded_BCL.unflatten(2, (-1, period))
 
 
-def fold_means(series_BLC: Tensor, steps: int) -> Tensor:
-    """Write the means of `steps` steps, seven a row: (B, L, C) -> (B, C, ⌈L / 7 steps⌉, 7).
-
-    They are multiplied by the square root of `steps`, so that a slope over them costs in the penalty what it
-    costs over readings: daily means differ less than readings do, and would hardly be seen otherwise. What is
-    left of the last mean is dropped.
-    """
-    whole = series_BLC.shape[1] // steps * steps
-    means_BMC = series_BLC[:, :whole].unflatten(1, (-1, steps)).mean(2) * steps**0.5
-    return fold_periods(means_BMC, 7)
-
-
 def compute_spectrogram(series_BLC: Tensor, window: int) -> Tensor:
     """Return ln(1 + |short-time Fourier transform|), hop a quarter window: (B, L, C) -> (B, C, window/2 + 1,
     frames).
@@ -186,8 +174,7 @@ class Discriminator(nn.Module):
         self.norms = nn.ModuleList(RMSNorm(width) for _ in settings.scales)
         self.periods = [period for period in settings.periods if period <= length // 2]
         self.windows = [window for window in settings.spectra if window <= length]
-        self.means = [steps for steps in settings.means if steps <= length // 14]
-        pictures = len(self.periods) + len(self.windows) + len(self.means)
+        pictures = len(self.periods) + len(self.windows)
         self.side_networks = nn.ModuleList(
             PictureDiscriminator(channels, settings.side_channels) for _ in range(pictures)
         )
@@ -199,7 +186,6 @@ class Discriminator(nn.Module):
         features = [norm(branch(tokens_BND)).mean(1) for norm, branch in zip(self.norms, self.branches)]
         pictures = [fold_periods(series_BLC, period) for period in self.periods]
         pictures += [compute_spectrogram(series_BLC, window) for window in self.windows]
-        pictures += [fold_means(series_BLC, steps) for steps in self.means]
         features += [judge(picture) for judge, picture in zip(self.side_networks, pictures)]
         logits = [verdict(f, condition_BK) for verdict, f in zip(self.verdicts, features)]
         return torch.stack(logits, dim=1).float()

@@ -1,4 +1,4 @@
-"""Finer tokens and slow noise of the multi-scale generator, and the means that its discriminator sees."""
+"""Finer tokens and slow noise of the multi-scale generator."""
 
 import math
 
@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from distgan import config, models
 from distgan.errors import UserError
-from distgan.models.multiscale import fold_means
 from distgan.models.readings import SlowNoise
 from distgan.models.refinement import Refinement
 
@@ -99,23 +98,3 @@ def test_scales_of_noise_that_cannot_be_are_refused() -> None:
 def test_a_ratio_that_does_not_divide_the_patch_is_refused() -> None:
     with pytest.raises(UserError, match=r"24 is not a multiple of generator\.refinement\.ratio 7"):
         config.load(None, ["model.patch=24", "model.generator.refinement.ratio=7"])
-
-
-def test_means_stand_by_week_and_weigh_as_readings_do() -> None:
-    series = torch.arange(2 * DAY * 16, dtype=torch.float32).reshape(2, -1, 1)
-    folded = fold_means(series, DAY)
-    assert folded.shape == (2, 1, 3, 7)
-    days = series.reshape(2, 16, DAY).mean(2)
-    assert torch.allclose(folded[:, 0].flatten(1)[:, :16], DAY**0.5 * days)
-    # A slope over means costs in the squared gradient what it costs over readings.
-    leaf = torch.randn(1, DAY * 14, 1, requires_grad=True)
-    fold_means(leaf, DAY)[0, 0, 0, 0].backward()
-    assert float(leaf.grad.square().sum()) == pytest.approx(1)  # type: ignore[union-attr]
-
-
-def test_a_discriminator_has_no_means_of_which_a_series_has_too_few() -> None:
-    def count(length: int) -> int:
-        settings = config.load(None, ["model.discriminator={means: [24], periods: [], width: 16}"])
-        return len(models.build(settings, length, 1)["discriminator"].side_networks)
-
-    assert count(24 * 14) == count(24 * 14 - 1) + 1
