@@ -49,7 +49,6 @@ class Generator(Section):
     soft_minimum: bool = key(
         False, "each series has a soft lower limit of its own, such as the base load of a home"
     )
-    base_noise: bool = key(False, "readings at the soft minimum vary, by a spread of each series' own")
     refinement: Refinement = key(Refinement(), "finer tokens, such as the days of a week")
     scales: tuple[Scale, ...] = key(
         (Scale(ratio=1, depth=2), Scale(ratio=2, depth=1), Scale(ratio=4, depth=1)),
@@ -61,8 +60,6 @@ class Generator(Section):
     def _heads(self) -> "Generator":
         if min((*self.noise_lags, 1)) < 1:
             raise ValueError("a lag of noise_lags has 1 step or more")
-        if self.base_noise and not self.soft_minimum:
-            raise ValueError("base_noise needs soft_minimum=true")
         if min(self.token_noise_scales) < 0:
             raise ValueError("a scale of token_noise_scales is 0 or more")
         if self.token_noise_dim and len(self.token_noise_scales) > self.token_noise_dim:

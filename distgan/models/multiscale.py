@@ -29,7 +29,7 @@ from distgan.models.layers import (
     pool,
     upsample,
 )
-from distgan.models.readings import BaseNoise, ColouredNoise, SlowNoise, SoftMinimum
+from distgan.models.readings import ColouredNoise, SlowNoise, SoftMinimum
 from distgan.models.refinement import Refinement
 
 
@@ -80,7 +80,6 @@ class Generator(nn.Module):
         lags = [lag for lag in settings.noise_lags if lag <= length // 2]
         self.colour = ColouredNoise(channels, lags, width) if lags else None
         self.minimum = SoftMinimum(channels, width) if settings.soft_minimum else None
-        self.base_noise = BaseNoise(channels, width) if settings.base_noise else None
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
         whole_BZ, token_BT, reading_BE, *fine_BE = noise_BZ.split(self.parts, dim=1)
@@ -99,8 +98,6 @@ class Generator(nn.Module):
         series_BLC = sample_readings(self.head(merged_BND), reading_BLC)
         if self.minimum is not None:
             series_BLC = self.minimum(series_BLC, style_BS)
-        if self.base_noise is not None:
-            series_BLC = self.base_noise(series_BLC, reading_BLC, style_BS)
         return torch.tanh(series_BLC)
 
 

@@ -70,23 +70,6 @@ def sum_squares(x: Tensor) -> Tensor:
     return x.square().sum(-1, keepdim=True)
 
 
-class BaseNoise(nn.Module):
-    """Add the readings' noise with a spread of the series' own: (B, L, C), (B, L, C), (B, S) -> (B, L, C).
-
-    It stands after the soft minimum, so that readings of a base load vary as a refrigerator makes them.
-    """
-
-    def __init__(self, channels: int, style_dim: int, spread: float = 0.01) -> None:
-        super().__init__()
-        self.shape = Linear(style_dim, channels)
-        nn.init.zeros_(self.shape.weight)
-        self.start = math.log(spread)
-
-    def forward(self, series_BLC: Tensor, noise_BLC: Tensor, style_BS: Tensor) -> Tensor:
-        spread_B1C = (self.shape(style_BS)[:, None].float() + self.start).exp()
-        return series_BLC + spread_B1C.to(series_BLC.dtype) * noise_BLC
-
-
 class SoftMinimum(nn.Module):
     """m + ln(1 + e^(β (x - m))) / β, m and β from the style: (B, L, C), (B, S) -> (B, L, C).
 

@@ -31,7 +31,6 @@ SMALL = {
         *GENERATOR,
         "generator.noise_lags=[1,3]",
         "generator.soft_minimum=true",
-        "generator.base_noise=true",
         "generator.token_noise_scales=[0,2]",
         "generator.refinement={ratio: 2, width: 8, noise_dim: 2}",
         "discriminator.width=16",

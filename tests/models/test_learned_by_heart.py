@@ -50,7 +50,6 @@ BY_HEART = {  # steps of training and settings beside the common ones
         "model.generator.width=32",
         "model.generator.noise_lags=[]",
         "model.generator.soft_minimum=false",
-        "model.generator.base_noise=false",
         "objective.features=0",
         "model.generator.scales=[{ratio: 1, depth: 1}, {ratio: 2, depth: 1}]",
         "model.discriminator.width=32",

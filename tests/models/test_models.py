@@ -31,7 +31,6 @@ SMALL = {
         "model.generator.token_noise_dim=2",
         "model.generator.noise_lags=[1,2]",
         "model.generator.soft_minimum=true",
-        "model.generator.base_noise=true",
         "model.generator.token_noise_scales=[0,2]",
         "model.discriminator.width=16",
         "model.discriminator.side_channels=2",
@@ -92,7 +91,6 @@ def test_no_reading_is_settled_by_its_token_alone() -> None:
         "multiscale",
         "model.patch=16",
         "model.generator.soft_minimum=false",
-        "model.generator.base_noise=false",
     )
     generator = models.build(settings, 64, 1)["generator"]
     noise, condition = sampled({"generator": generator}, 1)

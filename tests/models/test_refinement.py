@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from distgan import config, models
 from distgan.errors import UserError
-from distgan.models.readings import BaseNoise, SlowNoise
+from distgan.models.readings import SlowNoise
 from distgan.models.refinement import Refinement
 
 WIDTH = 12
@@ -98,18 +98,3 @@ def test_scales_of_noise_that_cannot_be_are_refused() -> None:
 def test_a_ratio_that_does_not_divide_the_patch_is_refused() -> None:
     with pytest.raises(UserError, match=r"24 is not a multiple of generator\.refinement\.ratio 7"):
         config.load(None, ["model.patch=24", "model.generator.refinement.ratio=7"])
-
-
-def test_readings_at_the_soft_minimum_vary_by_the_spread_of_base_noise() -> None:
-    torch.manual_seed(0)
-    base, style = BaseNoise(2, WIDTH, spread=0.02), torch.randn(3, WIDTH)
-    flat, noise = torch.full((3, 5000, 2), -0.3), torch.randn(3, 5000, 2)
-    with torch.no_grad():
-        assert (base(flat, noise, style) - flat).std(1).flatten().tolist() == pytest.approx(
-            [0.02] * 6, rel=0.05
-        )
-        base.shape.bias += torch.tensor([0.0, math.log(3)])  # of the second channel
-        spread = (base(flat, noise, style) - flat).std(1)
-    assert torch.allclose(spread[:, 1] / spread[:, 0], torch.tensor(3.0), rtol=0.05)
-    with pytest.raises(UserError, match="base_noise needs soft_minimum=true"):
-        config.load(None, ["model.generator.base_noise=true"])
