@@ -1,6 +1,5 @@
 """What tests of all folders share: a table of homes, a finished run, a store of few series."""
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,9 @@ from distgan import files, progress
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.private_table import find_private_table, write_table
 from distgan.data.store.writer import StoreWriter
-from distgan.evaluation.metrics import fidelity
 from distgan.run import Run
 from distgan.train import main
+from tests.helpers.fidelity import FEW_DRAWS, average_over
 from tests.helpers.households import population
 from tests.helpers.runs import FINISHED, arguments
 from tests.helpers.sharing import make_once
@@ -37,6 +36,11 @@ LONG = (
     "commands/",
     "pipeline/",
     "sweep/",
+    "evaluation/",
+    "planning/",
+    "models/",
+    "data/test_windows.py",
+    "data/test_workers.py",
 )
 
 
@@ -54,21 +58,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch finds none"))
 
 
-ALL_DRAWS = (fidelity.VALUE_DRAWS, fidelity.NOISE_DRAWS)
-FEW_DRAWS = (3, 6)  # of scores, where a test needs a report and not what stands in it
-
-
-@contextlib.contextmanager
-def average_over(draws: tuple[int, int]) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fidelity, "VALUE_DRAWS", draws[0])
-        patch.setattr(fidelity, "NOISE_DRAWS", draws[1])
-        yield
-
-
 @pytest.fixture(autouse=True, scope="module")
-def draws_of_scores(request: pytest.FixtureRequest) -> Iterator[None]:
-    with average_over(ALL_DRAWS if "evaluation" in request.path.parts else FEW_DRAWS):
+def draws_of_scores() -> Iterator[None]:
+    """Average scores over few draws; tests that need those of a report ask for `ALL_DRAWS`."""
+    with average_over(FEW_DRAWS):
         yield
 
 

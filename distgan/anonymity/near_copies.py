@@ -25,8 +25,6 @@ Shapes: n series, L steps, C channels, P pairs, B blocks of time. NaN where miss
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from distgan.anonymity import faiss_backend
 from distgan.anonymity.copy_candidates import find_by_spectra, find_by_windows
@@ -91,6 +89,9 @@ def merge_owners(owners: Sequence[str], pairs: Array) -> list[str]:
     """
     names, codes = np.unique(np.asarray(owners, dtype=str), return_inverse=True)
     edges = codes[np.asarray(pairs, np.int64).reshape(-1, 2)]
+    from scipy.sparse import coo_matrix  # slow to import, and most stages look for no copies
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(names), len(names)))
     component = connected_components(graph, directed=False)[1]
     first = np.full(component.max() + 1, len(names))

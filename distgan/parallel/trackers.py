@@ -170,6 +170,11 @@ class Trackers:
         self.services = {}
 
 
+def takes_pictures(settings: config.Engine) -> bool:
+    """Return whether any tracker takes pictures, which are slow to draw."""
+    return TENSORBOARD in settings.trackers or bool(settings.trackers and settings.tracker_pictures)
+
+
 def start_service(name: str, project: str, place: tuple[str, Path], known: str | None) -> GeneralTracker:
     """Start a tracker of `SERVICES` on a new run, or on the run with the id `known`.
 

@@ -10,10 +10,11 @@ processes; nothing of DeepSpeed's own format is written or read.
 import copy
 import logging
 import os
+import sys
 import tempfile
 import warnings
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -360,7 +361,8 @@ def _import_deepspeed(parallel: Parallel) -> Any:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     try:
-        import deepspeed
+        with _hide_module("mlflow"):  # which its autotuner would import: seconds, for what is not used here
+            import deepspeed
     except ImportError:
         raise UserError(
             f"engine.zero {parallel.settings.zero} needs DeepSpeed; pip install "
@@ -380,6 +382,19 @@ def _import_deepspeed(parallel: Parallel) -> Any:
         parallel._owns_group = True
     _forget_groups(deepspeed.utils.groups)
     return deepspeed
+
+
+@contextmanager
+def _hide_module(name: str) -> Iterator[None]:
+    """Make a module that is not imported yet look absent: those that can do without it leave it out."""
+    hidden = name not in sys.modules
+    if hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[name]
 
 
 def _forget_groups(groups: Any) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 ROUNDS = 200  # of proportional fitting
 SMALLEST = 1e-12
@@ -48,6 +47,8 @@ def meet_margins(
     # variables: n, d with d >= |n - target|; the sum of d is least
     above = np.concatenate([np.eye(k), -np.eye(k)], axis=1)
     below = np.concatenate([-np.eye(k), -np.eye(k)], axis=1)
+    from scipy.optimize import Bounds, LinearConstraint, milp  # slow to import, and few runs have margins
+
     found = milp(
         np.concatenate([np.zeros(k), np.ones(k)]),
         integrality=np.concatenate([np.ones(k), np.zeros(k)]),

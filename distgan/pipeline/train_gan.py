@@ -29,6 +29,7 @@ from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.objectives.base import Objective
 from distgan.objectives.schedules import anneal_cosine
 from distgan.parallel.optimized_network import Adam
+from distgan.parallel.trackers import takes_pictures
 from distgan.pipeline.attribute_cells import select_training_statics
 from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.private_training import PrivateTraining, describe_spending
@@ -306,8 +307,10 @@ def mark_clean_series(data: TrainingData, source: str) -> Callable[[Batch], Tens
 
 
 def draw_sample_sheets(context: PipelineContext) -> OnSample | None:
-    """Return the function that draws samples while training, for a model that makes pictures of them."""
-    if "generate" not in context.settings.stages:
+    """Return the function that draws samples while training, where the model makes series and a tracker takes
+    pictures of them.
+    """
+    if "generate" not in context.settings.stages or not takes_pictures(context.settings.engine):
         return None
     return lambda step, networks: draw_sample_sheet(models.join_sampler(context.settings, networks), context)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
@@ -240,8 +241,20 @@ def build_meta_networks(settings: config.Config, length: int, channels: int) -> 
             f"model {settings.model.name} is fitted in one step on one CPU, so there is nothing "
             "to plan; choose another model"
         )
-    with torch.device("meta"):
+    with torch.device("meta"), _SkipInitialisation():
         return models.build(settings, length, channels, count_labels(settings))
+
+
+class _SkipInitialisation(TorchFunctionMode):
+    """Skip the functions of `torch.nn.init`: tensors without memory have no values, and random ones for them
+    would import torch's compiler, which takes more than a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def count_labels(settings: config.Config) -> int:

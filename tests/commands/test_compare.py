@@ -72,7 +72,8 @@ def test_arrays_without_times_stand_beside_a_table(judged: Path, tmp_path: Path)
     values = pd.read_csv(judged / "made.csv").iloc[:, 1:].to_numpy("f4").T
     np.save(tmp_path / "made.npy", values)
     files = [str(judged / "real.csv"), str(tmp_path / "made.npy")]
-    assert "| Spectrum" in evaluate_files.run(open_files(*files, out=str(tmp_path / "out"))).text
+    options = open_files(*files, ["evaluate.pictures=false"], out=str(tmp_path / "out"))
+    assert "| Spectrum" in evaluate_files.run(options).text
     unknown = json.loads((tmp_path / "out" / "report.json").read_text())["facts"]["unknown"]
     assert unknown[-1] == "Times of the synthetic series: the file gives none."
 
@@ -180,7 +181,8 @@ def test_compare_wants_two_different_runs_with_reports(runs: list[Path], tmp_pat
 def test_of_large_files_a_sample_is_read_and_stated(judged: Path, tmp_path: Path) -> None:
     """Of each split and of the synthetic file at most six are read; the counts are those of the files."""
     files = [str(judged / "real.csv"), str(judged / "made.csv")]
-    options = open_files(*files, ["evaluate.max_series=6"], out=str(tmp_path / "out"))
+    chosen = ["evaluate.max_series=6", "evaluate.pictures=false"]
+    options = open_files(*files, chosen, out=str(tmp_path / "out"))
     assert len(evaluate_files.read_series(options, is_real=True).values) == 6 + 6 + 1
     assert len(evaluate_files.read_series(options, is_real=False).values) == 6
     content = evaluate_files.run(options).tree

@@ -1,7 +1,6 @@
 """Parsing in several processes gives what one gives: values, parts on disk, what was understood, errors."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from distgan import config
 from distgan.data import ingest, tables, workers
 from distgan.errors import Deserted, UserError
 from distgan.pipeline import source_summary
-from tests.helpers.processes import PATIENCE
+from tests.helpers.processes import PATIENCE, end_at_part_3
 from tests.helpers.sources import load, melted, table_of_days
 
 
@@ -119,14 +118,9 @@ def is_running(number: int) -> bool:
         return False
 
 
-def end_process(part: int) -> None:
-    if part == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_a_killed_process_is_one_line() -> None:
     with pytest.raises(Deserted, match=r"reading: one of 2 processes was killed, .* set data\.processes"):
-        workers.run_in_parallel(end_process, range(6), "reading", processes=2)
+        workers.run_in_parallel(end_at_part_3, range(6), "reading", processes=2)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,15 @@ from sklearn.linear_model import Ridge
 from distgan import config
 from distgan.data.splits import assign_splits
 from distgan.evaluation import baselines
-from distgan.evaluation.metrics import catch22, entity_loads, fidelity, two_sample, two_sample_table, vendi
+from distgan.evaluation.metrics import (
+    catch22,
+    entity_loads,
+    fidelity,
+    minirocket,
+    two_sample,
+    two_sample_table,
+    vendi,
+)
 from distgan.evaluation.metrics.minirocket import MiniRocket, choose_dilations, choose_stride, fit_minirocket
 from distgan.evaluation.metrics.two_sample import Effort, Sample, compare_samples
 from distgan.evaluation.report.answers import answer_good
@@ -58,6 +66,24 @@ def test_features_are_shares_of_positive_convolutions() -> None:
                     assert found[1, place + step] == pytest.approx(share, abs=0.02)
             place += count
     assert place == found.shape[1] == 84 * 6
+
+
+def test_biases_are_quantiles_of_outputs_of_one_series_each() -> None:
+    """To the bit, against every kernel on every series and `np.quantile`."""
+    series = np.random.default_rng(0).standard_normal((20, 60)).astype(np.float32)
+    steps, counts = choose_dilations(60, 7)
+    found = minirocket._fit_biases(series, steps, counts, 1, np.random.default_rng(1))
+    rng, place = np.random.default_rng(1), 0
+    levels = (np.arange(1, len(found) + 1) * ((np.sqrt(5) + 1) / 2)) % 1
+    for dilation, count in zip(steps, counts):
+        drawn = rng.permutation(20)[: minirocket.BIAS_SERIES]
+        chosen = rng.integers(len(drawn), size=84)
+        for kernel, output in enumerate(minirocket._convolve_all(series[drawn], int(dilation), 1)):
+            part = slice(place, place + count)
+            expected = np.quantile(output[chosen[kernel]], levels[part]).astype(np.float32)
+            np.testing.assert_array_equal(found[part], expected)
+            place = part.stop
+    assert place == len(found) == 84 * 7
 
 
 def test_a_stride_reads_every_hour_of_the_week_alike() -> None:

@@ -1,6 +1,7 @@
 """Programs of their own processes, started as users start them."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,3 +29,9 @@ def launch(
         text=True,
         timeout=PATIENCE,
     )
+
+
+def end_at_part_3(part: int) -> None:
+    """Kill the process that is given this part; here, as processes that are spawned import what they run."""
+    if part == 3:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -13,6 +13,7 @@ FINISHED = (
     "generate.format=csv",
     "evaluate.pictures=true",
     "train.sample_every=10",
+    "engine.trackers=[tensorboard]",
 )  # how the run of conftest.py differs from TINY
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
 

@@ -34,4 +34,8 @@ TINY = [
     "generate.count=12",
     "evaluate.pictures=false",
     "engine.threads=1",
+    "engine.trackers=[]",
 ]
+
+# Series of 56 steps and a hurried encoder, over TINY, for runs whose series nobody looks at.
+SHORT = ["encoder.steps=3", "data.reduce.factor=12", "encoder.patch=8", "model.patch=8"]

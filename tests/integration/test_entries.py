@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distgan import config
+from distgan import cli, config
 from distgan.data.store.private_table import find_private_table
 from distgan.data.store.reader import Store
 from distgan.run import Run
@@ -46,11 +46,7 @@ def test_generate_needs_no_real_series(run: Run, tmp_path: Path) -> None:
     shutil.rmtree(alone.latents)
     shutil.rmtree(alone.clusters)
     find_private_table(alone.series).unlink()
-    command = [sys.executable, "-m", "distgan.cli", "generate", str(alone.folder)]
-    done = subprocess.run(
-        [*command, "generate.count=5", "generate.seed=3"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    cli.run_command(["generate", str(alone.folder), "generate.count=5", "generate.seed=3"])
     store = Store.open(alone.synthetic)
     assert (store.num_series, store.length) == (5, 336)
 

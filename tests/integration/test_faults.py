@@ -36,9 +36,9 @@ def test_every_damage_is_noticed() -> None:
     assert drill.damaged_files(30, seed=1) == {"damages": 30, "unnoticed": 0}
 
 
-def test_signals_at_random_moments_lose_no_step() -> None:
-    assert drill.signals(2, seed=1, steps=100) == {
-        "signals": 2,
+def test_a_signal_at_a_random_moment_loses_no_step() -> None:
+    assert drill.signals(1, seed=1, steps=100) == {
+        "signals": 1,
         "other_codes": 0,
         "lost": 0,
         "same_weights": 1,

@@ -40,6 +40,8 @@ LOOPBACK = "0100007F"  # 127.0.0.1 as /proc/net/tcp writes it
 
 def program(out: Path) -> None:
     """Everything that takes two processes, in one launch; what they find is written for the tests to read."""
+    from tests.helpers import zoo  # heavy: the other programs of this file need no models
+
     parallel = Parallel(config.Engine())
     found: dict[str, Any] = {"world_size": parallel.world_size, "threads": torch.get_num_threads()}
     for spectral in (False, True):
@@ -47,6 +49,8 @@ def program(out: Path) -> None:
     found |= talk(parallel) | stop(parallel, out / "stopped") | diverge(parallel, out / "diverged")
     found["frozen"], found["awaited"] = frozen(parallel), await_main()
     found |= {"intruded": intruded(parallel), "listening": listening(), "odd": odd(parallel)}
+    for family in zoo.TRAINED:  # for test_zoo_on_two_processes.py
+        zoo.train(family, parallel, out / "zoo" / family)
     (out / f"found-{parallel.rank}.json").write_text(json.dumps(found))
     parallel.close()
 
@@ -187,15 +191,6 @@ def hand_launched(out: Path) -> None:
         (out / f"found-{parallel.rank}.json").write_text(text)
         parallel.wait_for_all()
     parallel.close()
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes left."""
-    out = tmp_path_factory.mktemp("two")
-    done = launch(out, "torch.distributed.run", "--standalone", "--nproc_per_node", "2", program=__file__)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return out
 
 
 @pytest.fixture(scope="module")

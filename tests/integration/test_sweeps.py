@@ -114,7 +114,7 @@ def two_trials(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     pytest.importorskip("ray")
     space = {**RATE, "objective.loss": {"choice": ["relativistic", "hinge"]}}
     folder = tmp_path_factory.mktemp("two-trials") / "sweep"
-    run = Sweep(homes_csv, folder, space, trials=2, interval=10).start()
+    run = Sweep(homes_csv, folder, space, "engine.trackers=[tensorboard]", trials=2, interval=10).start()
     run.wait_for(lambda: list(run.training()))
     assert run.process is not None
     addresses = set(listening(run.process.pid))

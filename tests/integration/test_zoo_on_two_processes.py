@@ -10,28 +10,12 @@ from distgan import config
 from distgan.engine import checkpoint
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
-from tests.helpers.processes import launch
-from tests.helpers.zoo import (
-    STEPS,
-    TRAINED,
-    train,
-)
-from tests.integration import zoo_program
+from tests.helpers.zoo import STEPS, TRAINED, train
 
 
 @pytest.fixture(scope="module")
 def alone() -> Parallel:
     return Parallel(config.Engine(threads=1))
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All families trained by two processes, in one launch."""
-    out = tmp_path_factory.mktemp("two")
-    command = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = launch(out, *command, program=zoo_program.__file__)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return out
 
 
 def curves(folder: Path) -> list[dict[str, float]]:
@@ -42,10 +26,11 @@ def curves(folder: Path) -> list[dict[str, float]]:
 @pytest.mark.parametrize("name", TRAINED)
 def test_two_processes_train_as_one(name: str, alone: Parallel, two: Path, tmp_path: Path) -> None:
     train(name, alone, tmp_path)
-    for mine, theirs in zip(curves(tmp_path), curves(two / name), strict=True):
+    for mine, theirs in zip(curves(tmp_path), curves(two / "zoo" / name), strict=True):
         assert mine == pytest.approx(theirs, rel=2e-3, abs=2e-4)
     ours, others = (
-        checkpoint.load(Run(folder).checkpoints("gan"), STEPS).state for folder in (tmp_path, two / name)
+        checkpoint.load(Run(folder).checkpoints("gan"), STEPS).state
+        for folder in (tmp_path, two / "zoo" / name)
     )
     averages = [file for file in ours if file.endswith(".average")]
     for file in averages:

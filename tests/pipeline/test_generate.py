@@ -13,21 +13,23 @@ from distgan.data.store.reader import Store
 from distgan.data.store.staging import StagedShards
 from distgan.run import Run
 from distgan.train import main
-from tests.helpers.settings import ROOT, TINY
+from tests.helpers.runs import FINISHED, copy
+from tests.helpers.runs import arguments as whole_arguments
+from tests.helpers.settings import ROOT
 
 COUNT = ["generate.count=70", "generate.batch_size=2"]  # 35 shards
 
 
 @pytest.fixture(scope="module")
-def trained(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    stages = "prepare,encoder,encode,cluster,bank,gan,generate"
-    assert main(arguments(homes_csv, folder, "--stages", stages)) == 0
-    return Run(folder)
+def trained(run: Run, homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The finished run with other synthetic series: more, and few at a time."""
+    made = copy(run, tmp_path_factory.mktemp("runs") / "run")
+    assert main(arguments(homes_csv, made.folder, "--stages", "generate")) == 0
+    return made
 
 
 def arguments(homes: Path, folder: Path, *more: str) -> list[str]:
-    return ["--run-dir", str(folder), f"data.source={homes}", *TINY, *COUNT, *more]
+    return whole_arguments(homes, folder, *FINISHED, *COUNT, *more)
 
 
 def series(run: Run) -> np.ndarray:

@@ -26,13 +26,11 @@ from distgan.run import Run
 from distgan.train import main
 from tests.helpers.households import population
 from tests.helpers.processes import PATIENCE
-from tests.helpers.settings import ROOT, TINY
-
-CHEAP = ["encoder.steps=3", "data.reduce.factor=12", "encoder.patch=8", "model.patch=8"]
+from tests.helpers.settings import ROOT, SHORT, TINY
 
 
 def arguments(csv: Path, folder: Path, stages: str, *more: str) -> list[str]:
-    return ["--run-dir", str(folder), f"data.source={csv}", *TINY, *CHEAP, *more, "--stages", stages]
+    return ["--run-dir", str(folder), f"data.source={csv}", *TINY, *SHORT, *more, "--stages", stages]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from distgan import cli, config
 from distgan.anonymity.manifest import find_violations
@@ -16,6 +17,7 @@ from distgan.data.store.reader import Store
 from distgan.evaluation.metrics import fidelity
 from distgan.evaluation.report import verdict
 from distgan.parallel.processes import Parallel
+from distgan.parallel.trackers import takes_pictures
 from distgan.pipeline import evaluate
 from distgan.pipeline.context import PipelineContext
 from distgan.run import Run
@@ -95,7 +97,10 @@ def test_of_large_sets_only_what_is_compared_is_read(
 def test_metrics_are_one_line_a_report(run: Run) -> None:
     lines = [json.loads(line) for line in run.metrics("gan").read_text().splitlines()]
     assert [line["step"] for line in lines] == [5, 10, 15, 20]
-    assert list(run.logs.rglob("events.*"))
+    events = EventAccumulator(str(run.logs / "gan"), size_guidance={"images": 0})
+    events.Reload()
+    assert [event.step for event in events.Images("samples")] == [10, 20]
+    assert takes_pictures(config.Engine()) and not takes_pictures(config.Engine(trackers=()))
 
 
 # What the upstream fork claims and its code does not do; the rest of that list stands in test_models, …

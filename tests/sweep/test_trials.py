@@ -14,6 +14,7 @@ from distgan.run import Run
 from distgan.sweep import results, runner, trial
 from distgan.sweep.files import SweepFiles
 from distgan.sweep.trial import Trial
+from tests.helpers.settings import SHORT
 from tests.helpers.sweeps import RATE, overrides, settings
 
 
@@ -22,9 +23,8 @@ def shared(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[c
     """Settings of a sweep and its home, whose shared stages are made."""
     home = tmp_path_factory.mktemp("sweep") / "home"
     home.mkdir()
-    chosen = settings(
-        home, RATE, *overrides(homes_csv, "train.steps=6", "train.max_skips=2", f"run_dir={home}"), interval=3
-    )
+    more = (*SHORT, "train.steps=6", "train.max_skips=2", f"run_dir={home}")
+    chosen = settings(home, RATE, *overrides(homes_csv, *more), interval=3)
     runner.make_shared(chosen, SweepFiles(home).shared)
     return chosen, home
 
