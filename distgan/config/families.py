@@ -100,7 +100,10 @@ class Multiscale(Family):
     def _whole_steps(self) -> "Multiscale":
         ratio = self.generator.refinement.ratio
         if self.patch % ratio:
-            raise ValueError(f"patch {self.patch} is not a multiple of generator.refinement.ratio {ratio}")
+            raise ValueError(
+                f"patch {self.patch} is not a multiple of generator.refinement.ratio {ratio}; choose a patch "
+                "that is, or generator.refinement.ratio=1"
+            )
         return self
 
 
