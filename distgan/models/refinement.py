@@ -49,7 +49,7 @@ class Refinement(nn.Module):
         super().__init__()
         self.ratio = settings.ratio
         self.noise_shape = tokens * settings.ratio, settings.noise_dim
-        self.shared = Linear(width, settings.width, bias=False)
+        self.shared = nn.Parameter(torch.randn(settings.width, width) / width**0.5)
         self.own = nn.Parameter(torch.zeros(settings.ratio, settings.width, width))
         self.bias = nn.Parameter(torch.zeros(settings.ratio, settings.width))
         self.noise = Linear(settings.noise_dim, settings.width, bias=False) if settings.noise_dim else None
@@ -57,7 +57,7 @@ class Refinement(nn.Module):
 
     def forward(self, tokens_BND: Tensor, noise_BE: Tensor, style_BS: Tensor) -> Tensor:
         fine_BNRD = upsample(tokens_BND, self.noise_shape[0]).unflatten(1, (-1, self.ratio))
-        weight_RWD = (self.shared.weight + self.own).to(tokens_BND.dtype)
+        weight_RWD = (self.shared + self.own).to(tokens_BND.dtype)
         mapped_BNRW = torch.einsum("bnrd,rwd->bnrw", fine_BNRD, weight_RWD) + self.bias.to(tokens_BND.dtype)
         x_BMW = mapped_BNRW.flatten(1, 2)
         if self.noise is not None:
