@@ -1,7 +1,7 @@
 """Synthetic loads judged by every instrument beside real ones: of runs, or of files.
 
     python benchmarks/judge.py runs/london runs/template_ar   # each against its held-out and reference series
-    python benchmarks/judge.py --real homes.npy --train trained.npy --synthetic one.npy two.npy --steps-per-day 6
+    python benchmarks/judge.py --real homes.npy --train trained.npy --synthetic one.npy --steps-per-day 6
     python benchmarks/judge.py --smoke
 
 Columns: C2ST is the balanced accuracy of a ridge classifier on MiniRocket features, cross-validated by owner

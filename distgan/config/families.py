@@ -24,10 +24,23 @@ class Scale(Section):
     heads: int = key(4, "attention heads; divides width", ge=1)
 
 
+class Refinement(Section):
+    ratio: int = key(1, "finer tokens that a token is split into before it writes readings; 1 for none", ge=1)
+    width: int = key(48, "features of a finer token", ge=4)
+    depth: int = key(1, "blocks that mix neighbouring finer tokens", ge=0)
+    noise_dim: int = key(8, "size of the noise of a finer token", ge=0)
+
+
 class Generator(Section):
     width: int = key(128, "features per token", ge=4)
     noise_dim: int = key(64, "size of the noise of a series", ge=1)
     token_noise_dim: int = key(8, "size of the noise of each token", ge=0)
+    token_noise_scales: tuple[float, ...] = key(
+        (0.0,),
+        "time scales in tokens over which noise of tokens is smoothed, each for a share of token_noise_dim; "
+        "0 for independent noise",
+        min_length=1,
+    )
     noise_lags: tuple[int, ...] = key(
         (),
         "lags in steps of the cosines that the log spectrum of the readings' noise is made of; none for "
@@ -36,6 +49,7 @@ class Generator(Section):
     soft_minimum: bool = key(
         False, "each series has a soft lower limit of its own, such as the base load of a home"
     )
+    refinement: Refinement = key(Refinement(), "finer tokens, such as the days of a week")
     scales: tuple[Scale, ...] = key(
         (Scale(ratio=1, depth=2), Scale(ratio=2, depth=1), Scale(ratio=4, depth=1)),
         "branches: full, medium and small resolution",
@@ -46,6 +60,10 @@ class Generator(Section):
     def _heads(self) -> "Generator":
         if min((*self.noise_lags, 1)) < 1:
             raise ValueError("a lag of noise_lags has 1 step or more")
+        if min(self.token_noise_scales) < 0:
+            raise ValueError("a scale of token_noise_scales is 0 or more")
+        if self.token_noise_dim and len(self.token_noise_scales) > self.token_noise_dim:
+            raise ValueError("token_noise_scales has more scales than token_noise_dim has numbers")
         return _check_scales(self, self.width, self.scales)
 
 
@@ -77,6 +95,16 @@ class Multiscale(Family):
     patch: int = key(24, "steps per token", ge=1)
     generator: Generator = key(Generator(), "from noise and condition to series")
     discriminator: Discriminator = key(Discriminator(), "from series and condition to logits")
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> "Multiscale":
+        ratio = self.generator.refinement.ratio
+        if self.patch % ratio:
+            raise ValueError(
+                f"patch {self.patch} is not a multiple of generator.refinement.ratio {ratio}; choose a patch "
+                "that is, or generator.refinement.ratio=1"
+            )
+        return self
 
 
 class TtsGanFork(Family):

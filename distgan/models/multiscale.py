@@ -29,7 +29,8 @@ from distgan.models.layers import (
     pool,
     upsample,
 )
-from distgan.models.readings import ColouredNoise, SoftMinimum
+from distgan.models.readings import ColouredNoise, SlowNoise, SoftMinimum
+from distgan.models.refinement import Refinement
 
 
 class Branch(nn.Module):
@@ -57,7 +58,12 @@ class Generator(nn.Module):
         super().__init__()
         width, tokens = settings.width, math.ceil(length / patch)
         self.token_shape, self.shape = (tokens, settings.token_noise_dim), (length, channels)
+        fine, patch_width = settings.refinement, width
         self.parts = [settings.noise_dim, tokens * settings.token_noise_dim, length * channels]
+        self.refinement = Refinement(tokens, width, width, fine) if fine.ratio > 1 else None
+        if self.refinement is not None:
+            patch, patch_width = patch // fine.ratio, fine.width
+            self.parts.append(tokens * fine.ratio * fine.noise_dim)
         self.noise_dim = sum(self.parts)
         self.mapping = nn.Sequential(
             Linear(settings.noise_dim + condition_dim, width), nn.SiLU(), Linear(width, width), nn.SiLU()
@@ -66,23 +72,26 @@ class Generator(nn.Module):
         self.token_noise = (
             Linear(settings.token_noise_dim, width, bias=False) if settings.token_noise_dim else None
         )
+        self.slow = SlowNoise(settings.token_noise_dim, settings.token_noise_scales)
         self.position = make_positions(tokens, width)
         self.branches = nn.ModuleList(Branch(tokens, width, scale, width) for scale in settings.scales)
         self.weights = nn.Parameter(torch.full((len(settings.scales),), 1 / len(settings.scales)))
-        self.head = PatchHead(width, length, 3 * channels, patch)
+        self.head = PatchHead(patch_width, length, 3 * channels, patch)
         lags = [lag for lag in settings.noise_lags if lag <= length // 2]
         self.colour = ColouredNoise(channels, lags, width) if lags else None
         self.minimum = SoftMinimum(channels, width) if settings.soft_minimum else None
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
-        whole_BZ, token_BT, reading_BE = noise_BZ.split(self.parts, dim=1)
+        whole_BZ, token_BT, reading_BE, *fine_BE = noise_BZ.split(self.parts, dim=1)
         style_BS = self.mapping(torch.cat([whole_BZ, condition_BK], dim=1))
         tokens_BND = self.lift(style_BS)[:, None] + self.position.to(noise_BZ.dtype)
         if self.token_noise is not None:
-            tokens_BND = tokens_BND + self.token_noise(token_BT.unflatten(1, self.token_shape))
+            tokens_BND = tokens_BND + self.token_noise(self.slow(token_BT.unflatten(1, self.token_shape)))
         n = tokens_BND.shape[1]
         scales = [upsample(branch(tokens_BND, style_BS), n) for branch in self.branches]
         merged_BND = sum(weight.to(noise_BZ.dtype) * view for weight, view in zip(self.weights, scales))
+        if self.refinement is not None:
+            merged_BND = self.refinement(merged_BND, *fine_BE, style_BS)
         reading_BLC = reading_BE.unflatten(1, self.shape)
         if self.colour is not None:
             reading_BLC = self.colour(reading_BLC, style_BS)

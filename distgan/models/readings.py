@@ -1,16 +1,42 @@
-"""How readings come out of what tokens say of them: coloured noise, and a soft minimum.
+"""Noise of tokens at several time scales, coloured noise of readings, and their soft minimum.
 
-Shapes: B series, L steps, C channels, F frequencies, K lags, S style.
+Shapes: B series, N tokens, T noise of a token, L steps, C channels, F frequencies, K lags, S style or scales.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distgan.models.layers import Linear
+
+
+class SlowNoise(nn.Module):
+    """Independent noise of tokens to noise at several time scales: (B, N, T) -> (B, N, T).
+
+    The numbers of a token are dealt evenly to the scales. Those of scale τ are smoothed by a Gaussian kernel
+    of τ tokens (0 leaves them independent) and keep their variance.
+    """
+
+    def __init__(self, width: int, scales: Sequence[float]) -> None:
+        super().__init__()
+        self.scales = tuple(scales)
+        ends = [width * place // len(scales) for place in range(len(scales) + 1)]
+        self.sizes = [last - first for first, last in pairwise(ends)]
+
+    def forward(self, noise_BNT: Tensor) -> Tensor:
+        place_N = torch.arange(noise_BNT.shape[1], device=noise_BNT.device, dtype=torch.float32)
+        squares_NN = (place_N[:, None] - place_N).square()
+        parts = list(noise_BNT.split(self.sizes, dim=2))
+        for index, scale in enumerate(self.scales):
+            if scale:
+                kernel_NN = torch.exp(squares_NN / (-2 * scale**2))
+                unit_NN = kernel_NN / torch.linalg.vector_norm(kernel_NN, dim=1, keepdim=True)
+                parts[index] = unit_NN.to(noise_BNT.dtype) @ parts[index]
+        return torch.cat(parts, dim=2)
 
 
 class ColouredNoise(nn.Module):

@@ -31,6 +31,8 @@ SMALL = {
         *GENERATOR,
         "generator.noise_lags=[1,3]",
         "generator.soft_minimum=true",
+        "generator.token_noise_scales=[0,2]",
+        "generator.refinement={ratio: 2, width: 8, noise_dim: 2}",
         "discriminator.width=16",
         "discriminator.side_channels=2",
     ],

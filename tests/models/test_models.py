@@ -31,6 +31,7 @@ SMALL = {
         "model.generator.token_noise_dim=2",
         "model.generator.noise_lags=[1,2]",
         "model.generator.soft_minimum=true",
+        "model.generator.token_noise_scales=[0,2]",
         "model.discriminator.width=16",
         "model.discriminator.side_channels=2",
     ],
@@ -86,7 +87,11 @@ def test_no_reading_is_settled_by_its_token_alone() -> None:
     minimum may make some readings nearly constant.
     """
     torch.manual_seed(0)
-    settings = small("multiscale", "model.patch=16", "model.generator.soft_minimum=false")
+    settings = small(
+        "multiscale",
+        "model.patch=16",
+        "model.generator.soft_minimum=false",
+    )
     generator = models.build(settings, 64, 1)["generator"]
     noise, condition = sampled({"generator": generator}, 1)
     noise = noise.repeat(300, 1)
