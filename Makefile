@@ -40,9 +40,11 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-# One worker per core with one thread each. The tests of a file stay together, since they share trainings; files are
-# taken in the order of tests/conftest.py, the long ones first.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+# One worker more than there are cores, with one thread each: some tests wait for processes that they started. The tests
+# of a file stay together, since they share trainings; files are taken in the order of tests/conftest.py, the long ones
+# first.
+WORKERS := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) + 1)' 2>/dev/null || echo auto)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: lint
 	$(PYTEST) -m 'not slow and not gpu'
