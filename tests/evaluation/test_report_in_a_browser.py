@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from tests.helpers.processes import PATIENCE
 from tests.helpers.reports import HOURS
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -37,6 +38,7 @@ def opened(browser, written):
             )
         )
         page = contexts[-1].new_page()
+        page.set_default_timeout(1000 * PATIENCE)  # ms; other tests use the cores
         page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
