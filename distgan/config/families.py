@@ -96,6 +96,18 @@ class Multiscale(Family):
     generator: Generator = key(Generator(), "from noise and condition to series")
     discriminator: Discriminator = key(Discriminator(), "from series and condition to logits")
 
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that networks depend on: those without effect are left out, so runs of before
+        them stay valid.
+        """
+        tree = super().describe()
+        generator = tree["generator"]
+        if self.generator.refinement.ratio == 1:
+            del generator["refinement"]
+        if not any(self.generator.token_noise_scales):
+            del generator["token_noise_scales"]
+        return tree
+
     @model_validator(mode="after")
     def _whole_steps(self) -> "Multiscale":
         ratio = self.generator.refinement.ratio

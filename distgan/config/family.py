@@ -3,7 +3,7 @@
 Everything outside of a family's own file asks for a capability and never for a name.
 """
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from distgan.config.base import Section, key
 
@@ -67,3 +67,7 @@ class Family(Section):
     def filters(self) -> bool:
         """True where the model filters series and makes none."""
         return "generate" not in self.stages
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a run's identity takes of the section."""
+        return self.model_dump(mode="json")

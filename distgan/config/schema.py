@@ -273,6 +273,7 @@ class Config(Section):
                 del tree["data"]["scaling"][name]
         if tree["train"]["select"]["score"] is None:
             del tree["train"]["select"]
+        tree["model"] = self.model.describe()
         identity, chain = "", {}
         for stage in STAGES:
             own = {section: tree[section] for section in DEPENDS.get(stage, ())}

@@ -98,3 +98,12 @@ def test_scales_of_noise_that_cannot_be_are_refused() -> None:
 def test_a_ratio_that_does_not_divide_the_patch_is_refused() -> None:
     with pytest.raises(UserError, match=r"24 is not a multiple of generator\.refinement\.ratio 7"):
         config.load(None, ["model.patch=24", "model.generator.refinement.ratio=7"])
+
+
+def test_settings_of_finer_tokens_without_effect_leave_a_run_valid() -> None:
+    def identify(**generator: object) -> str:
+        return config.from_tree({"model": {"patch": 42, "generator": generator}}).identity
+
+    plain = identify()
+    assert identify(refinement={"ratio": 1, "width": 9}, token_noise_scales=[0, 0]) == plain
+    assert identify(refinement={"ratio": 7}) != plain != identify(token_noise_scales=[0, 2])
