@@ -28,6 +28,8 @@ class SlowNoise(nn.Module):
         self.sizes = [last - first for first, last in pairwise(ends)]
 
     def forward(self, noise_BNT: Tensor) -> Tensor:
+        if not any(self.scales):
+            return noise_BNT
         place_N = torch.arange(noise_BNT.shape[1], device=noise_BNT.device, dtype=torch.float32)
         squares_NN = (place_N[:, None] - place_N).square()
         parts = list(noise_BNT.split(self.sizes, dim=2))
