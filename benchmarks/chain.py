@@ -3,14 +3,15 @@
     python benchmarks/chain.py --series 10000 100000     memory and time per series of every stage
     python benchmarks/chain.py --series 1000 --synthetic 10000 200000
                                                          generation and report for so many synthetic series
+    python benchmarks/chain.py --series 100000 --hours   years of 8760 hours (configs/london_hours.yaml)
     python benchmarks/chain.py --series 8000 --release   4,000 members and 4,000 non-members: does the default
                                                          pass the gate, and a model that stores readings not?
 
-`configs/london.yaml` with its own model, 2190 steps a series, some hundred training steps (--steps). RssAnon
-is memory that cannot be given back to the system, as mapped files can; peaks are over all processes of a
-stage. One thread. The last line is JSON: `anonymous_gib` is the largest of all stages, `flatness` the largest
-ratio of a stage's CPU seconds per series between the last and the first number of series, `release_exit` the
-gate's exit code. `planned_s` is what `distgan plan` gives a stage on this machine.
+`configs/london.yaml` with its own model, 2190 steps a series unless --hours, some hundred training steps
+(--steps). RssAnon is memory that cannot be given back to the system, as mapped files can; peaks are over all
+processes of a stage. One thread. The last line is JSON: `anonymous_gib` is the largest of all stages,
+`flatness` the largest ratio of a stage's CPU seconds per series between the last and the first number of
+series, `release_exit` the gate's exit code. `planned_s` is what `distgan plan` gives a stage on this machine.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from households import write_population
 STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
 GIB = 2**20  # of the kB in /proc
 TRAINED = 0.48
-STEPS = 2190
+STEPS_A_DAY = {False: 6, True: 24}  # with --hours
 SPLITS = f"{{train: {TRAINED}, held_out: 0.47, reference: 0.05}}"
 TINY = [
     "model.generator.width=16",
@@ -104,12 +105,14 @@ def settings_of(source: Path, series: int, given: argparse.Namespace) -> list[st
 def run_chain(series: int, given: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
     """Every stage on so many series: a row each, the release last if it is asked for."""
     source, run = place / "homes.npz", place / "run"
-    write_population(source, series)
+    steps = STEPS_A_DAY[given.hours]
+    write_population(source, series, steps=steps)
     settings, rows = settings_of(source, series, given), []
     program = [sys.executable, "-m", "distgan.cli"]
-    config = ["--config", str(ROOT / "configs" / "london.yaml"), "--run-dir", str(run)]
+    recipe = ROOT / "configs" / ("london_hours.yaml" if given.hours else "london.yaml")
+    config = ["--config", str(recipe), "--run-dir", str(run)]
     trained = str(round(TRAINED * series))
-    shape = ["--length", str(STEPS), "--series", trained]
+    shape = ["--length", str(365 * steps), "--series", trained]
     planned = plan_stages([*program, "plan", *config[:2], *shape, "--json", *settings])
     for stage in STAGES:
         found = watch([*program, "train", *config, "--stages", stage, *settings])
@@ -169,9 +172,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="of the encoder's and of the GAN's training")
     parser.add_argument("--synthetic", type=int, nargs="*", default=[], help="numbers of synthetic series")
     parser.add_argument("--release", action="store_true", help="go to the gate, too")
+    parser.add_argument("--hours", action="store_true", help="years of hours: 8760 steps")
     parser.add_argument("--smoke", action="store_true", help="tiny, in a minute")
     parser.add_argument("more", nargs="*", help="further settings, key=value")
     given = parser.parse_args()
+    if given.hours and given.release:
+        parser.error("--release is measured with configs/london.yaml; leave --hours out")
     numbers = given.series or [300 if given.smoke else 10_000]
     given.steps = 5 if given.smoke else given.steps
     rows = []
@@ -180,7 +186,8 @@ def main() -> None:
             rows += run_chain(series, given, Path(folder))
     wanted = ("series", "stage", "exit", "cpu_s", "planned_s", "wall_s", "anonymous_gib", "peak_gib")
     show(
-        "stages on made households of 2190 steps", [{name: row.get(name) for name in wanted} for row in rows]
+        f"stages on made households of {365 * STEPS_A_DAY[given.hours]} steps",
+        [{name: row.get(name) for name in wanted} for row in rows],
     )
     each = {(row["series"], row["stage"]): row["cpu_s"] / row["series"] for row in rows}
     ratios = [each[numbers[-1], stage] / each[numbers[0], stage] for stage in STAGES]

@@ -1,5 +1,6 @@
 """Pairs of series that may be near copies: shared windows at one lag, and spectra."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +9,11 @@ from scipy.ndimage import maximum_filter1d
 
 from distgan.anonymity import faiss_backend
 from distgan.anonymity.copy_pairs import (
+    ANCHORS_PER_CANDIDATE,
     ANCHORS_PER_MEETING,
     CANDIDATES,
     HALF_CORRELATION,
+    LEAST_CANDIDATES,
     LIKENESS,
     MEETINGS,
     MOST_ANCHORS,
@@ -25,8 +28,10 @@ from distgan.anonymity.copy_pairs import (
     Array,
     Candidates,
     Population,
+    Spill,
     _choose_chunk_size,
     fill_forward,
+    make_scratch,
     normalise,
 )
 from distgan.rng import make_keyed_generator
@@ -40,74 +45,97 @@ def find_by_windows(population: Population) -> Candidates:
     size, length = population.size, population.length
     radius = max(4, length // 128)
     most = int(np.clip(MOST_WINDOWS // (size * population.channels), 4, MOST_ANCHORS))
-    keys: list[Array] = []
+    meetings = Meetings()
     for channel in range(population.channels):
         windows = describe_windows(population, channel, radius, most)
         if len(windows.rows) < 2:
             continue
-        keys += meet_windows(windows, population)
+        meet_windows(windows, population, meetings)
         del windows
     least = min(MEETINGS, max(1, most // ANCHORS_PER_MEETING))
-    return find_most_met(keys, size, length, radius, least)
+    kept = int(np.clip(most // ANCHORS_PER_CANDIDATE, LEAST_CANDIDATES, CANDIDATES))
+    return find_most_met(meetings, population, radius, least, kept)
 
 
-def meet_windows(windows: "Windows", population: Population) -> list[Array]:
-    """Return the pair, direction and lag of each meeting of like windows of two owners, as one number."""
-    size, length, keys = population.size, population.length, []
+class Meetings:
+    """Like windows of two owners, in files.
+
+    Attributes:
+        keys: pair, direction and lag (raised by the length in the same direction) as one number: int64.
+        closeness: of the windows, 1 for equal ones and 0 at the limit: float32.
+    """
+
+    def __init__(self) -> None:
+        self.keys, self.closeness = Spill(np.int64), Spill(np.float32)
+
+    def iterate_parts(self, population: Population) -> Iterator[tuple[Array, Array]]:
+        """Yield keys and closeness of the first rows, of the next, and so on: about `KEYS_AT_ONCE` each."""
+        keys, closeness = self.keys.read(), self.closeness.read()
+        step = max(1, -(-population.size * KEYS_AT_ONCE // max(1, len(keys))))
+        for row in range(0, population.size, step):
+            first, last = np.array([row, row + step]) * population.size * 4 * population.length
+            chosen = (first <= keys) & (keys < last)
+            yield keys[chosen], closeness[chosen]
+
+
+def meet_windows(windows: "Windows", population: Population, meetings: Meetings) -> None:
+    """Add the meetings of like windows of two owners."""
+    size, length = population.size, population.length
     rows, times, numbers = windows.rows, windows.times, windows.numbers
     for span, distances, places in faiss_backend.iterate_neighbours(numbers, NEIGHBOURS, population.seed):
-        lengths = np.einsum("nd,nd->n", numbers[span], numbers[span])[:, None]
-        alike = (distances <= LIKENESS * lengths) & (places >= 0)
-        here, there = np.nonzero(alike)[0] + span.start, places[alike]
+        own = numbers[span]
+        limits = LIKENESS * np.einsum("nd,nd->n", own, own)[:, None]
+        alike = (distances <= limits) & (places >= 0)
+        closeness = (1 - distances / np.maximum(limits, 1e-30))[alike]
+        here, there = span[np.nonzero(alike)[0]], places[alike]
         apart = population.owners[rows[here]] != population.owners[rows[there]]
-        here, there = here[apart], there[apart]
+        here, there, closeness = here[apart], there[apart], closeness[apart]
         swap = rows[here] > rows[there]
         here, there = np.where(swap, there, here), np.where(swap, here, there)
         reverse = windows.reverse[here] != windows.reverse[there]
         lag = times[there] + np.where(reverse, times[here], length - times[here])
-        keys.append(((rows[here] * size + rows[there]) * 2 + reverse) * 2 * length + lag)
-    return keys
+        pairs = rows[here].astype(np.int64) * size + rows[there]
+        meetings.keys.append((pairs * 2 + reverse) * 2 * length + lag)
+        meetings.closeness.append(closeness)
 
 
-def find_most_met(keys: list[Array], size: int, length: int, radius: int, least: int) -> Candidates:
-    """Return for each series the `CANDIDATES` pairs and lags that were met most often, and `least` times.
+def find_most_met(
+    meetings: Meetings, population: Population, radius: int, least: int, kept: int
+) -> Candidates:
+    """Return for each series the `kept` pairs and lags whose windows met at least `least` times and are most
+    alike, summed over the meetings.
 
     Noise moves an extremum by a step or two, so lags within a quarter of the window's radius count together.
-
-    Args:
-        keys: pair, direction and lag of each meeting, as one number, in parts; lags of the same direction
-            are raised by the length.
     """
-    parts = [np.empty((4, 0), np.int64)]
-    step = max(1, -(-size * KEYS_AT_ONCE // max(1, sum(map(len, keys)))))  # rows of about so many meetings
-    for row in range(0, size, step):
-        ends = np.array([row, row + step]) * size * 4 * length
-        own = np.concatenate([each[(ends[0] <= each) & (each < ends[1])] for each in keys or [parts[0][0]]])
-        parts.append(_count_meetings(own, length, radius, least))
-    pairs, reverse, lags, counts = np.concatenate(parts, axis=1)
-    first, second = np.divmod(pairs, size)
+    size, length = population.size, population.length
+    parts = [
+        _count_meetings(keys, closeness, length, radius, least)
+        for keys, closeness in meetings.iterate_parts(population)
+    ]
+    pairs, reverse, lags = np.concatenate([part for part, _ in parts], axis=1)
+    closeness = np.concatenate([part for _, part in parts])
+    rows = np.divmod(pairs, size)
     keep = np.zeros(len(pairs), bool)
-    for side in (first, second):
-        order = np.lexsort((-counts, side))
+    for side in rows:
+        order = np.lexsort((-closeness, side))
         rank = np.arange(len(order)) - np.searchsorted(side[order], side[order])
-        keep[order[rank < CANDIDATES]] = True
-    return Candidates(first[keep], second[keep], lags[keep], reverse[keep].astype(bool))
+        keep[order[rank < kept]] = True
+    return Candidates(rows[0][keep], rows[1][keep], lags[keep], reverse[keep].astype(bool))
 
 
-def _count_meetings(keys: Array, length: int, radius: int, least: int) -> Array:
-    """Return pair, direction, lag and number of meetings of those that met `least` times: [4, P]."""
+def _count_meetings(
+    keys: Array, closeness: Array, length: int, radius: int, least: int
+) -> tuple[Array, Array]:
+    """Return pair, direction and lag of those that met `least` times, [3, P], and their closeness [P]."""
     pairs, lag = np.divmod(keys, 2 * length)
-    coarse, counts, index = _count_pairs(pairs * 2 * length + lag // max(1, radius // 4))
-    lags = np.zeros(len(coarse))
-    np.add.at(lags, index, lag)
+    coarse, index, counts = np.unique(
+        pairs * 2 * length + lag // max(1, radius // 4), return_inverse=True, return_counts=True
+    )
+    lags = np.bincount(index, lag, len(coarse))
     pairs, reverse = np.divmod(coarse // (2 * length), 2)
     lags = np.rint(lags / np.maximum(counts, 1)).astype(np.int64) - np.where(reverse, 0, length)
-    return np.stack([pairs, reverse, lags, counts])[:, counts >= least]
-
-
-def _count_pairs(keys: Array) -> tuple[Array, Array, Array]:
-    unique, index, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    return unique, counts, index
+    enough = counts >= least
+    return np.stack([pairs, reverse, lags])[:, enough], np.bincount(index, closeness, len(coarse))[enough]
 
 
 @dataclass(frozen=True)
@@ -129,7 +157,7 @@ def describe_windows(population: Population, channel: int, radius: int, most: in
     of any sign and direction have the same numbers.
     """
     shape = (population.size * most, WINDOW_NUMBERS)
-    numbers = np.empty(shape, np.float32)  # memory is taken as it is filled
+    numbers = make_scratch(shape)
     found, count = [], 0
     for first, values in population.iterate_blocks():
         filled, missing = fill_forward(values[..., channel]), np.isnan(values[..., channel])
@@ -146,7 +174,7 @@ def describe_windows(population: Population, channel: int, radius: int, most: in
         )
         reverse = shapes @ np.arange(-2 * radius, 2 * radius + 1, dtype=np.float32) < 0
         shapes[reverse] = shapes[reverse, ::-1]
-        found.append((places + first, at, reverse))
+        found.append(((places + first).astype(np.int32), at.astype(np.int32), reverse))
         numbers[count : count + len(places)] = shorten(shapes)
         count += len(places)
     rows, times, reversed_ones = (np.concatenate(part) for part in zip(*found))
@@ -210,14 +238,13 @@ def find_by_spectra(population: Population) -> Candidates:
     first, second = np.repeat(np.arange(size), places.shape[1]), places.reshape(-1)
     first, second = np.minimum(first, second), np.maximum(first, second)
     keep = (first >= 0) & (population.owners[first] != population.owners[second])
-    pairs = np.unique(np.stack([first[keep], second[keep]], axis=1), axis=0)
+    pairs = np.unique(first[keep] * size + second[keep])
+    step = _choose_chunk_size(population)
     parts = [
-        find_best_lags(population, *pairs[at : at + step].T)
-        for step in [_choose_chunk_size(population)]
+        find_best_lags(population, *np.divmod(pairs[at : at + step], size))
         for at in range(0, len(pairs), step)
     ]
-    empty = np.empty(0, np.int64)
-    return Candidates.join(parts or [Candidates(empty, empty, empty, empty.astype(bool))])
+    return Candidates.join(parts, population)
 
 
 def describe_spectra(population: Population) -> Array:
@@ -233,9 +260,11 @@ def describe_spectra(population: Population) -> Array:
     found = []
     for _, values in population.iterate_blocks():
         amplitudes = np.abs(fft.rfft(normalise(values), axis=1)[:, 1 : bins + 1]).reshape(len(values), -1)
-        found.append(amplitudes / np.maximum(np.linalg.norm(amplitudes, axis=1, keepdims=True), 1e-12) @ turn)
+        sizes = np.maximum(np.linalg.norm(amplitudes, axis=1, keepdims=True), 1e-12)
+        found.append(np.asarray(amplitudes / sizes @ turn, np.float32))
     numbers = np.concatenate(found)
-    return np.asarray(numbers - numbers.mean(axis=0), np.float32)
+    numbers -= numbers.mean(axis=0)
+    return numbers
 
 
 def find_best_lags(population: Population, first: Array, second: Array) -> Candidates:
@@ -254,4 +283,4 @@ def find_best_lags(population: Population, first: Array, second: Array) -> Candi
             keep = height >= (WHOLE_CORRELATION if reverse else HALF_CORRELATION)
             flags = np.full(int(keep.sum()), reverse)
             found.append(Candidates(first[keep], second[keep], lag[keep], flags))
-    return Candidates.join(found)
+    return Candidates.join(found, population)

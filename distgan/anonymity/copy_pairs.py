@@ -1,5 +1,8 @@
 """Series to compare, and pairs of them that may be copies."""
 
+import math
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,17 +30,18 @@ LEAST_STEPS = 16  # of those others
 
 WINDOW_POINTS, WINDOW_NUMBERS = 64, 32  # a window is resampled to so many points, kept as so many DCT numbers
 MOST_ANCHORS = 32  # of a series and channel
-MOST_WINDOWS = 4_000_000  # of all series and channels together: 512 MB
+MOST_WINDOWS = 16_000_000  # of all series and channels together: 2 GB of a temporary file
 LIKENESS = 0.2  # squared distance over squared length of two windows that are taken for alike
 NEIGHBOURS = 8
 SPECTRUM_BINS, SPECTRUM_NUMBERS = 512, 64
 PAIRS_AT_LEAST = 2_000  # of few series, all pairs are candidates
-CANDIDATES = 8  # of a series by its windows
+CANDIDATES, LEAST_CANDIDATES, ANCHORS_PER_CANDIDATE = 8, 4, 4  # of a series by its windows; fewer of few
 MEETINGS, ANCHORS_PER_MEETING = 3, 8  # windows that a candidate shares at least, fewer where anchors are few
 HALF_CORRELATION, WHOLE_CORRELATION = 0.3, 0.8  # of the whole series, that a copy of half or of all has
 
 MOST_BLOCKS, LEAST_BLOCK = 64, 4  # blocks of time, and steps of one
 VALUES_AT_ONCE = 4_000_000
+SCRATCH_BYTES = 2**26  # of an array from which on it is kept in a file
 NET_VALUES, MOST_NET = 16_000_000, 512  # of the sample that tells what is common
 COMPONENTS, PER_COMPONENT = 16, 8
 
@@ -90,14 +94,49 @@ class Candidates:
     reverse: Array  # [P] bool: the second is reversed in time before the shift
 
     @staticmethod
-    def join(parts: "Sequence[Candidates]") -> "Candidates":
-        """Return all distinct candidates, in order."""
-        columns = [
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("first", "second", "lag", "reverse")
+    def join(parts: "Sequence[Candidates]", population: Population) -> "Candidates":
+        """Return all distinct candidates, in order; each is one number meanwhile, for memory's sake."""
+        size, length = population.size, population.length
+        keys = [
+            ((part.first * size + part.second) * length + part.lag % length) * 2 + part.reverse
+            for part in parts
         ]
-        unique = np.unique(np.stack([column.astype(np.int64) for column in columns], axis=1), axis=0)
-        return Candidates(unique[:, 0], unique[:, 1], unique[:, 2], unique[:, 3].astype(bool))
+        unique, reverse = np.divmod(np.unique(np.concatenate([*keys, np.empty(0, np.int64)])), 2)
+        pairs, lag = np.divmod(unique, length)
+        return Candidates(*np.divmod(pairs, size), lag, reverse.astype(bool))
+
+
+def make_scratch(shape: tuple[int, ...]) -> Array:
+    """Return an array of float32; a large one in a temporary file without a name, which ends with it.
+
+    Raises:
+        OSError: the folder of temporary files (TMPDIR) has no room for it.
+    """
+    size = 4 * math.prod(shape)
+    if size < SCRATCH_BYTES:
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile() as file:
+        if hasattr(os, "posix_fallocate"):  # a mapped file would end the process where the disk is full
+            os.posix_fallocate(file.fileno(), 0, size)
+        return np.memmap(file, np.float32, "r+", shape=shape)
+
+
+class Spill:
+    """Numbers of one kind that are appended to a temporary file without a name, then read as one array."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind, self.size = kind, 0
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115  it ends with the object
+
+    def append(self, values: Array) -> None:
+        self.file.write(np.ascontiguousarray(values, self.kind).data)
+        self.size += len(values)
+
+    def read(self) -> Array:
+        self.file.flush()
+        if not self.size:
+            return np.empty(0, self.kind)
+        return np.memmap(self.file, self.kind, "r", shape=(self.size,))
 
 
 def compute_far_bounds(values: Array) -> tuple[Array, Array]:

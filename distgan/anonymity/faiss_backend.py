@@ -1,9 +1,8 @@
 """The only home of faiss: its import with the right kernels, devices, exact indices."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -145,45 +144,22 @@ def find_nearest_centroid(values: np.ndarray, centroids: np.ndarray) -> np.ndarr
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
-@dataclass(frozen=True)
-class Lists:
-    """Limits of search: how many points are searched exhaustively, and the lists of an inverted file for
-    more.
-
-    Attributes:
-        exact: points up to which every distance is computed.
-        number: of lists, of so many points.
-        probed: lists that are searched for each query; a near point in another one is missed.
-        rounds: of k-means that place the lists' centres; 0: points drawn at random are the centres.
-    """
-
-    exact: int
-    number: Callable[[int], int]
-    probed: int
-    rounds: int
+EXACT_NEAREST = 4096  # points up to which every distance is computed; more are searched in inverted lists
+DRAWN_LISTS, PROBED_LISTS = 4096, 3  # at most so many lists, and those of them that are searched for a query
 
 
-DRAWN_LISTS = Lists(4096, lambda points: min(4096, round(4 * points**0.5)), probed=3, rounds=0)
-CLUSTERED_LISTS = Lists(
-    20_000, lambda points: max(1, min(int(4 * points**0.5), points // 256)), probed=8, rounds=8
-)
-
-
-def _make_lists(points: np.ndarray, lists: Lists, seed: int) -> Any:
-    """Make an index of float32 points [n, d], with inverted lists where they are many."""
+def _make_lists(points: np.ndarray, seed: int) -> Any:
+    """Make an index of float32 points [n, d], with inverted lists around drawn points where they are many."""
     faiss = _import_faiss()
     index = faiss.IndexFlatL2(points.shape[1])
-    if len(points) > lists.exact:
-        quantizer, number = faiss.IndexFlatL2(points.shape[1]), lists.number(len(points))
+    if len(points) > EXACT_NEAREST:
+        number = min(DRAWN_LISTS, round(4 * len(points) ** 0.5))
+        quantizer = faiss.IndexFlatL2(points.shape[1])
         index = faiss.IndexIVFFlat(quantizer, points.shape[1], number)
-        index.nprobe = lists.probed
-        if lists.rounds:
-            index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed + 1, lists.rounds, 64
-            index.train(points)
-        else:
-            centres = np.sort(np.random.default_rng(seed).permutation(len(points))[:number])
-            quantizer.add(points[centres])
-            index.train(points[centres])  # only says that the centres stand
+        index.nprobe = PROBED_LISTS
+        centres = np.sort(np.random.default_rng(seed).permutation(len(points))[:number])
+        quantizer.add(points[centres])
+        index.train(points[centres])  # only says that the centres stand
     index.add(points)
     return index
 
@@ -194,17 +170,23 @@ def find_nearest(
     """Return distances to and numbers of nearest points, ascending: [q, d], [n, d] float32 -> [q, count]
     each.
 
-    Of many points only some are compared (`DRAWN_LISTS`: as good as k-means for this, and for nothing).
+    Of many points only some are compared (lists around drawn points: as good as k-means for this, and for
+    nothing).
     Places beyond what was found have distance infinity and number -1.
     """
     queries, points = (np.ascontiguousarray(rows, np.float32) for rows in (queries, points))
-    squares, places = _make_lists(points, DRAWN_LISTS, seed).search(queries, count)
+    squares, places = _make_lists(points, seed).search(queries, count)
     return np.where(places < 0, np.inf, np.sqrt(np.maximum(squares, 0))), places
 
 
+EXACT_NEIGHBOURS = 20_000  # points up to which every distance is computed
+POINTS_PER_LIST, MOST_LISTS, SEARCHED_LISTS = 1024, 8192, 8  # of more points
+CODED_PER_NEIGHBOUR = 3  # points that are near by their codes, whose distances are then computed
+QUERIES_PER_BLOCK = 8192
+
+
 def find_neighbours(points: np.ndarray, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return the nearest other points of every point, by Euclidean distance; of many only some are compared
-    (`CLUSTERED_LISTS`).
+    """Return the nearest other points of every point, by Euclidean distance; of many only some are compared.
 
     Args:
         points: [n, d].
@@ -213,25 +195,60 @@ def find_neighbours(points: np.ndarray, count: int, seed: int = 0) -> tuple[np.n
     Returns:
         Squared distances and places, [n, count] each; inf and -1 where there are fewer.
     """
-    parts = [part[1:] for part in iterate_neighbours(points, count, seed)]
-    distances, places = (np.concatenate(side) for side in zip(*parts))
-    return distances, places
+    count = max(1, min(count, len(points) - 1))
+    squares, places = np.empty((len(points), count), np.float32), np.empty((len(points), count), np.int64)
+    for rows, *found in iterate_neighbours(points, count, seed):
+        squares[rows], places[rows] = found
+    return squares, places
 
 
 def iterate_neighbours(
     points: np.ndarray, count: int, seed: int = 0
-) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Yield what `find_neighbours` returns in blocks, with the points that each is of."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield what `find_neighbours` returns in blocks, with the numbers of the points that each is of.
+
+    Many points are searched by codes of four bits a number, in lists; points of one list follow one another,
+    since they are compared with the same lists. The points themselves may be mapped from a file: memory holds
+    their codes and d / 2 + 16 bytes a point.
+    """
     count = max(1, min(count, len(points) - 1))
     points = np.ascontiguousarray(points, np.float32)
-    index = _make_lists(points, CLUSTERED_LISTS, seed)
-    for first in range(0, len(points), ROWS_AT_ONCE):
-        rows = slice(first, min(first + ROWS_AT_ONCE, len(points)))
-        distances, places = index.search(points[rows], count + 1)
+    if len(points) <= EXACT_NEIGHBOURS:
+        index, order, wanted = _import_faiss().IndexFlatL2(points.shape[1]), np.arange(len(points)), count + 1
+        index.add(points)
+    else:
+        index, order = _make_codes(points, seed)
+        wanted = CODED_PER_NEIGHBOUR * count + 1
+    for first in range(0, len(points), QUERIES_PER_BLOCK):
+        rows = order[first : first + QUERIES_PER_BLOCK]
+        own = points[rows]
+        squares, places = index.search(own, wanted)
         places = places.astype(np.int64)
-        own = places == np.arange(rows.start, rows.stop)[:, None]
-        distances[own] = np.inf  # the point itself; among equals it may not be the first, or be crowded out
-        order = np.argsort(distances, axis=1, kind="stable")[:, :count]
-        distances, places = np.take_along_axis(distances, order, 1), np.take_along_axis(places, order, 1)
-        places[~np.isfinite(distances)] = -1
-        yield rows, distances, places
+        if len(points) > EXACT_NEIGHBOURS:
+            apart = points[places] - own[:, None]
+            squares = np.where(places < 0, np.float32(np.inf), np.einsum("nkd,nkd->nk", apart, apart))
+        squares[places == rows[:, None]] = np.inf  # itself; among equals it may not be first, or crowded out
+        nearest = np.argsort(squares, axis=1, kind="stable")[:, :count]
+        squares, places = np.take_along_axis(squares, nearest, 1), np.take_along_axis(places, nearest, 1)
+        places[~np.isfinite(squares)] = -1
+        yield rows, squares, places
+
+
+def _make_codes(points: np.ndarray, seed: int) -> tuple[Any, np.ndarray]:
+    """Return an index of float32 points [n, d] by codes in inverted lists, and the points' numbers list by
+    list, [n].
+    """
+    faiss, (size, width) = _import_faiss(), points.shape
+    number = int(np.clip(size // POINTS_PER_LIST, 1, MOST_LISTS))
+    quantizer = faiss.IndexFlatL2(width)
+    index = faiss.IndexIVFPQFastScan(quantizer, width, number, width, 4)
+    index.by_residual, index.nprobe = False, SEARCHED_LISTS
+    index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed + 1, 8, 64
+    drawn = np.random.default_rng(seed).permutation(size)[: 64 * max(256, number)]
+    index.train(points[np.sort(drawn)])
+    lists = np.empty(size, np.int32)
+    for first in range(0, size, ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE)
+        index.add(points[rows])
+        lists[rows] = quantizer.search(points[rows], 1)[1][:, 0]
+    return index, np.argsort(lists, kind="stable")

@@ -7,8 +7,8 @@ half of one or more is that of the other up to noise of a few percent. Values fa
 1. *Candidates.* Windows around local extrema, brought to one sign and direction, standardised and shortened
    to a few numbers, meet windows of other owners in a nearest-neighbour search; pairs of series that meet
    several times at one lag are candidates. So are series whose amplitude spectra are alike, which no
-   circular shift, no scale and no reversal changes. The work grows as n^1.5 and the memory is bounded
-   (`MOST_WINDOWS`).
+   circular shift, no scale and no reversal changes. Windows wait in a temporary file; of more than
+   `MOST_WINDOWS` each series has fewer.
 2. *Fit.* Of each candidate, blocks of time are fitted by least trimmed squares: the best half decides. The
    residual must be a few percent, or a bit more where it is white, as noise of a measurement is; what two
    neighbours do differently goes on for several steps.
@@ -50,7 +50,7 @@ def find_near_copies(population: Population) -> Array:
         return np.empty((0, 2), np.int64)
     equal = find_equal_pairs(population)
     population = population.without_outliers()
-    candidates = Candidates.join([find_by_windows(population), find_by_spectra(population)])
+    candidates = Candidates.join([find_by_windows(population), find_by_spectra(population)], population)
     common = CommonShapes.fit(population)
     pairs = np.concatenate([equal, *confirm_in_threads(population, common, candidates)])
     return np.unique(np.sort(pairs, axis=1), axis=0)

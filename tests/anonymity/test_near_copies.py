@@ -1,6 +1,8 @@
 """Who is the same person: near copies under several ids are found, and nobody else is taken for one."""
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,6 +242,7 @@ def test_merged_owners_have_the_first_name_and_nobody_else_is_renamed() -> None:
 def test_memory_and_lists_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of very many series fewer windows each are taken, and blocks are small; copies are found still."""
     limits = {"MOST_WINDOWS": 6 * (HOMES + COPIED), "PAIRS_AT_LEAST": 1, "VALUES_AT_ONCE": 16 * LENGTH}
+    limits |= {"SCRATCH_BYTES": 1, "KEYS_AT_ONCE": 1000}
     for module in (copy_pairs, copy_candidates, copy_match, near_copies):
         for name, value in limits.items():
             if hasattr(module, name):
@@ -254,6 +257,25 @@ def test_memory_and_lists_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     many = Population(read, np.arange(len(values)), LENGTH, 1, 24)
     assert len(find_near_copies(many)) >= COPIED - 1
     assert np.median(read_at_once) <= 16
+
+
+def test_windows_of_many_series_wait_in_a_file_that_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(copy_pairs, "SCRATCH_BYTES", 1)
+    scratch = copy_pairs.make_scratch((3, 2))
+    scratch[:] = 7
+    assert isinstance(scratch, np.memmap) and (np.array(scratch) == 7).all()
+    spilled = copy_pairs.Spill(np.int64)
+    assert len(spilled.read()) == 0
+    spilled.append(np.arange(3))
+    spilled.append(np.arange(2))
+    np.testing.assert_array_equal(spilled.read(), [0, 1, 2, 0, 1])
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    with pytest.raises(OSError, match="full"):
+        copy_pairs.make_scratch((3, 2))
 
 
 def test_neighbours_by_lists_are_those_of_all_distances() -> None:
