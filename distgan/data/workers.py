@@ -73,23 +73,21 @@ def open_threads(count: int = THREADS) -> Iterator[ThreadPoolExecutor]:
 
 @contextmanager
 def open_processes(count: int, what: str) -> Iterator[ProcessPoolExecutor]:
-    """Yield processes that end with the block, at once after an error.
+    """Yield processes that end with the block, whatever they do then: wait for results inside it.
 
     Raises:
         Deserted: one of them was killed.
     """
     pool = ProcessPoolExecutor(count, context=LokyContext(), initializer=_follow, initargs=(os.getpid(),))
-    ended = False
     try:
         yield pool
-        ended = True
     except BrokenProcessPool:
         raise Deserted(
             f"{what}: one of {count} processes was killed, perhaps for lack of memory; set data.processes to "
             "a lower number"
         ) from None
     finally:
-        pool.shutdown(wait=True, kill_workers=not ended)
+        pool.shutdown(wait=True, kill_workers=True)  # half a second less than to let them end
 
 
 def _follow(parent: int) -> None:

@@ -40,6 +40,7 @@ class Readings:
     rows: np.ndarray
     values: np.ndarray
     ignored: int
+    distinct: bool  # known without a sort: the readings of each id follow one another, or all of each time
 
 
 class Long(Parts):
@@ -237,7 +238,10 @@ class Long(Parts):
             keep &= ~beside
         if not keep.all():
             times, tracks, readings = times[keep], tracks[keep], readings[keep]
-        return Readings(self._find_rows(tracks, grid.locate(times), dealt), readings, ignored)
+        places = grid.locate(times)
+        rows, by_time = self._find_rows(tracks, places, dealt), places * (tracks.max(initial=0) + 1) + tracks
+        distinct = bool((np.diff(rows) > 0).all() or (np.diff(by_time) > 0).all())
+        return Readings(rows, readings, ignored, distinct)
 
     def _deal(self, part: "Readings", dealt: Dealt) -> None:
         """Put a part's readings in their places; what finds a place taken by another reading is kept
@@ -245,7 +249,7 @@ class Long(Parts):
         """
         rows, readings = part.rows, part.values
         self.understood.off_grid_ignored += part.ignored
-        if (np.diff(rows) <= 0).any():
+        if not part.distinct:
             order, starts, counts = group_keys(rows)
             if (counts > 1).any():
                 twice = np.setdiff1d(order, order[starts], assume_unique=True)
