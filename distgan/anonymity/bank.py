@@ -46,6 +46,7 @@ from distgan.files import read_tensors, whole_folder, write_json
 from distgan.rng import make_keyed_generator
 
 SMALLEST_VARIANCE = 1e-6  # of asinh_ratio and of log_rms: below it all series are taken as alike
+SMALLEST_REST = 0.3  # of a group's deviation, that is left where numbers explain more
 
 
 @dataclass(frozen=True)
@@ -128,17 +129,27 @@ class Bank:
         shares[first] += 1
         return shares
 
-    def compute_attributes(self, groups: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    def compute_attributes(
+        self, groups: np.ndarray, normal: np.ndarray, values: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return location and scale of new series, from standard normal numbers: [n], [n, C, 2] -> [n, C, 2]
         float64.
 
-        Steadiness and size have the group's means and deviations.
+        Steadiness and size have the group's means and deviations; where numbers of the series are known
+        (`values` [n, A]), their means given those.
         """
         mean, deviation = self.attributes_mean[groups], self.attributes_std[groups]
+        if self.statics is not None and values is not None:
+            shift, explained = self.statics.shift_levels(groups, values, self.population[1])
+            rest = np.maximum(deviation**2 - explained, (SMALLEST_REST * deviation) ** 2)
+            mean, deviation = mean + shift, np.sqrt(rest)
         return to_location_and_scale(draw_ratio_and_log_rms(mean, deviation, normal))
 
-    def draw_attributes(self, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draw location and scale of a set of new series: [n] groups -> [n, C, 2] float64.
+    def draw_attributes(
+        self, groups: np.ndarray, rng: np.random.Generator, values: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Draw location and scale of a set of new series, whose attributes may be known: [n] groups, [n, A]
+        -> [n, C, 2] float64.
 
         A Latin hypercube in every group: each number covers its distribution evenly, so that the totals of a
         few hundred series are right to a few per cent, where independent draws are off by levels' deviation
@@ -150,10 +161,10 @@ class Bank:
         for inside in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
             cells = np.argsort(rng.random((len(inside), *shape)), axis=0)
             normal[inside] = ndtri((cells + rng.uniform(1e-9, 1 - 1e-9, cells.shape)) / len(inside))
-        return self.compute_attributes(groups, normal)
+        return self.compute_attributes(groups, normal, values)
 
     @cached_property
-    def _population(self) -> tuple[np.ndarray, np.ndarray]:
+    def population(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of asinh_ratio and log_rms over all entities, from the groups' statistics: [C,
         2] each.
         """
@@ -167,7 +178,7 @@ class Bank:
         """Return location and scale as the networks get them: [n, C, 2] -> [n, 2C] float32, of mean 0 and
         deviation 1 over the population.
         """
-        mean, deviation = self._population
+        mean, deviation = self.population
         values = (to_ratio_and_log_rms(attributes) - mean) / deviation
         return values.reshape(len(values), -1).astype(np.float32)
 
@@ -178,7 +189,7 @@ class Bank:
         """
         mean, deviation = (
             torch.from_numpy(values.astype(np.float32)).to(given.device, non_blocking=True)
-            for values in self._population
+            for values in self.population
         )
         restored = given[:, : mean.numel()].float().unflatten(1, mean.shape) * deviation + mean
         asinh_ratio, log_rms = restored.unbind(-1)

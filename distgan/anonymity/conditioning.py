@@ -68,8 +68,9 @@ class Conditioner:
         """Return the conditions of generated series; arguments as of `make_real`."""
         shape = self.bank.attributes_mean.shape[1:]
         normal = draw_keyed_normal(self.seed, step, "levels", sample, shape).numpy()
-        attributes = self.bank.compute_attributes(self._groups[rows.numpy()], normal)
-        return self._append_attributes(attributes, rows, sample, step, self._draw_statics(rows, sample, step))
+        values = self._draw_statics(rows, sample, step)
+        attributes = self.bank.compute_attributes(self._groups[rows.numpy()], normal, values)
+        return self._append_attributes(attributes, rows, sample, step, values)
 
     def _read_statics(self, rows: Tensor, sample: Tensor, step: int) -> np.ndarray | None:
         """Return the networks' attributes of training series, [n, A]: categories as their group states them,

@@ -18,7 +18,12 @@ from distgan.anonymity.group_size import (
     count_released_numbers,
 )
 from distgan.anonymity.groups import TOLERANCE
-from distgan.anonymity.statics import AttributeColumn, GroupValue, find_group_violations
+from distgan.anonymity.statics import (
+    AttributeColumn,
+    GroupValue,
+    find_column_violations,
+    find_group_violations,
+)
 from distgan.errors import UserError
 from distgan.files import read_json, read_tensors
 from distgan.run import MANIFEST
@@ -170,7 +175,7 @@ def _check_attributes(manifest: _Manifest) -> list[str]:
     names = [column.name for column in columns]
     if names != list(manifest.settings.by):
         return [f"its attributes are [{', '.join(names)}], and bank.by [{', '.join(manifest.settings.by)}]"]
-    return [
+    return find_column_violations(columns, manifest.channels) + [
         f"group {number}: {text}"
         for number, group in enumerate(manifest.groups)
         for text in find_group_violations(columns, group.attributes or {})

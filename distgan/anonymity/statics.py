@@ -24,6 +24,7 @@ from distgan.errors import UserError
 OTHER = "other"  # the category of rare values
 SMALLEST_DEVIATION = 1e-9
 SHOWN = 12  # categories in a message
+FARTHEST = 3.0  # deviations from the group's mean that count, of numbers and of location and scale
 LONGEST_NUMBER = 12  # characters of a number that is written in full; drawn ones have six digits
 
 
@@ -39,6 +40,7 @@ class AttributeColumn(BaseModel):
     categories: list[str] = []
     low: float | None = None
     high: float | None = None
+    slopes: list[tuple[float, float]] = []  # of a number: for each channel (level_slopes.py)
 
     @property
     def is_number(self) -> bool:
@@ -122,7 +124,7 @@ class GroupAttributes:
         return np.array([column.is_number for column in self.columns])
 
     @cached_property
-    def _population(self) -> tuple[np.ndarray, np.ndarray]:
+    def population(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of each number over all groups that know it: [A], [A]; 0 and 1 of others."""
         centre, scale = np.zeros(len(self.columns)), np.ones(len(self.columns))
         for place in np.flatnonzero(self.numbers):
@@ -138,7 +140,7 @@ class GroupAttributes:
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Return the networks' input of values: [n, A] -> float32 [n, width]."""
-        centre, scale = self._population
+        centre, scale = self.population
         known, parts = ~np.isnan(values), []
         for place, column in enumerate(self.columns):
             own = np.where(known[:, place], values[:, place], 0.0)
@@ -162,6 +164,31 @@ class GroupAttributes:
             if column.kind == "integer":
                 values[:, place] = np.rint(values[:, place])
         return values
+
+    def shift_levels(
+        self, groups: np.ndarray, values: np.ndarray, deviation: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return by how much asinh_ratio and log_rms of series with these attributes differ from the means of
+        their groups, and the variance that numbers explain within the groups: [n], [n, A], [C, 2] -> [n, C,
+        2] twice.
+
+        A number that is not known shifts nothing and explains nothing.
+
+        Args:
+            deviation: of asinh_ratio and log_rms over the population, the unit of the slopes.
+        """
+        shift, explained = np.zeros((2, len(groups), *deviation.shape))
+        _, scale = self.population
+        for place, column in enumerate(self.columns):
+            if not column.slopes:
+                continue
+            slopes = np.array(column.slopes) * deviation
+            number = (values[:, place] - self.values[groups, place]) / scale[place]
+            known = ~np.isnan(number)
+            shift += slopes * np.clip(np.where(known, number, 0), -FARTHEST, FARTHEST)[:, None, None]
+            spread = np.where(known, self.deviations[groups, place] / scale[place], 0)
+            explained += np.square(slopes * spread[:, None, None])
+        return shift, explained
 
     def read(self, statics: Sequence[StaticAttribute]) -> np.ndarray:
         """Return the values of series whose attributes are known as cells, numbers within the range that the
@@ -222,6 +249,15 @@ def encode_columns(columns: Sequence[AttributeColumn], statics: Sequence[StaticA
                 "prepare again"
             )
     return np.stack([column.encode(found[column.name].cells) for column in columns], axis=1)
+
+
+def find_column_violations(columns: Sequence[AttributeColumn], channels: int) -> list[str]:
+    """Return the violations in what is stated of attributes for the whole population."""
+    return [
+        f"attribute {column.name!r} has no slope for each channel"
+        for column in columns
+        if column.slopes and not (column.is_number and len(column.slopes) == channels)
+    ]
 
 
 def find_group_violations(columns: Sequence[AttributeColumn], group: Mapping[str, GroupValue]) -> list[str]:

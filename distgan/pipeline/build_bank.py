@@ -18,6 +18,7 @@ from distgan.anonymity.dp.accounting import make_budget
 from distgan.anonymity.dp.bank import Sums
 from distgan.anonymity.group_size import compute_minimum_group_size, count_released_numbers
 from distgan.anonymity.groups import GroupedSeries, Members, count_effective_owners, merge_small_groups
+from distgan.anonymity.level_slopes import state_slopes
 from distgan.anonymity.projection import Projection
 from distgan.errors import UserError
 from distgan.evaluation.attacks import tracing
@@ -74,6 +75,7 @@ def build_plain_bank(
         released = count_released_numbers(settings.bank.condition_dim, data.store.channels, numbers)
         fewest = compute_minimum_group_size(settings.bank, released)
         bank = replace(bank, statics=summarise_groups(cells, settled, fewest))
+        bank = state_slopes(bank, cells.values, data.attributes, settled)
     settled.save(run.cluster_files.members)
     bank.save(run.bank)
     return bank

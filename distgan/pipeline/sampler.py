@@ -37,7 +37,9 @@ class Sampler:
     ) -> "Sampler":
         """Draw groups and attributes of all `generate.count` series, for a generator on its device."""
         plan = plan_series(chosen, bank, among)
-        attributes = bank.draw_attributes(plan.groups, rng.make_keyed_generator(chosen.seed, 0, "levels"))
+        attributes = bank.draw_attributes(
+            plan.groups, rng.make_keyed_generator(chosen.seed, 0, "levels"), plan.values
+        )
         given = bank.make_conditions(plan.groups, attributes, plan.values)
         device = next(generator.parameters(), torch.empty(0)).device
         return cls(generator, scaler, chosen.seed, given, attributes, device)

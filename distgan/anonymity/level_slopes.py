@@ -1,0 +1,67 @@
+"""How location and scale of a series go with numbers such as the people of a home.
+
+Groups state the mean of a number and the means of asinh_ratio and log_rms (attributes.py), so without more a
+home of five people would be as large as one of one person of its group. One slope for each number and level,
+a regression within groups over all training entities, is stated for the whole population: few numbers of many
+people, each of whom moves them by about 1/n at most, since deviations are cut off at `FARTHEST`.
+
+Shapes: n series, G groups, A attributes, C channels.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from distgan.anonymity.attributes import to_ratio_and_log_rms
+from distgan.anonymity.bank import Bank
+from distgan.anonymity.groups import Members
+from distgan.anonymity.statics import FARTHEST, GroupAttributes
+
+DIGITS = 3  # of a slope, in deviations of the level over all groups for one deviation of the number
+ENTITIES_PER_SLOPE = 50  # at least; with fewer no slope is stated
+
+
+def state_slopes(bank: Bank, values: np.ndarray, levels: np.ndarray, members: Members) -> Bank:
+    """Return a bank whose columns of numbers state their slopes.
+
+    Args:
+        values: [n, A] attributes of the training series, NaN where unknown.
+        levels: [n, C, 2] their location and scale.
+    """
+    statics = bank.statics
+    if statics is None or not statics.numbers.any():
+        return bank
+    slopes = _regress(statics, values, _standardise_levels(bank, levels, members), members)
+    rounded = np.round(slopes, DIGITS).reshape(len(slopes), -1, 2)
+    columns = [
+        column.model_copy(update={"slopes": list(map(tuple, rounded[place].tolist()))})
+        if column.is_number
+        else column
+        for place, column in enumerate(statics.columns)
+    ]
+    return replace(bank, statics=replace(statics, columns=tuple(columns)))
+
+
+def _standardise_levels(bank: Bank, levels: np.ndarray, members: Members) -> np.ndarray:
+    """Return deviations from the group's means, over the population's deviations: [n, C, 2] -> [n, 2C]."""
+    _, deviation = bank.population
+    found = (to_ratio_and_log_rms(levels) - bank.attributes_mean[members.groups]) / deviation
+    return np.clip(found, -FARTHEST, FARTHEST).reshape(len(levels), -1)
+
+
+def _regress(
+    statics: GroupAttributes, values: np.ndarray, levels: np.ndarray, members: Members
+) -> np.ndarray:
+    """Return slopes of standardised levels on standardised numbers within groups: [A, 2C]."""
+    places = np.flatnonzero(statics.numbers)
+    _, scale = statics.population
+    numbers = (values - statics.values[members.groups])[:, places] / scale[places]
+    numbers = np.clip(np.nan_to_num(numbers), -FARTHEST, FARTHEST)  # unknown: says nothing
+    weights = members.weights * statics.sizes[members.groups]  # about one for each entity
+    products = (numbers * weights[:, None]).T @ numbers
+    slopes = np.zeros((len(statics.columns), levels.shape[1]))
+    enough = statics.sizes.sum() >= ENTITIES_PER_SLOPE * len(places) * levels.shape[1]
+    if enough and (np.diag(products) > 0).all():
+        ridge = 1e-6 * np.trace(products) * np.eye(len(places))
+        slopes[places] = np.linalg.solve(products + ridge, (numbers * weights[:, None]).T @ levels)
+    return slopes
