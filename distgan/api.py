@@ -75,7 +75,8 @@ class Trained:
         length: int | None = None,
         start: str | None = None,
         lengths: str = "whole",
-        **attributes: AttributeValue,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        **named: AttributeValue,
     ) -> np.ndarray:
         """Return `count` new series in original units: float32 [count, L, C]. The same seed gives the same
         series.
@@ -84,19 +85,20 @@ class Trained:
         `condition` from the groups of that label, or from the group of that number alone. `length` asks for
         more or fewer steps than were trained on, where the model can (timegan, crnn_gan); `start` for the
         year that begins on a date, e.g. "2027-01-01", of series of a year (as `generate.start`);
-        `lengths="as_real"` for series that begin and end as real ones do, NaN outside. `attributes` are those
-        that all series are to have, e.g. `ev=True`; the others are drawn (`sample_attributes`).
+        `lengths="as_real"` for series that begin and end as real ones do, NaN outside. Attributes that all
+        series are to have are named, e.g. `ev=True`, or given as `attributes={"start": "cold"}` where a name
+        is one of these arguments or no word of Python; the others are drawn (`sample_attributes`).
 
         Raises:
-            UserError: there is no such label, group, attribute or combination of attributes, a number is too
-                small, the model makes its own length alone, the series are not of a year, or too few real
-                ones begin late or end early alike.
+            UserError: there is no such label, group, attribute or combination of attributes, one is given
+                twice, a number is too small, the model makes its own length alone, the series are not of a
+                year, or too few real ones begin late or end early alike.
         """
         among = None if condition is None else self._select_groups(condition)
         if length is not None and operator.index(length) < 1:
             raise UserError(f"length is {length}; it must be 1 or more, or be left out")
         year = self._year(start, length)
-        settings = self._make_settings(count, seed, attributes)
+        settings = self._make_settings(count, seed, _join_wishes(attributes, named))
         chosen = settings.with_values({"generate.lengths": lengths}, "sample").generate
         if length is not None and chosen.lengths != "whole":
             raise UserError("lengths are those of series as trained, and length asks for another; use one")
@@ -110,7 +112,8 @@ class Trained:
         count: int = 100,
         seed: int = 0,
         condition: str | int | None = None,
-        **attributes: AttributeValue,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        **named: AttributeValue,
     ) -> pd.DataFrame:
         """Return the attributes of the series that `sample` returns for the same arguments: a row each, in
         columns of booleans (`boolean`), whole numbers (`Int64`), numbers or text, NA where unknown.
@@ -119,7 +122,7 @@ class Trained:
             UserError: there is no such group, label, attribute or combination.
         """
         among = None if condition is None else self._select_groups(condition)
-        settings = self._make_settings(count, seed, attributes)
+        settings = self._make_settings(count, seed, _join_wishes(attributes, named))
         if self.bank.statics is None:
             return pd.DataFrame(index=range(settings.generate.count))
         plan = plan_series(settings.generate, self.bank, among)
@@ -171,3 +174,18 @@ class Trained:
             return pd.DatetimeIndex(year.axis.list_times()).to_numpy()
         axis = replace(self.meta.axis, length=self.meta.axis.length if length is None else length)
         return pd.DatetimeIndex(axis.list_times()).to_numpy()
+
+
+def _join_wishes(
+    attributes: Mapping[str, AttributeValue] | None, named: Mapping[str, AttributeValue]
+) -> dict[str, AttributeValue]:
+    """
+    Raises:
+        UserError: an attribute is given in both ways.
+    """
+    if attributes is not None and not isinstance(attributes, Mapping):
+        raise UserError(f"attributes is {attributes!r}; give a dictionary of names and values")
+    twice = [name for name in named if name in (attributes or {})]
+    if twice:
+        raise UserError(f"attribute {twice[0]!r} is given twice: by name and in attributes; give it once")
+    return {**(attributes or {}), **named}

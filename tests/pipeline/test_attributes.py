@@ -309,6 +309,13 @@ def test_samples_by_attribute_in_python(run: Run) -> None:
     assert table.ev.all() and len(table) == 12
     assert [str(table[name].dtype) for name in ("ev", "people")] == ["boolean", "Int64"]
     np.testing.assert_array_equal(cars, trained.sample(12, ev=np.bool_(True)))
+    np.testing.assert_array_equal(cars, trained.sample(12, attributes={"ev": True}))
+    with pytest.raises(UserError, match="'ev' is given twice"):
+        trained.sample(3, attributes={"ev": True}, ev=False)
+    with pytest.raises(UserError, match="no attribute 'start'; they have ev"):
+        trained.sample_attributes(3, attributes={"start": "cold"})
+    with pytest.raises(UserError, match="give a dictionary"):
+        trained.sample(3, attributes="ev")  # type: ignore[arg-type]
     none = trained.sample_attributes(12, ev=False)
     assert not none.ev.any() and none.people.dropna().between(1, 5).all()
     group = trained.sample_attributes(6, condition=0)
