@@ -12,6 +12,7 @@ from distgan import config
 from distgan.anonymity import group_size, groups
 from distgan.anonymity.cells import fit_column
 from distgan.anonymity.dp.accounting import make_budget
+from distgan.anonymity.public_cells import translate_cells
 from distgan.data import ingest
 from distgan.data.scaling_statistics import refuse_few_owners
 from distgan.data.splits import assign_splits
@@ -54,6 +55,10 @@ class Training:
         if "bank" in settings.stages:
             statics = tuple(
                 each.take(rows) for each in choose_statics(settings.bank.by, found.statics, found.labels)
+            )
+            listed = settings.privacy.categories
+            statics = tuple(
+                translate_cells(each, listed[each.name]) if each.name in listed else each for each in statics
             )
         return cls(codes, loads, labels, windows, len(found.meta.channels), statics)
 

@@ -179,7 +179,7 @@ def test_settings_that_exclude_each_other_are_refused() -> None:
     for overrides, message in (
         (
             ["bank.by=[ev]", "privacy.epsilon=2.0", "clusters.count=4"],
-            r"by \[ev\] is not accounted under",
+            "needs the values of attribute 'ev' beforehand",
         ),
         (["bank.by=[ev]", "bank.by_label=true"], "by and by_label exclude each other"),
         (["bank.by=[ev,ev]"], "by names an attribute twice"),
