@@ -79,7 +79,7 @@ def test_without_a_wish_groups_are_drawn_as_ever() -> None:
 
 
 def test_wished_attributes_are_those_of_the_groups() -> None:
-    found = plan(stating(), attributes={"ev": True})
+    found = plan(stating(), condition={"ev": True})
     assert set(found.group) == {0} and set(found.kind) == {"flat"} and set(found.ev) == {"true"}
     found = plan(stating(), attributes={"ev": "no", "kind": "House", "people": 4})
     assert set(found.people) == {"4"} and set(found.ev) == {"false"}
@@ -95,7 +95,7 @@ def test_a_combination_without_a_group_is_refused_or_marked() -> None:
     assert "ev=true, kind=flat" in text and "generate.extrapolate=true" in text
     found = plan(stating(), attributes={"ev": True, "kind": "house"}, extrapolate=True)
     assert found.extrapolated.all() and set(found.group) == {0} and set(found.kind) == {"house"}
-    assert not plan(stating(), attributes={"ev": True}, extrapolate=True).extrapolated.any()
+    assert not plan(stating(), condition={"ev": True}, extrapolate=True).extrapolated.any()
     with pytest.raises(UserError, match="has people=9; groups have"):
         plan(stating(), attributes={"people": 9})
     found = plan(stating(), attributes={"people": 9}, extrapolate=True)
@@ -309,13 +309,11 @@ def test_samples_by_attribute_in_python(run: Run) -> None:
     assert table.ev.all() and len(table) == 12
     assert [str(table[name].dtype) for name in ("ev", "people")] == ["boolean", "Int64"]
     np.testing.assert_array_equal(cars, trained.sample(12, ev=np.bool_(True)))
-    np.testing.assert_array_equal(cars, trained.sample(12, attributes={"ev": True}))
+    np.testing.assert_array_equal(cars, trained.sample(12, condition={"ev": True}))
     with pytest.raises(UserError, match="'ev' is given twice"):
-        trained.sample(3, attributes={"ev": True}, ev=False)
+        trained.sample(3, condition={"ev": True}, ev=False)
     with pytest.raises(UserError, match="no attribute 'start'; they have ev"):
-        trained.sample_attributes(3, attributes={"start": "cold"})
-    with pytest.raises(UserError, match="give a dictionary"):
-        trained.sample(3, attributes="ev")  # type: ignore[arg-type]
+        trained.sample_attributes(3, condition={"start": "cold"})
     none = trained.sample_attributes(12, ev=False)
     assert not none.ev.any() and none.people.dropna().between(1, 5).all()
     group = trained.sample_attributes(6, condition=0)
