@@ -85,8 +85,8 @@ class Trained:
         more or fewer steps than were trained on, where the model can (timegan, crnn_gan); `start` for the
         year that begins on a date, e.g. "2027-01-01", of series of a year (as `generate.start`);
         `lengths="as_real"` for series that begin and end as real ones do, NaN outside. Attributes that all
-        series are to have are named, e.g. `ev=True`, or given as `condition={"start": "cold"}` where a name is
-        one of these arguments or no word of Python; the others are drawn (`sample_attributes`).
+        series are to have are named, e.g. `ev=True`, or given as `condition={"start": "cold"}` where a name
+        is one of these arguments or no word of Python; the others are drawn (`sample_attributes`).
 
         Raises:
             UserError: there is no such label, group, attribute or combination of attributes, one is given

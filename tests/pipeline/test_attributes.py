@@ -79,7 +79,7 @@ def test_without_a_wish_groups_are_drawn_as_ever() -> None:
 
 
 def test_wished_attributes_are_those_of_the_groups() -> None:
-    found = plan(stating(), condition={"ev": True})
+    found = plan(stating(), attributes={"ev": True})
     assert set(found.group) == {0} and set(found.kind) == {"flat"} and set(found.ev) == {"true"}
     found = plan(stating(), attributes={"ev": "no", "kind": "House", "people": 4})
     assert set(found.people) == {"4"} and set(found.ev) == {"false"}
@@ -95,7 +95,7 @@ def test_a_combination_without_a_group_is_refused_or_marked() -> None:
     assert "ev=true, kind=flat" in text and "generate.extrapolate=true" in text
     found = plan(stating(), attributes={"ev": True, "kind": "house"}, extrapolate=True)
     assert found.extrapolated.all() and set(found.group) == {0} and set(found.kind) == {"house"}
-    assert not plan(stating(), condition={"ev": True}, extrapolate=True).extrapolated.any()
+    assert not plan(stating(), attributes={"ev": True}, extrapolate=True).extrapolated.any()
     with pytest.raises(UserError, match="has people=9; groups have"):
         plan(stating(), attributes={"people": 9})
     found = plan(stating(), attributes={"people": 9}, extrapolate=True)
