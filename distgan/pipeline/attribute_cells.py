@@ -49,11 +49,16 @@ def select_training_statics(settings: config.Config, data: TrainingData) -> tupl
 
     Under privacy.epsilon those that an entity has in its first series, as privacy.categories lists them.
     """
-    found = choose_statics(settings.bank.by, data.statics, data.labels)
-    if settings.privacy.epsilon is None:
-        return found
+    found = translate(settings, choose_statics(settings.bank.by, data.statics, data.labels))
+    return found if settings.privacy.epsilon is None else share_first(found, data.entity_codes)
+
+
+def translate(settings: config.Config, statics: Iterable[StaticAttribute]) -> tuple[StaticAttribute, ...]:
+    """Return attributes as privacy.categories lists their values; others as they are."""
     listed = settings.privacy.categories
-    return share_first([translate_cells(each, listed[each.name]) for each in found], data.entity_codes)
+    return tuple(
+        translate_cells(each, listed[each.name]) if each.name in listed else each for each in statics
+    )
 
 
 def count_numbers(statics: Iterable[StaticAttribute]) -> int:
