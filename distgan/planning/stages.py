@@ -42,7 +42,7 @@ class HostRates:
     Attributes:
         start: seconds until a process has loaded what a stage needs.
         parse: readings/s from a file to the store, by the end of the file's name; other tables as CSV.
-        compare: readings/s of the search for near copies.
+        compare: readings/s of the search for near copies; candidates: its seconds for each series beside.
         write: readings/s from scaled series to the synthetic store; export: to a table, by format.
         attributes: readings/s of a pass over the store for locations and scales.
         distance: seconds of a distance between two points beside its products.
@@ -53,7 +53,8 @@ class HostRates:
 
     start: float = 3.5
     parse: tuple[tuple[str, float], ...] = ((".npy", 4e7), (".npz", 4e7), (".parquet", 2e7), (".csv", 4e6))
-    compare: float = 4e5
+    compare: float = 1.5e6
+    candidates: float = 2.5e-3
     write: float = 2e7
     export: tuple[tuple[str, float], ...] = (("csv", 2e6), ("parquet", 1e7), ("zarr", math.inf))
     attributes: float = 5e7
@@ -208,7 +209,8 @@ class Costs:
         rows = self.load.whole * self.load.readings * self.settings.data.reduce.factor
         source = self.settings.data.source.lower()
         rate = next((rate for end, rate in HOST.parse if source.endswith(end)), dict(HOST.parse)[".csv"])
-        return {"parsing": rows / rate, "near copies": self.load.whole * self.load.readings / HOST.compare}
+        search = self.load.whole * (self.load.readings / HOST.compare + HOST.candidates)
+        return {"parsing": rows / rate, "near copies": search}
 
     def estimate_encoder(self) -> dict[str, float]:
         chosen = self.settings.encoder
