@@ -34,15 +34,18 @@ from distgan.anonymity.copy_pairs import (
     make_scratch,
     normalise,
 )
+from distgan.memory import scale_buffer
 from distgan.rng import make_keyed_generator
 
 KEYS_AT_ONCE = 2_000_000  # meetings that are counted at a time
+SAMPLED_KEYS = 100_000  # by which they are divided
 FLAT = 1e-5  # of the largest value: windows that deviate less are flat up to rounding
 
 
 def find_by_windows(population: Population) -> Candidates:
     """Find candidates that share windows around local extrema at one lag, in one direction of time."""
     size, length = population.size, population.length
+    assert size**2 * 4 * length < 2**63, f"the pairs of {size:,} series of {length:,} steps have no number"
     radius = max(4, length // 128)
     most = int(np.clip(MOST_WINDOWS // (size * population.channels), 4, MOST_ANCHORS))
     meetings = Meetings()
@@ -69,13 +72,29 @@ class Meetings:
         self.keys, self.closeness = Spill(np.int64), Spill(np.float32)
 
     def iterate_parts(self, population: Population) -> Iterator[tuple[Array, Array]]:
-        """Yield keys and closeness of the first rows, of the next, and so on: about `KEYS_AT_ONCE` each."""
+        """Yield keys and closeness of the first pairs, of the next, and so on: about `KEYS_AT_ONCE` each,
+        however unevenly series meet others (what is alike in all of them meets the same few).
+        """
         keys, closeness = self.keys.read(), self.closeness.read()
-        step = max(1, -(-population.size * KEYS_AT_ONCE // max(1, len(keys))))
-        for row in range(0, population.size, step):
-            first, last = np.array([row, row + step]) * population.size * 4 * population.length
-            chosen = (first <= keys) & (keys < last)
-            yield keys[chosen], closeness[chosen]
+        step = max(1, scale_buffer(KEYS_AT_ONCE))
+        for first, last in self._divide_pairs(keys, 4 * population.length, step):
+            found = []
+            for at in range(0, len(keys), step):
+                chosen = (first <= keys[at : at + step]) & (keys[at : at + step] < last)
+                found.append((keys[at : at + step][chosen], closeness[at : at + step][chosen]))
+            some_keys, some_closeness = zip(*found)
+            yield np.concatenate(some_keys), np.concatenate(some_closeness)
+
+    @staticmethod
+    def _divide_pairs(keys: Array, width: int, step: int) -> Iterator[tuple[int, int]]:
+        """Yield ranges [first, last) that hold about `step` keys each, and all `width` keys of a pair or
+        none.
+        """
+        drawn = np.sort(keys[:: max(1, len(keys) // SAMPLED_KEYS)]) // width * width
+        parts = -(-len(keys) // step)
+        inner = drawn[np.arange(1, parts) * len(drawn) // max(1, parts)]
+        bounds = [0, *np.unique(inner[inner > 0]).tolist(), np.iinfo(np.int64).max]
+        yield from zip(bounds, bounds[1:])
 
 
 def meet_windows(windows: "Windows", population: Population, meetings: Meetings) -> None:
