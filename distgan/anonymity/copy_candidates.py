@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import fft
@@ -94,7 +95,7 @@ class Meetings:
         parts = -(-len(keys) // step)
         inner = drawn[np.arange(1, parts) * len(drawn) // max(1, parts)]
         bounds = [0, *np.unique(inner[inner > 0]).tolist(), np.iinfo(np.int64).max]
-        yield from zip(bounds, bounds[1:])
+        yield from pairwise(bounds)
 
 
 def meet_windows(windows: "Windows", population: Population, meetings: Meetings) -> None:

@@ -308,8 +308,8 @@ class Generate(Section):
             raise ValueError("layout list needs format parquet: a CSV has no lists; use layout long")
         if self.layout == "wide" and self.format != "zarr" and self.count > MOST_COLUMNS:
             raise ValueError(
-                f"layout wide makes a column for each of {self.count:,} series, and readers take a few thousand "
-                f"(at most {MOST_COLUMNS:,} here); use layout long, or list with format parquet"
+                f"layout wide makes a column for each of {self.count:,} series, and readers take a few "
+                f"thousand (at most {MOST_COLUMNS:,} here); use layout long, or list with format parquet"
             )
         return self
 

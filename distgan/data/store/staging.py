@@ -23,6 +23,11 @@ from distgan.files import read_record, write_json
 PARTS = 64  # shards to share among processes, where there are rows enough
 
 
+def divide_rows(row_shape: tuple[int, int], rows: int, fewest_rows: int = 1, form: Form = PLAIN) -> Layout:
+    """Return the layout in which processes share `rows` series; arguments as of `StagedShards`."""
+    return Layout.fit(row_shape, form.numpy.itemsize).divide(rows, PARTS, fewest_rows)
+
+
 class StagedShards:
     """Shards of a store of `rows` series in the folder `place`, absent or complete, each with a record.
 
@@ -37,7 +42,7 @@ class StagedShards:
         if rows < 1:
             raise UserError("nothing to write: a store needs at least one row")
         self.place, self.form = place, form
-        self.layout = Layout.fit(row_shape, form.numpy.itemsize).divide(rows, PARTS, fewest_rows)
+        self.layout = divide_rows(row_shape, rows, fewest_rows, form)
 
     def is_complete(self, shard: int) -> bool:
         """Return whether an earlier try has written this shard, and it is as it was written."""
