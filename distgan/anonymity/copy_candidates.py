@@ -39,6 +39,7 @@ from distgan.memory import scale_buffer
 from distgan.rng import make_keyed_generator
 
 KEYS_AT_ONCE = 2_000_000  # meetings that are counted at a time
+SPECTRA_AT_ONCE = 65_536  # series whose mean spectrum is taken away at a time
 SAMPLED_KEYS = 100_000  # by which they are divided
 FLAT = 1e-5  # of the largest value: windows that deviate less are flat up to rounding
 
@@ -277,13 +278,17 @@ def describe_spectra(population: Population) -> Array:
     turn = rng.standard_normal((width, SPECTRUM_NUMBERS), dtype=np.float32) / np.float32(
         SPECTRUM_NUMBERS**0.5
     )
-    found = []
-    for _, values in population.iterate_blocks():
+    numbers = make_scratch((population.size, SPECTRUM_NUMBERS))
+    total = np.zeros(SPECTRUM_NUMBERS)
+    for first, values in population.iterate_blocks():
         amplitudes = np.abs(fft.rfft(normalise(values), axis=1)[:, 1 : bins + 1]).reshape(len(values), -1)
         sizes = np.maximum(np.linalg.norm(amplitudes, axis=1, keepdims=True), 1e-12)
-        found.append(np.asarray(amplitudes / sizes @ turn, np.float32))
-    numbers = np.concatenate(found)
-    numbers -= numbers.mean(axis=0)
+        found = np.asarray(amplitudes / sizes @ turn, np.float32)
+        numbers[first : first + len(values)] = found
+        total += found.sum(axis=0, dtype=np.float64)
+    mean = np.asarray(total / population.size, np.float32)
+    for first in range(0, population.size, SPECTRA_AT_ONCE):
+        numbers[first : first + SPECTRA_AT_ONCE] -= mean
     return numbers
 
 

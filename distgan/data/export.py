@@ -290,7 +290,7 @@ def write_readme(
         "- rows are series, in order" if made.layout == "store" else f"- {empty} is a missing value",
         "",
         f"Channels  {channels}",
-        f"Units     {meta.units or 'not output by the source (data.units)'}",
+        f"Units     {meta.units or 'not stated by the source (data.units)'}",
         f"Times     {times[0]} to {times[-1]}, a step of {axis.step_seconds} s"
         + ("" if axis.leap_days else ", years of 365 days (no 29 February)")
         + describe_axis(meta),

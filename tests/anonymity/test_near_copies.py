@@ -258,6 +258,7 @@ def test_memory_and_lists_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     many = Population(read, np.arange(len(values)), LENGTH, 1, 24)
     assert len(find_near_copies(many)) >= COPIED - 1
     assert np.median(read_at_once) <= 16
+    assert isinstance(copy_candidates.describe_spectra(many), np.memmap)
 
 
 def test_windows_of_many_series_wait_in_a_file_that_leaves_nothing(
