@@ -71,12 +71,11 @@ class Trained:
         self,
         count: int = 100,
         seed: int = 0,
-        condition: str | int | None = None,
+        condition: str | int | Mapping[str, AttributeValue] | None = None,
         length: int | None = None,
         start: str | None = None,
         lengths: str = "whole",
-        attributes: Mapping[str, AttributeValue] | None = None,
-        **named: AttributeValue,
+        **attributes: AttributeValue,
     ) -> np.ndarray:
         """Return `count` new series in original units: float32 [count, L, C]. The same seed gives the same
         series.
@@ -86,7 +85,7 @@ class Trained:
         more or fewer steps than were trained on, where the model can (timegan, crnn_gan); `start` for the
         year that begins on a date, e.g. "2027-01-01", of series of a year (as `generate.start`);
         `lengths="as_real"` for series that begin and end as real ones do, NaN outside. Attributes that all
-        series are to have are named, e.g. `ev=True`, or given as `attributes={"start": "cold"}` where a name
+        series are to have are named, e.g. `ev=True`, or given as `condition={"start": "cold"}` where a name
         is one of these arguments or no word of Python; the others are drawn (`sample_attributes`).
 
         Raises:
@@ -94,11 +93,11 @@ class Trained:
                 twice, a number is too small, the model makes its own length alone, the series are not of a
                 year, or too few real ones begin late or end early alike.
         """
-        among = None if condition is None else self._select_groups(condition)
+        among, wishes = self._read_condition(condition, attributes)
         if length is not None and operator.index(length) < 1:
             raise UserError(f"length is {length}; it must be 1 or more, or be left out")
         year = self._year(start, length)
-        settings = self._make_settings(count, seed, _join_wishes(attributes, named))
+        settings = self._make_settings(count, seed, wishes)
         chosen = settings.with_values({"generate.lengths": lengths}, "sample").generate
         if length is not None and chosen.lengths != "whole":
             raise UserError("lengths are those of series as trained, and length asks for another; use one")
@@ -111,9 +110,8 @@ class Trained:
         self,
         count: int = 100,
         seed: int = 0,
-        condition: str | int | None = None,
-        attributes: Mapping[str, AttributeValue] | None = None,
-        **named: AttributeValue,
+        condition: str | int | Mapping[str, AttributeValue] | None = None,
+        **attributes: AttributeValue,
     ) -> pd.DataFrame:
         """Return the attributes of the series that `sample` returns for the same arguments: a row each, in
         columns of booleans (`boolean`), whole numbers (`Int64`), numbers or text, NA where unknown.
@@ -121,8 +119,8 @@ class Trained:
         Raises:
             UserError: there is no such group, label, attribute or combination.
         """
-        among = None if condition is None else self._select_groups(condition)
-        settings = self._make_settings(count, seed, _join_wishes(attributes, named))
+        among, wishes = self._read_condition(condition, attributes)
+        settings = self._make_settings(count, seed, wishes)
         if self.bank.statics is None:
             return pd.DataFrame(index=range(settings.generate.count))
         plan = plan_series(settings.generate, self.bank, among)
@@ -141,6 +139,23 @@ class Trained:
         }
         asked |= {"generate.attributes": dict(attributes), "generate.shares": {}, "generate.table": None}
         return self.settings.with_values(asked, "sample")
+
+    def _read_condition(
+        self,
+        condition: str | int | Mapping[str, AttributeValue] | None,
+        named: Mapping[str, AttributeValue],
+    ) -> tuple[np.ndarray | None, dict[str, AttributeValue]]:
+        """Return which groups are asked for, [G] bool or None for all, and the attributes.
+
+        Raises:
+            UserError: there is no such group or label, or an attribute is given in both ways.
+        """
+        if not isinstance(condition, Mapping):
+            return None if condition is None else self._select_groups(condition), dict(named)
+        twice = [name for name in named if name in condition]
+        if twice:
+            raise UserError(f"attribute {twice[0]!r} is given twice: by name and in condition; give it once")
+        return None, {**condition, **named}
 
     def _select_groups(self, condition: str | int) -> np.ndarray:
         """Return which groups a condition names: [G] bool."""
@@ -174,18 +189,3 @@ class Trained:
             return pd.DatetimeIndex(year.axis.list_times()).to_numpy()
         axis = replace(self.meta.axis, length=self.meta.axis.length if length is None else length)
         return pd.DatetimeIndex(axis.list_times()).to_numpy()
-
-
-def _join_wishes(
-    attributes: Mapping[str, AttributeValue] | None, named: Mapping[str, AttributeValue]
-) -> dict[str, AttributeValue]:
-    """
-    Raises:
-        UserError: an attribute is given in both ways.
-    """
-    if attributes is not None and not isinstance(attributes, Mapping):
-        raise UserError(f"attributes is {attributes!r}; give a dictionary of names and values")
-    twice = [name for name in named if name in (attributes or {})]
-    if twice:
-        raise UserError(f"attribute {twice[0]!r} is given twice: by name and in attributes; give it once")
-    return {**(attributes or {}), **named}

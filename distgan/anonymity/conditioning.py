@@ -1,6 +1,7 @@
 """The conditions of the networks for each training series."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class Conditioner:
                 "remove the folders bank and clusters, and run the same command again"
             )
         self.bank, self.training, self.seed = bank, training, seed
-        self._statics = None if bank.statics is None else bank.statics.read(statics)
+        self._given = statics
         self._fewest = bank.minimum_group_size
         self._groups = members.groups
         if training != "mean":
@@ -51,6 +52,11 @@ class Conditioner:
             self._weights = np.bincount(index, weights=members.weights)
             sums = _sum_weighted(members.points, np.ones(len(index)), index)
             self._points = (sums / self._records.points[:, None] - bank.centre) / bank.scale
+
+    @cached_property
+    def _statics(self) -> np.ndarray | None:
+        """Attributes of the training series [n, A], which `make_public` does not look at."""
+        return None if self.bank.statics is None else self.bank.statics.read(self._given)
 
     def make_real(self, rows: Tensor, sample: Tensor, step: int, attributes: Tensor) -> Tensor:
         """Return the conditions of real series.
@@ -74,15 +80,20 @@ class Conditioner:
 
     def _read_statics(self, rows: Tensor, sample: Tensor, step: int) -> np.ndarray | None:
         """Return the networks' attributes of training series, [n, A]: categories as their group states them,
-        numbers of their own; some left unknown by `bank.attribute_dropout`.
+        numbers of their own; some left unknown by `bank.attribute_dropout`. A category that a group states
+        and the series has not is unknown, too (under privacy.epsilon, where its own group was left out).
         """
         if self._statics is None or self.bank.statics is None:
             return None
         own, stated = self._statics[rows.numpy()], self.bank.statics.values[self._groups[rows.numpy()]]
         values = np.where(self.bank.statics.numbers & ~np.isnan(stated), own, stated)
+        values[~self.bank.statics.numbers & ~np.isnan(stated) & (own != stated)] = np.nan
+        return self._drop(values, sample, step)
+
+    def _drop(self, values: np.ndarray, sample: Tensor, step: int) -> np.ndarray:
+        """Return attributes [n, A] of which some are left unknown by `bank.attribute_dropout`."""
         share = draw_keyed_uniform(self.seed, step, "attribute dropout", sample, values.shape[1:]).numpy()
-        values[share < self.bank.settings.attribute_dropout] = np.nan
-        return values
+        return np.where(share < self.bank.settings.attribute_dropout, np.nan, values)
 
     def _draw_statics(self, rows: Tensor, sample: Tensor, step: int) -> np.ndarray | None:
         """Draw attributes of generated series, [n, A]: numbers from the group, unknown where those of the
@@ -105,8 +116,10 @@ class Conditioner:
         drawn = draw_keyed_uniform(self.seed, step, "groups", sample, ()).numpy()
         ends = np.cumsum(self.bank.sizes) / self.bank.sizes.sum()
         groups = np.minimum(np.searchsorted(ends, drawn, side="right"), self.bank.num_groups - 1)
+        stated = None if self.bank.statics is None else self.bank.statics.values[groups]
+        values = None if stated is None else self._drop(stated, sample, step)  # as those of real series are
         return torch.from_numpy(
-            self.bank.make_conditions(groups, self.bank.compute_attributes(groups, normal))
+            self.bank.make_conditions(groups, self.bank.compute_attributes(groups, normal), values)
         )
 
     def _append_attributes(

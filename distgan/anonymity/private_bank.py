@@ -12,6 +12,8 @@ from distgan.anonymity.dp.ledger import Head
 from distgan.anonymity.group_size import compute_minimum_group_size, count_released_numbers
 from distgan.anonymity.groups import TOLERANCE, Members
 from distgan.anonymity.manifest import DPGuarantee, LedgerHead
+from distgan.anonymity.public_cells import PublicCells, count_mismatches
+from distgan.anonymity.statics import GroupAttributes
 from distgan.errors import UserError
 
 
@@ -25,7 +27,7 @@ def choose_cells(sums: Sums, settings: config.Bank) -> np.ndarray:
     """
     channels, dim = sums.attributes.shape[1] // 4, sums.points.shape[1]
     fewest = max(
-        compute_minimum_group_size(settings, count_released_numbers(dim, channels)),
+        compute_minimum_group_size(settings, count_released_numbers(dim, channels, len(settings.by))),
         math.ceil(1 / settings.max_share - TOLERANCE),
     )
     sizes = np.floor(sums.counts)
@@ -39,7 +41,12 @@ def choose_cells(sums: Sums, settings: config.Bank) -> np.ndarray:
 
 
 def make_private_bank(
-    sums: Sums, variances: np.ndarray, settings: config.Bank, budget: Budget, head: Head
+    sums: Sums,
+    variances: np.ndarray,
+    settings: config.Bank,
+    budget: Budget,
+    head: Head,
+    public: PublicCells | None = None,
 ) -> Bank:
     """Make the bank of the kept cells of noisy sums. Nothing here looks at the entities again.
 
@@ -49,6 +56,7 @@ def make_private_bank(
     Args:
         variances: [K], of the points along the directions, from the released moments.
         head: of the ledger, when the sums had been drawn.
+        public: what the cells state of attributes, if they do.
 
     Raises:
         UserError: no cell is kept.
@@ -74,7 +82,13 @@ def make_private_bank(
         lowered=np.zeros(len(sizes), np.int64),
         settings=settings,
         guarantee=make_guarantee(budget, head),
+        statics=None if public is None or not public.columns else _state_attributes(public, keeps, sizes),
     )
+
+
+def _state_attributes(public: PublicCells, keeps: np.ndarray, sizes: np.ndarray) -> GroupAttributes:
+    values = public.read_values(np.flatnonzero(keeps))
+    return GroupAttributes(public.columns, values, np.zeros_like(values), sizes)
 
 
 def make_guarantee(budget: Budget, head: Head) -> DPGuarantee:
@@ -90,9 +104,15 @@ def make_guarantee(budget: Budget, head: Head) -> DPGuarantee:
     )
 
 
-def find_groups(points: np.ndarray, cells: np.ndarray, keeps: np.ndarray, bank: Bank) -> np.ndarray:
-    """Return the group that an entity trains on, or would: its cell's, or the nearest where that was left
-    out.
+def find_groups(
+    points: np.ndarray,
+    cells: np.ndarray,
+    keeps: np.ndarray,
+    bank: Bank,
+    public: PublicCells | None = None,
+) -> np.ndarray:
+    """Return the group that an entity trains on, or would: its cell's, or where that was left out the nearest
+    of those whose attributes fit best.
 
     Args:
         points: [n, K] of each series its entity's point.
@@ -104,7 +124,16 @@ def find_groups(points: np.ndarray, cells: np.ndarray, keeps: np.ndarray, bank: 
     groups = (np.cumsum(keeps) - 1)[cells]
     lost = np.flatnonzero(~keeps[cells])
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
-    groups[lost] = contributions.find_nearest_cells(points[lost], means)
+    if public is None or bank.statics is None:
+        groups[lost] = contributions.find_nearest_cells(points[lost], means)
+        return groups
+    combinations = cells[lost] // public.latent_cells
+    values = public.list_values()
+    for combination in np.unique(combinations):
+        rows = lost[combinations == combination]
+        misfit = count_mismatches(values[[combination]], bank.statics.values)[0]
+        fits = np.flatnonzero(misfit == misfit.min())
+        groups[rows] = fits[contributions.find_nearest_cells(points[rows], means[fits])]
     return groups
 
 

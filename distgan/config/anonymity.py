@@ -1,5 +1,6 @@
 """Settings from the encoder to the released conditions."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
@@ -149,6 +150,11 @@ class Privacy(Section):
         (-7.0, 7.0),
         "range to which the logarithm of a series' root mean square is clipped; from prior knowledge",
     )
+    categories: dict[str, tuple[str, ...]] = key(
+        {},
+        "the values of each attribute in bank.by, e.g. {ev: [false, true], people: [1, 2, 3]}; from prior "
+        "knowledge, never from the data: what is not listed is unknown",
+    )
     end_to_end: bool = key(
         False,
         "spend epsilon on encoder, bank and discriminator together, so that networks and synthetic "
@@ -187,6 +193,29 @@ class Privacy(Section):
         ge=0,
     )
 
+    @field_validator("categories", mode="before")
+    @classmethod
+    def _categories_as_text(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        return {
+            name: tuple(str(value).lower() if isinstance(value, bool) else str(value) for value in values)
+            if isinstance(values, (list, tuple))
+            else values
+            for name, values in given.items()
+        }
+
+    @model_validator(mode="after")
+    def _check_categories(self) -> "Privacy":
+        for name, values in self.categories.items():
+            if len(values) < 2 or len(set(values)) < len(values) or not all(map(str.strip, values)):
+                raise ValueError(
+                    f"categories of {name} are [{', '.join(values)}]; list two or more different values"
+                )
+        if self.categories and self.epsilon is None:
+            raise ValueError("categories are for privacy.epsilon; leave them out, or set it")
+        return self
+
     @model_validator(mode="after")
     def _ranges(self) -> "Privacy":
         for name in ("asinh_ratio_range", "log_rms_range"):
@@ -199,6 +228,8 @@ class Privacy(Section):
         """Return what a run's identity takes of the section: that weights were public, not where they lay."""
         tree = self.model_dump(mode="json")
         public = tree.pop("public") is not None
+        if not self.categories:  # runs of before this setting stay valid
+            del tree["categories"]
         return tree | ({"public": True} if public else {})
 
     def _check_whole_run(self) -> "Privacy":

@@ -239,7 +239,6 @@ class Config(Section):
             "clusters.spherical true": self.clusters.spherical,
             f"bank.training {self.bank.training}": self.bank.training != "mean",
             "bank.by_label true": self.bank.by_label,
-            f"bank.by [{', '.join(self.bank.by)}]": bool(self.bank.by),
             "data.zeros match": self.data.zeros == "match",
             "generate.lengths as_real": self.generate.lengths == "as_real",
         }
@@ -249,6 +248,17 @@ class Config(Section):
                     f"{name} is not accounted under privacy.epsilon; use its default (clusters.count: a "
                     "number)"
                 )
+
+        listed = self.privacy.categories
+        for name in self.bank.by:
+            if name not in listed:
+                raise ValueError(
+                    f"privacy.epsilon needs the values of attribute {name!r} beforehand, since those in the "
+                    f"data are private; set privacy.categories={{{name}: [VALUE, …]}}"
+                )
+        for name in listed:
+            if name not in self.bank.by:
+                raise ValueError(f"privacy.categories lists {name!r}, which bank.by does not name")
 
     @property
     def stages(self) -> tuple[str, ...]:

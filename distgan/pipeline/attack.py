@@ -113,6 +113,9 @@ def run_attacks(
         white_box=score_white_box(context, bank, (sides["train"], inside), (sides["held_out"], beside)),
         seed=context.settings.evaluate.seed,
         released=target.released,
+        by_value=find_owners_by_value(
+            context.settings, bank, (sides["train"], owners[0]), (sides["held_out"], owners[1])
+        ),
     )
     claims = [*state_guarantees(bank, context.settings), *battery.CLAIMS]
     proof = find_proof(context.settings)
@@ -187,6 +190,35 @@ def assign_groups(
     members = Members.load(context.run.need(context.run.cluster_files.members, "bank"))
     places = np.searchsorted(TrainingData.open(context.run).rows, train.rows)
     return members.groups[places], assign_non_members(context, held_out, members, bank)[1]
+
+
+def find_owners_by_value(
+    settings: config.Config, bank: Bank, *sides: tuple[TrainingData, np.ndarray]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return for each value of a categorical or boolean attribute which members and non-members have it, [E]
+    bool each; for those that as many members as a group needs have.
+
+    Args:
+        sides: members and non-members, with the owner of each series.
+    """
+    if bank.statics is None:
+        return {}
+    found = []
+    for data, owners in sides:
+        values = bank.statics.read(select_training_statics(settings, data))
+        codes = np.unique(owners, return_inverse=True)[1]
+        parts: dict[str, np.ndarray] = {}
+        for place, column in enumerate(bank.statics.columns):
+            for code, name in enumerate(() if column.is_number else column.categories):
+                has = np.bincount(codes, weights=values[:, place] == code) > 0
+                parts[f"{column.name} {name}"] = has
+        found.append(parts)
+    members, non_members = found
+    return {
+        name: (who, non_members[name])
+        for name, who in members.items()
+        if who.sum() >= bank.minimum_group_size
+    }
 
 
 # --------------------------------------------------------------------------------------------- the networks

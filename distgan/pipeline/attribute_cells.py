@@ -16,6 +16,7 @@ from distgan.anonymity.group_size import (
     count_released_numbers,
 )
 from distgan.anonymity.groups import Members
+from distgan.anonymity.public_cells import share_first, translate_cells
 from distgan.data.static_attributes import StaticAttribute
 from distgan.errors import UserError
 from distgan.pipeline.training_data import TrainingData
@@ -44,8 +45,20 @@ def choose_statics(
 
 
 def select_training_statics(settings: config.Config, data: TrainingData) -> tuple[StaticAttribute, ...]:
-    """Return the attributes of series that groups go by, none without bank.by. Raises as `choose_statics`."""
-    return choose_statics(settings.bank.by, data.statics, data.labels)
+    """Return the attributes of series that groups go by, none without bank.by. Raises as `choose_statics`.
+
+    Under privacy.epsilon those that an entity has in its first series, as privacy.categories lists them.
+    """
+    found = translate(settings, choose_statics(settings.bank.by, data.statics, data.labels))
+    return found if settings.privacy.epsilon is None else share_first(found, data.entity_codes)
+
+
+def translate(settings: config.Config, statics: Iterable[StaticAttribute]) -> tuple[StaticAttribute, ...]:
+    """Return attributes as privacy.categories lists their values; others as they are."""
+    listed = settings.privacy.categories
+    return tuple(
+        translate_cells(each, listed[each.name]) if each.name in listed else each for each in statics
+    )
 
 
 def count_numbers(statics: Iterable[StaticAttribute]) -> int:

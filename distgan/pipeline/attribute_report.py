@@ -17,7 +17,7 @@ from distgan.errors import UserError
 from distgan.evaluation.attribute_results import ByAttribute
 from distgan.evaluation.metrics.by_attribute import Comparison, DescribedSeries, compare_by_attribute
 from distgan.files import read_text
-from distgan.pipeline.attribute_cells import choose_statics
+from distgan.pipeline.attribute_cells import choose_statics, translate
 from distgan.pipeline.training_data import number_owners
 from distgan.run import Run
 
@@ -76,7 +76,7 @@ def describe_rows(
 ) -> dict[str, np.ndarray]:
     """Return attributes of some real series as cells, categories as the bank has them: name -> [n] str."""
     series = data.find_series(rows) if isinstance(data, Windows) else rows
-    chosen = choose_statics(settings.bank.by, table.statics, table.labels)
+    chosen = translate(settings, choose_statics(settings.bank.by, table.statics, table.labels))
     values = statics.read([each.take(series) for each in chosen])
     return {
         column.name: np.array([column.format(value) for value in values[:, place]], dtype=str)

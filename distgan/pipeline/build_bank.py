@@ -20,6 +20,7 @@ from distgan.anonymity.group_size import compute_minimum_group_size, count_relea
 from distgan.anonymity.groups import GroupedSeries, Members, count_effective_owners, merge_small_groups
 from distgan.anonymity.level_slopes import state_slopes
 from distgan.anonymity.projection import Projection
+from distgan.anonymity.public_cells import PublicCells
 from distgan.errors import UserError
 from distgan.evaluation.attacks import tracing
 from distgan.evaluation.attacks.tracing import Sample
@@ -104,13 +105,15 @@ def build_private_bank(
         budget.sums_multiplier,
         directions=projection.directions.tolist(),
         centroids=facts["centroids"],
+        **({"attributes": list(settings.bank.by)} if settings.bank.by else {}),
     )
     sums = Sums.from_tensors(ledger.draw(query, budget, draw))
+    public = PublicCells.from_settings(settings, len(facts["centroids"]))
     bank = private_bank.make_private_bank(
-        sums, np.array(facts["variances"]), settings.bank, budget, ledger.find_head()
+        sums, np.array(facts["variances"]), settings.bank, budget, ledger.find_head(), public
     )
     keeps = private_bank.choose_cells(sums, settings.bank)
-    groups = private_bank.find_groups(points, cells, keeps, bank)
+    groups = private_bank.find_groups(points, cells, keeps, bank, public)
     members = private_bank.assign_members(points, groups, entities, compute_loads(data), bank)
     members.save(run.cluster_files.members)
     bank.save(run.bank)
@@ -179,13 +182,15 @@ def assign_non_members(
         return points, members.groups[faiss_backend.find_nearest_centroid(points, members.points)]
     codes = others.entity_codes
     points = contributions.make_entity_points(found, codes, projection.directions, bank.guarantee.clip)[codes]
-    cells = contributions.find_nearest_cells(
-        points, np.array(read_private_facts(context.run)["centroids"], np.float32)
+    centroids = np.array(read_private_facts(context.run)["centroids"], np.float32)
+    public = PublicCells.from_settings(context.settings, len(centroids))
+    cells = public.find(
+        select_training_statics(context.settings, others), contributions.find_nearest_cells(points, centroids)
     )
     keeps = private_bank.choose_cells(
         Sums.from_tensors(open_ledger(context.run).read("groups")), bank.settings
     )
-    return points, private_bank.find_groups(points, cells, keeps, bank)
+    return points, private_bank.find_groups(points, cells, keeps, bank, public)
 
 
 def encode_series(context: PipelineContext, data: TrainingData) -> np.ndarray:

@@ -22,6 +22,7 @@ from distgan.anonymity.dp import contributions
 from distgan.anonymity.dp.accounting import make_budget
 from distgan.anonymity.dp.bank import Moments
 from distgan.anonymity.projection import Projection, find_principal_directions, fit_projection
+from distgan.anonymity.public_cells import PublicCells
 from distgan.data.store.latents import LatentStore
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
@@ -364,7 +365,7 @@ def cluster_privately(settings: config.Config, run: Run) -> Facts:
     data = TrainingData.open(run)
     refuse_shared_owners(data.entity_codes, read_owners(data, run))
     channels = Store.open(run.need(run.series, "prepare")).channels
-    minimum_size = resolve_minimum_group_size(settings, channels)
+    minimum_size = resolve_minimum_group_size(settings, channels, len(settings.bank.by))
     budget = make_budget(settings, store.dim)
     budget.check(minimum_size, channels)
     latents, ledger = store.read_mean(), open_ledger(run)
@@ -376,7 +377,7 @@ def cluster_privately(settings: config.Config, run: Run) -> Facts:
     query = make_query(run, "directions", budget, budget.directions_multiplier)
     moments = Moments.from_tensors(ledger.draw(query, budget, draw))
     budget.check_delta(moments.count)
-    facts = save_private(settings, run, latents, data.entity_codes, moments)
+    facts = save_private(settings, run, latents, data, moments)
     return facts | {
         "ledger": select_head_facts(ledger.find_head()),
         "summary": f"{facts['cells']} cells that do not depend on the data, in {settings.bank.condition_dim} "
@@ -385,7 +386,7 @@ def cluster_privately(settings: config.Config, run: Run) -> Facts:
 
 
 def save_private(
-    settings: config.Config, run: Run, latents: np.ndarray, entities: np.ndarray, moments: Moments
+    settings: config.Config, run: Run, latents: np.ndarray, data: TrainingData, moments: Moments
 ) -> Facts:
     """Save directions, cells, and who lies where: from noisy moments on nothing more is spent.
 
@@ -394,26 +395,30 @@ def save_private(
     """
     channels = Store.open(run.series).channels
     minimum_size, radius = (
-        resolve_minimum_group_size(settings, channels),
+        resolve_minimum_group_size(settings, channels, len(settings.bank.by)),
         make_budget(settings, latents.shape[1]).radius,
     )
     mean, covariance = moments.compute_mean_and_covariance(radius)
     directions, explained = find_principal_directions(covariance, settings.bank.condition_dim)
     projection = Projection(np.zeros(len(directions), np.float32), directions, explained)
     variances = private_sums.compute_variances(covariance, directions)
-    count = settings.clusters.count
-    cells = count if isinstance(count, int) else max(1, int(moments.count) // (2 * minimum_size))
+    count, entities = settings.clusters.count, data.entity_codes
+    several = PublicCells.from_settings(settings, 1).listed
+    cells = count if isinstance(count, int) else max(1, int(moments.count) // (2 * minimum_size * several))
     centroids = draw_partition(projection(mean[None])[0], variances, cells, settings.seed)
     points = contributions.make_entity_points(latents, entities, directions, radius)
-    found = contributions.find_nearest_cells(points, centroids)
+    public = PublicCells.from_settings(settings, cells)
+    found = public.find(
+        select_training_statics(settings, data), contributions.find_nearest_cells(points, centroids)[entities]
+    )
     facts = {
-        "cells": cells,
+        "cells": public.number,
         "floor": minimum_size,
         "explained": explained,
         "variances": variances.tolist(),
         "centroids": centroids.tolist(),
     }
-    save(run, projection, points[entities], found[entities], None, facts)
+    save(run, projection, points[entities], found, None, facts)
     return facts
 
 

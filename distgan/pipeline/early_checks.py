@@ -20,7 +20,7 @@ from distgan.data.store.metadata import Axis
 from distgan.data.store.private_table import VALIDATION
 from distgan.data.whitening import refuse_size
 from distgan.errors import UserError
-from distgan.pipeline.attribute_cells import choose_statics, count_numbers
+from distgan.pipeline.attribute_cells import choose_statics, count_numbers, translate
 from distgan.pipeline.training_data import refuse_shared_owners
 
 LEAST = 15  # entities in a group, whatever its conditions tell
@@ -52,9 +52,8 @@ class Training:
         codes = np.unique(names, return_inverse=True)[1]
         statics: tuple[StaticAttribute, ...] = ()
         if "bank" in settings.stages:
-            statics = tuple(
-                each.take(rows) for each in choose_statics(settings.bank.by, found.statics, found.labels)
-            )
+            chosen_statics = choose_statics(settings.bank.by, found.statics, found.labels)
+            statics = translate(settings, (each.take(rows) for each in chosen_statics))
         return cls(codes, loads, labels, windows, len(found.meta.channels), statics)
 
     def count_released(self, condition_dim: int) -> int:

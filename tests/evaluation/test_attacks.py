@@ -118,6 +118,26 @@ def test_what_an_attack_is_over_on(few: Population) -> None:
     assert battery.judge_finding("limit", Finding(None, needed=True), 0.6, enough=True) == "insufficient"
 
 
+def test_a_leak_among_those_with_one_value_is_seen(few: Population) -> None:
+    """A tenth of the homes have solar panels, and synthetic series are near those alone."""
+    attack_data, rng = few.attack_data, np.random.default_rng(0)
+    sides = (attack_data.members, attack_data.non_members)
+    solar = [np.arange(side.num_owners) % 10 == 0 for side in sides]
+    by_value = {"solar true": (solar[0], solar[1]), "solar false": (~solar[0], ~solar[1])}
+    honest = replace(attack_data, by_value=by_value)
+    found = battery.run(honest, only("P4")).attacks[0]
+    assert [group.name for group in found.groups][-2:] == ["solar true", "solar false"]
+    assert found.groups[-2].n == solar[0].sum() and found.outcome != "over"
+
+    made, copied = attack_data.synthetic.copy(), attack_data.members.series[solar[0]]
+    made[: len(copied)] = copied * rng.lognormal(0, 0.05, copied.shape)
+    leaky = replace(honest, synthetic=made)
+    plain = battery.run(replace(leaky, by_value={}), only("P4")).attacks[0]
+    found = battery.run(leaky, only("P4")).attacks[0]
+    assert plain.value == found.value < 0.6  # over all homes it is lost
+    assert (plain.outcome, found.outcome) == ("insufficient", "over")
+
+
 def test_windows_of_an_owner_count_together() -> None:
     """Each owner in four windows, of which one is copied: owners are counted, and P11 is tried."""
     population = Population.draw(80, 4 * LENGTH, seed=3)

@@ -179,7 +179,7 @@ def test_settings_that_exclude_each_other_are_refused() -> None:
     for overrides, message in (
         (
             ["bank.by=[ev]", "privacy.epsilon=2.0", "clusters.count=4"],
-            r"by \[ev\] is not accounted under",
+            "needs the values of attribute 'ev' beforehand",
         ),
         (["bank.by=[ev]", "bank.by_label=true"], "by and by_label exclude each other"),
         (["bank.by=[ev,ev]"], "by names an attribute twice"),
@@ -309,13 +309,11 @@ def test_samples_by_attribute_in_python(run: Run) -> None:
     assert table.ev.all() and len(table) == 12
     assert [str(table[name].dtype) for name in ("ev", "people")] == ["boolean", "Int64"]
     np.testing.assert_array_equal(cars, trained.sample(12, ev=np.bool_(True)))
-    np.testing.assert_array_equal(cars, trained.sample(12, attributes={"ev": True}))
+    np.testing.assert_array_equal(cars, trained.sample(12, condition={"ev": True}))
     with pytest.raises(UserError, match="'ev' is given twice"):
-        trained.sample(3, attributes={"ev": True}, ev=False)
+        trained.sample(3, condition={"ev": True}, ev=False)
     with pytest.raises(UserError, match="no attribute 'start'; they have ev"):
-        trained.sample_attributes(3, attributes={"start": "cold"})
-    with pytest.raises(UserError, match="give a dictionary"):
-        trained.sample(3, attributes="ev")  # type: ignore[arg-type]
+        trained.sample_attributes(3, condition={"start": "cold"})
     none = trained.sample_attributes(12, ev=False)
     assert not none.ev.any() and none.people.dropna().between(1, 5).all()
     group = trained.sample_attributes(6, condition=0)

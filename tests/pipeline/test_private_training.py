@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import distgan
 from distgan import config
 from distgan.anonymity.dp import list_claims
 from distgan.anonymity.dp.gradients import NoisyGradient
@@ -19,6 +20,7 @@ from distgan.pipeline.attack import find_proof
 from distgan.pipeline.private_ledger import audit_ledger, audit_trainings, open_ledger
 from distgan.run import Run
 from distgan.train import main
+from tests.helpers.described import described
 from tests.helpers.households import population
 from tests.helpers.processes import launch
 from tests.helpers.settings import ROOT, TINY
@@ -273,3 +275,15 @@ def test_a_folder_without_a_trained_run_is_refused(
 ) -> None:
     assert main(arguments(homes, tmp_path / "run", f"privacy.public={tmp_path}")) == 2
     assert "is no run whose encoder and GAN are trained" in capsys.readouterr().err
+
+
+def test_attributes_are_public_cells_of_a_run_that_is_private_end_to_end(tmp_path: Path) -> None:
+    listed = "{ev: [false, true], people: [1, 2, 3, 4, 5]}"
+    by = ["data.columns.attributes=[ev,people]", "bank.by=[ev,people]", f"privacy.categories={listed}"]
+    more = [*by, "bank.condition_dim=1", "privacy.epsilon=8", "privacy.owners=1000", "generate.count=40"]
+    source = described(tmp_path / "homes.npz", 1500)
+    assert main(arguments(source, tmp_path / "run", *more, stages=f"{STAGES},generate")) == 0
+    run = distgan.load(tmp_path / "run")
+    assert run.attributes == {"ev": ["false", "true"], "people": ["1", "2", "3", "4", "5"]}
+    assert run.sample_attributes(6, ev=True, people=3)["people"].tolist() == ["3"] * 6
+    audit_ledger(config.load(run.run.config), run.run)

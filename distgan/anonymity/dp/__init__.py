@@ -86,9 +86,11 @@ def list_claims(settings: config.Config, radius: float) -> list[str]:
 def state_constants(privacy: config.Privacy, radius: float) -> str:
     """List the public constants of the guarantee: settings, none of them read off the data."""
     (least, most), (smallest, largest) = privacy.asinh_ratio_range, privacy.log_rms_range
+    listed = [f"{name} {', '.join(values)}" for name, values in privacy.categories.items()]
+    attributes = f"; attributes may have the values {'; '.join(listed)}" if listed else ""
     return (
         "Public constants, from the settings and not from the data: latents are clipped at length "
         f"{radius:.6g}, asinh(location / scale) to {least:g} .. {most:g}, log rms to {smallest:g} .. "
-        f"{largest:g}; sums are whole multiples of 1 / {UNIT} of these lengths; {privacy.directions_share:g} "
-        "of the bank's budget is spent on directions."
+        f"{largest:g}{attributes}; sums are whole multiples of 1 / {UNIT} of these lengths; "
+        f"{privacy.directions_share:g} of the bank's budget is spent on directions."
     )

@@ -88,6 +88,7 @@ class AttackData:
         tracing_limit: of both.
         promised_auc, epsilon, delta: what a private bank promises.
         white_box: name -> scores of the members' and the non-members' series by the run's networks.
+        by_value: name of an attribute's value -> the members and the non-members who have it, [E] bool each.
     """
 
     members: Side
@@ -105,6 +106,7 @@ class AttackData:
     white_box: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
     seed: int = 0
     released: ReleasedSeries | None = None
+    by_value: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
 
     @property
     def release(self) -> ReleasedSeries:

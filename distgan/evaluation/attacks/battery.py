@@ -35,9 +35,9 @@ RISK = "EMA policy 0070 and Health Canada: re-identification risk of at most 0.0
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of an attack: over all owners, by exposure; None where it was not tried, which is too little
-    evidence for one that is `needed`. The note leaves with a release, so it describes nothing of few people;
-    the detail may, and stays with the run.
+    """The result of an attack: over all owners, by exposure, by value of an attribute; None where it was not
+    tried, which is too little evidence for one that is `needed`. The note leaves with a release, so it
+    describes nothing of few people; the detail may, and stays with the run.
     """
 
     measured: IntervalEstimate | None
@@ -46,6 +46,7 @@ class Finding:
     limit: float | None = None  # where it depends on the bank
     needed: bool = False
     detail: str = ""
+    by_value: Sequence[tuple[str, IntervalEstimate]] = ()
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,13 @@ def _run_fragments(
 
 
 def _measure_auc(scores: str, attack_data: AttackData) -> Finding:
-    measured, groups = membership.measure_auc(attack_data, getattr(attack_data, scores))
+    own = getattr(attack_data, scores)
+    measured, groups = membership.measure_auc(attack_data, own)
     return Finding(
-        measured, groups, "" if attack_data.members.has_several else "one series an owner: user level"
+        measured,
+        groups,
+        "" if attack_data.members.has_several else "one series an owner: user level",
+        by_value=membership.measure_auc_by_value(attack_data, own),
     )
 
 
@@ -299,6 +304,7 @@ def run(
 def make_result(attack: Attack, found: Finding, enough: bool, proved: bool = False) -> AttackResult:
     """Return an attack's line of the result."""
     limit = attack.limit if found.limit is None else found.limit
+    shown = [*found.groups, *found.by_value]
     return AttackResult(
         **dict(make_figure(found.measured)),
         id=attack.id,
@@ -307,7 +313,7 @@ def make_result(attack: Attack, found: Finding, enough: bool, proved: bool = Fal
         limit=limit,
         source=attack.source,
         outcome=judge_finding(attack.rule, found, limit, enough, proved),
-        groups=[AttackGroup(**dict(make_figure(each)), name=name) for name, each in found.groups],
+        groups=[AttackGroup(**dict(make_figure(each)), name=name) for name, each in shown],
         note=found.note,
         detail=found.detail,
     )
@@ -329,13 +335,15 @@ def make_figure(measured: IntervalEstimate | None) -> Figure:
 def judge_finding(
     rule: Rule, found: Finding, limit: float | None, enough: bool, proved: bool = False
 ) -> Outcome:
-    """Judge an attack over all owners and in every exposure; the worst counts."""
+    """Judge an attack over all owners and in every exposure; the worst counts. Of a value of an attribute,
+    which few may have, it counts where it is surely over.
+    """
     if found.measured is None:
         return INSUFFICIENT if found.needed and not proved else SKIPPED
     if rule == "report" or limit is None:
         return REPORTED
     every = [found.measured, *(measured for _, measured in found.groups)]
-    if any(measured.sure > limit for measured in every):
+    if any(measured.sure > limit for measured in (*every, *(part for _, part in found.by_value))):
         return OVER
     ends = [measured.sure if rule == "alarm" else measured.high for measured in every]
     if not all(end <= limit for end in ends):  # said so that NaN does not slip through

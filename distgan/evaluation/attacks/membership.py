@@ -1,5 +1,7 @@
 """P4, P5, P9, P10, P11: who was trained on? A score for every owner, higher for members if anything leaks."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from distgan.evaluation.attacks import rates, tracing
@@ -21,12 +23,20 @@ def score_owners(attack_data: AttackData, scores: Scores) -> Scores:
 def measure_auc(attack_data: AttackData, scores: Scores) -> tuple[IntervalEstimate, Exposed]:
     """Measure the AUC over all owners, and by exposure."""
     inside, outside = score_owners(attack_data, scores)
-    exposed = [
+    return rates.estimate_auc(inside, outside), _measure_parts(attack_data.exposures, inside, outside)
+
+
+def measure_auc_by_value(attack_data: AttackData, scores: Scores) -> Exposed:
+    """Measure the AUC among the owners who have a value of an attribute, for each value."""
+    return _measure_parts(attack_data.by_value, *score_owners(attack_data, scores))
+
+
+def _measure_parts(parts: Mapping[str, tuple[Array, Array]], inside: Array, outside: Array) -> Exposed:
+    return [
         (name, rates.estimate_auc(inside[who], outside[whom]))
-        for name, (who, whom) in attack_data.exposures.items()
+        for name, (who, whom) in parts.items()
         if min(who.sum(), whom.sum()) >= FEWEST
     ]
-    return rates.estimate_auc(inside, outside), exposed
 
 
 def measure_found(attack_data: AttackData, scores: Scores, false_rate: float) -> IntervalEstimate:
