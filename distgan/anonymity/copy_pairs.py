@@ -136,7 +136,7 @@ class Spill:
             self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  it ends with the object
 
     def append(self, values: Array) -> None:
-        left = memoryview(np.ascontiguousarray(values, self.kind)).cast("B")
+        left = memoryview(np.asarray(values, self.kind).tobytes())
         with writing_temporary():
             while left:  # a disk that fills up takes a part
                 left = left[self.file.write(left) :]

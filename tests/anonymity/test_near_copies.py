@@ -272,6 +272,7 @@ def test_windows_of_many_series_wait_in_a_file_that_leaves_nothing(
     spilled = copy_pairs.Spill(np.int64)
     assert len(spilled.read()) == 0
     spilled.append(np.arange(3))
+    spilled.append(np.empty(0))
     spilled.append(np.arange(2))
     np.testing.assert_array_equal(spilled.read(), [0, 1, 2, 0, 1])
     assert not list(tmp_path.iterdir())
