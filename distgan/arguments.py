@@ -3,6 +3,7 @@ reported at once.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -17,6 +18,7 @@ from distgan.preflight import WISHES_TABLE, check_free, check_order, open_run, r
 from distgan.run import Run, is_store, locate_attributes, locate_labels, locate_readme
 
 EXPORTS = (".csv", ".parquet", ".zarr")
+TABLE_PART = re.compile(r"part-\d{5,}\.parquet")  # of a large table, which is a folder
 WISHES = {"generate.attributes": "{}", "generate.shares": "{}", "generate.table": "null"}  # and none of each
 TASKS = ("classification",)
 
@@ -215,7 +217,7 @@ def _check_place(place: Path, run: Run, force: bool) -> None:
             if os.path.realpath(each).startswith(os.path.realpath(run.folder) + os.sep):
                 raise UserError(f"--out: {each} is part of the run; choose a path outside {run.folder}")
             a_store = each.suffix == ".zarr" and is_store(each)
-            if each.is_dir() and not a_store:
+            if each.is_dir() and not a_store and not _is_table_folder(each):
                 raise UserError(
                     f"--out: {each} is a folder that distgan did not write; --force does not replace it, "
                     "choose another path"
@@ -225,6 +227,12 @@ def _check_place(place: Path, run: Run, force: bool) -> None:
                     f"--out: {each} is a file, and a .zarr store is a folder; --force does not replace it, "
                     "choose another path"
                 )
+
+
+def _is_table_folder(place: Path) -> bool:
+    """Return whether a folder is what an export of a large Parquet table is: numbered files, and no other."""
+    names = [path.name for path in place.iterdir()]
+    return place.suffix == ".parquet" and bool(names) and all(map(TABLE_PART.fullmatch, names))
 
 
 @dataclass(frozen=True)

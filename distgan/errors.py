@@ -197,6 +197,9 @@ def answer(main: Callable[[], None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: Python flushes at exit
         return BROKEN_PIPE
     except OSError as error:
+        if error.errno in FULL and error.filename is None:  # what is written through an open file has no name
+            _print_line(f"disk full ({error.strerror}); free some space and run the same command again")
+            return DiskFull.exit_code
         if error.errno not in (*UNUSABLE, *FULL) or error.filename is None:
             raise
         _print_line(f"cannot use {_shorten(os.fsdecode(error.filename))}: {error.strerror}")

@@ -8,12 +8,13 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distgan.errors import UserError, reading, writing
+from distgan.errors import FULL, DiskFull, UserError, reading, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -257,6 +258,45 @@ def read_tensors(path: Path) -> "dict[str, np.ndarray]":
         raise UserError(
             f"{path} is not readable ({error}); restore it from a copy, or check the path"
         ) from None
+
+
+def find_temporary_folder() -> str:
+    """Return the folder of temporary files: TMPDIR, or the system's where that is not set.
+
+    Raises:
+        UserError: TMPDIR cannot be written, or no folder can.
+    """
+    wanted = os.environ.get("TMPDIR", "")
+    if wanted and not (os.path.isdir(wanted) and os.access(wanted, os.W_OK | os.X_OK)):
+        raise UserError(
+            f"TMPDIR {wanted} is no folder that can be written; set it to one with room for temporary files"
+        )
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        raise UserError(
+            "no folder of temporary files can be written; set TMPDIR to one with room for them"
+        ) from None
+
+
+@contextlib.contextmanager
+def writing_temporary() -> Iterator[None]:
+    """Turn the refusals of temporary files in the block into one-line errors that name TMPDIR.
+
+    Raises:
+        UserError: as `find_temporary_folder`.
+        DiskFull: the folder has no room.
+    """
+    place = find_temporary_folder()
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFull(
+            f"disk full while writing temporary files in {place}; set TMPDIR to a folder with more room, and "
+            "run the same command again"
+        ) from error
 
 
 def remove_litter(folder: Path) -> None:

@@ -116,6 +116,15 @@ def make_tokens(settings: config.Config) -> dict[str, str]:
     return chain
 
 
+def make_series_token(settings: config.Config) -> str:
+    """Return what the values of generated series depend on: the generator's token and the settings of
+    `generate`, but those of how series leave.
+    """
+    chosen = settings.generate.model_dump(mode="json", exclude={"format", "layout", "start", "lengths"})
+    content = [make_tokens(settings)["gan"], chosen, _digest_table(settings.generate.table)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _list_written(settings: config.Config) -> list[dict[str, str]]:
     """Return the settings of `data` that no training depends on, but what `generate` writes does; those that
     are not set are left out, so series of before stay valid.

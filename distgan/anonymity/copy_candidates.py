@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import fft
@@ -34,15 +35,19 @@ from distgan.anonymity.copy_pairs import (
     make_scratch,
     normalise,
 )
+from distgan.memory import scale_buffer
 from distgan.rng import make_keyed_generator
 
 KEYS_AT_ONCE = 2_000_000  # meetings that are counted at a time
+SPECTRA_AT_ONCE = 65_536  # series whose mean spectrum is taken away at a time
+SAMPLED_KEYS = 100_000  # by which they are divided
 FLAT = 1e-5  # of the largest value: windows that deviate less are flat up to rounding
 
 
 def find_by_windows(population: Population) -> Candidates:
     """Find candidates that share windows around local extrema at one lag, in one direction of time."""
     size, length = population.size, population.length
+    assert size**2 * 4 * length < 2**63, f"the pairs of {size:,} series of {length:,} steps have no number"
     radius = max(4, length // 128)
     most = int(np.clip(MOST_WINDOWS // (size * population.channels), 4, MOST_ANCHORS))
     meetings = Meetings()
@@ -69,13 +74,29 @@ class Meetings:
         self.keys, self.closeness = Spill(np.int64), Spill(np.float32)
 
     def iterate_parts(self, population: Population) -> Iterator[tuple[Array, Array]]:
-        """Yield keys and closeness of the first rows, of the next, and so on: about `KEYS_AT_ONCE` each."""
+        """Yield keys and closeness of the first pairs, of the next, and so on: about `KEYS_AT_ONCE` each,
+        however unevenly series meet others (what is alike in all of them meets the same few).
+        """
         keys, closeness = self.keys.read(), self.closeness.read()
-        step = max(1, -(-population.size * KEYS_AT_ONCE // max(1, len(keys))))
-        for row in range(0, population.size, step):
-            first, last = np.array([row, row + step]) * population.size * 4 * population.length
-            chosen = (first <= keys) & (keys < last)
-            yield keys[chosen], closeness[chosen]
+        step = max(1, scale_buffer(KEYS_AT_ONCE))
+        for first, last in self._divide_pairs(keys, 4 * population.length, step):
+            found = []
+            for at in range(0, len(keys), step):
+                chosen = (first <= keys[at : at + step]) & (keys[at : at + step] < last)
+                found.append((keys[at : at + step][chosen], closeness[at : at + step][chosen]))
+            some_keys, some_closeness = zip(*found)
+            yield np.concatenate(some_keys), np.concatenate(some_closeness)
+
+    @staticmethod
+    def _divide_pairs(keys: Array, width: int, step: int) -> Iterator[tuple[int, int]]:
+        """Yield ranges [first, last) that hold about `step` keys each, and all `width` keys of a pair or
+        none.
+        """
+        drawn = np.sort(keys[:: max(1, len(keys) // SAMPLED_KEYS)]) // width * width
+        parts = -(-len(keys) // step)
+        inner = drawn[np.arange(1, parts) * len(drawn) // max(1, parts)]
+        bounds = [0, *np.unique(inner[inner > 0]).tolist(), np.iinfo(np.int64).max]
+        yield from pairwise(bounds)
 
 
 def meet_windows(windows: "Windows", population: Population, meetings: Meetings) -> None:
@@ -257,13 +278,17 @@ def describe_spectra(population: Population) -> Array:
     turn = rng.standard_normal((width, SPECTRUM_NUMBERS), dtype=np.float32) / np.float32(
         SPECTRUM_NUMBERS**0.5
     )
-    found = []
-    for _, values in population.iterate_blocks():
+    numbers = make_scratch((population.size, SPECTRUM_NUMBERS))
+    total = np.zeros(SPECTRUM_NUMBERS)
+    for first, values in population.iterate_blocks():
         amplitudes = np.abs(fft.rfft(normalise(values), axis=1)[:, 1 : bins + 1]).reshape(len(values), -1)
         sizes = np.maximum(np.linalg.norm(amplitudes, axis=1, keepdims=True), 1e-12)
-        found.append(np.asarray(amplitudes / sizes @ turn, np.float32))
-    numbers = np.concatenate(found)
-    numbers -= numbers.mean(axis=0)
+        found = np.asarray(amplitudes / sizes @ turn, np.float32)
+        numbers[first : first + len(values)] = found
+        total += found.sum(axis=0, dtype=np.float64)
+    mean = np.asarray(total / population.size, np.float32)
+    for first in range(0, population.size, SPECTRA_AT_ONCE):
+        numbers[first : first + SPECTRA_AT_ONCE] -= mean
     return numbers
 
 

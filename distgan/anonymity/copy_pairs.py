@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from distgan.files import writing_temporary
+
 Array = np.ndarray
 Read = Callable[[Array], Array]  # rows [n] -> float32 [n, L, C]
 
@@ -110,30 +112,37 @@ def make_scratch(shape: tuple[int, ...]) -> Array:
     """Return an array of float32; a large one in a temporary file without a name, which ends with it.
 
     Raises:
-        OSError: the folder of temporary files (TMPDIR) has no room for it.
+        UserError, DiskFull: the folder of temporary files (TMPDIR) cannot be written, or has no room for it.
     """
     size = 4 * math.prod(shape)
     if size < SCRATCH_BYTES:
         return np.empty(shape, np.float32)
-    with tempfile.TemporaryFile() as file:
+    with writing_temporary(), tempfile.TemporaryFile() as file:
         if hasattr(os, "posix_fallocate"):  # a mapped file would end the process where the disk is full
             os.posix_fallocate(file.fileno(), 0, size)
         return np.memmap(file, np.float32, "r+", shape=shape)
 
 
 class Spill:
-    """Numbers of one kind that are appended to a temporary file without a name, then read as one array."""
+    """Numbers of one kind that are appended to a temporary file without a name, then read as one array.
+
+    Raises:
+        UserError, DiskFull: the folder of temporary files (TMPDIR) cannot be written, or has no room.
+    """
 
     def __init__(self, kind: type) -> None:
         self.kind, self.size = kind, 0
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115  it ends with the object
+        with writing_temporary():
+            self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  it ends with the object
 
     def append(self, values: Array) -> None:
-        self.file.write(np.ascontiguousarray(values, self.kind).data)
+        left = memoryview(np.asarray(values, self.kind).tobytes())
+        with writing_temporary():
+            while left:  # a disk that fills up takes a part
+                left = left[self.file.write(left) :]
         self.size += len(values)
 
     def read(self) -> Array:
-        self.file.flush()
         if not self.size:
             return np.empty(0, self.kind)
         return np.memmap(self.file, self.kind, "r", shape=(self.size,))

@@ -28,7 +28,7 @@ from distgan.evaluation.report.verdict import COPIER, REAL
 from distgan.evaluation.results import Facts, Findings, Report, Split
 from distgan.files import read_json
 from distgan.memory import set_host_memory
-from distgan.pipeline.evaluate import compute_scores, note_sample, sample_series
+from distgan.pipeline.evaluate import compute_scores, note_samples, sample_series
 from distgan.progress import say
 from distgan.run import Run
 
@@ -80,7 +80,7 @@ def run(options: FilePair) -> Result:
         owner_of=divided.owner_of,
     )
     found = explain_rows(options, compute_scores(compared, real.meta, settings.evaluate))
-    found = add_counts(found, {name: split.series for name, split in counts.items()}, made)
+    found = add_counts(found, divided, made)
     drawn = catalogue.Drawings()
     if settings.evaluate.pictures:
         view = replace(make_view(real.meta, seed=settings.evaluate.seed), real="Real")
@@ -174,12 +174,12 @@ def read_series(options: FilePair, is_real: bool, reduce: config.Reduce | None =
     return found
 
 
-def add_counts(found: Findings, counts: dict[str, int], made: ingest.Raw) -> Findings:
+def add_counts(found: Findings, divided: "DividedSeries", made: ingest.Raw) -> Findings:
     """Add to the page how many series the files have, and, where not all are compared, how many are."""
-    compared, whole = len(made.values), len(made.owners)
-    if compared < whole:
-        found = note_sample(found, compared, whole)
-    number = found.fidelity.n.model_copy(update={**counts, "synthetic": whole})
+    whole = {name: split.series for name, split in divided.counts.items()} | {"synthetic": len(made.owners)}
+    compared = {name: len(series) for name, series in divided.sets.items()} | {"synthetic": len(made.values)}
+    found = note_samples(found, compared, whole)
+    number = found.fidelity.n.model_copy(update=whole)
     return found.model_copy(update={"fidelity": found.fidelity.model_copy(update={"n": number})})
 
 

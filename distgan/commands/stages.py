@@ -8,7 +8,7 @@ from distgan.command_line import Result
 from distgan.files import read_json
 from distgan.pipeline import evaluate as evaluating
 from distgan.pipeline import runner
-from distgan.pipeline.generate import export_to
+from distgan.pipeline.generate import export_to, refuse_layout
 from distgan.pipeline.leaving import find_leaving, find_leaving_store
 from distgan.pipeline.wanted import plan_series
 
@@ -23,6 +23,8 @@ def generate(given: OfRun, place: Path | None) -> Result:
     if run.bank.exists():  # a wish that cannot be met leaves the series, the config and the records there
         plan_series(settings.generate, Bank.load(run.bank))
         find_leaving(settings, run)
+        if place is not None and place.suffix != ".zarr":
+            refuse_layout(settings, run, place.suffix)
     runner.run(settings, run, ("generate",))
     store = find_leaving_store(run)
     tree = {

@@ -11,6 +11,7 @@ from distgan.memory import USUAL_MIB
 LossName = Literal[
     "relativistic", "hinge", "standard", "lsgan", "nonsaturating", "wgangp", "wgangp-mode", "wgangp-eps"
 ]
+MOST_COLUMNS = 5000  # of a wide table that is exported
 TrackerName = Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim"]
 
 
@@ -302,9 +303,14 @@ class Generate(Section):
         return self
 
     @model_validator(mode="after")
-    def _lists(self) -> "Generate":
+    def _layouts(self) -> "Generate":
         if self.layout == "list" and self.format == "csv":
             raise ValueError("layout list needs format parquet: a CSV has no lists; use layout long")
+        if self.layout == "wide" and self.format != "zarr" and self.count > MOST_COLUMNS:
+            raise ValueError(
+                f"layout wide makes a column for each of {self.count:,} series, and readers take a few "
+                f"thousand (at most {MOST_COLUMNS:,} here); use layout long, or list with format parquet"
+            )
         return self
 
 

@@ -2,6 +2,7 @@
 that says what the columns are. `fold_channels` undoes the wide layout when such a table is read back.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from distgan.config.training import MOST_COLUMNS
 from distgan.csvtext import escape_cell, format_csv, unescape_cell
 from distgan.data.store.metadata import Meta
 from distgan.data.store.reader import Store
@@ -28,8 +30,10 @@ from distgan.run import locate_attributes, locate_labels, locate_readme
 
 ID, TIME = "id", "timestamp"
 BLOCK_BYTES = 32 << 20  # of values in memory at a time
+LONG_BYTES = 8 << 20  # the same of a long table, whose rows have an id and a time beside each value
+WIDE_BYTES = 128 << 20  # the same of a wide table, for each part of which all series are read
 FILE_BYTES = 128 << 20  # of values in one file of a Parquet data set
-WIDE_COLUMNS, MOST_COLUMNS = 2000, 5000  # of a wide table: chosen by default; allowed
+WIDE_COLUMNS = 2000  # of a wide table, by default; allowed are MOST_COLUMNS
 WIDE_NAME = re.compile(r"(.+-\d{6,}) (.+)")  # of a column: the series, a blank, the channel
 
 
@@ -47,13 +51,15 @@ def name_series(name: str, row: int) -> str:
     return f"{name}-{row:06d}"
 
 
-def choose_layout(layout: str, meta: Meta, num_series: int) -> str:
+def choose_layout(layout: str, suffix: str, channels: int, num_series: int) -> str:
     """Return wide, long or list: `auto` is wide for few series of one channel and long otherwise.
 
     Raises:
-        UserError: a wide table would have more columns than readers take.
+        UserError: a wide table would have more columns than readers take, or a CSV would hold lists.
     """
-    columns = num_series * len(meta.channels)
+    columns = num_series * channels
+    if layout == "list" and suffix != ".parquet":
+        raise UserError("generate.layout=list needs generate.format=parquet: a CSV has no lists; choose long")
     if layout == "wide" and columns > MOST_COLUMNS:
         raise UserError(
             f"generate.layout=wide makes a table of {columns:,} columns, and readers take a few thousand "
@@ -62,7 +68,7 @@ def choose_layout(layout: str, meta: Meta, num_series: int) -> str:
         )
     if layout != "auto":
         return layout
-    return "wide" if len(meta.channels) == 1 and columns <= WIDE_COLUMNS else "long"
+    return "wide" if channels == 1 and columns <= WIDE_COLUMNS else "long"
 
 
 def export(source: Path, place: Path, name: str, layout: str = "auto") -> Exported:
@@ -73,7 +79,7 @@ def export(source: Path, place: Path, name: str, layout: str = "auto") -> Export
     Parquet alone, have a row per series, with its id and a list of L values per channel. A CSV holds each
     float32 in the fewest digits that give it back; missing values are empty cells. Long and list Parquet of
     more than 128 MiB of values is a folder of files of about that size. Memory holds some 32 MiB of values,
-    or a whole wide table.
+    of wide tables some 128 MiB.
 
     Raises:
         UserError, DiskFull: the store cannot be read or the table not be written.
@@ -83,9 +89,7 @@ def export(source: Path, place: Path, name: str, layout: str = "auto") -> Export
             shutil.copytree(source, temporary, dirs_exist_ok=True)
         return Exported(place, "store", name)
     store = Store.open(source)
-    chosen = choose_layout(layout, store.meta, store.num_series)
-    if chosen == "list" and place.suffix != ".parquet":
-        raise UserError("generate.layout=list needs generate.format=parquet: a CSV has no lists; choose long")
+    chosen = choose_layout(layout, place.suffix, store.channels, store.num_series)
     rows = (
         store.num_series if chosen == "wide" or place.suffix == ".csv" else _count_rows_in(store, FILE_BYTES)
     )
@@ -121,35 +125,41 @@ def _count_rows_in(store: Store, size: int) -> int:
     return max(1, size // (4 * store.length * store.channels))
 
 
-def _iterate_blocks(store: Store, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
+def _iterate_blocks(
+    store: Store, first: int, last: int, size: int = BLOCK_BYTES
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (row, values [n, L, C]) of the series first .. last, some 32 MiB at a time."""
-    size = _count_rows_in(store, scale_buffer(BLOCK_BYTES))
-    for row in range(first, last, size):
-        yield row, store.read_rows_once(np.arange(row, min(row + size, last)))
+    rows = _count_rows_in(store, scale_buffer(size))
+    for row in range(first, last, rows):
+        yield row, store.read_rows_once(np.arange(row, min(row + rows, last)))
 
 
 def _iterate_wide_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.Table]:
-    channels = store.meta.channels
-    columns: dict[str, Any] = {TIME: store.meta.axis.list_times()}
-    for start, block in _iterate_blocks(store, first, last):
-        for row, series in enumerate(block, start):
-            for c, channel in enumerate(channels):
-                more = f" {channel}" if len(channels) > 1 else ""
-                columns[escape_cell(f"{name_series(name, row)}{more}")] = pa.array(
-                    series[:, c].copy(), from_pandas=True
-                )
-    yield pa.table(columns)
+    """Yield the rows of some steps of all series, of the next steps, and so on."""
+    channels, times = store.meta.channels, store.meta.axis.list_times()
+    marks = [f" {channel}" if len(channels) > 1 else "" for channel in channels]
+    names = [escape_cell(f"{name_series(name, row)}{mark}") for row in range(first, last) for mark in marks]
+    step = max(1, scale_buffer(WIDE_BYTES) // (4 * len(names)))
+    with Progress("writing the table", store.length, "steps") as progress:
+        for begin in range(0, store.length, step):
+            steps = slice(begin, begin + step)
+            values = np.concatenate(
+                [block[:, steps].transpose(0, 2, 1) for _, block in _iterate_blocks(store, first, last)]
+            )
+            columns = values.reshape(len(names), -1)
+            arrays = [pa.array(times[steps]), *(pa.array(column, from_pandas=True) for column in columns)]
+            yield pa.table(arrays, names=[TIME, *names])
+            progress.advance(columns.shape[1])
 
 
 def _iterate_long_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.Table]:
-    meta = store.meta
-    times = pa.array(meta.axis.list_times())
-    headers = _name_long_columns(meta)
+    times = pa.array(store.meta.axis.list_times())
+    headers = _name_long_columns(store.meta)
     with Progress("writing the table", last - first, "series") as progress:
-        for start, block in _iterate_blocks(store, first, last):
-            ids = [name_series(name, row) for row in range(start, start + len(block))]
+        for start, block in _iterate_blocks(store, first, last, LONG_BYTES):
+            ids = pa.array([name_series(name, row) for row in range(start, start + len(block))])
             columns: list[Any] = [
-                pa.array(np.repeat(ids, store.length)),
+                ids.take(pa.array(np.repeat(np.arange(len(block), dtype=np.int32), store.length))),
                 pa.concat_arrays([times] * len(block)),
                 *(pa.array(block[:, :, c].ravel(), from_pandas=True) for c in range(store.channels)),
             ]
@@ -169,10 +179,16 @@ def _iterate_list_tables(store: Store, name: str, first: int, last: int) -> Iter
 
 
 def _name_long_columns(meta: Meta) -> list[str]:
-    """Return the columns of a long table; a channel that is called like another column gets a mark."""
-    taken = (ID, TIME)
-    named = [f"{name} (value)" if name.lower() in taken else name for name in meta.channels]
-    return [*taken, *map(escape_cell, named)]
+    """Return the columns of a long table; a channel that is called like another column gets a mark, also
+    where the names differ in upper and lower case alone, which SQL takes for the same.
+    """
+    named = [ID, TIME]
+    for name in map(escape_cell, meta.channels):
+        taken = {other.lower() for other in named}
+        while name.lower() in taken:
+            name = f"{name} (value)"
+        named.append(name)
+    return named
 
 
 def _write_tables(path: Path, suffix: str, tables: Iterator[pa.Table]) -> None:
@@ -274,7 +290,7 @@ def write_readme(
         "- rows are series, in order" if made.layout == "store" else f"- {empty} is a missing value",
         "",
         f"Channels  {channels}",
-        f"Units     {meta.units or 'not output by the source (data.units)'}",
+        f"Units     {meta.units or 'not stated by the source (data.units)'}",
         f"Times     {times[0]} to {times[-1]}, a step of {axis.step_seconds} s"
         + ("" if axis.leap_days else ", years of 365 days (no 29 February)")
         + describe_axis(meta),
@@ -289,20 +305,33 @@ def write_readme(
 
 def format_snippets(made: Exported) -> list[str]:
     """Return how four libraries read the export, as lines of its README; a line each."""
-    name = made.place.name
+    name, is_folder = made.place.name, made.place.is_dir()
     if made.layout == "store":
-        return ["", "Reading", f'  zarr     zarr.open("{name}")["values"]']
-    kind = made.place.suffix.removeprefix(".")
-    files = f"{name}/*.{kind}" if made.place.is_dir() else name
-    spark = f"spark.read.{kind}" if kind == "parquet" else 'spark.read.option("header", True).csv'
-    return [
+        return ["", "Reading", f'  zarr     zarr.open({_quote(name)})["values"]']
+    files = f"{name}/*{made.place.suffix}" if is_folder else name
+    quoted = "'" + files.replace("'", "''") + "'"
+    if made.place.suffix == ".parquet":
+        return [
+            "",
+            "Reading",
+            f"  pandas   pandas.read_parquet({_quote(name)})",
+            f"  polars   polars.scan_parquet({_quote(files)})",
+            f"  DuckDB   SELECT * FROM {quoted}",
+            f"  Spark    spark.read.parquet({_quote(name)})",
+        ]
+    return [  # types go by all rows: the first ones may be whole numbers or empty
         "",
         "Reading",
-        f'  pandas   pandas.read_{kind}("{name}")',
-        f'  polars   polars.scan_{kind}("{files}")',
-        f"  DuckDB   SELECT * FROM '{files}'",
-        f'  Spark    {spark}("{name}")',
+        f"  pandas   pandas.read_csv({_quote(name)})",
+        f"  polars   polars.scan_csv({_quote(name)}, infer_schema_length=None)",
+        f"  DuckDB   SELECT * FROM read_csv({quoted}, sample_size=-1)",
+        f'  Spark    spark.read.option("header", True).option("inferSchema", True).csv({_quote(name)})',
     ]
+
+
+def _quote(text: str) -> str:
+    """Return a text as Python and Scala write it."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 # ----------------------------------------------------------------------------------------------- reading back

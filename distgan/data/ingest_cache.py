@@ -22,7 +22,7 @@ import google_crc32c
 import numpy as np
 
 from distgan.errors import writing
-from distgan.files import read_json, write_json
+from distgan.files import read_json, write_json, writing_temporary
 
 KEY = "key.json"  # of which source and way of reading the parts are
 
@@ -116,7 +116,7 @@ def open_cache_folder(folder: Path | None) -> Iterator[Path]:
     temporary one.
     """
     if folder is None:
-        with tempfile.TemporaryDirectory(prefix="distgan-") as temporary:
+        with writing_temporary(), tempfile.TemporaryDirectory(prefix="distgan-") as temporary:
             yield Path(temporary)
         return
     try:

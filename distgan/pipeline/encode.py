@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from distgan import config
-from distgan.data.store.latents import LatentStore, LatentWriter
+from distgan.data.store.latents import LatentStore, LatentWriter, count_part_rows
 from distgan.errors import UserError
 from distgan.files import remove_folders
 from distgan.models.vae import Encoder
@@ -23,9 +23,6 @@ from distgan.pipeline.train_encoder import load_encoder
 from distgan.pipeline.training_data import TrainingData
 from distgan.progress import Progress
 from distgan.run import Run
-
-FEWEST_PARTS = 16  # work for as many processes, where the batches suffice
-MOST_BATCHES = 1024  # in a part: what an interruption costs at most
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
@@ -62,8 +59,7 @@ def locate_parts(run: Run) -> Path:
 
 def plan_parts(num_series: int, batch_size: int, place: Path) -> dict[Path, range]:
     """Return which training series each part holds: whole batches, so that batches are always the same."""
-    batches = -(-num_series // batch_size)
-    rows = batch_size * min(MOST_BATCHES, -(-batches // FEWEST_PARTS))
+    rows = count_part_rows(num_series, batch_size)
     return {
         place / f"part-{number:06d}": range(first, min(first + rows, num_series))
         for number, first in enumerate(range(0, num_series, rows))

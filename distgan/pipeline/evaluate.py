@@ -1,6 +1,7 @@
 """Synthetic and real series -> report.html and report.json: scores beside their baselines, and pictures."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,8 @@ def run(context: PipelineContext) -> dict[str, Any]:
         owner_of={name: number_owners(table, real, rows[name]) for name in fidelity.TESTED},
     )
     found = compute_scores(compared, real.meta, context.settings.evaluate)
-    if len(made) < synthetic.num_series:
-        found = note_sample(found, len(made), synthetic.num_series)
     counts = {name: len(found) for name, found in whole.items()}
+    found = note_samples(found, {name: len(found) for name, found in rows.items()}, counts)
     table_of_all = found.fidelity.model_copy(update={"n": found.fidelity.n.model_copy(update=counts)})
     target = Target.sample_of(context)
     attacked = run_attacks(context, most=context.settings.evaluate.max_series, target=target)
@@ -151,10 +151,21 @@ def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -
     return {"plain": values, "loads": together}
 
 
-def note_sample(found: Findings, number: int, total: int) -> Findings:
-    """Say in the verdict that a sample of the synthetic series was compared."""
+SETS = {"train": "training", "held_out": "held-out", "reference": "reference", "synthetic": "synthetic"}
+
+
+def note_samples(found: Findings, compared: Mapping[str, int], whole: Mapping[str, int]) -> Findings:
+    """Say in the verdict of which sets only a sample was compared, if of any; numbers of series by set."""
+    parts = [
+        f"{compared[name]:,} of the {whole[name]:,} {title} series"
+        for name, title in SETS.items()
+        if compared[name] < whole[name]
+    ]
+    if not parts:
+        return found
+    listed = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
     text = (
-        f"The scores compare {number:,} of the {total:,} synthetic series, drawn at random "
+        f"The scores compare {listed}, drawn at random "
         "(evaluate.max_series, evaluate.seed); standard errors and intervals are those of this sample."
     )
     verdict = [*found.fidelity.verdict, Sentence(tone="note", text=text)]

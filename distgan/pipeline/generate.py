@@ -27,7 +27,7 @@ from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
 from distgan.pipeline.wanted import Plan, describe_wishes, plan_series
 from distgan.pipeline.zeros import read_zero_thresholds
-from distgan.preflight import make_tokens
+from distgan.preflight import make_series_token
 from distgan.progress import Progress
 from distgan.run import Run, locate_attributes
 
@@ -40,6 +40,8 @@ def run(context: PipelineContext) -> dict[str, Any]:
     """Generate by all processes: each writes the shards that are its own, rank 0 joins and exports them."""
     parallel, chosen = context.parallel, context.settings.generate
     find_leaving(context.settings, context.run)  # what cannot be is refused before the work
+    if chosen.format != "zarr":
+        refuse_layout(context.settings, context.run, f".{chosen.format}")
     bank = Bank.load(context.run.need(context.run.bank, "bank"))
     sampler = load_sampler(context, bank)
     staged = stage_shards(context)
@@ -54,8 +56,18 @@ def run(context: PipelineContext) -> dict[str, Any]:
             progress.advance(last - first)
     parallel.wait_for_all()
     place = parallel.run_on_main(lambda: str(finish(context.settings, context.run, bank, staged)))
+    parallel.run_on_main(staged.remove)
     went_on = f"; {kept} of {len(shards)} shards were done before" if kept else ""
     return {"summary": f"{summarise(chosen, bank)}: {place}{went_on}"}
+
+
+def refuse_layout(settings: config.Config, run: Run, suffix: str) -> None:
+    """
+    Raises:
+        UserError: a table of this kind of file cannot have generate.layout with these series.
+    """
+    channels = len(read_scaler(run)[1].channels)
+    export.choose_layout(settings.generate.layout, suffix, channels, settings.generate.count)
 
 
 def summarise(chosen: config.Generate, bank: Bank) -> str:
@@ -71,7 +83,7 @@ def stage_shards(context: PipelineContext) -> StagedShards:
     run, chosen = context.run, context.settings.generate
 
     def choose() -> str:
-        read = [make_tokens(context.settings)["generate"], digest_inputs("generate", run)]
+        read = [make_series_token(context.settings), digest_inputs("generate", run)]
         key = hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
         remove_folders(run.list_synthetic_staging(), run.synthetic_staging(key))
         return key

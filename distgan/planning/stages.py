@@ -18,6 +18,8 @@ from distgan.anonymity.group_size import (
     count_released_numbers,
 )
 from distgan.data.loader import Batch
+from distgan.data.store.latents import count_part_rows
+from distgan.data.store.staging import divide_rows
 from distgan.models import compute_noise_width
 from distgan.models.vae import VAE, Encoder
 from distgan.objectives.vae import VariationalAutoencoder
@@ -221,7 +223,8 @@ class Costs:
 
     def estimate_encode(self) -> dict[str, float]:
         size = self.settings.encoder.batch_size
-        return _scale_parts(self._time_pass("encoder", size), self.load.series.count / size / self.devices)
+        most = self._count_busiest(self.load.series.count, count_part_rows(self.load.series.count, size))
+        return _scale_parts(self._time_pass("encoder", size), most / size)
 
     def estimate_cluster(self) -> dict[str, float]:
         count, chosen = self.load.clusters, self.settings.clusters
@@ -237,11 +240,11 @@ class Costs:
 
     def estimate_generate(self) -> dict[str, float]:
         size = self.settings.generate.batch_size
-        readings = self.load.synthetic * self.load.readings
-        passes = self._time_pass("generator", size)
-        return _scale_parts(passes, self.load.synthetic / size / self.devices) | {
-            "writing": readings / HOST.write / self.devices,
-            "export": readings / dict(HOST.export)[self.settings.generate.format],
+        count, shape = self.load.synthetic, (self.load.series.length, self.load.series.channels)
+        most = self._count_busiest(count, divide_rows(shape, count, min(size, count)).shard_rows)
+        return _scale_parts(self._time_pass("generator", size), most / size) | {
+            "writing": most * self.load.readings / HOST.write,
+            "export": count * self.load.readings / dict(HOST.export)[self.settings.generate.format],
         }
 
     def estimate_evaluate(self) -> dict[str, float]:
@@ -288,6 +291,10 @@ class Costs:
         return self.settings.clusters.iterations * 2 * 8.0 * numbers / GIB
 
     # ------------------------------------------------------------------------------------------ rates
+
+    def _count_busiest(self, rows: int, part: int) -> int:
+        """Return how many of `rows` the process with most parts has: more processes do not help."""
+        return min(rows, part * math.ceil(rows / part / self.devices))
 
     @property
     def _slowest_link(self) -> float:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from distgan.errors import UserError
-from distgan.files import read_record, write_json
+from distgan.files import find_temporary_folder, read_record, write_json
 from distgan.progress import say
 from distgan.run import Run
 from distgan.sweep.files import SweepFiles
@@ -97,7 +97,7 @@ def choose_short_folder() -> str:
     Raises:
         UserError: no place that is short enough can be written.
     """
-    wanted = tempfile.gettempdir()
+    wanted = find_temporary_folder()
     if len(os.fsencode(name_longest_socket(wanted))) <= SOCKET_BYTES:
         return wanted
     for other in SHORT_FOLDERS:

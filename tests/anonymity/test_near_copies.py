@@ -11,6 +11,7 @@ from distgan.anonymity import copy_candidates, copy_match, copy_pairs, near_copi
 from distgan.anonymity.copy_pairs import Population
 from distgan.anonymity.faiss_backend import find_neighbours
 from distgan.anonymity.near_copies import find_near_copies, merge_owners
+from distgan.errors import DiskFull, UserError
 from distgan.evaluation.attacks import leak_scenarios
 
 HOMES, COPIED, LENGTH = 50, 10, 336
@@ -257,6 +258,7 @@ def test_memory_and_lists_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     many = Population(read, np.arange(len(values)), LENGTH, 1, 24)
     assert len(find_near_copies(many)) >= COPIED - 1
     assert np.median(read_at_once) <= 16
+    assert isinstance(copy_candidates.describe_spectra(many), np.memmap)
 
 
 def test_windows_of_many_series_wait_in_a_file_that_leaves_nothing(
@@ -270,12 +272,54 @@ def test_windows_of_many_series_wait_in_a_file_that_leaves_nothing(
     spilled = copy_pairs.Spill(np.int64)
     assert len(spilled.read()) == 0
     spilled.append(np.arange(3))
+    spilled.append(np.empty(0))
     spilled.append(np.arange(2))
     np.testing.assert_array_equal(spilled.read(), [0, 1, 2, 0, 1])
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
-    with pytest.raises(OSError, match="full"):
+
+
+def test_a_folder_of_temporary_files_that_takes_nothing_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(copy_pairs, "SCRATCH_BYTES", 1)
+    spilled = copy_pairs.Spill(np.int64)
+    spilled.file.close()
+    spilled.file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115  every write finds the disk full
+    with pytest.raises(DiskFull, match=r"temporary files in .*set TMPDIR"):
+        spilled.append(np.arange(3))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
+    for make in (lambda: copy_pairs.make_scratch((3, 2)), lambda: copy_pairs.Spill(np.int64)):
+        with pytest.raises(UserError, match=r"TMPDIR .*absent is no folder that can be written"):
+            make()
+    monkeypatch.delenv("TMPDIR")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "absent")])
+    with pytest.raises(UserError, match=r"no folder of temporary files can be written; set TMPDIR"):
         copy_pairs.make_scratch((3, 2))
+
+
+@pytest.mark.parametrize("hubs", [1, 50])
+def test_meetings_are_counted_in_bounded_parts_however_uneven(
+    monkeypatch: pytest.MonkeyPatch, hubs: int
+) -> None:
+    """What is alike in all series meets the same few of them."""
+    monkeypatch.setattr(copy_candidates, "KEYS_AT_ONCE", 1000)
+    rng, people = np.random.default_rng(0), population(homes(300))
+    width = 4 * LENGTH
+    first = rng.integers(0, hubs, 20_000)
+    keys = (first * people.size + rng.integers(first + 1, people.size)) * width + rng.integers(
+        0, width, 20_000
+    )
+    meetings = copy_candidates.Meetings()
+    meetings.keys.append(keys)
+    meetings.closeness.append(np.arange(20_000))
+    parts = list(meetings.iterate_parts(people))
+    assert max(len(part) for part, _ in parts) < 1500
+    pairs = [set((part // width).tolist()) for part, _ in parts]
+    assert sum(map(len, pairs)) == len(set().union(*pairs)) == len(np.unique(keys // width))
+    found = np.concatenate([closeness for _, closeness in parts]).astype(np.int64)
+    np.testing.assert_array_equal(np.sort(found), np.arange(20_000))
+    np.testing.assert_array_equal(np.concatenate([part for part, _ in parts]), keys[found])
 
 
 def test_neighbours_by_lists_are_those_of_all_distances() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distgan.data.formats import csv_pieces
 from distgan.errors import UserError
 from tests.helpers.tables import EXPECTED, WIDE, joined, load_text, long_rows, values
 
@@ -43,6 +44,22 @@ def test_rules_for_duplicates(tmp_path: Path, rule: str, right: float, shape: st
     expected[0, 1] = right
     np.testing.assert_allclose(values(source), expected)
     assert source.understood.conflicting_duplicates == 1
+
+
+@pytest.mark.parametrize("step", [None, "1h"])
+@pytest.mark.parametrize(("cells", "right"), [("1.5 4.0 1.5", 1.5), ("1.5 4.0 ,", 4.0), ("4.0 1.5 4.0", 4.0)])
+def test_the_last_reading_is_the_one_that_stands_last_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: str, right: float, step: str | None
+) -> None:
+    """Also where it is equal to the first one, or missing, and stands in another part of the file."""
+    monkeypatch.setattr(csv_pieces, "PIECE_BYTES", 60)
+    settings: dict[str, Any] = {} if step is None else {"resample": {"step": step}}
+    rows = [row for row in long_rows() if row[:2] != ["a", "2013-01-01 01:00"]]
+    rows += [["a", "2013-01-01 01:00", cell.strip(",")] for cell in cells.split()]
+    source = load_text(joined([["home", "time", "kwh"], *rows]), tmp_path, duplicates="last", **settings)
+    expected = EXPECTED.copy()
+    expected[0, 1] = right
+    np.testing.assert_allclose(values(source), expected)
 
 
 def test_a_reading_beside_a_missing_one_is_no_conflict(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from distgan import cli, config, errors
-from distgan.arguments import open_files
+from distgan.arguments import check_export, open_files
 from distgan.commands import evaluate_files
 from distgan.csvtext import unescape_cell
 from distgan.data import export, ingest
@@ -17,6 +17,7 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.data.tables import Source
+from distgan.run import Run
 
 CHANNELS = {1: ("kWh",), 3: ("temp in", "wind", "=cmd(0)")}
 
@@ -102,6 +103,63 @@ def test_a_table_of_too_many_columns_is_refused_and_not_chosen(
         export.export(tmp_path / "s.zarr", tmp_path / "out.csv", "synthetic", "wide")
     with pytest.raises(errors.UserError, match=r"list needs generate\.format=parquet"):
         export.export(tmp_path / "s.zarr", tmp_path / "out.csv", "synthetic", "list")
+
+
+READ = {
+    "pandas": lambda line: eval(line, {"pandas": pd}),
+    "polars": lambda line: eval(line, {"polars": pytest.importorskip("polars")}).collect().to_pandas(),
+    "DuckDB": lambda line: pytest.importorskip("duckdb").sql(line).df(),
+}
+
+
+@pytest.mark.parametrize("library", READ)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_the_snippets_of_the_readme_run_and_give_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, library: str
+) -> None:
+    """Also of a name with quotes, of channels that SQL takes for one, of values that are whole numbers or
+    missing for long.
+    """
+    values = np.zeros((30, 1000, 3), np.float32)
+    values[:22, :, 1] = np.nan
+    values[22:] = np.random.default_rng(0).random((8, 1000, 3), dtype=np.float32)
+    meta = Meta(Axis("2013-01-07T00:00:00", 3600, 1000, leap_days=True), ("Temp", "temp", "ID"), "", {}, {})
+    with StoreWriter(tmp_path / "s.zarr", meta) as writer:
+        writer.append(values)
+    made = export.export(tmp_path / "s.zarr", tmp_path / f"it's{suffix}", "synthetic", "long")
+    export.write_readme(made, meta, 30, "", "", [])
+    lines = [line.split(None, 1) for line in export.find_readme(made.place).read_text().splitlines()]
+    (line,) = [rest[0] for name, *rest in filter(None, lines) if name == library]
+    monkeypatch.chdir(tmp_path)
+    table = READ[library](line)
+    assert list(table.columns) == ["id", "timestamp", "Temp", "temp (value)", "ID (value)"]
+    order = np.lexsort((table["timestamp"], table["id"]))
+    found = table.iloc[order, 2:].to_numpy(np.float32, na_value=np.nan)
+    np.testing.assert_array_equal(found.reshape(values.shape), values)
+
+
+def test_a_wide_table_is_written_some_steps_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = store(tmp_path / "s.zarr", CHANNELS[3])
+    monkeypatch.setattr(export, "WIDE_BYTES", 90 * 4 * 100)
+    tables = list(export._iterate_wide_tables(Store.open(tmp_path / "s.zarr"), "synthetic", 0, 30))
+    assert [len(table) for table in tables] == [100, 100, 100, 36]
+    made = export.export(tmp_path / "s.zarr", tmp_path / "out.parquet", "synthetic", "wide")
+    found = pd.read_parquet(made.place).iloc[:, 1:].to_numpy(np.float32)
+    np.testing.assert_array_equal(found.reshape(336, 30, 3).transpose(1, 0, 2), values)
+
+
+def test_an_earlier_export_in_a_folder_is_replaced_on_request_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(tmp_path / "s.zarr", CHANNELS[3])
+    monkeypatch.setattr(export, "FILE_BYTES", 30_000)
+    made = export.export(tmp_path / "s.zarr", tmp_path / "out.parquet", "synthetic", "long")
+    assert check_export(str(made.place), Run(tmp_path / "run"), force=True) == made.place
+    (made.place / "notes.txt").write_text("mine")
+    with pytest.raises(errors.UserError, match="a folder that distgan did not write"):
+        check_export(str(made.place), Run(tmp_path / "run"), force=True)
 
 
 def test_a_long_table_in_other_hands(tmp_path: Path) -> None:

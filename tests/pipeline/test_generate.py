@@ -7,10 +7,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from distgan import cli, config, files
+from distgan.data import export
 from distgan.data.store.reader import Store
 from distgan.data.store.staging import StagedShards
+from distgan.data.store.writer import ParallelStoreWriter
+from distgan.errors import UserError
+from distgan.pipeline.sampler import Sampler
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.runs import FINISHED, copy
@@ -62,6 +68,54 @@ def test_an_interrupted_generation_goes_on_with_its_shards(
     assert written == list(range(35))
     np.testing.assert_array_equal(series(run), series(trained))
     assert not list(run.folder.glob("synthetic.zarr.parts-*"))
+
+
+STOPPED_AT = {  # moments of the end of the stage: store, how it leaves, tables
+    "the joined store": (ParallelStoreWriter, "_finish"),
+    "its renaming": (files, "_make_aside_path"),
+    "the table": (export, "_write_tables"),
+    "its README": (export, "write_readme"),
+}
+
+
+@pytest.mark.parametrize("moment", STOPPED_AT)
+def test_a_stop_after_the_last_shard_loses_none(
+    trained: Run, homes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    run = Run(shutil.copytree(trained.folder, tmp_path / "run"))
+    command = arguments(homes_csv, run.folder, "--stages", "generate", "generate.seed=1")
+
+    def stop(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*STOPPED_AT[moment], stop)
+        assert main(command) == 130
+    monkeypatch.setattr(
+        Sampler, "generate", stop
+    )  # nothing is generated again, and the export may be another
+    assert main([*command, "generate.layout=long"]) == 0
+    assert len(pd.read_csv(run.synthetic.with_suffix(".csv"))) == 70 * Store.open(run.synthetic).length
+    assert not np.array_equal(series(run), series(trained))
+    assert not list(run.folder.glob("synthetic.zarr.parts-*"))
+
+
+def test_an_impossible_table_is_refused_before_the_work(
+    trained: Run, homes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(shutil.copytree(trained.folder, tmp_path / "run"))
+    monkeypatch.setattr(export, "MOST_COLUMNS", 69)
+    monkeypatch.setattr(Sampler, "generate", None)
+    stage = arguments(
+        homes_csv, run.folder, "--stages", "generate", "generate.seed=1", "generate.layout=wide"
+    )
+    assert main(stage) == 2
+    command = ["generate", str(run.folder), "--out", str(tmp_path / "a.csv"), "generate.format=zarr"]
+    for layout in ("wide", "list"):
+        with pytest.raises(UserError, match=r"generate\.layout=long|choose long"):
+            cli.run_command([*command, f"generate.layout={layout}", "generate.seed=1"])
+    with pytest.raises(UserError, match=r"column for each of 5,001 series"):
+        config.load(None, ["generate.layout=wide", "generate.count=5001", "generate.format=csv"])
 
 
 def test_shards_of_other_settings_are_not_taken(trained: Run, homes_csv: Path, tmp_path: Path) -> None:

@@ -67,13 +67,30 @@ def test_more_devices_share_the_stages_that_all_processes_work_on(
 ) -> None:
     one, eight = needs(settings, passes, 10_000_000), needs(settings, passes, 10_000_000, 8)
     start = stages.HOST.start
-    assert one["encode"].seconds - start == pytest.approx(8 * (eight["encode"].seconds - start))
+    assert one["encode"].seconds - start == pytest.approx(8 * (eight["encode"].seconds - start), rel=0.1)
     assert eight["cluster"].seconds < one["cluster"].seconds
     for name in ("prepare", "bank", "evaluate"):
         assert not one[name].shared and eight[name].seconds == one[name].seconds
     assert one["encoder"].sent == 0 < eight["encoder"].sent
     vae = sum(p.numel() for p in stages.build_meta_vae(settings, Series(LENGTH, 1)).parameters())
     assert eight["encoder"].sent == pytest.approx(settings.encoder.steps * 2 * 7 / 8 * 4 * vae / GIB)
+
+
+@pytest.mark.parametrize("stage", ["encode", "generate"])
+def test_more_devices_than_there_are_parts_of_the_work_do_not_help(
+    settings: config.Config, passes: stages.Passes, stage: str
+) -> None:
+    """As the stages divide it: a part is whole batches, and one process has it."""
+    series = Series(LENGTH, 1, 10_000)
+    step, place = report.make_option(settings, series, 1, H100).step, config.STAGES.index(stage)
+    seconds = [
+        stages.plan_stages(settings, series, (number, H100), step, passes)[place].seconds
+        for number in (1, 8, 64, 512, 4096)
+    ]
+    assert seconds == sorted(seconds, reverse=True) and seconds[-1] == seconds[-2]
+    start, size = stages.HOST.start, getattr(settings, {"encode": "encoder"}.get(stage, stage)).batch_size
+    if stage == "encode":  # nobody has less than a batch
+        assert seconds[-1] - start >= 0.99 * (seconds[0] - start) * size / series.count
 
 
 def test_clusters_are_planned_as_the_stage_chooses_them(settings: config.Config) -> None:

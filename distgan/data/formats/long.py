@@ -279,8 +279,9 @@ class Long(Parts):
         differ = (taken & fresh & (there != readings)).any(axis=1)
         again = (taken & fresh).any(axis=1) & ~differ
         self.tally.add(int(again.sum()), int(differ.sum()), int(rows[np.argmax(differ)]))
-        dealt.values[rows] = np.where(taken, there, readings)
-        if differ.any() and self.settings.duplicates not in ("error", "first"):
+        last = self.settings.duplicates == "last"
+        dealt.values[rows] = np.where(fresh, readings, there) if last else np.where(taken, there, readings)
+        if differ.any() and self.settings.duplicates in ("mean", "sum"):
             dealt.late.append((rows[differ], readings[differ]))
 
     def _resolve_duplicates(self, grid: Grid, dealt: Dealt) -> None:

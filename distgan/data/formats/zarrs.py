@@ -20,6 +20,7 @@ from distgan.data.formats.pieces import Source, take_first_line
 from distgan.data.formats.variables import Container, Variable
 from distgan.data.ingest_cache import IngestCache
 from distgan.errors import UserError
+from distgan.files import writing_temporary
 from distgan.run import STORE_METADATA
 
 MARKS = (STORE_METADATA, ".zarray", ".zgroup")
@@ -192,7 +193,7 @@ def count_unwritten(path: Path, variable: Variable) -> int:
     """Return how many values differ when the array is opened with another fill value: those that no chunk
     holds.
     """
-    with tempfile.TemporaryDirectory(prefix="distgan-") as place:
+    with writing_temporary(), tempfile.TemporaryDirectory(prefix="distgan-") as place:
         first, second = (_replace_fill(path, Path(place) / str(fill), fill) for fill in (0, 1))
         steps = arrays.choose_steps(variable.shape, variable.chunks, variable.dtype.itemsize)
         found = 0

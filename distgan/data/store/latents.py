@@ -9,6 +9,15 @@ import numpy as np
 from distgan.data.store.reader import Rows, _open_arrays
 from distgan.data.store.writer import _FolderWriter
 
+FEWEST_PARTS = 64  # of latents that are written part by part: for as many processes, where batches suffice
+MOST_BATCHES = 1024  # in a part: what an interruption costs at most
+
+
+def count_part_rows(num_series: int, batch_size: int) -> int:
+    """Return how many series a part has: whole batches, the same ones whatever the number of processes."""
+    batches = -(-num_series // batch_size)
+    return batch_size * min(MOST_BATCHES, -(-batches // FEWEST_PARTS))
+
 
 class LatentWriter(_FolderWriter):
     """`with LatentWriter(path, dim) as latents: latents.append(mean, logvar)`."""
