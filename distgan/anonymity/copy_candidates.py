@@ -10,11 +10,10 @@ from scipy.ndimage import maximum_filter1d
 
 from distgan.anonymity import faiss_backend
 from distgan.anonymity.copy_pairs import (
-    ANCHORS_PER_CANDIDATE,
     ANCHORS_PER_MEETING,
     CANDIDATES,
+    FEW_CANDIDATES,
     HALF_CORRELATION,
-    LEAST_CANDIDATES,
     LIKENESS,
     MEETINGS,
     MOST_ANCHORS,
@@ -58,7 +57,7 @@ def find_by_windows(population: Population) -> Candidates:
         meet_windows(windows, population, meetings)
         del windows
     least = min(MEETINGS, max(1, most // ANCHORS_PER_MEETING))
-    kept = int(np.clip(most // ANCHORS_PER_CANDIDATE, LEAST_CANDIDATES, CANDIDATES))
+    kept = CANDIDATES if most == MOST_ANCHORS else FEW_CANDIDATES
     return find_most_met(meetings, population, radius, least, kept)
 
 
@@ -80,7 +79,7 @@ class Meetings:
         keys, closeness = self.keys.read(), self.closeness.read()
         step = max(1, scale_buffer(KEYS_AT_ONCE))
         for first, last in self._divide_pairs(keys, 4 * population.length, step):
-            found = []
+            found = [(keys[:0], closeness[:0])]
             for at in range(0, len(keys), step):
                 chosen = (first <= keys[at : at + step]) & (keys[at : at + step] < last)
                 found.append((keys[at : at + step][chosen], closeness[at : at + step][chosen]))

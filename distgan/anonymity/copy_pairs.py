@@ -37,7 +37,7 @@ LIKENESS = 0.2  # squared distance over squared length of two windows that are t
 NEIGHBOURS = 8
 SPECTRUM_BINS, SPECTRUM_NUMBERS = 512, 64
 PAIRS_AT_LEAST = 2_000  # of few series, all pairs are candidates
-CANDIDATES, LEAST_CANDIDATES, ANCHORS_PER_CANDIDATE = 8, 4, 4  # of a series by its windows; fewer of few
+CANDIDATES, FEW_CANDIDATES = 8, 2  # of a series by its windows; few where anchors are fewer than the most
 MEETINGS, ANCHORS_PER_MEETING = 3, 8  # windows that a candidate shares at least, fewer where anchors are few
 HALF_CORRELATION, WHOLE_CORRELATION = 0.3, 0.8  # of the whole series, that a copy of half or of all has
 
