@@ -46,7 +46,8 @@ class HostRates:
         parse: readings/s from a file to the store, by the end of the file's name; other tables as CSV.
         compare: readings/s of the search for near copies; candidates: its seconds for each series beside.
         write: readings/s from scaled series to the synthetic store; export: to a table, by format.
-        attributes: readings/s of a pass over the store for locations and scales.
+        attributes: readings/s of a pass over the store for locations and scales; member: the bank's seconds
+            for each series beside.
         distance: seconds of a distance between two points beside its products.
         score: seconds of the scores and pictures of a report on 1,000 series of 2190 readings of each kind.
         attack: seconds per reading that the attacks read.
@@ -59,7 +60,8 @@ class HostRates:
     candidates: float = 2.5e-3
     write: float = 2e7
     export: tuple[tuple[str, float], ...] = (("csv", 2e6), ("parquet", 1e7), ("zarr", math.inf))
-    attributes: float = 5e7
+    attributes: float = 2e7
+    member: float = 5e-4
     distance: float = 8e-10
     score: float = 135.0
     attack: float = 4e-6
@@ -236,7 +238,7 @@ class Costs:
         }
 
     def estimate_bank(self) -> dict[str, float]:
-        return {"reading": self.load.series.count * self.load.readings / HOST.attributes}
+        return {"reading": self.load.series.count * (self.load.readings / HOST.attributes + HOST.member)}
 
     def estimate_generate(self) -> dict[str, float]:
         size = self.settings.generate.batch_size
