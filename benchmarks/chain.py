@@ -117,7 +117,11 @@ def run_chain(series: int, given: argparse.Namespace, place: Path) -> list[dict[
     for stage in STAGES:
         found = watch([*program, "train", *config, "--stages", stage, *settings])
         rows.append({"series": series, "stage": stage, "planned_s": planned[stage], **found})
-        print(f"{series} {stage}: exit {found['exit']}, {found['cpu_s']:.0f} CPU s", flush=True)
+        print(
+            f"{series} {stage}: exit {found['exit']}, {found['cpu_s']:.0f} CPU s, "
+            f"{found['anonymous_gib']:.2f} GiB anonymous, {found['peak_gib']:.2f} GiB resident",
+            flush=True,
+        )
         if found["exit"]:
             raise SystemExit(f"{stage} failed:\n{found['said'][-2000:]}")
     for count in given.synthetic:

@@ -246,9 +246,8 @@ def _make_codes(points: np.ndarray, seed: int) -> tuple[Any, np.ndarray]:
     index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed + 1, 8, 64
     drawn = np.random.default_rng(seed).permutation(size)[: 64 * max(256, number)]
     index.train(points[np.sort(drawn)])
-    lists = np.empty(size, np.int32)
     for first in range(0, size, ROWS_AT_ONCE):
-        rows = slice(first, first + ROWS_AT_ONCE)
-        index.add(points[rows])
-        lists[rows] = quantizer.search(points[rows], 1)[1][:, 0]
-    return index, np.argsort(lists, kind="stable")
+        index.add(points[first : first + ROWS_AT_ONCE])
+    lists = [(each, index.invlists.list_size(each)) for each in range(index.nlist)]
+    order = [faiss.rev_swig_ptr(index.invlists.get_ids(each), count) for each, count in lists if count]
+    return index, np.concatenate(order)
