@@ -1,12 +1,14 @@
 """Which files each stage read and made, by digest, and whether they are still those.
 
-Every stage's record (`done/STAGE.json`) holds the SHA-256 of what it read, taken before it began, and of what
-it made. `release` follows the chain from the synthetic series back to the split: series <- weights, bank,
-scaler <- split. Somebody who controls every file of a run, records and checkpoints included, can forge all of
-it; what this notices is a file that was swapped, edited or mixed up without the whole chain.
+Every stage's record (`done/STAGE.json`) holds the SHA-256 of what it read, taken before it began, of what it
+made, and of the records of the stages before it. `release` follows the chain from the synthetic series back
+to the split: series <- weights, bank, scaler <- split. Somebody who controls every file of a run, records and
+checkpoints included, can forge all of it; what this notices is a file that was swapped, edited or mixed up
+without the whole chain.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +66,10 @@ ARTEFACTS: dict[str, Artefact] = {
         "the clusters",
         "cluster",
         lambda run: digest_files(
-            run.cluster_files.projection, run.cluster_files.points, run.cluster_files.groups
+            run.cluster_files.projection,
+            run.cluster_files.points,
+            run.cluster_files.groups,
+            run.cluster_files.facts,
         ),
     ),
     "bank": Artefact(
@@ -108,6 +113,16 @@ def digest_outputs(stage: str, run: Run) -> dict[str, str]:
     return {name: each.digest(run) for name, each in ARTEFACTS.items() if each.stage == stage}
 
 
+def digest_records(stage: str, run: Run) -> dict[str, str]:
+    """Return the digests of the records of earlier stages, by stage, but for what releases add to one."""
+    found = {}
+    for name in config.STAGES[: config.STAGES.index(stage)]:
+        if (record := run.read_record(name)) is not None:
+            record.pop("releases", None)
+            found[name] = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    return found
+
+
 def audit_chain(settings: config.Config, run: Run) -> list[str]:
     """Compare every artefact of the run with what the records of its stages say, back from the series.
 
@@ -129,6 +144,7 @@ def audit_chain(settings: config.Config, run: Run) -> list[str]:
                 f"it and run {run.format_command()}"
             )
         compare(stage, record["digests"], now)
+        compare_records(stage, record["digests"], run)
         lines.append(describe_stage(stage))
     audit_checkpoint(run)
     return lines
@@ -150,6 +166,22 @@ def compare(stage: str, recorded: Mapping[str, Any], now: Mapping[str, str]) -> 
                     f"{ARTEFACTS[name].title}: {other} the stage {stage} {verb}; restore the file, or remove "
                     f"{where} and run distgan train again with the run's config.yaml"
                 )
+
+
+def compare_records(stage: str, recorded: Mapping[str, Any], run: Run) -> None:
+    """
+    Raises:
+        Mismatch: the record of an earlier stage is another than when this one began.
+    """
+    known = recorded.get("records")
+    for name, digest in digest_records(stage, run).items():
+        if not isinstance(known, Mapping) or known.get(name) != digest:
+            where, own = f"done/{name}.json", f"done/{stage}.json"
+            says = "which was changed since" if isinstance(known, Mapping) else "being of an earlier version"
+            raise Mismatch(
+                f"{own} does not hold the digest of {where}, {says}; restore the file, or remove {own} and "
+                "run distgan train again with the run's config.yaml"
+            )
 
 
 def describe_stage(stage: str) -> str:

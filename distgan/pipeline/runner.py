@@ -122,7 +122,9 @@ def run_stage(name: str, context: PipelineContext) -> None:
         stages = context.settings.stages
         enter_stage(name, stages.index(name) + 1, len(stages))
     context.parallel.run_on_main(lambda: begin_stage(name, context.settings, context.run))
-    read = context.parallel.run_on_main(lambda: binding.digest_inputs(name, context.run))
+    read, records = context.parallel.run_on_main(
+        lambda: (binding.digest_inputs(name, context.run), binding.digest_records(name, context.run))
+    )
     started = time.monotonic()
 
     def do_work() -> dict[str, Any]:
@@ -132,7 +134,8 @@ def run_stage(name: str, context: PipelineContext) -> None:
     seconds, token = time.monotonic() - started, make_tokens(context.settings)[name]
 
     def finish() -> None:
-        facts["digests"] = {"read": read, "made": binding.digest_outputs(name, context.run)}
+        made = binding.digest_outputs(name, context.run)
+        facts["digests"] = {"read": read, "made": made, "records": records}
         if name == "gan":
             facts["releases"] = ReleaseLedger.open(context.run).read_head()
         context.run.finish(name, token=token, seconds=round(seconds, 1), **facts)

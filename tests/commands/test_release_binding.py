@@ -101,6 +101,49 @@ def test_files_that_do_not_belong_together_are_a_mismatch(
     assert words in refused(mine, 5)
 
 
+UNREAD = {  # by what release reads, and what else looks at them
+    "config.yaml": "by its values: test_another_config_than_the_series_were_made_with_is_a_mismatch",
+    "clusters/tracing.json": "shown in the report alone; release attacks the bank again",
+    "encoder/checkpoints": "training goes on from them; the stage's weights are another file",
+    "encoder/metrics.jsonl": "curves",
+    "zarr.json": "for other readers; ours goes by the manifest",
+    "/c/": "shards, whose checksums stand in the manifest and are compared when they are read",
+}
+
+
+def test_a_change_of_any_file_of_a_run_is_noticed(mine: Run) -> None:
+    settings, missed = config.load(mine.config), []
+    binding.audit_chain(settings, mine)
+    for path in sorted(path for path in mine.folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        if not content or any(part in str(path.relative_to(mine.folder)) for part in UNREAD):
+            continue
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        try:
+            binding.audit_chain(settings, mine)
+            missed.append(path)
+        except errors.UserError:
+            pass
+        path.write_bytes(content)
+    assert not missed
+    binding.audit_chain(settings, mine)
+
+
+@pytest.mark.parametrize("stage", ["prepare", "cluster", "gan"])
+def test_a_changed_fact_of_a_record_is_a_mismatch(mine: Run, stage: str) -> None:
+    """What a record states beside digests goes into the report and the model card."""
+    mine.finish(stage, **{**(mine.read_record(stage) or {}), "summary": "40,000 series"})
+    assert f"does not hold the digest of done/{stage}.json, which was changed since" in refused(mine, 5)
+
+
+def test_records_of_an_earlier_version_are_named(mine: Run) -> None:
+    record = mine.read_record("bank") or {}
+    del record["digests"]["records"]
+    mine.finish("bank", **record)
+    assert "done/bank.json does not hold the digest of done/prepare.json, being of" in refused(mine, 5)
+
+
 def test_series_generated_again_are_the_same_whatever_their_neighbours(run: Run) -> None:
     settings = config.load(run.config)
     store, parallel = Store.open(run.synthetic), open_for_inference(settings)
