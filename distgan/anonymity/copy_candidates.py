@@ -35,6 +35,7 @@ from distgan.anonymity.copy_pairs import (
     normalise,
 )
 from distgan.memory import scale_buffer
+from distgan.progress import Progress
 from distgan.rng import make_keyed_generator
 
 KEYS_AT_ONCE = 2_000_000  # meetings that are counted at a time
@@ -102,21 +103,23 @@ def meet_windows(windows: "Windows", population: Population, meetings: Meetings)
     """Add the meetings of like windows of two owners."""
     size, length = population.size, population.length
     rows, times, numbers = windows.rows, windows.times, windows.numbers
-    for span, distances, places in faiss_backend.iterate_neighbours(numbers, NEIGHBOURS, population.seed):
-        own = numbers[span]
-        limits = LIKENESS * np.einsum("nd,nd->n", own, own)[:, None]
-        alike = (distances <= limits) & (places >= 0)
-        closeness = (1 - distances / np.maximum(limits, 1e-30))[alike]
-        here, there = span[np.nonzero(alike)[0]], places[alike]
-        apart = population.owners[rows[here]] != population.owners[rows[there]]
-        here, there, closeness = here[apart], there[apart], closeness[apart]
-        swap = rows[here] > rows[there]
-        here, there = np.where(swap, there, here), np.where(swap, here, there)
-        reverse = windows.reverse[here] != windows.reverse[there]
-        lag = times[there] + np.where(reverse, times[here], length - times[here])
-        pairs = rows[here].astype(np.int64) * size + rows[there]
-        meetings.keys.append((pairs * 2 + reverse) * 2 * length + lag)
-        meetings.closeness.append(closeness)
+    with Progress("near copies", len(rows), "windows") as progress:
+        for span, distances, places in faiss_backend.iterate_neighbours(numbers, NEIGHBOURS, population.seed):
+            own = numbers[span]
+            limits = LIKENESS * np.einsum("nd,nd->n", own, own)[:, None]
+            alike = (distances <= limits) & (places >= 0)
+            closeness = (1 - distances / np.maximum(limits, 1e-30))[alike]
+            here, there = span[np.nonzero(alike)[0]], places[alike]
+            apart = population.owners[rows[here]] != population.owners[rows[there]]
+            here, there, closeness = here[apart], there[apart], closeness[apart]
+            swap = rows[here] > rows[there]
+            here, there = np.where(swap, there, here), np.where(swap, here, there)
+            reverse = windows.reverse[here] != windows.reverse[there]
+            lag = times[there] + np.where(reverse, times[here], length - times[here])
+            pairs = rows[here].astype(np.int64) * size + rows[there]
+            meetings.keys.append((pairs * 2 + reverse) * 2 * length + lag)
+            meetings.closeness.append(closeness)
+            progress.advance(len(span))
 
 
 def find_most_met(
