@@ -5,6 +5,8 @@ grow with `engine.host_memory_mib`. Results do not depend on it. Not counted are
 the few numbers that a stage holds of every series (its id, its owner, its group).
 """
 
+import ctypes
+
 USUAL_MIB = 1024  # for which sizes of blocks are stated
 
 _host_mib = USUAL_MIB
@@ -24,3 +26,10 @@ def measure_host_memory() -> int:
 def scale_buffer(usual: int) -> int:
     """Return the size of a buffer that has `usual` bytes (or values) where a stage may take `USUAL_MIB`."""
     return max(1, usual * _host_mib // USUAL_MIB)
+
+
+def trim_heap() -> None:
+    """Give memory that was freed in small pieces back to the system, where the C library can (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

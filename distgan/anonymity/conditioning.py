@@ -79,15 +79,12 @@ class Conditioner:
         return self._append_attributes(attributes, rows, sample, step, values)
 
     def _read_statics(self, rows: Tensor, sample: Tensor, step: int) -> np.ndarray | None:
-        """Return the networks' attributes of training series, [n, A]: categories as their group states them,
-        numbers of their own; some left unknown by `bank.attribute_dropout`. A category that a group states
-        and the series has not is unknown, too (under privacy.epsilon, where its own group was left out).
+        """Return the networks' attributes of training series, [n, A]; some are left unknown by
+        `bank.attribute_dropout`.
         """
         if self._statics is None or self.bank.statics is None:
             return None
-        own, stated = self._statics[rows.numpy()], self.bank.statics.values[self._groups[rows.numpy()]]
-        values = np.where(self.bank.statics.numbers & ~np.isnan(stated), own, stated)
-        values[~self.bank.statics.numbers & ~np.isnan(stated) & (own != stated)] = np.nan
+        values = self.bank.statics.combine(self._statics[rows.numpy()], self._groups[rows.numpy()])
         return self._drop(values, sample, step)
 
     def _drop(self, values: np.ndarray, sample: Tensor, step: int) -> np.ndarray:

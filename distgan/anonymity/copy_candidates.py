@@ -1,7 +1,7 @@
 """Pairs of series that may be near copies: shared windows at one lag, and spectra."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
@@ -34,7 +34,7 @@ from distgan.anonymity.copy_pairs import (
     make_scratch,
     normalise,
 )
-from distgan.memory import scale_buffer
+from distgan.memory import scale_buffer, trim_heap
 from distgan.progress import Progress
 from distgan.rng import make_keyed_generator
 
@@ -57,6 +57,7 @@ def find_by_windows(population: Population) -> Candidates:
             continue
         meet_windows(windows, population, meetings)
         del windows
+        trim_heap()  # of the index' lists, which grew piece by piece
     least = min(MEETINGS, max(1, most // ANCHORS_PER_MEETING))
     kept = CANDIDATES if most == MOST_ANCHORS else FEW_CANDIDATES
     return find_most_met(meetings, population, radius, least, kept)
@@ -131,34 +132,53 @@ def find_most_met(
     Noise moves an extremum by a step or two, so lags within a quarter of the window's radius count together.
     """
     size, length = population.size, population.length
-    parts = [
-        _count_meetings(keys, closeness, length, radius, least)
-        for keys, closeness in meetings.iterate_parts(population)
-    ]
-    pairs, reverse, lags = np.concatenate([part for part, _ in parts], axis=1)
-    closeness = np.concatenate([part for _, part in parts])
-    rows = np.divmod(pairs, size)
-    keep = np.zeros(len(pairs), bool)
-    for side in rows:
-        order = np.lexsort((-closeness, side))
-        rank = np.arange(len(order)) - np.searchsorted(side[order], side[order])
-        keep[order[rank < kept]] = True
-    return Candidates(rows[0][keep], rows[1][keep], lags[keep], reverse[keep].astype(bool))
+    found, fresh = list[Met](), 0
+    for keys, closeness in meetings.iterate_parts(population):
+        found.append(_count_meetings(keys, closeness, length, radius, least))
+        fresh += len(found[-1].pairs)
+        if fresh > max(scale_buffer(KEYS_AT_ONCE), len(found[0].pairs)):
+            found, fresh = [Met.join(found).keep_most_alike(size, kept)], 0
+    most = Met.join(found).keep_most_alike(size, kept)
+    return Candidates(*np.divmod(most.pairs, size), most.lags.astype(np.int64), most.reverse)
 
 
-def _count_meetings(
-    keys: Array, closeness: Array, length: int, radius: int, least: int
-) -> tuple[Array, Array]:
-    """Return pair, direction and lag of those that met `least` times, [3, P], and their closeness [P]."""
+@dataclass(frozen=True)
+class Met:
+    """Pairs, each with a direction and lag at which windows met often enough, by ascending pair."""
+
+    pairs: Array  # [P] int64: first · size + second
+    reverse: Array  # [P] bool
+    lags: Array  # [P] int32
+    closeness: Array  # [P] summed over the meetings
+
+    @staticmethod
+    def join(parts: "list[Met]") -> "Met":
+        """Return all, in order."""
+        columns = ([getattr(part, field.name) for part in parts] for field in fields(Met))
+        return Met(*map(np.concatenate, columns))
+
+    def keep_most_alike(self, size: int, kept: int) -> "Met":
+        """Return those that are among the `kept` most alike ones of the first or of the second series."""
+        keep = np.zeros(len(self.pairs), bool)
+        for side in np.divmod(self.pairs, size):
+            order = np.lexsort((-self.closeness, side))
+            rank = np.arange(len(order)) - np.searchsorted(side[order], side[order])
+            keep[order[rank < kept]] = True
+        return Met(self.pairs[keep], self.reverse[keep], self.lags[keep], self.closeness[keep])
+
+
+def _count_meetings(keys: Array, closeness: Array, length: int, radius: int, least: int) -> Met:
+    """Return what met `least` times."""
     pairs, lag = np.divmod(keys, 2 * length)
     coarse, index, counts = np.unique(
         pairs * 2 * length + lag // max(1, radius // 4), return_inverse=True, return_counts=True
     )
-    lags = np.bincount(index, lag, len(coarse))
     pairs, reverse = np.divmod(coarse // (2 * length), 2)
-    lags = np.rint(lags / np.maximum(counts, 1)).astype(np.int64) - np.where(reverse, 0, length)
+    means = np.rint(np.bincount(index, lag, len(coarse)) / np.maximum(counts, 1))
+    lags = (means - np.where(reverse, 0, length)).astype(np.int32)
     enough = counts >= least
-    return np.stack([pairs, reverse, lags])[:, enough], np.bincount(index, closeness, len(coarse))[enough]
+    summed = np.bincount(index, closeness, len(coarse))
+    return Met(pairs[enough], reverse[enough].astype(bool), lags[enough], summed[enough])
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,18 @@ class GroupAttributes:
             scale[place] = max(float(np.sqrt(variance)), SMALLEST_DEVIATION)
         return centre, scale
 
+    def combine(self, own: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """Return what networks are given of series and their groups, [n, A] and [n]: categories as the group
+        states them, numbers of the series' own, [n, A].
+
+        A category that a group states and the series has not is unknown (under privacy.epsilon, where the
+        series' own group was left out).
+        """
+        stated = self.values[groups]
+        values = np.where(self.numbers & ~np.isnan(stated), own, stated)
+        values[~self.numbers & ~np.isnan(stated) & (own != stated)] = np.nan
+        return values
+
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Return the networks' input of values: [n, A] -> float32 [n, width]."""
         centre, scale = self.population

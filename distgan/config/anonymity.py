@@ -226,11 +226,15 @@ class Privacy(Section):
 
     def describe(self) -> dict[str, Any]:
         """Return what a run's identity takes of the section: that weights were public, not where they lay."""
-        tree = self.model_dump(mode="json")
+        tree = self.dump()
         public = tree.pop("public") is not None
-        if not self.categories:  # runs of before this setting stay valid
-            del tree["categories"]
         return tree | ({"public": True} if public else {})
+
+    def dump(self) -> dict[str, Any]:
+        """Return the settings for JSON; no categories are left out, so that runs of before they could be
+        listed stay valid.
+        """
+        return self.model_dump(mode="json", exclude=None if self.categories else {"categories"})
 
     def _check_whole_run(self) -> "Privacy":
         """Refuse a private training without its public numbers."""

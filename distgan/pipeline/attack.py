@@ -262,7 +262,10 @@ def score_white_box(
     scores: dict[str, list[np.ndarray]] = {"discriminator": [], "autoencoder": []}
     for data, where in sides:
         found_scores: dict[str, list[np.ndarray]] = {name: [] for name in scores}
-        values = read_own_statics(context.settings, bank, data, where)
+        values = None
+        if bank.statics is not None:
+            own_statics = bank.statics.read(select_training_statics(context.settings, data))
+            values = bank.statics.combine(own_statics, where)
         for first in range(0, data.num_series, size):
             series, mask = (
                 each.to(context.parallel.device) for each in data.read_scaled(first, first + size)
@@ -280,18 +283,6 @@ def score_white_box(
             if found:
                 scores[name].append(np.concatenate(found))
     return {name: (found[0], found[1]) for name, found in scores.items() if found}
-
-
-def read_own_statics(
-    settings: config.Config, bank: Bank, data: TrainingData, groups: np.ndarray
-) -> np.ndarray | None:
-    """Return the attributes that the discriminator is given of series: categories of the group, numbers of
-    their own; None where the bank has none.
-    """
-    if bank.statics is None:
-        return None
-    own = bank.statics.read(select_training_statics(settings, data))
-    return np.where(bank.statics.numbers, own, bank.statics.values[groups])
 
 
 def load_discriminator(context: PipelineContext, data: TrainingData) -> torch.nn.Module | None:

@@ -42,9 +42,7 @@ def make_query(run: Run, name: str, budget: Budget, multiplier: float, **setting
         settings: all that decides what is summed, besides the settings of privacy; ready for JSON.
     """
     data = hashlib.sha256(f"{fingerprint_inputs(run)} {digest_latents(run)}".encode()).hexdigest()
-    privacy = budget.settings.model_dump(mode="json")
-    if not privacy["categories"]:
-        del privacy["categories"]
+    privacy = budget.settings.dump()
     chosen = {"privacy": privacy, "radius": budget.radius, **settings}
     text = json.dumps(chosen, sort_keys=True)
     return Query(name, multiplier, data, hashlib.sha256(text.encode()).hexdigest())
