@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="a run folder of this benchmark; nothing is trained")
     parser.add_argument("--homes", type=int, default=1200)
     parser.add_argument("--days", type=int, default=42)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="tiny, figures meaningless")
     given = parser.parse_args()
