@@ -1,7 +1,8 @@
 """Attributes as conditions, on made households with a car, electric heating and a number of people.
 
     python benchmarks/attributes.py                     1,200 homes, six weeks of hours: half an hour
-    python benchmarks/attributes.py --run FOLDER        an earlier run of it again, without training
+    python benchmarks/attributes.py --run FOLDER        in a folder that stays; what is trained there is used
+    python benchmarks/attributes.py --picture FILE      days of homes with a car or heating, and without
 
 Trains the default family with bank.by=[ev, heat_pump, people] and compares synthetic with held-out homes:
 whether a classifier finds each attribute in synthetic series as in real ones (trained on one, tested on the
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from common import finish, run_stages, show
 from households import write_population
+from matplotlib.figure import Figure
 
 import distgan
 from distgan import config
@@ -52,8 +54,11 @@ SETTINGS = [
 
 
 def train(place: Path, given: argparse.Namespace) -> Run:
-    """Make the population and a run of it through the stage generate."""
+    """Make the population and a run of it through the stage generate, unless it is there."""
     source, run = place / "homes.npz", place / "run"
+    if Run(run).synthetic.exists():
+        return Run(run)
+    place.mkdir(parents=True, exist_ok=True)
     write_population(source, given.homes, given.seed, given.days, HOUR, SHARES)
     small = (
         ["encoder.steps=5", "model.generator.width=16", "model.discriminator.width=16"] if given.smoke else []
@@ -88,6 +93,33 @@ def compare_evenings(run: Run, series: np.ndarray, ev: np.ndarray, seed: int) ->
     }
 
 
+def draw_days(path: Path, real: np.ndarray, ev: np.ndarray, heated: np.ndarray, run: Run) -> None:
+    """Draw the mean day of each kind of home, held-out and synthetic, with two days of single homes below."""
+    trained = distgan.load(run.folder)
+    kinds: dict[str, tuple[dict[str, bool], np.ndarray]] = {
+        "without a car": ({"ev": False}, ~ev),
+        "with a car": ({"ev": True}, ev),
+        "without electric heating": ({"heat_pump": False}, ~heated),
+        "with electric heating": ({"heat_pump": True}, heated),
+    }
+    figure = Figure(figsize=(14, 6), layout="constrained")
+    axes = figure.subplots(2, len(kinds), sharex="row", sharey="row")
+    for column, (title, (wanted, there)) in enumerate(kinds.items()):
+        own = real[there]
+        made = trained.sample(len(own), 1, **wanted)
+        top, below = axes[0, column], axes[1, column]
+        for series, name, colour in ((own, "held out", "black"), (made, "synthetic", "C1")):
+            days = series[..., 0].reshape(len(series), -1, HOUR)
+            top.plot(days.mean((0, 1)), color=colour, label=f"{name}, {len(series)} homes")
+            below.plot(series[:3, : 2 * HOUR, 0].T, color=colour, linewidth=0.8, alpha=0.8)
+        top.set(title=title, xlabel="hour of the day")
+        top.legend(frameon=False)
+        below.set(xlabel="hours of two days, three homes each")
+    for row in axes:
+        row[0].set_ylabel("kWh an hour")
+    figure.savefig(path, dpi=90)
+
+
 def meet_shares(run: Run) -> list[dict[str, Any]]:
     """Return how many of 997 series have what shares ask for, and how many were wanted."""
     settings, bank, found = config.load(run.config), Bank.load(run.bank), []
@@ -103,7 +135,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", type=Path, help="a run folder of this benchmark; nothing is trained")
+    parser.add_argument("--run", type=Path, help="a folder for population and run; by default none stays")
+    parser.add_argument("--picture", type=Path, help="a PNG file to draw")
     parser.add_argument("--homes", type=int, default=1200)
     parser.add_argument("--days", type=int, default=42)
     parser.add_argument("--steps", type=int, default=4000)
@@ -113,11 +146,10 @@ def main() -> None:
     if given.smoke:
         given.homes, given.days, given.steps = 512, 14, 4
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(given.run) if given.run else train(Path(folder), given)
-        report(run, given.seed)
+        report(train(given.run or Path(folder), given), given.seed, given.picture)
 
 
-def report(run: Run, seed: int) -> None:
+def report(run: Run, seed: int, picture: Path | None) -> None:
     settings, bank = config.load(run.config), Bank.load(run.bank)
     assert bank.statics is not None
     rows, series, table = read_sides(run)
@@ -141,7 +173,12 @@ def report(run: Run, seed: int) -> None:
             for value in each.values
         ],
     )
-    ev = next(each for each in table.statics if each.name == "ev").cells[rows["held_out"]] == "true"
+    ev, heated = (
+        next(each for each in table.statics if each.name == name).cells[rows["held_out"]] == "true"
+        for name in ("ev", "heat_pump")
+    )
+    if picture is not None:
+        draw_days(picture, series["held_out"], ev, heated, run)
     evenings = compare_evenings(run, series["held_out"], ev, seed)
     real = evenings["real_with"] / evenings["real_without"]
     made = evenings["made_with"] / evenings["made_without"]

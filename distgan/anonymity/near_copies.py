@@ -39,6 +39,7 @@ from distgan.anonymity.copy_pairs import (
     split_chunks,
 )
 from distgan.data import workers
+from distgan.memory import trim_heap
 from distgan.progress import Progress
 
 MOST_THREADS = 8  # each holds about 0.1 GiB
@@ -48,6 +49,7 @@ def find_near_copies(population: Population) -> Array:
     """Return the pairs of rows of different owners that are near copies: int64 [P, 2], first < second."""
     if len(np.unique(population.owners)) < 2:
         return np.empty((0, 2), np.int64)
+    trim_heap()  # of what reading a table has freed
     equal = find_equal_pairs(population)
     population = population.without_outliers()
     candidates = Candidates.join([find_by_windows(population), find_by_spectra(population)], population)
