@@ -16,7 +16,13 @@ import numpy as np
 from scipy.sparse import csc_matrix
 from sklearn.cluster import kmeans_plusplus
 
-from distgan.anonymity.faiss_backend import _describe_device, _import_faiss, _make_index, choose_device
+from distgan.anonymity.faiss_backend import (
+    _describe_device,
+    _import_faiss,
+    _make_index,
+    choose_device,
+    use_matrix_products,
+)
 from distgan.anonymity.sampling import Blocks, Reduce, _merge_samples, _normalise_rows, _Sample, _to_float32
 from distgan.errors import UserError
 from distgan.rng import make_keyed_generator
@@ -133,6 +139,7 @@ class KMeans:
     device: str = "auto"
 
 
+@use_matrix_products()
 def run_kmeans(
     blocks: Blocks,
     k: int,

@@ -7,6 +7,7 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distgan.anonymity import faiss_backend
@@ -93,3 +94,19 @@ def test_a_choice_of_kernels_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> N
     with faiss_backend.use_right_kernels():
         assert os.environ[faiss_backend.CHOICE_OF_KERNELS] == "Nehalem"
     assert os.environ[faiss_backend.CHOICE_OF_KERNELS] == "Nehalem"
+
+
+def test_few_points_are_compared_by_matrix_products() -> None:
+    """faiss from 1.15 on compares fewer than 128,000 numbers pair by pair."""
+    settings = faiss_backend._import_faiss().cvar
+    before = settings.distance_compute_blas_threshold
+    with pytest.raises(KeyError), faiss_backend.use_matrix_products():
+        assert settings.distance_compute_blas_threshold == faiss_backend.FEWEST_PRODUCTS < before
+        raise KeyError
+    assert settings.distance_compute_blas_threshold == before
+    rng = np.random.default_rng(0)
+    points, centroids = (rng.standard_normal((n, 4)).astype(np.float32) for n in (500, 40))
+    distances = ((points[:, None].astype(np.float64) - centroids) ** 2).sum(2)
+    found = faiss_backend.find_nearest_centroid(points, centroids)
+    np.testing.assert_array_equal(found, distances.argmin(1))
+    assert settings.distance_compute_blas_threshold == before
