@@ -19,7 +19,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data.formats.pieces import Source, refuse_twice, take_first_line
-from distgan.data.grid import parse_seconds, to_float32
+from distgan.data.grid import choose_kind, parse_seconds, to_kind
 from distgan.data.ingest_cache import IngestCache, drop_pages, hash_file, read_mapped_rows
 from distgan.data.store.metadata import Axis, Meta
 from distgan.errors import UserError, writing
@@ -232,16 +232,17 @@ def read_array(path: Path, named: Path, settings: config.Data, work: IngestCache
     stored_axes = axes[: len(shape)][::-1] if reverse else axes[: len(shape)]
     sizes = dict(zip(stored_axes, stored.shape)) | ({} if len(shape) == 3 else {"channel": 1})
     count, length, depth = (sizes[axis] for axis in ("id", "time", "channel"))
+    kind = choose_kind(settings.registers)
     read: Callable[[int, int], np.ndarray]
     if stored_axes[0] == "id":
         read = partial(_read_rows, stored, depth)
     else:
-        matrix = work.make_matrix("values", (count, length, depth), np.nan)
+        matrix = work.make_matrix("values", (count, length, depth), kind)
         step = choose_steps(stored.shape, (1,) * len(shape), stored.dtype.itemsize)
         for index in iterate_parts(stored.shape, step):
             write_part(matrix, stored_axes, index, stored.read(index))
         read = partial(read_mapped_rows, matrix)
-    block = partial(_read_numbers, read, list_missing_numbers(settings))
+    block = partial(_read_numbers, read, list_missing_numbers(settings), kind)
     return _make_source(block, (count, length, depth), named, settings, facts)
 
 
@@ -251,9 +252,13 @@ def _read_rows(stored: StoredArray, depth: int, first: int, last: int) -> np.nda
 
 
 def _read_numbers(
-    read: Callable[[int, int], np.ndarray], missing: np.ndarray, first: int, last: int
+    read: Callable[[int, int], np.ndarray],
+    missing: np.ndarray,
+    kind: type[np.floating],
+    first: int,
+    last: int,
 ) -> np.ndarray:
-    return mask_missing(read(first, last), missing)
+    return mask_missing(read(first, last), missing, kind)
 
 
 def list_missing_numbers(settings: config.Data) -> np.ndarray:
@@ -261,9 +266,9 @@ def list_missing_numbers(settings: config.Data) -> np.ndarray:
     return np.array([value for value in settings.missing_values if not isinstance(value, str)], np.float64)
 
 
-def mask_missing(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Return float32, NaN where a value is one of those that mean missing."""
-    found = to_float32(values)
+def mask_missing(values: np.ndarray, missing: np.ndarray, kind: type[np.floating]) -> np.ndarray:
+    """Return float32 or float64, NaN where a value is one of those that mean missing."""
+    found = to_kind(values, kind)
     if len(missing):
         found[np.isin(values, missing) | np.isin(found, missing.astype(np.float32))] = np.nan
     return found
@@ -363,6 +368,6 @@ def write_part(matrix: np.memmap, axes: tuple[str, ...], index: Index, values: n
     place = dict(zip(axes, index)) | ({} if "channel" in axes else {"channel": slice(0, 1)})
     order = [axes.index(axis) for axis in ("id", "time", "channel") if axis in axes]
     target = tuple(place[axis] for axis in ("id", "time", "channel"))
-    found = to_float32(np.transpose(values, order))
+    found = to_kind(np.transpose(values, order), matrix.dtype.type)
     matrix[target] = found if found.ndim == 3 else found[:, :, None]
     drop_pages(matrix)

@@ -11,7 +11,7 @@ from distgan.data.formats.duplicates import combine, group_keys, merge_groups
 from distgan.data.formats.pace import Pace, compute_least
 from distgan.data.formats.parts import Parsed, Parts
 from distgan.data.formats.pieces import Source
-from distgan.data.grid import Grid, find_common_step, to_float32
+from distgan.data.grid import Grid, find_common_step, to_kind
 from distgan.data.ingest_cache import drop_pages, read_mapped_rows
 from distgan.data.workers import map_ahead, open_threads
 from distgan.data.zones import NONE_SEEN
@@ -63,7 +63,7 @@ class Long(Parts):
         grid, self.ignored = self.make_grid(self._collect_stamps(), self._collect_times)
         channels = self._name_channels()
         shape = (len(self.ids), grid.axis.length, len(channels))
-        values = self.work.make_matrix("values", shape, np.nan)
+        values = self.work.make_matrix("values", shape, self.kind)
         flat = values.reshape(-1, len(self.columns))
         dealt = Dealt(flat, grid.axis.length, max(1, len(self.kinds)), [])
         if self.resampling:
@@ -213,7 +213,7 @@ class Long(Parts):
         return self.place_times(times, second)
 
     def _read_values(self, number: int) -> np.ndarray:
-        """Return the readings of a part: float32 [rows, columns]."""
+        """Return the readings of a part: [rows, columns]."""
         values = np.asarray(self.work.map_array(self.names[number], "values"))
         return values if len(self.columns) == values.shape[1] else values[:, self.columns]
 
@@ -343,7 +343,7 @@ class Long(Parts):
         return self._own_ids[number].tolist()
 
     def _merge_ids(self, numbers: list[int], first: int, last: int, grid: Grid, dealt: Dealt) -> np.ndarray:
-        """Return the steps of some ids: float32 [ids, steps, channels]."""
+        """Return the steps of some ids: [ids, steps, channels]."""
         tracks, times, exact, readings = self._gather_tracks(numbers, first * dealt.kinds, last * dealt.kinds)
         order = np.lexsort((exact, tracks))  # stable: rows of one time stay as they stand in the file
         tracks, times, exact, readings = tracks[order], times[order], exact[order], readings[order]
@@ -383,13 +383,13 @@ class Long(Parts):
     def _merge_channel(
         self, bins: np.ndarray, readings: np.ndarray, tracks: int, steps: int, whole: np.ndarray
     ) -> np.ndarray:
-        """Return one channel's steps, missing where too few readings make them: float32 [tracks, steps]."""
+        """Return one channel's steps, missing where too few readings make them: [tracks, steps]."""
         there = ~np.isnan(readings)
         shape = (tracks, steps)
         counts = np.bincount(bins[there], minlength=tracks * steps).reshape(shape)
         sums = np.bincount(bins[there], readings[there].astype(np.float64), tracks * steps).reshape(shape)
         found = sums / np.maximum(counts, 1) if self.settings.resample.method == "mean" else sums
-        return to_float32(np.where(counts >= compute_least(counts, whole[:, None]), found, np.nan))
+        return to_kind(np.where(counts >= compute_least(counts, whole[:, None]), found, np.nan), self.kind)
 
 
 REGULAR = 0.9  # share of times that stand once, and of steps that are alike, in a table of one row a time
