@@ -129,3 +129,16 @@ def test_flags_beside_readings_are_an_error_with_their_name(tmp_path: Path, name
 
 def test_readings_that_are_named_like_flags_are_readings(tmp_path: Path) -> None:
     assert "flags" not in suspicious(many().rename(columns={"H2": "quality"}), tmp_path)
+
+
+def test_constant_numbers_of_entities_keep_all_their_digits(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": np.repeat(["A", "B", "C"], STEPS), "time": np.tile(TIMES, 3)})
+    table["zip"] = np.repeat([400123456, 400123457, 400123458], STEPS)
+    table["lat"] = np.repeat([51.5073519, 51.5073529, 51.0], STEPS)
+    table["kWh"] = READINGS.T.ravel()
+    table.to_csv(tmp_path / "long.csv", index=False)
+    found = open_source(config.Data(source=str(tmp_path / "long.csv")), tmp_path / "work")
+    assert found.source.attributes == {
+        "zip": ["400123456", "400123457", "400123458"],
+        "lat": ["51.5073519", "51.5073529", "51"],
+    }

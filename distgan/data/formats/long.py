@@ -149,7 +149,7 @@ class Long(Parts):
             if first is not None and len(np.unique(first[~np.isnan(first)])) > 1:
                 every.remove(column)
                 name = self.table.values[column]
-                self.attributes[name] = ["" if np.isnan(value) else f"{value:g}" for value in first]
+                self.attributes[name] = ["" if np.isnan(value) else _format_number(value) for value in first]
                 self.understood.attributes.append(name)
                 self.understood.notes.append(f"column {name!r} never changes within an entity: an attribute")
         return every
@@ -157,16 +157,15 @@ class Long(Parts):
     def _find_constants(self, column: int) -> np.ndarray | None:
         """Return the constant value of each id; None if one has two, or fewer than two readings each."""
         first = np.full(len(self.ids), np.nan)
-        readings = 0
-        for number in range(len(self.names)):
-            codes = self._read_codes(number)
-            values = np.asarray(self.work.map_array(self.names[number], "values")[:, column], np.float64)
-            there = ~np.isnan(values)
-            readings += len(values)
+        for number, facts in enumerate(self.facts):
+            still = [other for other, varies in enumerate(facts["varying"]) if not varies]
+            values = self.work.map_array(self.names[number], "constants")[:, still.index(column)]
+            codes, there = self._own_ids[number], ~np.isnan(values)
             known = first[codes]
             if (there & ~np.isnan(known) & (known != values)).any():
                 return None
             first[codes[there]] = values[there]
+        readings = sum(facts["rows"] for facts in self.facts)
         return first if readings >= 2 * len(self.ids) else None
 
     # ------------------------------------------------------------------------------------------------- times
@@ -390,6 +389,11 @@ class Long(Parts):
         sums = np.bincount(bins[there], readings[there].astype(np.float64), tracks * steps).reshape(shape)
         found = sums / np.maximum(counts, 1) if self.settings.resample.method == "mean" else sums
         return to_kind(np.where(counts >= compute_least(counts, whole[:, None]), found, np.nan), self.kind)
+
+
+def _format_number(value: float) -> str:
+    """Return a number as a table has it: whole ones without a point, all digits."""
+    return str(int(value)) if value.is_integer() else repr(float(value))
 
 
 REGULAR = 0.9  # share of times that stand once, and of steps that are alike, in a table of one row a time

@@ -42,7 +42,7 @@ def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
 
     Arrays: values [rows, columns] ([columns, rows] of a wide table); stamps int32 [rows], places in
     facts["stamps"]; ids and channels likewise; slots int16 [rows] places in `table.offsets`; row int32 [rows]
-    of the piece where they are not counted from 0.
+    of the piece where they are not counted from 0; constants float64 [ids, columns that do not vary].
 
     Raises:
         UserError: a row has no time or no id, or a cell is no number; names line and column.
@@ -83,6 +83,9 @@ def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
         facts["channels"], arrays["channels"] = _write_cells(frame, (table.channel,), piece, rows, "channel")
     facts["texts"] = _find_texts_of_ids(frame, table, piece, arrays["ids"], facts["ids"])
     facts["varying"] = _find_varying(values, arrays["ids"], len(facts["ids"]))
+    if table.layout == "long" and not all(facts["varying"]):
+        still = [column for column, varies in enumerate(facts["varying"]) if not varies]
+        arrays["constants"] = _find_constants(values[:, still], arrays["ids"], len(facts["ids"]))
     return facts, _split_readings(arrays | {"values": to_kind(values, kind)}, facts, table, rows)
 
 
@@ -198,6 +201,15 @@ def _find_varying(values: np.ndarray, codes: np.ndarray, ids: int) -> list[bool]
         if differ.all():
             break
     return [bool(flag) for flag in differ]
+
+
+def _find_constants(values: np.ndarray, codes: np.ndarray, ids: int) -> np.ndarray:
+    """Return the first reading of each id, in full precision, NaN where it has none: [ids, columns]."""
+    found = np.full((ids, values.shape[1]), np.nan)
+    for column, cells in enumerate(values.T):
+        there = np.flatnonzero(~np.isnan(cells))[::-1]
+        found[codes[there], column] = cells[there]
+    return found
 
 
 def _split_readings(arrays: Arrays, facts: Facts, table: Table, rows: np.ndarray) -> Arrays:
