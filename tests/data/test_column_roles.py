@@ -142,3 +142,18 @@ def test_constant_numbers_of_entities_keep_all_their_digits(tmp_path: Path) -> N
         "zip": ["400123456", "400123457", "400123458"],
         "lat": ["51.5073519", "51.5073529", "51"],
     }
+
+
+def test_an_id_that_begins_as_a_comment_is_refused(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": np.repeat(["A", "B", "#C"], STEPS), "time": np.tile(TIMES, 3)})
+    table["kWh"] = READINGS.T.ravel()
+    with pytest.raises(UserError, match=r"'#C,2013-01-01 00:00:00,.*' begins with #, as comments do"):
+        load(table, tmp_path)
+    text = (tmp_path / "table.csv").read_text().replace("#C", '"#C"')
+    (tmp_path / "table.csv").write_text(text + "# 288 rows, of 3 homes\n")
+    assert read(config.Data(source=str(tmp_path / "table.csv"))).entities == ["A", "B", "#C"]
+    (tmp_path / "table.csv").write_text(
+        text.replace('"#C"', "#C").replace("\nA", "\n#A").replace("\nB", "\n#B")
+    )
+    with pytest.raises(UserError, match=r"lines that begin with # are comments: put quotes"):
+        read(config.Data(source=str(tmp_path / "table.csv")))
