@@ -157,3 +157,30 @@ def test_an_id_that_begins_as_a_comment_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"lines that begin with # are comments: put quotes"):
         read(config.Data(source=str(tmp_path / "table.csv")))
+
+
+def test_readings_in_different_units_are_refused(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": np.repeat(["A", "B"], STEPS), "time": np.tile(TIMES, 2)})
+    table = table.assign(value=READINGS[:, :2].T.ravel(), unit=np.repeat(["kWh", "Wh"], STEPS))
+    with pytest.raises(UserError, match=r"'unit' says that readings of entities differ \(kWh, Wh\)"):
+        load(table, tmp_path)
+    assert load(table, tmp_path, columns={"attributes": ["unit"]}).entities == ["A", "B"]
+    assert load(table.replace({"Wh": "KWH"}), tmp_path).entities == ["A", "B"]
+    with pytest.raises(UserError, match=r"'UtcOffset' says that times of entities differ \(0, 1\)"):
+        load(table.assign(unit="kWh", UtcOffset=np.repeat([0, 1], STEPS)), tmp_path)
+
+
+@pytest.mark.parametrize("names", [["A (kWh)", "B (Wh)", "C (kWh)"], ["t [°C]", "rh [%]", "wind [m/s]"]])
+def test_columns_of_different_units_are_no_entities(tmp_path: Path, names: list[str]) -> None:
+    table = wide().set_axis(["time", *names], axis=1)
+    with pytest.raises(UserError, match=r"columns have different units .* data.columns.values"):
+        load(table, tmp_path)
+    assert load(table, tmp_path, columns={"values": names[:2]}).entities == names[:2]
+    table.loc[-1] = ["", "kWh", "MW", "kWh"]
+    with pytest.raises(UserError, match=r"columns have different units \(kWh, MW\)"):
+        load(table.sort_index().set_axis(["time", "H1", "H2", "H3"], axis=1), tmp_path)
+
+
+def test_words_in_brackets_are_no_units(tmp_path: Path) -> None:
+    names = ["Queen Street (north)", "Queen Street (S)", "Quay (W)"]
+    assert load(wide().set_axis(["time", *names], axis=1), tmp_path).entities == names

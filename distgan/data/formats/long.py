@@ -11,6 +11,7 @@ from distgan.data.formats.duplicates import combine, group_keys, merge_groups
 from distgan.data.formats.pace import Pace, compute_least
 from distgan.data.formats.parts import Parsed, Parts
 from distgan.data.formats.pieces import Source
+from distgan.data.formats.unit_columns import refuse_mixed_attributes
 from distgan.data.grid import Grid, find_common_step, to_kind
 from distgan.data.ingest_cache import drop_pages, read_mapped_rows
 from distgan.data.workers import map_ahead, open_threads
@@ -53,6 +54,8 @@ class Long(Parts):
         self.kinds = self._list_kinds(list(kinds))
         self.attributes = self._find_attributes()
         self.columns = self._find_changing_columns()
+        asked = self.settings.columns.attributes
+        refuse_mixed_attributes(self.path, self.attributes, asked, self.utc)
 
     def read_source(self) -> Source:
         """Return a series for each id.

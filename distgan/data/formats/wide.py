@@ -8,6 +8,7 @@ from distgan.data.formats.duplicates import group_keys, merge_groups
 from distgan.data.formats.pace import Pace, merge_steps
 from distgan.data.formats.parts import Parts
 from distgan.data.formats.pieces import Source
+from distgan.data.formats.unit_columns import refuse_mixed_columns
 from distgan.data.grid import Grid
 from distgan.data.zones import NONE_SEEN
 
@@ -23,6 +24,8 @@ class Wide(Parts):
         Raises:
             UserError: the times are not regular, or rows of one time differ.
         """
+        if self.settings.columns.values is None:
+            refuse_mixed_columns(self.path, self.table.values, self.understood.units_row)
         written = np.concatenate([self.read_times(number) for number in range(len(self.names))])
         one = np.zeros(len(written), dtype=np.int64)
         second = self.mark_second_pass(written, one, NONE_SEEN)[0]
