@@ -176,6 +176,7 @@ def test_columns_of_different_units_are_no_entities(tmp_path: Path, names: list[
     with pytest.raises(UserError, match=r"columns have different units .* data.columns.values"):
         load(table, tmp_path)
     assert load(table, tmp_path, columns={"values": names[:2]}).entities == names[:2]
+    table = table.astype(object)
     table.loc[-1] = ["", "kWh", "MW", "kWh"]
     with pytest.raises(UserError, match=r"columns have different units \(kWh, MW\)"):
         load(table.sort_index().set_axis(["time", "H1", "H2", "H3"], axis=1), tmp_path)
@@ -184,3 +185,42 @@ def test_columns_of_different_units_are_no_entities(tmp_path: Path, names: list[
 def test_words_in_brackets_are_no_units(tmp_path: Path) -> None:
     names = ["Queen Street (north)", "Queen Street (S)", "Quay (W)"]
     assert load(wide().set_axis(["time", *names], axis=1), tmp_path).entities == names
+
+
+@pytest.mark.parametrize("form", ["Hr{0:02d}00", "kWh_{0:02d}00", "{0:02d}h00m", "TU_{0:02d}00_{1:02d}00"])
+def test_columns_of_clock_times_in_other_words_are_no_channels(tmp_path: Path, form: str) -> None:
+    names = [form.format(hour, hour + 1) for hour in range(24)]
+    days = pd.DataFrame(READINGS[:, 0].reshape(4, 24), columns=names)
+    days.insert(0, "date", pd.date_range("2013-01-01", periods=4).strftime("%Y-%m-%d"))
+    table = pd.concat([days.assign(id=name) for name in ("A", "B")])
+    with pytest.raises(UserError, match=r"may be 24 parts of a day, or 24 entities or channels; .*day_wide"):
+        load(table, tmp_path)
+    if form.endswith("}00") and "TU" not in form:
+        found = load(table, tmp_path, layout="day_wide")
+        np.testing.assert_array_equal(found.values[1, :, 0], READINGS[:, 0].astype(np.float32))
+    else:
+        assert load(table, tmp_path, layout="long", unusable="drop").meta.channels == tuple(names)
+
+
+@pytest.mark.parametrize("name", ["DST", "is_est", "DstFlag"])
+def test_marks_of_the_clock_and_of_estimates_are_flags(tmp_path: Path, name: str) -> None:
+    table = wide(**{name: np.repeat([1, 0], STEPS // 2)})
+    table.to_csv(tmp_path / "table.csv", index=False)
+    settings = config.Config.model_validate({"data": {"source": str(tmp_path / "table.csv")}})
+    found = open_source(settings.data, tmp_path / "work", survey=True)
+    suspicions = {each.name: each for each in find_suspicions(settings, found)}
+    assert suspicions["flags"].severity == "error" and name in suspicions["flags"].text
+
+
+def test_a_code_for_missing_values_is_named_with_all_its_digits(tmp_path: Path) -> None:
+    table = wide()
+    table.loc[table.index % 9 == 4, "H2"] = -3.402823466385289e38
+    table.to_csv(tmp_path / "table.csv", index=False)
+    settings = config.Config.model_validate({"data": {"source": str(tmp_path / "table.csv")}})
+    found = open_source(settings.data, tmp_path / "work", survey=True)
+    (sentinel,) = [each for each in find_suspicions(settings, found) if each.name == "sentinel"]
+    code = float(sentinel.advice.split("[")[1].rstrip("]"))
+    found = open_source(
+        settings.data.model_copy(update={"missing_values": (code,), "max_missing": 0.5}), tmp_path
+    )
+    assert np.isnan(found.read_rows(0, 3)[1, 4::9]).all() and found.num_series == 3

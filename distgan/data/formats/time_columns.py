@@ -34,7 +34,9 @@ CLOCK_NAME = re.compile(
     r"(^|[^a-z])(time|clock|hours?|hr|he|stunden?|uhrzeit|zeit|heures?|horas?|ora|ore|uur|godzina)([^a-z]|$)"
 )
 UTC_NAME = re.compile(r"(^|[^a-z])(utc|gmt)([^a-z]|$)")
-PERIOD_NAME = re.compile(r"(period|interval|slot|half.?hour|(^|[^a-z])(hh|sp)([^a-z]|$))")
+PERIOD_NAME = re.compile(
+    r"(period|interval|slot|half.?hour|viertelstunde|(^|[^a-z])(hh|sp|qh|ptu|mtu|quarter|minutes?)([^a-z]|$))"
+)
 
 
 class SeveralTimes(UserError):
@@ -339,7 +341,7 @@ def _find_clock_beside(
         return None
     others = [name for name in free if name != date]
     clocks = [name for name in others if _are_clock_times(head[name])]
-    periods = [name for name in others if _are_periods(head[name])]
+    periods = [name for name in others if _are_periods(head[name]) and _vary_within(head, date, name)]
     if len(others) < 3 and settings.layout == "long" and not settings.columns.id:
         clocks = [
             name for name in clocks if not _are_numbers(head[name])
@@ -347,6 +349,7 @@ def _find_clock_beside(
     if len(clocks) > 1:
         raise SeveralTimes(path, [(date, name) for name in clocks])
     if clocks and head.duplicated(date).any():
+        _refuse_parts_of_hours(head, [date, clocks[0]], periods, path)
         return clocks[0]
     if periods and head.duplicated(date).any() and not (settings.date_format or "").startswith("periods:"):
         raise UserError(
@@ -354,6 +357,26 @@ def _find_clock_beside(
             f"data.columns.time=[{date},{periods[0]}] and data.date_format=periods:30min with their length"
         )
     return periods[0] if periods and (settings.date_format or "").startswith("periods:") else None
+
+
+def _vary_within(head: pd.DataFrame, key: str, name: str) -> bool:
+    """Return whether a column has several values at one date, as the quarter of a year has not."""
+    return bool(head.groupby(key)[name].nunique().max() > 1)
+
+
+def _refuse_parts_of_hours(head: pd.DataFrame, time: list[str], periods: list[str], path: Path) -> None:
+    """
+    Raises:
+        UserError: a column numbers the quarters or minutes of the hours in another one.
+    """
+    keys = join_written_times(head, time)
+    for name in periods:
+        if name not in time and _vary_within(head.assign(**{time[0]: keys}), time[0], name):
+            raise UserError(
+                f"{path}: column {name!r} seems to number the parts of the hours in {time[1]!r}; write each "
+                f"time in one column (2013-01-01 00:15), or set data.columns.ignore={show_list([name])} if "
+                "it is no part of the time"
+            )
 
 
 def _are_numbers(values: pd.Series) -> bool:
@@ -385,7 +408,7 @@ def _are_periods(values: pd.Series) -> bool:
         return False
     found = pd.to_numeric(values, errors="coerce").dropna().unique()
     whole = len(found) > 1 and (np.mod(found, 1) == 0).all()
-    return bool(whole and found.min() >= 1 and found.max() <= 100)
+    return bool(whole and found.min() >= 0 and found.max() <= 100)
 
 
 def join_written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
