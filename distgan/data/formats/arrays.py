@@ -29,6 +29,16 @@ NO_TIMES = Axis("2001-01-01T00:00:00", 3600, 0, leap_days=True)  # of sources th
 SLAB_BYTES = 32 << 20  # of an array in memory while it is transposed
 NPZ_KEYS = ("ids", "channels", "freq", "t0", "label", "label_names", "owner", "subject")
 NPZ_VALUES = "x"
+NPZ_MEANINGS = (
+    "mask",
+    "masks",
+    "missing",
+    "missing_mask",
+    "scale_factor",
+    "add_offset",
+    "lengths",
+    "seq_len",
+)
 YEARS = tuple(days * 24 * per_hour for days in (365, 366) for per_hour in (1, 2, 4, 6, 12, 60))
 ACCEPT_ROWS = "transposed"  # in data.accept: a year of rows are series all the same
 
@@ -102,6 +112,8 @@ def read_npz(path: Path, settings: config.Data, work: IngestCache) -> Source:
                 )
             arrays = {key: _read_plain_array(path, key, content) for key in NPZ_KEYS if key in content.files}
             attributes = _read_npz_attributes(path, content, settings)
+            unread = [key for key in content.files if key not in (NPZ_VALUES, *arrays, *attributes)]
+            _refuse_meanings(path, unread, settings)
         with zipfile.ZipFile(path) as archive, archive.open(plain.name) as packed, writing(plain):
             unpacked = open(plain, "wb")  # noqa: SIM115
             with unpacked:
@@ -119,7 +131,23 @@ def read_npz(path: Path, settings: config.Data, work: IngestCache) -> Source:
             )
     source.attributes = attributes
     source.understood.attributes = list(attributes)
+    if unread:
+        source.understood.notes.append(f"{len(unread)} arrays were not read: {', '.join(unread[:8])}")
     return source
+
+
+def _refuse_meanings(path: Path, unread: list[str], settings: config.Data) -> None:
+    """
+    Raises:
+        UserError: an array is named for what it does to the values, and nobody ignores it.
+    """
+    for name in unread:
+        if name.lower() in NPZ_MEANINGS and name not in settings.columns.ignore:
+            raise UserError(
+                f"{path}: array {name!r} may change what the values of {NPZ_VALUES} mean, and is not read; "
+                f"apply it to {NPZ_VALUES} (missing values are NaN) and save that, or set "
+                f"data.columns.ignore=[{name}]"
+            )
 
 
 def _read_npz_attributes(path: Path, content: Any, settings: config.Data) -> dict[str, list[str]]:
