@@ -145,3 +145,10 @@ def test_the_quarter_of_a_year_is_no_part_of_a_day() -> None:
     assert columns(table) == ["Date", "Hour"]
     del table["Hour"]
     assert columns(table) == ["Date"]
+
+
+def test_words_among_clock_times_are_no_ids() -> None:
+    clocks = [text[11:] for text in STAMPS]
+    clocks[23] = clocks[47] = "Total"
+    with pytest.raises(UserError, match=r"column 'time' holds clock times, and also 'Total'; correct these"):
+        columns({"date": DATES, "time": clocks, "kwh": np.arange(48) / 7})

@@ -9,6 +9,12 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.formats.advice import show_list, show_name
+from distgan.data.formats.day_parts import (
+    CLOCK,
+    refuse_parts_of_hours,
+    refuse_words_among_clocks,
+    vary_within,
+)
 from distgan.data.formats.hour_labels import are_hour_labels, simplify_hours
 from distgan.data.formats.intervals import split_intervals
 from distgan.data.formats.month_names import find_languages, to_english
@@ -29,7 +35,6 @@ NAMED = re.compile(
     r"(?i)(^|[^a-z])(date|time|timestamp|datetime|tstp|ts|epoch|unix|utc|when|datum|zeit|day|localminute|datenum|serial|jd|mjd|julian)([^a-z]|$)"
     r"|time$|date$|timestamp|datetime"
 )
-CLOCK = r"\d{1,2}[:.]\d\d([:.]\d\d(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?"
 CLOCK_NAME = re.compile(
     r"(^|[^a-z])(time|clock|hours?|hr|he|stunden?|uhrzeit|zeit|heures?|horas?|ora|ore|uur|godzina)([^a-z]|$)"
 )
@@ -341,7 +346,7 @@ def _find_clock_beside(
         return None
     others = [name for name in free if name != date]
     clocks = [name for name in others if _are_clock_times(head[name])]
-    periods = [name for name in others if _are_periods(head[name]) and _vary_within(head, date, name)]
+    periods = [name for name in others if _are_periods(head[name]) and vary_within(head, date, name)]
     if len(others) < 3 and settings.layout == "long" and not settings.columns.id:
         clocks = [
             name for name in clocks if not _are_numbers(head[name])
@@ -349,34 +354,17 @@ def _find_clock_beside(
     if len(clocks) > 1:
         raise SeveralTimes(path, [(date, name) for name in clocks])
     if clocks and head.duplicated(date).any():
-        _refuse_parts_of_hours(head, [date, clocks[0]], periods, path)
+        times = join_written_times(head, [date, clocks[0]])
+        refuse_parts_of_hours(head, times, clocks[0], periods, path)
         return clocks[0]
     if periods and head.duplicated(date).any() and not (settings.date_format or "").startswith("periods:"):
         raise UserError(
             f"{path}: column {periods[0]!r} seems to number the periods of the days of {date!r}; set "
             f"data.columns.time=[{date},{periods[0]}] and data.date_format=periods:30min with their length"
         )
+    if not clocks and head.duplicated(date).any():
+        refuse_words_among_clocks(head, others, path)
     return periods[0] if periods and (settings.date_format or "").startswith("periods:") else None
-
-
-def _vary_within(head: pd.DataFrame, key: str, name: str) -> bool:
-    """Return whether a column has several values at one date, as the quarter of a year has not."""
-    return bool(head.groupby(key)[name].nunique().max() > 1)
-
-
-def _refuse_parts_of_hours(head: pd.DataFrame, time: list[str], periods: list[str], path: Path) -> None:
-    """
-    Raises:
-        UserError: a column numbers the quarters or minutes of the hours in another one.
-    """
-    keys = join_written_times(head, time)
-    for name in periods:
-        if name not in time and _vary_within(head.assign(**{time[0]: keys}), time[0], name):
-            raise UserError(
-                f"{path}: column {name!r} seems to number the parts of the hours in {time[1]!r}; write each "
-                f"time in one column (2013-01-01 00:15), or set data.columns.ignore={show_list([name])} if "
-                "it is no part of the time"
-            )
 
 
 def _are_numbers(values: pd.Series) -> bool:
