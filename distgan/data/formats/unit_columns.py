@@ -60,8 +60,9 @@ def refuse_mixed_columns(path: Path, names: Sequence[str], units_row: Mapping[st
         UserError: the columns have different units, in that row or at the end of their names.
     """
     ends = [match[1] if match else "" for match in map(UNIT_IN_NAME.fullmatch, names)]
-    written = [unit if unit == "%" or (len(unit) > 1 and KNOWN_UNIT.fullmatch(unit)) else "" for unit in ends]
-    for units in ([units_row.get(name, "") for name in names], written):
+    written = [unit if len(unit) > 1 or unit == "%" else "" for unit in ends]
+    for found in ([units_row.get(name, "") for name in names], written):
+        units = [unit if KNOWN_UNIT.fullmatch(unit) else "" for unit in found]
         different = _list_different(units)
         if all(units) and len(different) > 1:
             raise UserError(
