@@ -9,6 +9,7 @@ from distgan import config
 from distgan.data.formats.columns import make_tuple
 from distgan.data.formats.containers import detect_kind, unpack
 from distgan.data.formats.pieces import Source
+from distgan.data.formats.rows import JOINED
 from distgan.data.static_attributes import StaticAttribute, make_attribute
 from distgan.data.tables import open_table
 from distgan.errors import UserError
@@ -48,8 +49,14 @@ def join_attributes(source: Source, settings: config.Data, place: Path) -> None:
     path = Path(settings.attributes).expanduser()
     frame = read_cells(path, place / "attributes")
     ids = find_ids(path, frame, source.entities, settings)
-    rows = index_rows(path, frame, ids)
     known = set(source.entities)
+    names = join_ids(frame, ids, known)
+    if not known & set(names):
+        raise UserError(
+            f"data.attributes {path}: no row of {', '.join(ids)} has an id of the series of "
+            f"{settings.source}; write the ids as that source does (distgan inspect shows how they begin)"
+        )
+    rows = index_rows(path, frame, names)
     unknown, without = len(rows.keys() - known), sum(entity not in rows for entity in source.entities)
     for name in (name for name in frame.columns if name not in ids):
         if name in source.attributes:
@@ -89,7 +96,7 @@ def read_cells(path: Path, place: Path) -> pd.DataFrame:
         frames = [piece.read(text=names) for piece in sampled.pieces]
     frame = pd.concat(frames, ignore_index=True)
     texts = frame.astype("str").where(frame.notna(), "")
-    return texts.apply(convert_decimal_commas)
+    return texts.apply(lambda cells: convert_decimal_commas(cells.str.strip()))
 
 
 def convert_decimal_commas(column: pd.Series) -> pd.Series:
@@ -127,15 +134,23 @@ def find_ids(path: Path, frame: pd.DataFrame, entities: list[str], settings: con
     return (best,)
 
 
-def index_rows(path: Path, frame: pd.DataFrame, ids: tuple[str, ...]) -> dict[str, int]:
-    """Return the row of each id. Ids of several columns are joined by a slash, as those of series are.
+def join_ids(frame: pd.DataFrame, ids: tuple[str, ...], known: set[str]) -> pd.Series:
+    """Return the id of each row. Those of several columns are joined as the series' are: by ` / ` in tables,
+    by a slash in arrays.
+    """
+    for mark in (JOINED, "/"):
+        names = frame[ids[0]].str.cat([frame[more] for more in ids[1:]], sep=mark)
+        if known & set(names):
+            break
+    return names
+
+
+def index_rows(path: Path, frame: pd.DataFrame, names: pd.Series) -> dict[str, int]:
+    """Return the row of each id.
 
     Raises:
         UserError: an id has two rows that differ.
     """
-    names = frame[ids[0]]
-    for more in ids[1:]:
-        names = names + "/" + frame[more]
     again = np.flatnonzero((names.duplicated(keep=False) & ~frame.duplicated(keep=False)).to_numpy())
     if len(again):
         twice = int(names[again].nunique())

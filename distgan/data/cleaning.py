@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from distgan import config
+from distgan.data.grid import to_float32
 from distgan.data.store.metadata import Meta
 
 EDGE_DAYS = 3
@@ -33,12 +34,12 @@ def clean_blocks(block: Block, meta: Meta, settings: config.Data) -> Block:
 def _clean(
     block: Block, codes: Sequence[float], edge: int, settings: config.Data, first: int, last: int
 ) -> np.ndarray:
-    values = np.array(block(first, last), np.float32)  # a copy: a mapped source stays as it is
+    values = np.array(block(first, last))  # a copy: a mapped source stays as it is
     if codes:
-        values[np.isin(values, np.array(codes, np.float32))] = np.nan
+        values[np.isin(to_float32(values), np.array(codes, np.float32))] = np.nan
     if settings.edge_zeros == "missing":
         mask_edge_zeros(values, edge)
-    return difference_counters(values) if settings.registers == "difference" else values
+    return to_float32(difference_counters(values) if settings.registers == "difference" else values)
 
 
 def mask_edge_zeros(values: np.ndarray, fewest: int) -> None:

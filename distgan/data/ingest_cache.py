@@ -82,15 +82,15 @@ class IngestCache:
         found: list[str] = json.loads(self.map_array(name, key).tobytes())
         return found
 
-    def make_matrix(self, name: str, shape: tuple[int, ...], fill: float) -> np.memmap:
-        """Return a new array on disk, larger than memory if need be."""
-        path = self.folder / f"{name}.f32"
-        rows = max(1, (16 << 20) // (4 * int(np.prod(shape[1:]))))
-        block = np.full((min(rows, shape[0]), *shape[1:]), fill, np.float32)
+    def make_matrix(self, name: str, shape: tuple[int, ...], kind: type[np.floating]) -> np.memmap:
+        """Return a new array of missing values on disk, larger than memory if need be."""
+        path = self.folder / f"{name}.matrix"
+        rows = max(1, (16 << 20) // (8 * int(np.prod(shape[1:]))))
+        block = np.full((min(rows, shape[0]), *shape[1:]), np.nan, kind)
         with writing(self.folder), open(path, "wb") as file:
             for first in range(0, shape[0], rows):
                 block[: min(rows, shape[0] - first)].tofile(file)
-        return np.memmap(path, np.float32, "r+", shape=shape)
+        return np.memmap(path, kind, "r+", shape=shape)
 
 
 def pack_texts(texts: list[str]) -> np.ndarray:

@@ -129,3 +129,98 @@ def test_flags_beside_readings_are_an_error_with_their_name(tmp_path: Path, name
 
 def test_readings_that_are_named_like_flags_are_readings(tmp_path: Path) -> None:
     assert "flags" not in suspicious(many().rename(columns={"H2": "quality"}), tmp_path)
+
+
+def test_constant_numbers_of_entities_keep_all_their_digits(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": np.repeat(["A", "B", "C"], STEPS), "time": np.tile(TIMES, 3)})
+    table["zip"] = np.repeat([400123456, 400123457, 400123458], STEPS)
+    table["lat"] = np.repeat([51.5073519, 51.5073529, 51.0], STEPS)
+    table["kWh"] = READINGS.T.ravel()
+    table.to_csv(tmp_path / "long.csv", index=False)
+    found = open_source(config.Data(source=str(tmp_path / "long.csv")), tmp_path / "work")
+    assert found.source.attributes == {
+        "zip": ["400123456", "400123457", "400123458"],
+        "lat": ["51.5073519", "51.5073529", "51"],
+    }
+
+
+def test_an_id_that_begins_as_a_comment_is_refused(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": np.repeat(["A", "B", "#C"], STEPS), "time": np.tile(TIMES, 3)})
+    table["kWh"] = READINGS.T.ravel()
+    with pytest.raises(UserError, match=r"'#C,2013-01-01 00:00:00,.*' begins with #, as comments do"):
+        load(table, tmp_path)
+    text = (tmp_path / "table.csv").read_text().replace("#C", '"#C"')
+    (tmp_path / "table.csv").write_text(text + "# 288 rows, of 3 homes\n")
+    assert read(config.Data(source=str(tmp_path / "table.csv"))).entities == ["A", "B", "#C"]
+    (tmp_path / "table.csv").write_text(
+        text.replace('"#C"', "#C").replace("\nA", "\n#A").replace("\nB", "\n#B")
+    )
+    with pytest.raises(UserError, match=r"lines that begin with # are comments: put quotes"):
+        read(config.Data(source=str(tmp_path / "table.csv")))
+
+
+def test_readings_in_different_units_are_refused(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": np.repeat(["A", "B"], STEPS), "time": np.tile(TIMES, 2)})
+    table = table.assign(value=READINGS[:, :2].T.ravel(), unit=np.repeat(["kWh", "Wh"], STEPS))
+    with pytest.raises(UserError, match=r"'unit' says that readings of entities differ \(kWh, Wh\)"):
+        load(table, tmp_path)
+    assert load(table, tmp_path, columns={"attributes": ["unit"]}).entities == ["A", "B"]
+    assert load(table.replace({"Wh": "KWH"}), tmp_path).entities == ["A", "B"]
+    with pytest.raises(UserError, match=r"'UtcOffset' says that times of entities differ \(0, 1\)"):
+        load(table.assign(unit="kWh", UtcOffset=np.repeat([0, 1], STEPS)), tmp_path)
+
+
+@pytest.mark.parametrize("names", [["A (kWh)", "B (Wh)", "C (kWh)"], ["t [°C]", "rh [%]", "wind [m/s]"]])
+def test_columns_of_different_units_are_no_entities(tmp_path: Path, names: list[str]) -> None:
+    table = wide().set_axis(["time", *names], axis=1)
+    with pytest.raises(UserError, match=r"columns have different units .* data.columns.values"):
+        load(table, tmp_path)
+    assert load(table, tmp_path, columns={"values": names[:2]}).entities == names[:2]
+    table = table.astype(object)
+    table.loc[-1] = ["", "kWh", "MW", "kWh"]
+    with pytest.raises(UserError, match=r"columns have different units \(kWh, MW\)"):
+        load(table.sort_index().set_axis(["time", "H1", "H2", "H3"], axis=1), tmp_path)
+
+
+def test_words_in_brackets_are_no_units(tmp_path: Path) -> None:
+    names = ["Queen Street (north)", "Queen Street (S)", "Quay (W)"]
+    assert load(wide().set_axis(["time", *names], axis=1), tmp_path).entities == names
+
+
+@pytest.mark.parametrize("form", ["Hr{0:02d}00", "kWh_{0:02d}00", "{0:02d}h00m", "TU_{0:02d}00_{1:02d}00"])
+def test_columns_of_clock_times_in_other_words_are_no_channels(tmp_path: Path, form: str) -> None:
+    names = [form.format(hour, hour + 1) for hour in range(24)]
+    days = pd.DataFrame(READINGS[:, 0].reshape(4, 24), columns=names)
+    days.insert(0, "date", pd.date_range("2013-01-01", periods=4).strftime("%Y-%m-%d"))
+    table = pd.concat([days.assign(id=name) for name in ("A", "B")])
+    with pytest.raises(UserError, match=r"may be 24 parts of a day, or 24 entities or channels; .*day_wide"):
+        load(table, tmp_path)
+    if form.endswith("}00") and "TU" not in form:
+        found = load(table, tmp_path, layout="day_wide")
+        np.testing.assert_array_equal(found.values[1, :, 0], READINGS[:, 0].astype(np.float32))
+    else:
+        assert load(table, tmp_path, layout="long", unusable="drop").meta.channels == tuple(names)
+
+
+@pytest.mark.parametrize("name", ["DST", "is_est", "DstFlag"])
+def test_marks_of_the_clock_and_of_estimates_are_flags(tmp_path: Path, name: str) -> None:
+    table = wide(**{name: np.repeat([1, 0], STEPS // 2)})
+    table.to_csv(tmp_path / "table.csv", index=False)
+    settings = config.Config.model_validate({"data": {"source": str(tmp_path / "table.csv")}})
+    found = open_source(settings.data, tmp_path / "work", survey=True)
+    suspicions = {each.name: each for each in find_suspicions(settings, found)}
+    assert suspicions["flags"].severity == "error" and name in suspicions["flags"].text
+
+
+def test_a_code_for_missing_values_is_named_with_all_its_digits(tmp_path: Path) -> None:
+    table = wide()
+    table.loc[table.index % 9 == 4, "H2"] = -3.402823466385289e38
+    table.to_csv(tmp_path / "table.csv", index=False)
+    settings = config.Config.model_validate({"data": {"source": str(tmp_path / "table.csv")}})
+    found = open_source(settings.data, tmp_path / "work", survey=True)
+    (sentinel,) = [each for each in find_suspicions(settings, found) if each.name == "sentinel"]
+    code = float(sentinel.advice.split("[")[1].rstrip("]"))
+    found = open_source(
+        settings.data.model_copy(update={"missing_values": (code,), "max_missing": 0.5}), tmp_path
+    )
+    assert np.isnan(found.read_rows(0, 3)[1, 4::9]).all() and found.num_series == 3

@@ -228,3 +228,12 @@ def test_large_row_groups_are_read_a_few_rows_at_a_time(
     pieces = parquet_pieces.list_parquet_pieces(tmp_path / "a.parquet", tmp_path / "copies")
     assert len(pieces) > 2 and sum(len(piece.read()) for piece in pieces) == (48 if wide else 48 * 30)
     expect(load(tmp_path / "a.parquet"), table)
+
+
+def test_a_folder_an_entity_with_a_file_a_month(tmp_path: Path) -> None:
+    table = frame(hours=96, homes=3)
+    for name in table:
+        for number, month in enumerate(("2013-01", "2013-02")):
+            part = table[[name]].iloc[48 * number : 48 * (number + 1)].rename(columns={name: "kwh"})
+            written(part, tmp_path / str(name) / f"{month}.csv", index=True)
+    expect(load(tmp_path), table)

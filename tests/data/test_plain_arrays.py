@@ -171,3 +171,13 @@ def test_resampling_is_for_tables(tmp_path: Path) -> None:
         read(config.Data(source=source, resample=config.Resample(step="2h")))
     found = read(config.Data(source=source, resample=config.Resample(step="30min")))
     np.testing.assert_array_equal(found.values, values)
+
+
+@pytest.mark.parametrize("name", ["mask", "scale_factor", "lengths"])
+def test_arrays_that_change_values_are_not_passed_over(tmp_path: Path, name: str) -> None:
+    values = numbers(7, 30, 1)
+    np.savez(tmp_path / "a.npz", x=values, **{name: np.ones(7)}, other=np.ones(3))
+    with pytest.raises(UserError, match=rf"array '{name}' may change what the values of x mean"):
+        load(tmp_path / "a.npz")
+    found = load(tmp_path / "a.npz", columns={"ignore": [name]})
+    np.testing.assert_array_equal(found.values, values.astype(np.float32))

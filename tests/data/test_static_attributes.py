@@ -160,3 +160,21 @@ def test_inspect_shows_common_values_and_rare_ones_together(
     assert "kind (categorical): house 20, flat 16, other 2 in 2 values; 1 missing" in shown
     assert "people (integer): 2 to 4, median 3; 0 missing" in shown
     assert "castle" not in shown
+
+
+def test_ids_of_several_columns_and_padded_ids_are_joined(tmp_path: Path) -> None:
+    path = long_table(tmp_path / "long.csv")
+    table = pd.read_csv(path, dtype=str).rename(columns={"home": "meter"}).assign(site="S")
+    table.to_csv(path, index=False)
+    meters = table["meter"].unique()
+    about = pd.DataFrame({"site": "S", "meter": meters, "tank": range(len(meters))})
+    about.to_csv(tmp_path / "about.csv", index=False)
+    joined = [f"data.attributes={tmp_path / 'about.csv'}", "data.columns.id=[site,meter]"]
+    found = read(path, *joined)
+    assert found.entities[0] == f"S / {meters[0]}"
+    assert cells(found)["tank"] == ("integer", [str(number) for number in range(len(meters))])
+    about.assign(site=" S ", meter=about["meter"] + " ").to_csv(tmp_path / "about.csv", index=False)
+    assert cells(read(path, *joined))["tank"][1] == [str(number) for number in range(len(meters))]
+    about.assign(site="T").to_csv(tmp_path / "about.csv", index=False)
+    with pytest.raises(UserError, match=r"no row of site, meter has an id of the series"):
+        read(path, *joined)

@@ -217,7 +217,7 @@ def test_title_rows_are_skipped(tmp_path: Path, kind: str) -> None:
 
 UNITS = {
     "kWh": WIDE.replace("a,b\n", "a,b\n,kWh,kWh\n"),
-    "in brackets": WIDE.replace("a,b\n", "a,b\n(UTC),[kWh],[kW]\n"),
+    "in brackets": WIDE.replace("a,b\n", "a,b\n(UTC),[kWh],[kWh]\n"),
     "and a title": "Meters\n" + WIDE.replace("a,b\n", "a,b\n,kWh,kWh\n"),
     "header given": WIDE.replace("a,b\n", "a,b\nwhen,first,second\n"),
 }

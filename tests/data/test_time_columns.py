@@ -123,3 +123,32 @@ def test_what_looks_like_times() -> None:
         pd.Series([19501, 19502], name="time"), config.Data(date_format="daycode:2009-01-01:30min")
     )
     assert are_times(pd.Series(["010113"], name="t"), config.Data(date_format="%d%m%y"))
+
+
+@pytest.mark.parametrize("name", ["DeliveryInterval", "Quarter", "Minute"])
+@pytest.mark.parametrize("entities", [1, 3])
+def test_parts_of_hours_are_no_ids(name: str, entities: int) -> None:
+    times = pd.DataFrame({"Date": DATES, "Hour": HOURS}).loc[np.repeat(np.arange(48), 4)]
+    times[name] = np.tile(np.arange(4) * (15 if name == "Minute" else 1), 48)
+    table = pd.concat([times.assign(site=f"S{number}") for number in range(entities)])
+    table = table.assign(kwh=np.arange(len(table)) / 7).to_dict("list")
+    with pytest.raises(UserError, match=rf"column '{name}' seems to number the parts of the hours in 'Hour'"):
+        columns(table)
+    with pytest.raises(UserError, match=rf"column '{name}' seems to number the periods of the days"):
+        columns({key: cells for key, cells in table.items() if key != "Hour"})
+    assert columns(table, columns=config.Columns(ignore=(name,))) == ["Date", "Hour"]
+
+
+def test_the_quarter_of_a_year_is_no_part_of_a_day() -> None:
+    quarters = [1 + (int(date[-2:]) > 1) for date in DATES]
+    table = {"Date": DATES * 2, "Hour": HOURS * 2, "Quarter": quarters * 2, "kwh": np.arange(96) / 7}
+    assert columns(table) == ["Date", "Hour"]
+    del table["Hour"]
+    assert columns(table) == ["Date"]
+
+
+def test_words_among_clock_times_are_no_ids() -> None:
+    clocks = [text[11:] for text in STAMPS]
+    clocks[23] = clocks[47] = "Total"
+    with pytest.raises(UserError, match=r"column 'time' holds clock times, and also 'Total'; correct these"):
+        columns({"date": DATES, "time": clocks, "kwh": np.arange(48) / 7})

@@ -11,7 +11,7 @@ from distgan.data.checks.survey import Survey
 from distgan.data.formats.pieces import Source
 
 FLAG_NAME = re.compile(
-    r"(^|[^a-z])(quality|qual|qc|qf|flags?|status|state|valid|validity|estimated?|error_?codes?|fault|alarm)"
+    r"(^|[^a-z])(quality|qual|qc|qf|flags?|status|state|valid|validity|est|estimated?|dst|error_?codes?|fault|alarm)"
     r"([^a-z]|$)"
 )
 FLAG_VALUES = 16  # different ones of a flag, at most

@@ -180,7 +180,9 @@ def _find_missing_codes(looked: Looked) -> Iterator[Suspicion]:
 
 def _format_float(code: float) -> str:
     """Return a float32 as its shortest decimal number."""
-    short = np.format_float_positional(np.float32(code), trim="-") if abs(code) < 1e15 else f"{code:g}"
+    short = (
+        np.format_float_positional(np.float32(code), trim="-") if abs(code) < 1e15 else str(np.float32(code))
+    )
     return str(short)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data.formats.pieces import Source, refuse_twice, take_first_line
-from distgan.data.grid import parse_seconds, to_float32
+from distgan.data.grid import choose_kind, parse_seconds, to_kind
 from distgan.data.ingest_cache import IngestCache, drop_pages, hash_file, read_mapped_rows
 from distgan.data.store.metadata import Axis, Meta
 from distgan.errors import UserError, writing
@@ -29,6 +29,16 @@ NO_TIMES = Axis("2001-01-01T00:00:00", 3600, 0, leap_days=True)  # of sources th
 SLAB_BYTES = 32 << 20  # of an array in memory while it is transposed
 NPZ_KEYS = ("ids", "channels", "freq", "t0", "label", "label_names", "owner", "subject")
 NPZ_VALUES = "x"
+NPZ_MEANINGS = (
+    "mask",
+    "masks",
+    "missing",
+    "missing_mask",
+    "scale_factor",
+    "add_offset",
+    "lengths",
+    "seq_len",
+)
 YEARS = tuple(days * 24 * per_hour for days in (365, 366) for per_hour in (1, 2, 4, 6, 12, 60))
 ACCEPT_ROWS = "transposed"  # in data.accept: a year of rows are series all the same
 
@@ -102,6 +112,8 @@ def read_npz(path: Path, settings: config.Data, work: IngestCache) -> Source:
                 )
             arrays = {key: _read_plain_array(path, key, content) for key in NPZ_KEYS if key in content.files}
             attributes = _read_npz_attributes(path, content, settings)
+            unread = [key for key in content.files if key not in (NPZ_VALUES, *arrays, *attributes)]
+            _refuse_meanings(path, unread, settings)
         with zipfile.ZipFile(path) as archive, archive.open(plain.name) as packed, writing(plain):
             unpacked = open(plain, "wb")  # noqa: SIM115
             with unpacked:
@@ -119,7 +131,23 @@ def read_npz(path: Path, settings: config.Data, work: IngestCache) -> Source:
             )
     source.attributes = attributes
     source.understood.attributes = list(attributes)
+    if unread:
+        source.understood.notes.append(f"{len(unread)} arrays were not read: {', '.join(unread[:8])}")
     return source
+
+
+def _refuse_meanings(path: Path, unread: list[str], settings: config.Data) -> None:
+    """
+    Raises:
+        UserError: an array is named for what it does to the values, and nobody ignores it.
+    """
+    for name in unread:
+        if name.lower() in NPZ_MEANINGS and name not in settings.columns.ignore:
+            raise UserError(
+                f"{path}: array {name!r} may change what the values of {NPZ_VALUES} mean, and is not read; "
+                f"apply it to {NPZ_VALUES} (missing values are NaN) and save that, or set "
+                f"data.columns.ignore=[{name}]"
+            )
 
 
 def _read_npz_attributes(path: Path, content: Any, settings: config.Data) -> dict[str, list[str]]:
@@ -232,16 +260,17 @@ def read_array(path: Path, named: Path, settings: config.Data, work: IngestCache
     stored_axes = axes[: len(shape)][::-1] if reverse else axes[: len(shape)]
     sizes = dict(zip(stored_axes, stored.shape)) | ({} if len(shape) == 3 else {"channel": 1})
     count, length, depth = (sizes[axis] for axis in ("id", "time", "channel"))
+    kind = choose_kind(settings.registers)
     read: Callable[[int, int], np.ndarray]
     if stored_axes[0] == "id":
         read = partial(_read_rows, stored, depth)
     else:
-        matrix = work.make_matrix("values", (count, length, depth), np.nan)
+        matrix = work.make_matrix("values", (count, length, depth), kind)
         step = choose_steps(stored.shape, (1,) * len(shape), stored.dtype.itemsize)
         for index in iterate_parts(stored.shape, step):
             write_part(matrix, stored_axes, index, stored.read(index))
         read = partial(read_mapped_rows, matrix)
-    block = partial(_read_numbers, read, list_missing_numbers(settings))
+    block = partial(_read_numbers, read, list_missing_numbers(settings), kind)
     return _make_source(block, (count, length, depth), named, settings, facts)
 
 
@@ -251,9 +280,13 @@ def _read_rows(stored: StoredArray, depth: int, first: int, last: int) -> np.nda
 
 
 def _read_numbers(
-    read: Callable[[int, int], np.ndarray], missing: np.ndarray, first: int, last: int
+    read: Callable[[int, int], np.ndarray],
+    missing: np.ndarray,
+    kind: type[np.floating],
+    first: int,
+    last: int,
 ) -> np.ndarray:
-    return mask_missing(read(first, last), missing)
+    return mask_missing(read(first, last), missing, kind)
 
 
 def list_missing_numbers(settings: config.Data) -> np.ndarray:
@@ -261,9 +294,9 @@ def list_missing_numbers(settings: config.Data) -> np.ndarray:
     return np.array([value for value in settings.missing_values if not isinstance(value, str)], np.float64)
 
 
-def mask_missing(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Return float32, NaN where a value is one of those that mean missing."""
-    found = to_float32(values)
+def mask_missing(values: np.ndarray, missing: np.ndarray, kind: type[np.floating]) -> np.ndarray:
+    """Return float32 or float64, NaN where a value is one of those that mean missing."""
+    found = to_kind(values, kind)
     if len(missing):
         found[np.isin(values, missing) | np.isin(found, missing.astype(np.float32))] = np.nan
     return found
@@ -363,6 +396,6 @@ def write_part(matrix: np.memmap, axes: tuple[str, ...], index: Index, values: n
     place = dict(zip(axes, index)) | ({} if "channel" in axes else {"channel": slice(0, 1)})
     order = [axes.index(axis) for axis in ("id", "time", "channel") if axis in axes]
     target = tuple(place[axis] for axis in ("id", "time", "channel"))
-    found = to_float32(np.transpose(values, order))
+    found = to_kind(np.transpose(values, order), matrix.dtype.type)
     matrix[target] = found if found.ndim == 3 else found[:, :, None]
     drop_pages(matrix)

@@ -21,7 +21,7 @@ CLOCK_NAME = re.compile(
     re.I,
 )
 NUMBERED_NAME = re.compile(r"(?P<before>[^\d]*?)[_ .-]?0*(?P<number>\d{1,3})(?P<after>[^\d]*)", re.I)
-COMPACT_CLOCK = re.compile(r"([01]\d|2[0-4])([0-5]\d)")  # 0030, 2400
+COMPACT_CLOCK = re.compile(r"([A-Za-z_ .-]*)([01]\d|2[0-4])([0-5]\d)([A-Za-z_ .-]*)")  # 0030, 2400, kWh_0030
 PARTS_OF_A_DAY = (24, 48, 96, 144, 288)
 
 
@@ -92,14 +92,35 @@ def _number_names(names: Sequence[str]) -> dict[str, int]:
 
 
 def _find_compact_clocks(names: Sequence[str]) -> dict[str, int]:
-    """Return the columns 0000, 0030, … or 0030, …, 2400 of a whole day, with their seconds after midnight."""
-    named = {name: COMPACT_CLOCK.fullmatch(name.strip()) for name in names}
-    found = {name: int(at[1]) * 3600 + int(at[2]) * 60 for name, at in named.items() if at}
-    if len(found) not in PARTS_OF_A_DAY:
-        return {}
-    step = DAY // len(found)
-    whole = [list(range(first, first + DAY, step)) for first in (0, step)]
-    return found if sorted(found.values()) in whole else {}
+    """Return the columns 0000, 0030, … or 0030, …, 2400 of a whole day, with their seconds after midnight.
+    They may be named alike before and after the clock time.
+    """
+    forms: dict[tuple[str, str], dict[str, int]] = {}
+    for name in names:
+        at = COMPACT_CLOCK.fullmatch(name.strip())
+        if at is not None:
+            forms.setdefault((at[1], at[4]), {})[name] = int(at[2]) * 3600 + int(at[3]) * 60
+    for found in forms.values():
+        step = DAY // len(found)
+        whole = [list(range(first, first + DAY, step)) for first in (0, step)]
+        if len(found) in PARTS_OF_A_DAY and sorted(found.values()) in whole:
+            return found
+    return {}
+
+
+def find_unreadable_clocks(names: Sequence[str]) -> list[str]:
+    """Return columns of a form that is not read whose numbers run through a day: 00h00m, TU_0030_0100."""
+    forms: dict[str, list[str]] = {}
+    for name in names:
+        forms.setdefault(re.sub(r"\d+", "0", name), []).append(name)
+    for found in forms.values():
+        numbers = [[int(part) for part in re.findall(r"\d+", name)] for name in found]
+        rising = all(before < after for before, after in pairwise(numbers))
+        if len(found) in PARTS_OF_A_DAY and rising:
+            first, last = numbers[0][0], numbers[-1][0]
+            if first in (0, 1, 5, 10, 15, 30, 100) and last in (23, 24, 2300, 2330, 2345, 2350, 2355, 2400):
+                return found
+    return []
 
 
 def select_rising_clocks(clocks: dict[str, int]) -> dict[str, int]:

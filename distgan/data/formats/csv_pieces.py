@@ -58,6 +58,7 @@ class Span:
             return content, 0
         lines = content.splitlines(keepends=True)
         rows = [line for line in lines if not self._is_extra(line)]
+        self._refuse_rows_as_comments(lines)
         header = self.dialect.header
         repeated = 0 if header is None else sum(line.rstrip(b"\r\n") == header for line in lines)
         return b"".join(rows), repeated
@@ -75,6 +76,24 @@ class Span:
         return line.startswith(COMMENT.encode()) or (
             self.dialect.header is not None and line.rstrip(b"\r\n") == self.dialect.header
         )
+
+    def _refuse_rows_as_comments(self, lines: list[bytes]) -> None:
+        """
+        Raises:
+            UserError: a comment has the cells of a row, as one whose id begins with #.
+        """
+        for line in lines:
+            if not line.startswith(COMMENT.encode()) or line.rstrip(b"\r\n") == self.dialect.header:
+                continue
+            _, *cells = split_line(self.dialect.separator, line[1:]) or [""]
+            kinds = [classify_cell(cell) for cell in cells]
+            known = kinds.count("number") + kinds.count("time")
+            if len(cells) == len(self.dialect.names) - 1 and 2 * known >= max(1, len(cells)):
+                shown = line.decode(errors="replace").strip()[:60]
+                raise UserError(
+                    f"{self.dialect.path}: the line {shown!r} begins with {COMMENT}, as comments do, and has "
+                    "the cells of a row; put quotes around its first cell if it is a row, or delete the line"
+                )
 
     def find_line(self, row: int) -> int:
         """Return the line of a row, counted from 1 in the file; blank lines and comments hold no row."""

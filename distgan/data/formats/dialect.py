@@ -122,7 +122,10 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
     first = _find_first_data_row(rows, kinds, 0 if named is None else named + 1)
     header, between, skipped = _find_header(rows, first, width, path, settings)
     if first is None or (header is not None and header >= first):
-        raise UserError(f"{path} has no rows below its header")
+        marked = sum(raw.startswith(COMMENT.encode()) for _, _, raw in lines)
+        said = f"; its {marked} lines that begin with {COMMENT} are comments: put quotes around their first "
+        said += "cell if they are rows"
+        raise UserError(f"{path} has no rows below its header{said if 2 * marked > len(lines) else ''}")
     cells, dropped = _rename_repeats(rows, header, settings.columns.ignore, path)
     names, empty = _name_columns(cells, rows, header, first, width, path)
     units = _read_units(rows, between, names)

@@ -1,4 +1,6 @@
-"""Names of files of one entity each, which may be its years or months: `home1_2022.csv`, `home1_2023.csv`."""
+"""Names of files of one entity each, which may be its years or months: `home1_2022.csv`, `home1_2023.csv`,
+or `home1/2022.csv`, `home1/2023.csv`.
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -30,5 +32,7 @@ def merge_dated(names: Sequence[str], overlap: Callable[[list[int]], bool]) -> l
 def _strip_date(name: str) -> str | None:
     """Return a name without a date at one of its ends; None where it has none."""
     path = PurePath(name)
+    if re.fullmatch(DATE, path.name) and len(path.parts) > 1:  # home1/2023-01
+        return str(path.parent)
     match = DATED.match(path.name)
     return None if match is None else str(path.with_name(match["rest"] or match["name"]))

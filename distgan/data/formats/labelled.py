@@ -19,7 +19,7 @@ from distgan.data.formats.variables import (
     find_roles,
     refuse_other,
 )
-from distgan.data.grid import make_regular_grid
+from distgan.data.grid import choose_kind, make_regular_grid
 from distgan.data.ingest_cache import IngestCache
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.zones import find_standard_offset
@@ -54,7 +54,8 @@ def read_container(container: Container, settings: config.Data, work: IngestCach
     channels = ["value"] if entity_wise else _name_channels(container, roles, chosen, sizes)
     refuse_twice(ids, f"{container.path}: id")
     refuse_twice(channels, f"{container.path}: channel")
-    layers = Layers(container.path, chosen, roles, entity_wise, arrays.list_missing_numbers(settings))
+    missing, kind = arrays.list_missing_numbers(settings), choose_kind(settings.registers)
+    layers = Layers(container.path, chosen, roles, entity_wise, missing, kind)
     shape = (len(ids), sizes[roles.time], len(channels))
     read = make_reader(layers, shape, work)
     block = partial(on_axis, read, times.places, times.axis.length)

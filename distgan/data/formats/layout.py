@@ -12,6 +12,7 @@ from distgan.data.formats.column_names import (
     PARTS_OF_A_DAY,
     find_numbered_clocks,
     find_parts_of_long_day,
+    find_unreadable_clocks,
     is_entity_name,
     parse_clock,
     select_rising_clocks,
@@ -206,11 +207,16 @@ class _Finder:
         """
         numbered = self.find_hours()
         self._refuse_long_day()
-        if numbered and not join_times(self.frame, time).str.contains(r":|T\d", regex=True).any():
-            first, *_, last = numbered
+        if join_times(self.frame, time).str.contains(r":|T\d", regex=True).any():
+            return
+        unreadable = [] if numbered else find_unreadable_clocks(self._list_rest(time))
+        if numbered or unreadable:
+            first, *_, last = numbered or unreadable
+            many = len(numbered or unreadable)
+            day = "name them 00:00, 01:00, … and " if unreadable else ""
             raise UserError(
-                f"{self.path}: columns {first!r} to {last!r} may be {len(numbered)} parts of a day, or "
-                f"{len(numbered)} entities or channels; set data.layout=day_wide, or wide or long"
+                f"{self.path}: columns {first!r} to {last!r} may be {many} parts of a day, or "
+                f"{many} entities or channels; {day}set data.layout=day_wide, or wide or long"
             )
 
     def _refuse_long_day(self) -> None:

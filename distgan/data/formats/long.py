@@ -11,7 +11,8 @@ from distgan.data.formats.duplicates import combine, group_keys, merge_groups
 from distgan.data.formats.pace import Pace, compute_least
 from distgan.data.formats.parts import Parsed, Parts
 from distgan.data.formats.pieces import Source
-from distgan.data.grid import Grid, find_common_step, to_float32
+from distgan.data.formats.unit_columns import refuse_mixed_attributes
+from distgan.data.grid import Grid, find_common_step, to_kind
 from distgan.data.ingest_cache import drop_pages, read_mapped_rows
 from distgan.data.workers import map_ahead, open_threads
 from distgan.data.zones import NONE_SEEN
@@ -53,6 +54,8 @@ class Long(Parts):
         self.kinds = self._list_kinds(list(kinds))
         self.attributes = self._find_attributes()
         self.columns = self._find_changing_columns()
+        asked = self.settings.columns.attributes
+        refuse_mixed_attributes(self.path, self.attributes, asked, self.utc)
 
     def read_source(self) -> Source:
         """Return a series for each id.
@@ -63,7 +66,7 @@ class Long(Parts):
         grid, self.ignored = self.make_grid(self._collect_stamps(), self._collect_times)
         channels = self._name_channels()
         shape = (len(self.ids), grid.axis.length, len(channels))
-        values = self.work.make_matrix("values", shape, np.nan)
+        values = self.work.make_matrix("values", shape, self.kind)
         flat = values.reshape(-1, len(self.columns))
         dealt = Dealt(flat, grid.axis.length, max(1, len(self.kinds)), [])
         if self.resampling:
@@ -149,7 +152,7 @@ class Long(Parts):
             if first is not None and len(np.unique(first[~np.isnan(first)])) > 1:
                 every.remove(column)
                 name = self.table.values[column]
-                self.attributes[name] = ["" if np.isnan(value) else f"{value:g}" for value in first]
+                self.attributes[name] = ["" if np.isnan(value) else _format_number(value) for value in first]
                 self.understood.attributes.append(name)
                 self.understood.notes.append(f"column {name!r} never changes within an entity: an attribute")
         return every
@@ -157,16 +160,15 @@ class Long(Parts):
     def _find_constants(self, column: int) -> np.ndarray | None:
         """Return the constant value of each id; None if one has two, or fewer than two readings each."""
         first = np.full(len(self.ids), np.nan)
-        readings = 0
-        for number in range(len(self.names)):
-            codes = self._read_codes(number)
-            values = np.asarray(self.work.map_array(self.names[number], "values")[:, column], np.float64)
-            there = ~np.isnan(values)
-            readings += len(values)
+        for number, facts in enumerate(self.facts):
+            still = [other for other, varies in enumerate(facts["varying"]) if not varies]
+            values = self.work.map_array(self.names[number], "constants")[:, still.index(column)]
+            codes, there = self._own_ids[number], ~np.isnan(values)
             known = first[codes]
             if (there & ~np.isnan(known) & (known != values)).any():
                 return None
             first[codes[there]] = values[there]
+        readings = sum(facts["rows"] for facts in self.facts)
         return first if readings >= 2 * len(self.ids) else None
 
     # ------------------------------------------------------------------------------------------------- times
@@ -213,7 +215,7 @@ class Long(Parts):
         return self.place_times(times, second)
 
     def _read_values(self, number: int) -> np.ndarray:
-        """Return the readings of a part: float32 [rows, columns]."""
+        """Return the readings of a part: [rows, columns]."""
         values = np.asarray(self.work.map_array(self.names[number], "values"))
         return values if len(self.columns) == values.shape[1] else values[:, self.columns]
 
@@ -343,7 +345,7 @@ class Long(Parts):
         return self._own_ids[number].tolist()
 
     def _merge_ids(self, numbers: list[int], first: int, last: int, grid: Grid, dealt: Dealt) -> np.ndarray:
-        """Return the steps of some ids: float32 [ids, steps, channels]."""
+        """Return the steps of some ids: [ids, steps, channels]."""
         tracks, times, exact, readings = self._gather_tracks(numbers, first * dealt.kinds, last * dealt.kinds)
         order = np.lexsort((exact, tracks))  # stable: rows of one time stay as they stand in the file
         tracks, times, exact, readings = tracks[order], times[order], exact[order], readings[order]
@@ -383,13 +385,18 @@ class Long(Parts):
     def _merge_channel(
         self, bins: np.ndarray, readings: np.ndarray, tracks: int, steps: int, whole: np.ndarray
     ) -> np.ndarray:
-        """Return one channel's steps, missing where too few readings make them: float32 [tracks, steps]."""
+        """Return one channel's steps, missing where too few readings make them: [tracks, steps]."""
         there = ~np.isnan(readings)
         shape = (tracks, steps)
         counts = np.bincount(bins[there], minlength=tracks * steps).reshape(shape)
         sums = np.bincount(bins[there], readings[there].astype(np.float64), tracks * steps).reshape(shape)
         found = sums / np.maximum(counts, 1) if self.settings.resample.method == "mean" else sums
-        return to_float32(np.where(counts >= compute_least(counts, whole[:, None]), found, np.nan))
+        return to_kind(np.where(counts >= compute_least(counts, whole[:, None]), found, np.nan), self.kind)
+
+
+def _format_number(value: float) -> str:
+    """Return a number as a table has it: whole ones without a point, all digits."""
+    return str(int(value)) if value.is_integer() else repr(float(value))
 
 
 REGULAR = 0.9  # share of times that stand once, and of steps that are alike, in a table of one row a time

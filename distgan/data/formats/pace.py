@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from distgan.data.grid import to_float32
+from distgan.data.grid import to_kind
 
 
 class Pace:
@@ -68,6 +68,8 @@ def merge_steps(
     sums = np.add.reduceat(np.where(measured, readings[:, order], 0).astype(np.float64), starts, axis=1)
     counts = np.add.reduceat(measured, starts, axis=1, dtype=np.int64)
     found = sums / np.maximum(counts, 1) if method == "mean" else sums
-    values = np.full((len(readings), length), np.nan, dtype=np.float32)
-    values[:, bins] = to_float32(np.where(counts >= compute_least(counts, whole), found, np.nan))
+    values = np.full((len(readings), length), np.nan, dtype=readings.dtype)
+    values[:, bins] = to_kind(
+        np.where(counts >= compute_least(counts, whole), found, np.nan), readings.dtype.type
+    )
     return values

@@ -15,6 +15,7 @@ from distgan.data.formats.times import Where, read_times
 from distgan.data.formats.understood import Understood
 from distgan.data.grid import (
     Grid,
+    choose_kind,
     find_common_step,
     make_regular_grid,
     make_resampled_grid,
@@ -44,6 +45,7 @@ class Parts:
     def __init__(self, parsed: Parsed) -> None:
         self.path, self.pieces, self.work = parsed.path, parsed.pieces, parsed.work
         self.table, self.settings = parsed.reading.table, parsed.reading.settings
+        self.kind = choose_kind(self.settings.registers)  # of readings
         self.understood = parsed.understood
         self.tally = Tally()
         self.names = [piece.name for piece in self.pieces]

@@ -13,7 +13,7 @@ from distgan.data.formats.marks import Marks
 from distgan.data.formats.numbers import read_numbers
 from distgan.data.formats.pieces import Piece
 from distgan.data.formats.times import encode_times
-from distgan.data.grid import to_float32
+from distgan.data.grid import choose_kind, to_kind
 from distgan.errors import UserError
 
 JOINED = " / "  # between the parts of an id of several columns
@@ -40,9 +40,9 @@ class Reading:
 def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
     """Return what is to know of a piece and its arrays.
 
-    Arrays: values float32 [rows, columns] ([columns, rows] of a wide table); stamps int32 [rows], places in
+    Arrays: values [rows, columns] ([columns, rows] of a wide table); stamps int32 [rows], places in
     facts["stamps"]; ids and channels likewise; slots int16 [rows] places in `table.offsets`; row int32 [rows]
-    of the piece where they are not counted from 0.
+    of the piece where they are not counted from 0; constants float64 [ids, columns that do not vary].
 
     Raises:
         UserError: a row has no time or no id, or a cell is no number; names line and column.
@@ -62,6 +62,7 @@ def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
     values, evidence, used = read_numbers(
         _shift_lines(piece, rows), frame.reset_index(drop=True), table.values, settings, reading.marks, base
     )
+    kind = choose_kind(settings.registers)
     facts: Facts = {
         "rows": len(frame),
         "marks": used.key,
@@ -73,7 +74,7 @@ def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
     if table.layout != "transposed":
         facts["stamps"], arrays["stamps"] = _write_cells(frame, table.time, piece, rows, "time")
     if not table.by_entity:
-        return facts, arrays | {"values": np.ascontiguousarray(to_float32(values).T)}
+        return facts, arrays | {"values": np.ascontiguousarray(to_kind(values, kind).T)}
     if not table.ids:
         facts["ids"], arrays["ids"] = [piece.entity or piece.file.stem], np.zeros(len(frame), np.int32)
     else:
@@ -82,7 +83,10 @@ def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
         facts["channels"], arrays["channels"] = _write_cells(frame, (table.channel,), piece, rows, "channel")
     facts["texts"] = _find_texts_of_ids(frame, table, piece, arrays["ids"], facts["ids"])
     facts["varying"] = _find_varying(values, arrays["ids"], len(facts["ids"]))
-    return facts, _split_readings(arrays | {"values": to_float32(values)}, facts, table, rows)
+    if table.layout == "long" and not all(facts["varying"]):
+        still = [column for column, varies in enumerate(facts["varying"]) if not varies]
+        arrays["constants"] = _find_constants(values[:, still], arrays["ids"], len(facts["ids"]))
+    return facts, _split_readings(arrays | {"values": to_kind(values, kind)}, facts, table, rows)
 
 
 def _shift_lines(piece: Piece, rows: np.ndarray) -> Piece:
@@ -197,6 +201,15 @@ def _find_varying(values: np.ndarray, codes: np.ndarray, ids: int) -> list[bool]
         if differ.all():
             break
     return [bool(flag) for flag in differ]
+
+
+def _find_constants(values: np.ndarray, codes: np.ndarray, ids: int) -> np.ndarray:
+    """Return the first reading of each id, in full precision, NaN where it has none: [ids, columns]."""
+    found = np.full((ids, values.shape[1]), np.nan)
+    for column, cells in enumerate(values.T):
+        there = np.flatnonzero(~np.isnan(cells))[::-1]
+        found[codes[there], column] = cells[there]
+    return found
 
 
 def _split_readings(arrays: Arrays, facts: Facts, table: Table, rows: np.ndarray) -> Arrays:

@@ -22,7 +22,7 @@ class Layers:
     """The variables that hold the values of a container, and how they become [n, T, C].
 
     entity_wise: each variable is one entity; else each is a channel, or one has a dimension of channels.
-    missing: numbers that mean missing.
+    missing: numbers that mean missing. kind: float32, or float64 of counters that will be differenced.
     """
 
     path: Path
@@ -30,6 +30,7 @@ class Layers:
     roles: Roles
     entity_wise: bool
     missing: np.ndarray
+    kind: type[np.floating]
 
 
 def make_reader(
@@ -38,7 +39,7 @@ def make_reader(
     """Return a reader of rows [n, T, C] of all variables: straight from the file where whole series lie
     together there, else from a transposed copy on disk.
     """
-    row_bytes = 4 * shape[1] * shape[2]
+    row_bytes = np.dtype(layers.kind).itemsize * shape[1] * shape[2]
     ids = layers.roles.ids
     direct = not layers.entity_wise and all(
         len(ids) == 1
@@ -48,22 +49,21 @@ def make_reader(
     )
     if direct:
         return partial(_read_direct, layers)
-    matrix = work.make_matrix("values", shape, np.nan)
+    matrix = work.make_matrix("values", shape, layers.kind)
     for number in range(len(layers.variables)):
         _transpose(layers, number, matrix)
     return partial(read_mapped_rows, matrix)
 
 
 def _decode_part(layers: Layers, variable: Variable, index: Index) -> np.ndarray:
-    """Return a part as float32, NaN = missing.
+    """Return a part, NaN = missing.
 
     Raises:
         UserError: it is damaged.
     """
     raw = variable.read_part(layers.path, index)
-    return arrays.mask_missing(
-        cf.decode(raw, variable.attributes, f"{layers.path}: {variable.name}"), layers.missing
-    )
+    values = cf.decode(raw, variable.attributes, f"{layers.path}: {variable.name}")
+    return arrays.mask_missing(values, layers.missing, layers.kind)
 
 
 def _read_direct(layers: Layers, first: int, last: int) -> np.ndarray:
@@ -105,6 +105,6 @@ def on_axis(
     values = read(first, last)
     if places is None:
         return values
-    found = np.full((len(values), length, values.shape[2]), np.nan, np.float32)
+    found = np.full((len(values), length, values.shape[2]), np.nan, values.dtype)
     found[:, places] = values
     return found

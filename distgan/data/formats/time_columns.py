@@ -9,6 +9,12 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.formats.advice import show_list, show_name
+from distgan.data.formats.day_parts import (
+    CLOCK,
+    refuse_parts_of_hours,
+    refuse_words_among_clocks,
+    vary_within,
+)
 from distgan.data.formats.hour_labels import are_hour_labels, simplify_hours
 from distgan.data.formats.intervals import split_intervals
 from distgan.data.formats.month_names import find_languages, to_english
@@ -29,12 +35,13 @@ NAMED = re.compile(
     r"(?i)(^|[^a-z])(date|time|timestamp|datetime|tstp|ts|epoch|unix|utc|when|datum|zeit|day|localminute|datenum|serial|jd|mjd|julian)([^a-z]|$)"
     r"|time$|date$|timestamp|datetime"
 )
-CLOCK = r"\d{1,2}[:.]\d\d([:.]\d\d(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?"
 CLOCK_NAME = re.compile(
     r"(^|[^a-z])(time|clock|hours?|hr|he|stunden?|uhrzeit|zeit|heures?|horas?|ora|ore|uur|godzina)([^a-z]|$)"
 )
 UTC_NAME = re.compile(r"(^|[^a-z])(utc|gmt)([^a-z]|$)")
-PERIOD_NAME = re.compile(r"(period|interval|slot|half.?hour|(^|[^a-z])(hh|sp)([^a-z]|$))")
+PERIOD_NAME = re.compile(
+    r"(period|interval|slot|half.?hour|viertelstunde|(^|[^a-z])(hh|sp|qh|ptu|mtu|quarter|minutes?)([^a-z]|$))"
+)
 
 
 class SeveralTimes(UserError):
@@ -339,7 +346,7 @@ def _find_clock_beside(
         return None
     others = [name for name in free if name != date]
     clocks = [name for name in others if _are_clock_times(head[name])]
-    periods = [name for name in others if _are_periods(head[name])]
+    periods = [name for name in others if _are_periods(head[name]) and vary_within(head, date, name)]
     if len(others) < 3 and settings.layout == "long" and not settings.columns.id:
         clocks = [
             name for name in clocks if not _are_numbers(head[name])
@@ -347,12 +354,16 @@ def _find_clock_beside(
     if len(clocks) > 1:
         raise SeveralTimes(path, [(date, name) for name in clocks])
     if clocks and head.duplicated(date).any():
+        times = join_written_times(head, [date, clocks[0]])
+        refuse_parts_of_hours(head, times, clocks[0], periods, path)
         return clocks[0]
     if periods and head.duplicated(date).any() and not (settings.date_format or "").startswith("periods:"):
         raise UserError(
             f"{path}: column {periods[0]!r} seems to number the periods of the days of {date!r}; set "
             f"data.columns.time=[{date},{periods[0]}] and data.date_format=periods:30min with their length"
         )
+    if not clocks and head.duplicated(date).any():
+        refuse_words_among_clocks(head, others, path)
     return periods[0] if periods and (settings.date_format or "").startswith("periods:") else None
 
 
@@ -385,7 +396,7 @@ def _are_periods(values: pd.Series) -> bool:
         return False
     found = pd.to_numeric(values, errors="coerce").dropna().unique()
     whole = len(found) > 1 and (np.mod(found, 1) == 0).all()
-    return bool(whole and found.min() >= 1 and found.max() <= 100)
+    return bool(whole and found.min() >= 0 and found.max() <= 100)
 
 
 def join_written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:

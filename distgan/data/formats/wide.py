@@ -8,6 +8,7 @@ from distgan.data.formats.duplicates import group_keys, merge_groups
 from distgan.data.formats.pace import Pace, merge_steps
 from distgan.data.formats.parts import Parts
 from distgan.data.formats.pieces import Source
+from distgan.data.formats.unit_columns import refuse_mixed_columns
 from distgan.data.grid import Grid
 from distgan.data.zones import NONE_SEEN
 
@@ -23,6 +24,8 @@ class Wide(Parts):
         Raises:
             UserError: the times are not regular, or rows of one time differ.
         """
+        if self.settings.columns.values is None:
+            refuse_mixed_columns(self.path, self.table.values, self.understood.units_row)
         written = np.concatenate([self.read_times(number) for number in range(len(self.names))])
         one = np.zeros(len(written), dtype=np.int64)
         second = self.mark_second_pass(written, one, NONE_SEEN)[0]
@@ -49,8 +52,8 @@ class Wide(Parts):
         )
 
     def _read_series(self, first: int, last: int) -> np.ndarray:
-        """Return all rows of some series: float32 [n, rows]."""
-        found = np.empty((last - first, self.starts[-1]), np.float32)
+        """Return all rows of some series: [n, rows]."""
+        found = np.empty((last - first, self.starts[-1]), self.kind)
         for name, start, facts in zip(self.names, self.starts, self.facts):
             # one part open at a time: a process may open about a thousand files
             found[:, start : start + facts["rows"]] = self.work.map_array(name, "values")[first:last]
@@ -84,8 +87,8 @@ class Wide(Parts):
         return self.find_line(number, row - int(self.starts[number]))
 
     def _read_rows(self, rows: np.ndarray, first: int, last: int) -> np.ndarray:
-        """Return some rows of some series: float32 [rows, n]."""
-        found = np.empty((len(rows), last - first), np.float32)
+        """Return some rows of some series: [rows, n]."""
+        found = np.empty((len(rows), last - first), self.kind)
         for name, start, stop in zip(self.names, self.starts, self.starts[1:]):
             inside = np.flatnonzero((rows >= start) & (rows < stop))
             if len(inside):
@@ -106,7 +109,7 @@ class Wide(Parts):
             return merge_steps(readings, places, grid.axis.length, method, whole)[:, :, None]
         if np.array_equal(places, np.arange(grid.axis.length)):
             return readings[:, :, None]
-        values = np.full((last - first, grid.axis.length, 1), np.nan, dtype=np.float32)
+        values = np.full((last - first, grid.axis.length, 1), np.nan, dtype=self.kind)
         values[:, places, 0] = readings
         return values
 

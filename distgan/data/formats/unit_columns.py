@@ -1,0 +1,80 @@
+"""What a table says of its readings and times beside them: units, factors, zones that differ by entity."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from distgan.data.formats.advice import show_list
+from distgan.errors import UserError
+
+UNIT_NAME = re.compile(
+    r"(^|[^a-z])(units?|uom|einheit|currency|multiplier|scale|scale_?factor|scaling_?factor)([^a-z]|$)"
+)
+ZONE_NAME = re.compile(r"(^|[^a-z])(tz|time_?zone|(utc|gmt|tz)_?offset)([^a-z]|$)")
+UNIT_IN_NAME = re.compile(r".*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*")
+KNOWN_UNIT = re.compile(  # of two letters or more: (A), (N) and (W) are as often names
+    r"[kmgt]?(wh?|va|var|vah|varh|hz|pa|bar|hpa|jh?)(/h|/m[2²])?|°\s?[cfk]|deg\.?\s?[cfk]|%|ppm|lux|lx"
+    r"|[mcdk]?m[23²³]?(/(s|h|min))?|km/h|mph|[mk]?l(/(s|h|min))?|kg(/h)?|(eur|usd|gbp|[€$£])/[km]wh",
+    re.I,
+)
+
+
+def refuse_mixed_attributes(
+    path: Path, attributes: Mapping[str, Sequence[str]], asked: Collection[str], utc: bool
+) -> None:
+    """
+    Args:
+        attributes: column -> its cell for each entity.
+        asked: columns that the settings name as attributes.
+        utc: the times say their offsets, so that no column has to.
+
+    Raises:
+        UserError: a column says that entities have readings or times of different kinds.
+    """
+    for name, cells in attributes.items():
+        plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+        units = UNIT_NAME.search(plain) is not None
+        if name in asked or not (units or (ZONE_NAME.search(plain) and not utc)):
+            continue
+        different = _list_different(cells)
+        if len(different) < 2:
+            continue
+        what, remedy = (
+            ("readings", "write all readings in one unit")
+            if units
+            else ("times", "write all times with their offsets, or in UTC")
+        )
+        raise UserError(
+            f"{path}: column {name!r} says that {what} of entities differ ({', '.join(different[:4])}); "
+            f"{remedy}, or set data.columns.attributes={show_list([name])} if it only describes the entities"
+        )
+
+
+def refuse_mixed_columns(path: Path, names: Sequence[str], units_row: Mapping[str, str]) -> None:
+    """
+    Args:
+        names: columns of a table with a column an entity.
+        units_row: column -> what the row below the names says.
+
+    Raises:
+        UserError: the columns have different units, in that row or at the end of their names.
+    """
+    ends = [match[1] if match else "" for match in map(UNIT_IN_NAME.fullmatch, names)]
+    written = [unit if len(unit) > 1 or unit == "%" else "" for unit in ends]
+    for found in ([units_row.get(name, "") for name in names], written):
+        units = [unit if KNOWN_UNIT.fullmatch(unit) else "" for unit in found]
+        different = _list_different(units)
+        if all(units) and len(different) > 1:
+            raise UserError(
+                f"{path}: the columns have different units ({', '.join(different[:4])}), and each column is "
+                "read as an entity; choose those of one unit with data.columns.values"
+            )
+
+
+def _list_different(units: Sequence[str]) -> list[str]:
+    """Return units that are different: kWh and KWH are the same, mW and MW are not."""
+    found: dict[str, str] = {}
+    for unit in units:
+        if unit:
+            found.setdefault(unit[0] + unit[1:].lower() if unit[0] in "mM" else unit.lower(), unit)
+    return list(found.values())

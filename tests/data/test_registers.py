@@ -1,0 +1,80 @@
+"""Differences of counters are exact, however large their readings: they are taken before float32."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+
+from distgan import config
+from distgan.data.ingest import read
+
+STEPS = 96
+TIMES = pd.date_range("2013-01-01", periods=STEPS, freq="h")
+USED = np.random.default_rng(0).integers(20, 900, size=(3, STEPS)).astype(np.float64)  # Wh
+READINGS = 512_345_678 + np.cumsum(USED, axis=1)  # float32 has steps of 32 there
+NAMES = ["H1", "H2", "H3"]
+
+
+def write_wide(place: Path) -> Path:
+    table = pd.DataFrame(READINGS.T.astype(int), columns=NAMES)
+    table.insert(0, "time", TIMES)
+    table.to_csv(place / "wide.csv", index=False)
+    return place / "wide.csv"
+
+
+def write_long(place: Path) -> Path:
+    table = pd.DataFrame({"id": np.repeat(NAMES, STEPS), "time": np.tile(TIMES, 3), "Wh": READINGS.ravel()})
+    table.to_parquet(place / "long.parquet")
+    return place / "long.parquet"
+
+
+def write_npy(place: Path) -> Path:
+    np.save(place / "a.npy", READINGS)
+    return place / "a.npy"
+
+
+def write_npy_by_time(place: Path) -> Path:
+    np.save(place / "a.npy", np.asfortranarray(READINGS))
+    return place / "a.npy"
+
+
+def write_zarr(place: Path) -> Path:
+    zarr.save_array(place / "a.zarr", READINGS)
+    return place / "a.zarr"
+
+
+def write_netcdf(place: Path) -> Path:
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("h5netcdf")
+    power = xarray.DataArray(READINGS.T, {"time": TIMES, "home": NAMES}, ("time", "home"), "energy")
+    power.to_netcdf(place / "a.nc", engine="h5netcdf")
+    return place / "a.nc"
+
+
+@pytest.mark.parametrize(
+    "write", [write_wide, write_long, write_npy, write_npy_by_time, write_zarr, write_netcdf]
+)
+def test_differences_of_large_readings_are_exact(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    settings: dict[str, Any] = {"source": str(write(tmp_path)), "registers": "difference"}
+    found = read(config.Data.model_validate(settings))
+    assert found.values.dtype == np.float32 and np.isnan(found.values[:, 0]).all()
+    np.testing.assert_array_equal(found.values[:, 1:, 0], USED[:, 1:])
+
+
+def test_codes_for_missing_and_longer_steps_of_counters(tmp_path: Path) -> None:
+    table = pd.read_csv(write_wide(tmp_path))
+    table.loc[10, "H2"] = 4_294_967_295
+    table.to_csv(tmp_path / "wide.csv", index=False)
+    settings: dict[str, Any] = {"source": str(tmp_path / "wide.csv"), "registers": "difference"}
+    found = read(config.Data.model_validate(settings | {"missing_values": [4_294_967_295]}))
+    wanted = USED[1].copy()
+    wanted[[0, 10, 11]] = np.nan
+    np.testing.assert_array_equal(found.values[1, :, 0], wanted)
+    settings["resample"] = {"step": "2h", "method": "mean"}
+    means = READINGS.reshape(3, -1, 2).mean(axis=2)
+    found = read(config.Data.model_validate(settings | {"source": str(write_wide(tmp_path))}))
+    np.testing.assert_array_equal(found.values[:, 1:, 0], np.diff(means, axis=1))
