@@ -307,9 +307,11 @@ def open_files(
     """Return two files to compare.
 
     Raises:
-        UserError: a file is absent, or an override is wrong.
+        UserError: a file is absent, an override is wrong, or the report would replace that of a run.
     """
     settings, place = config.load(None, overrides), check_path(out, "--out")
+    if Run(place).config.exists():
+        raise UserError(f"--out {place} is a run folder, with a report of its own; choose another folder")
     for source, name in ((real, "--real"), (synthetic, "--synthetic")):
         refuse_absent(source, name)
     return FilePair(settings, real, synthetic, place, align)
@@ -397,15 +399,21 @@ def open_comparison(runs: Sequence[str], out: str) -> tuple[list[Path], Path]:
     """Return the folders whose reports are compared, and the place of the page.
 
     Raises:
-        UserError: there are fewer than two runs, or a report is missing.
+        UserError: there are fewer than two runs, a report is missing, or the page would replace one or
+            something else than a page.
     """
     place = check_path(out, "--out")
+    if place.suffix.lower() != ".html":
+        raise UserError(f"--out {place} must end with .html")
     folders = [check_path(text, "RUN of distgan compare") for text in runs]
     if len(folders) < 2:
         raise UserError("distgan compare needs two runs or more, e.g. distgan compare runs/one runs/two")
     for folder in folders:
         if not Run(folder).scores.exists():
             raise UserError(f"no {Run(folder).scores.name} in {folder}; run distgan evaluate {folder} first")
+    ours = [page for of in map(Run, folders) for page in (of.report, of.release_verdict.with_suffix(".html"))]
+    if place.resolve() in [page.resolve() for page in ours]:
+        raise UserError(f"--out {place} is a page of a run that is compared; choose another path")
     return folders, place
 
 

@@ -152,6 +152,8 @@ def check_earlier(name: str, settings: config.Config, run: Run) -> None:
     for earlier in settings.stages[: settings.stages.index(name)]:
         if find_current(earlier, settings, run) is None:
             how = run.format_command(earlier) if run.config.exists() else f"--stages {earlier}"
+            if run.config.exists() and config.load(run.config).train.steps != settings.train.steps:
+                how += f" train.steps={settings.train.steps}"
             raise UserError(
                 f"stage {name} needs stage {earlier}, which is not done in {run.folder} with these "
                 f"settings; run that stage first: {how}"
@@ -181,20 +183,41 @@ def refuse_another(
     changed = [name for name in changed if config.is_fixed(name)] or planned or changed
     raise UserError(
         f"{run.folder} holds the stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, "
-        f"now {new.get(changed[0])}; {len(changed)} settings differ); {remedy}"
+        f"now {new.get(changed[0])}; {count_settings(len(changed))}); {remedy}"
     )
+
+
+def count_settings(number: int) -> str:
+    return "1 setting differs" if number == 1 else f"{number} settings differ"
+
+
+def refuse_fewer_steps(settings: config.Config, run: Run) -> None:
+    """Refuse before anything is written: the stage itself would refuse with its record already gone.
+
+    Raises:
+        UserError: the GAN is beyond train.steps.
+    """
+    folder = run.checkpoints("gan")
+    found = [re.fullmatch(r"step-(\d+)", path.name) for path in folder.glob("step-*")]
+    reached = max((int(match[1]) for match in found if match), default=0)
+    if reached > settings.train.steps:
+        raise UserError(
+            f"{folder} is at step {reached}, and train.steps={settings.train.steps} is below; use "
+            f"train.steps={reached} or more, or choose another run_dir"
+        )
 
 
 def check_order(settings: config.Config, run: Run, names: Sequence[str], remedy: str = OTHER_FOLDER) -> None:
     """Refuse what the run folder alone shows to be impossible for the stages `names`.
 
     Raises:
-        UserError: the folder is of another config, the source is absent, or a stage before the first one
-            has not been done.
+        UserError: the folder is of another config or trained beyond train.steps, the source is absent, or a
+            stage before the first one has not been done.
     """
     with reading(run.folder):
         if run.config.exists():
             refuse_another(config.load(run.config), settings, run, remedy)
+        refuse_fewer_steps(settings, run)
         first = next((name for name in names if name in settings.stages), None)
         if first == "prepare" and not run.record(first).exists():
             refuse_absent(settings.data.source)

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from distgan import config
 from distgan.command_line import Result
 from distgan.errors import UserError
 from distgan.evaluation.report import comparison
 from distgan.evaluation.results import Report
 from distgan.files import read_record, write_text
+from distgan.preflight import find_current
 from distgan.run import Run
 
 
@@ -15,14 +17,25 @@ def run(folders: Sequence[Path], out: Path) -> Result:
     """Write the page `out`; return the table, for a terminal, and the reports by run.
 
     Raises:
-        UserError: a report is damaged, or the reports do not fit together.
+        UserError: a report is damaged, a run's config too, or the reports do not fit together.
     """
     reports = {name: open_report(folder, name) for name, folder in name_runs(folders).items()}
     comparison.refuse_unlike(reports)
     write_text(out, comparison.render(reports))
-    return Result(
-        f"{comparison.format_markdown(reports)}\npage      {out}", {"page": str(out), "runs": reports}
-    )
+    lines = [comparison.format_markdown(reports)]
+    lines += [
+        f"note      the report of {folder} is of earlier series or settings; distgan evaluate {folder} makes "
+        "it again"
+        for folder in folders
+        if is_earlier(folder)
+    ]
+    return Result("\n".join([*lines, f"page      {out}"]), {"page": str(out), "runs": reports})
+
+
+def is_earlier(folder: Path) -> bool:
+    """Return whether a report is of other series or settings than the run has now."""
+    run = Run(folder)
+    return run.config.exists() and find_current("evaluate", config.load(run.config), run) is None
 
 
 def name_runs(folders: Sequence[Path]) -> dict[str, Path]:

@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-from distgan.anonymity.bank import Bank
 from distgan.arguments import OfRun
 from distgan.command_line import Result
 from distgan.files import read_json
 from distgan.pipeline import evaluate as evaluating
 from distgan.pipeline import runner
 from distgan.pipeline.generate import export_to, refuse_layout
-from distgan.pipeline.leaving import find_leaving, find_leaving_store
-from distgan.pipeline.wanted import plan_series
+from distgan.pipeline.leaving import find_leaving_store
 
 
 def generate(given: OfRun, place: Path | None) -> Result:
@@ -20,11 +18,8 @@ def generate(given: OfRun, place: Path | None) -> Result:
         UserError: as the stage, or the place cannot be written.
     """
     settings, run = given.settings, given.run
-    if run.bank.exists():  # a wish that cannot be met leaves the series, the config and the records there
-        plan_series(settings.generate, Bank.load(run.bank))
-        find_leaving(settings, run)
-        if place is not None and place.suffix != ".zarr":
-            refuse_layout(settings, run, place.suffix)
+    if run.bank.exists() and place is not None and place.suffix != ".zarr":
+        refuse_layout(settings, run, place.suffix)  # before the series are made
     runner.run(settings, run, ("generate",))
     store = find_leaving_store(run)
     tree = {

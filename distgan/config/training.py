@@ -166,7 +166,7 @@ class Engine(Section):
         600, "seconds without a message from another process before this one gives up with exit code 8", ge=5
     )
     threads: int | None = key(
-        None, "CPU threads per process; by default the cores are divided among the processes", ge=1
+        None, "CPU threads per process; by default the cores are divided among the processes", ge=1, le=1024
     )
     host_memory_mib: int = key(
         USUAL_MIB,

@@ -61,6 +61,20 @@ def run(context: PipelineContext) -> dict[str, Any]:
     return {"summary": f"{summarise(chosen, bank)}: {place}{went_on}"}
 
 
+def refuse_unmet(settings: config.Config, run: Run) -> None:
+    """Refuse before anything is written: a wish that cannot be met leaves the series, the config and the
+    records that are there.
+
+    Raises:
+        UserError: the groups of the run do not have what is wanted, its series cannot leave so, or a table
+            cannot have that layout.
+    """
+    plan_series(settings.generate, Bank.load(run.bank))
+    find_leaving(settings, run)
+    if settings.generate.format != "zarr":
+        refuse_layout(settings, run, f".{settings.generate.format}")
+
+
 def refuse_layout(settings: config.Config, run: Run, suffix: str) -> None:
     """
     Raises:

@@ -49,6 +49,7 @@ def run(settings: config.Config, run: Run, names: tuple[str, ...], *, closing: b
     names = select_stages(settings, names)
     parallel = Parallel(settings.engine)
     try:
+        parallel.run_on_main(lambda: refuse_unmet_wishes(settings, run, names))
         with private_files(), parallel.watch_peers(), open_run(PipelineContext(settings, run, parallel)):
             due = tuple(name for name in names if find_finished(name, settings, run) is None)
             check_trainings(settings, parallel.share(due), parallel)
@@ -80,6 +81,16 @@ def check_trainings(settings: config.Config, names: tuple[str, ...], parallel: P
                 f"engine.micro_batch={settings.engine.micro_batch} splits it; leave "
                 "engine.micro_batch out, or lower train.batch_size"
             )
+
+
+def refuse_unmet_wishes(settings: config.Config, run: Run, names: tuple[str, ...]) -> None:
+    """
+    Raises:
+        UserError: the groups of the run are made, and its series cannot be what `generate` asks for.
+    """
+    due = "generate" in names and find_finished("generate", settings, run) is None
+    if due and find_current("bank", settings, run) and run.bank.exists() and run.scaler.exists():
+        import_module(STAGES["generate"]).refuse_unmet(settings, run)
 
 
 def refuse_trainings(settings: config.Config, names: tuple[str, ...]) -> None:

@@ -313,6 +313,7 @@ def format_scaling(settings: config.Config, of: Series, device: Device, chosen: 
     ]
     fixed_0 = grown_0 = 0.0
     each, stop = chosen.micro_batch, ""
+    fastest, fewer = chosen.series_per_second, chosen.devices
     for devices in COUNTS:
         row = [f"{devices:,}"]
         batch = settings.train.batch_size
@@ -326,6 +327,9 @@ def format_scaling(settings: config.Config, of: Series, device: Device, chosen: 
             speed = found.series_per_second / devices
             fixed_0 = fixed_0 or speed
             row += _format_speed(found, speed / fixed_0)
+            if devices > fewer and found.series_per_second <= fastest:
+                stop = stop or f"{devices:,} devices are no faster than {fewer:,}"
+            fastest, fewer = found.series_per_second, devices
             if speed / fixed_0 < POOR:
                 stop = stop or f"at {devices:,} devices most time goes into {found.step.bound}"
         grown = with_engine(chosen.settings, micro_batch=each, batch_size=each * devices)

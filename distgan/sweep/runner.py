@@ -17,7 +17,7 @@ from typing import Any
 from distgan import config
 from distgan.errors import SIGNALS, Stopped, UserError
 from distgan.files import write_text
-from distgan.preflight import NAMED
+from distgan.preflight import NAMED, count_settings
 from distgan.run import Run
 from distgan.sweep.files import SweepFiles
 
@@ -159,7 +159,7 @@ def claim_folder(settings: config.Config, home: Run) -> None:
         if changed:
             raise UserError(
                 f"{home.folder} belongs to another sweep ({changed[0]} was {old.get(changed[0])}, now "
-                f"{new.get(changed[0])}; {len(changed)} settings differ); choose another run_dir=PATH"
+                f"{new.get(changed[0])}; {count_settings(len(changed))}); choose another run_dir=PATH"
             )
     write_text(home.config, settings.to_yaml())
 

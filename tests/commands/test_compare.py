@@ -213,6 +213,30 @@ def test_compare_wants_two_different_runs_with_reports(runs: list[Path], tmp_pat
             cli.run_command(["compare", *map(str, given)])
 
 
+def test_no_page_replaces_data_or_the_report_of_a_run(runs: list[Path], tmp_path: Path) -> None:
+    mine = tmp_path / "homes.csv"
+    mine.write_text("time,H1")
+    for out, words in (
+        (mine, "must end with .html"),
+        (runs[0] / "report.html", "is a page of a run that is compared"),
+    ):
+        with pytest.raises(UserError, match=words):
+            cli.run_command(["compare", *map(str, runs), "--out", str(out)])
+    assert mine.read_text() == "time,H1"
+    (tmp_path / "config.yaml").write_text("seed: 1")
+    with pytest.raises(UserError, match="is a run folder, with a report of its own"):
+        open_files(str(mine), str(mine), out=str(tmp_path))
+
+
+def test_a_report_of_earlier_series_is_said_to_be(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (runs[0] / "config.yaml").write_text("seed: 1")  # of a run whose stages are due
+    cli.run_command(["compare", *map(str, runs), "--out", str(tmp_path / "both.html")])
+    said = capsys.readouterr().out
+    assert f"the report of {runs[0]} is of earlier series" in said and f"report of {runs[1]}" not in said
+
+
 def test_of_large_files_a_sample_is_read_and_stated(judged: Path, tmp_path: Path) -> None:
     """Of each split and of the synthetic file at most six are read; the counts are those of the files."""
     files = [str(judged / "real.csv"), str(judged / "made.csv")]

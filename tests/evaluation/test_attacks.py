@@ -306,6 +306,12 @@ def test_secrets_of_every_channel(few: Population) -> None:
     assert result.outcome == "over" and "of channel 2" in result.note  # the second meter of some
 
 
+def test_singling_out_counts_people_and_no_predicates(few: Population) -> None:
+    result = battery.run(few.attack_data, only("P8a")).attacks[0]
+    people = min(few.attack_data.members.num_owners, few.attack_data.non_members.num_owners)
+    assert (result.n, result.non_members) == (people, people)
+
+
 # ------------------------------------------------------------------------------------------------- statistics
 
 

@@ -84,6 +84,16 @@ def test_figures_of_loads_have_known_answers():
     assert found["mean"].real == pytest.approx((one.mean() + two.mean()) / 2, rel=1e-3)
 
 
+def test_figures_of_single_series_are_of_all_of_them():
+    """Half of the larger set peaks at 8, half at 20: no draw of them makes an hour in between."""
+    hours = np.arange(24 * DAYS) % 24
+    made = np.stack([np.where(hours == (8 if row % 2 else 20), 1.0 + 0.01 * row, 0.1) for row in range(30)])
+    found = {row.title: row for row in loads_of(made[:2], made).rows}
+    assert found["hour of the highest mean demand"].synthetic == 8
+    assert found["mean"].synthetic == pytest.approx(made.mean(), rel=1e-3)
+    assert found["mean of the single peaks"].synthetic == pytest.approx(made.max(1).mean(), rel=1e-3)
+
+
 def test_a_sum_is_compared_with_a_sum_of_as_many():
     """Of the same homes, more of them on one side: the peak per series does not fall with their number."""
     real, made = homes(20, 1)[..., 0], homes(200, 2)[..., 0]

@@ -49,6 +49,33 @@ def test_settings_of_stages_still_to_come_may_change(homes_csv: Path, tmp_path: 
     assert main(arguments(homes_csv, tmp_path / "run", "clusters.count=1", *stages)) == 2
 
 
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        ("train.steps=3", "train.steps=20 or more"),
+        ("generate.start=2027-01-01", "generate.start moves series of a year"),
+        ("generate.attributes={ev: true}", "the groups of this run state none"),
+        ("generate.lengths=as_real", "use generate.lengths=whole"),
+    ],
+)
+def test_a_refused_wish_leaves_config_and_records(
+    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wish: str, words: str
+) -> None:
+    mine = copy(run, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (mine.config, *mine.records.iterdir())}
+    assert main(arguments(homes_csv, mine.folder, wish, "--stages", "gan,generate")) == 2
+    assert words in capsys.readouterr().err
+    assert before == {path.name: path.read_bytes() for path in (mine.config, *mine.records.iterdir())}
+
+
+def test_the_named_command_has_the_steps_that_were_asked_for(
+    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = copy(run, tmp_path / "run")
+    assert main(arguments(homes_csv, mine.folder, "train.steps=30", "--stages", "generate")) == 2
+    assert capsys.readouterr().err.endswith("--stages gan train.steps=30\n")
+
+
 def test_a_folder_in_use_is_refused(
     run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

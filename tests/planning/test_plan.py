@@ -252,6 +252,14 @@ def test_more_devices_make_a_step_shorter_until_messages_and_launches_do_not() -
     assert speeds[0] > speeds[1] > speeds[2] and found[2].step.bound in ("launches", "messages")
 
 
+def test_devices_that_are_no_faster_than_one_are_named() -> None:
+    settings, of = small("train.batch_size=16"), report.Series(LENGTH, 1)
+    one = report.make_option(settings, of, 1, H100)
+    assert "stop paying where 8 devices are no faster than 1." in report.format_scaling(
+        settings, of, H100, one
+    )
+
+
 def test_the_recommended_settings_fit_and_load() -> None:
     settings, of = small("train.batch_size=64", "engine.micro_batch=4"), report.Series(LENGTH, 1)
     chosen = report.choose_best(settings, of, 4, H100)

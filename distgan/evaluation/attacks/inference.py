@@ -4,6 +4,8 @@ Each attack is run on members and, the same way, on non-members; what counts is 
 members that success on non-members does not explain. Formulas after Anonymeter (Giomi et al. 2023).
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from distgan.evaluation.attacks import features, rates
@@ -96,7 +98,7 @@ def measure_singling_out(attack_data: AttackData) -> IntervalEstimate:
     for side in (members, non_members):
         people = side[rng.permutation(len(side))[:size]]
         alone.append(_count_fitting(people, made[rows], clues, half) == 1)
-    return measure_residual_risk(*alone)
+    return replace(measure_residual_risk(*alone), n=size, others=size)  # people, not predicates
 
 
 def _count_fitting(people: Array, centres: Array, clues: Array, half: float) -> Array:

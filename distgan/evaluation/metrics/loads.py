@@ -16,6 +16,7 @@ from distgan.evaluation.typed_json import JsonResult
 from distgan.rng import make_keyed_generator
 
 DRAWS = 20  # of as many series from the larger set
+OF_SUMS = ("admd", "coincidence", "factor", "ramp_sum")  # figures that depend on the number of series
 
 
 class LoadFigure(JsonResult):
@@ -107,13 +108,18 @@ FIGURES: Sequence[tuple[str, str, str, str, bool]] = (
 
 
 def _average_figures(values: Array, count: int, weekend: Array, hours: Array) -> dict[str, float]:
-    """Average the figures over draws of `count` series; one draw of all series where there are no more."""
+    """Compute the figures of all series, and average those of a sum over draws of `count` series.
+
+    An hour of the day has no mean, and a figure of single series needs no draws.
+    """
+    every = _measure_figures(values, weekend, hours)
+    if len(values) <= count:
+        return every
     rng = make_keyed_generator(0, 0, "load figures")
-    draws = DRAWS if len(values) > count else 1
     found = [
-        _measure_figures(values[rng.permutation(len(values))[:count]], weekend, hours) for _ in range(draws)
+        _measure_figures(values[rng.permutation(len(values))[:count]], weekend, hours) for _ in range(DRAWS)
     ]
-    return {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+    return every | {name: float(np.mean([each[name] for each in found])) for name in OF_SUMS}
 
 
 def _measure_figures(values: Array, weekend: Array, hours: Array) -> dict[str, float]:
