@@ -46,7 +46,7 @@ def test_mlp_gan_learns_two_shapes_by_heart() -> None:
 
 BY_HEART = {  # steps of training and settings beside the common ones
     "multiscale": (
-        900,
+        3000,
         "model.generator.width=32",
         "model.generator.noise_lags=[]",
         "model.generator.soft_minimum=false",
