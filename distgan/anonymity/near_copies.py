@@ -55,6 +55,7 @@ def find_near_copies(population: Population) -> Array:
     candidates = Candidates.join([find_by_windows(population), find_by_spectra(population)], population)
     common = CommonShapes.fit(population)
     pairs = np.concatenate([equal, *confirm_in_threads(population, common, candidates)])
+    trim_heap()
     return np.unique(np.sort(pairs, axis=1), axis=0)
 
 

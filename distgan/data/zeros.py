@@ -24,6 +24,7 @@ import numpy as np
 from distgan.data.store.metadata import Axis
 
 LARGE_SHARE = 0.01  # of exact zeros among a channel's readings, from which on they are matched
+OWNERS_AT_ONCE = 65_536  # whose shares are in memory, beside all counts
 OWNERS_PER_SHARE = 20  # training owners for each share that is stated
 DAY_PARTS = (24, 12, 8, 6, 4, 3, 2, 1)
 SEASONS = (12, 6, 4, 3, 2, 1)
@@ -97,7 +98,7 @@ class ZeroShares:
         for values in blocks:
             if not measured.size:
                 shape = (*measured.shape[:2], values.shape[2])
-                zeros, measured = np.zeros(shape), np.zeros(shape)
+                zeros, measured = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
             who = owners[row : row + len(values)]
             row += len(values)
             for total, found in ((zeros, values == 0), (measured, ~np.isnan(values))):
@@ -194,17 +195,20 @@ def _average_owners(zeros: np.ndarray, measured: np.ndarray) -> np.ndarray:
     """Return the mean over owners of each one's share of zeros, those without a reading left out: [E, …] ->
     […].
     """
-    there = measured > 0
-    own = np.divide(zeros, measured, where=there, out=np.zeros(zeros.shape))
-    found: np.ndarray = own.sum(axis=0) / np.maximum(there.sum(axis=0), 1)
-    return found
+    total, people = np.zeros(zeros.shape[1:]), np.zeros(zeros.shape[1:], np.int64)
+    for first in range(0, len(zeros), OWNERS_AT_ONCE):
+        some = slice(first, first + OWNERS_AT_ONCE)
+        there = measured[some] > 0
+        own = np.divide(zeros[some], measured[some], where=there, out=np.zeros(there.shape))
+        total, people = total + own.sum(axis=0), people + there.sum(axis=0)
+    return np.asarray(total / np.maximum(people, 1))
 
 
 def _sum_cells(found: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray:
-    """Count those that are true in each cell: [m, L, C] bool, [L] -> [m, count, C]."""
+    """Count those that are true in each cell: [m, L, C] bool, [L] -> int32 [m, count, C]."""
     order = np.argsort(cells, kind="stable")
     starts = np.searchsorted(cells[order], np.arange(count))
-    return np.add.reduceat(found[:, order].astype(np.int64), starts, axis=1)
+    return np.add.reduceat(found[:, order].astype(np.int32), starts, axis=1)
 
 
 def _to_lists(table: np.ndarray) -> list[list[float | None]]:

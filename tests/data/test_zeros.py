@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from distgan.data import zeros
 from distgan.data.store.metadata import Axis
 from distgan.data.zeros import OWNERS_PER_SHARE, ZeroGrid, ZeroShares, ZeroThresholds
 
@@ -134,3 +135,13 @@ def test_a_share_alone_identifies_nobody() -> None:
     from distgan.anonymity.group_size import compute_tracing_auc
 
     assert compute_tracing_auc(1, OWNERS_PER_SHARE) < 0.57
+
+
+def test_shares_do_not_depend_on_how_many_owners_are_averaged_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = made()
+    values[::7, 100:400] = np.nan
+    whole = measured(values, np.arange(len(values)) // 2).shares
+    monkeypatch.setattr(zeros, "OWNERS_AT_ONCE", 7)
+    np.testing.assert_array_equal(measured(values, np.arange(len(values)) // 2).shares, whole)
