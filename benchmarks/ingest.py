@@ -37,7 +37,7 @@ with tempfile.TemporaryDirectory() as place:
     wall, cpu = time.perf_counter(), time.process_time()
     how = {"survey": True} if sys.argv[3] == "survey" else {}
     found = ingest.open_source(config.Data(source=sys.argv[1]), Path(place) / "work", **how)
-    total = sum(float(found.rows(at, at + 1).sum()) for at in range(0, found.num_series, 97))
+    total = sum(float(found.read_rows(at, at + 1).sum()) for at in range(0, found.num_series, 97))
     print(time.perf_counter() - wall, time.process_time() - cpu, total)
 """
 

@@ -46,6 +46,7 @@ from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.metrics.two_sample import Sample
 from distgan.evaluation.report import verdict
+from distgan.evaluation.results import Report, ScoreTable
 from distgan.files import read_json
 from distgan.run import Run
 
@@ -77,6 +78,7 @@ SETS: dict[str, tuple[str | None, dict[str, list[str]]]] = {  # file, recipes: c
 HELD_OUT = "held out"
 FAMILIES = ("values", "rhythm", "diversity", "two-sample tests")
 SMOKE = [
+    "data.cut=whole",
     "encoder.steps=2",
     "encoder.width=16",
     "train.steps=2",
@@ -105,9 +107,9 @@ def made_up(place: Path) -> Path:
     return place
 
 
-def families(report: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+def families(table: ScoreTable) -> dict[str, dict[str, float | None]]:
     """How near every row is to real, by family; None where a family has no score."""
-    rows = {row["name"]: row for row in report["rows"]}
+    rows = {row.name: row for row in table.rows}
     real = rows[verdict.REAL]
     return {
         name: {family: verdict.average_relative_losses(row, real, [family]) for family in FAMILIES}
@@ -197,12 +199,17 @@ def main() -> None:
     for seed in range(options.seeds):
         for recipe in chosen:
             run = trained(recipes[recipe], seed, out / f"{recipe}-{seed}", changes)
-            report = read_json(run.folder / "report.json")["fidelity"]
+            content = read_json(run.scores)
+            report = content["fidelity"]
             scores = report["scores"]
             first = recipe == chosen[0]  # baselines and real homes are the same for every recipe
             by_score = {row["name"]: row["values"] for row in report["rows"]}
             figures: list[tuple[dict[str, list[Any]], Mapping[str, Any]]]
-            figures = [(rows, by_score), (near, families(report)), (totals, totals_of(run))]
+            figures = [
+                (rows, by_score),
+                (near, families(Report.from_json(content, str(run.folder)).fidelity)),
+                (totals, totals_of(run)),
+            ]
             for kept, values_of in figures:
                 for name, figure in values_of.items():
                     if name == "model" or first:
