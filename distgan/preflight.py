@@ -13,7 +13,7 @@ from typing import Any
 from distgan import config
 from distgan.errors import UserError, reading
 from distgan.files import KINDS, check_path
-from distgan.run import Run
+from distgan.run import Run, list_steps
 
 NAMED = ("auckland",)  # sources that are no path
 REPORT_SCHEMA = "distgan.report/5"
@@ -198,8 +198,7 @@ def refuse_fewer_steps(settings: config.Config, run: Run) -> None:
         UserError: the GAN is beyond train.steps.
     """
     folder = run.checkpoints("gan")
-    found = [re.fullmatch(r"step-(\d+)", path.name) for path in folder.glob("step-*")]
-    reached = max((int(match[1]) for match in found if match), default=0)
+    reached = max(list_steps(folder), default=0)
     if reached > settings.train.steps:
         raise UserError(
             f"{folder} is at step {reached}, and train.steps={settings.train.steps} is below; use "

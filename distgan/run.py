@@ -7,6 +7,7 @@ taken away when the stage, or one before it, runs again: a killed stage is simpl
 
 import fcntl
 import os
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -93,6 +94,12 @@ class ClusterFiles:
     def tracing(self) -> Path:
         """The tracing attack by exposure, as it was run."""
         return self.folder / "tracing.json"
+
+
+def list_steps(folder: Path) -> list[int]:
+    """Return the steps that have a checkpoint, whole or not, in order."""
+    found = [re.fullmatch(r"step-(\d+)", path.name) for path in folder.glob("step-*")]
+    return sorted(int(match[1]) for match in found if match)
 
 
 @dataclass(frozen=True)

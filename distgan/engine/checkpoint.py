@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from distgan.errors import UserError, writing
 from distgan.files import whole_folder
-from distgan.run import MANIFEST
+from distgan.run import MANIFEST, list_steps
 
 log = logging.getLogger(__name__)
 
@@ -159,12 +158,6 @@ def load(folder: Path, step: int) -> Checkpoint:
         return _read_checkpoint(locate(folder, step), step)
     except Exception as error:
         raise UserError(f"checkpoint {locate(folder, step)} is damaged: {_explain(error)}") from error
-
-
-def list_steps(folder: Path) -> list[int]:
-    """Return the steps that have a checkpoint, whole or not, in order."""
-    found = [re.fullmatch(r"step-(\d+)", path.name) for path in folder.glob("step-*")]
-    return sorted(int(match[1]) for match in found if match)
 
 
 def _write_tensors(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from distgan.files import read_record, write_json
 from distgan.objectives.base import Objective, Phase
 from distgan.parallel.optimized_network import OptimizedNetwork
 from distgan.parallel.processes import Parallel
-from distgan.run import Run
+from distgan.run import Run, list_steps
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +224,7 @@ class Training:
             Diverged: that was done often enough, or there is no checkpoint.
         """
         self.finish_saving()
-        good, times = checkpoint.list_steps(self.folder), self.schedule.max_rollbacks
+        good, times = list_steps(self.folder), self.schedule.max_rollbacks
         if not good or self.rollbacks >= times:
             why = f"{self.rollbacks} rollbacks did not help" if good else "no checkpoint was saved before"
             raise Diverged(
@@ -295,11 +295,7 @@ class Training:
         """Save one checkpoint for all processes, unless this step has one or, not `always`, is in trouble."""
         if self.saved == self.step:
             return
-        if (
-            not always
-            and 0 < float(self.row) < self.step < self.schedule.steps
-            and checkpoint.list_steps(self.folder)
-        ):
+        if not always and 0 < float(self.row) < self.step < self.schedule.steps and list_steps(self.folder):
             return  # in trouble: what was saved before it is worth more
         facts = self.facts | {
             "series": self.step * self.schedule.batch_size,

@@ -21,7 +21,7 @@ from distgan.errors import Mismatch, UserError
 from distgan.files import read_record, write_bytes
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.training_data import load_network
-from distgan.run import MANIFEST, Run
+from distgan.run import MANIFEST, Run, list_steps
 
 VAE = "vae"
 NETWORKS = ("generator", "discriminator")
@@ -82,7 +82,7 @@ def _copy(settings: config.Config, public: Run, run: Run) -> None:
 def _read_weights(public: Run) -> dict[str, bytes]:
     """Return the content of a safetensors file of each network."""
     _refuse_unfinished(public)
-    steps = checkpoint.list_steps(public.checkpoints("gan"))
+    steps = list_steps(public.checkpoints("gan"))
     if not steps:
         raise UserError(f"privacy.public {public.folder} has no checkpoint of its GAN; train it again")
     state = checkpoint.load(public.checkpoints("gan"), steps[-1]).state

@@ -19,7 +19,7 @@ from distgan import config
 from distgan.engine import checkpoint
 from distgan.errors import Deserted, DiskFull, Diverged, Stopped, UserError
 from distgan.files import read_record, write_json, write_text
-from distgan.run import Run
+from distgan.run import Run, list_steps
 from distgan.sweep import scores
 from distgan.sweep.files import TrialFiles, locate_origin
 
@@ -141,7 +141,7 @@ def continue_trial(
             before, such as a checkpoint that another version of the program does not take.
     """
     known = {look.step: look for look in trial.looks}
-    trained = max(checkpoint.list_steps(trial.run.checkpoints("gan")), default=0)
+    trained = max(list_steps(trial.run.checkpoints("gan")), default=0)
     for step in steps:
         if step in known:
             yield known[step]
@@ -221,7 +221,7 @@ def take_over_checkpoint(
     """
     origin, name = read_record(locate_origin(place), "trial", "step"), trial.run.folder.name
     step = origin["step"]
-    mine = checkpoint.list_steps(trial.run.checkpoints("gan"))
+    mine = list_steps(trial.run.checkpoints("gan"))
     if origin["trial"] == name and mine and mine[-1] == step:
         return
     found = checkpoint.load(place, step)
