@@ -144,7 +144,11 @@ Passes = dict[str, tuple[Work, Work]]  # of each network over the numbers of ser
 
 
 def trace_networks(settings: config.Config, series: Series) -> Passes:
-    """Count a training step of the VAE, and passes of the encoder and the generator."""
+    """Count a training step of the VAE, and passes of the encoder and the generator; nothing for a model that
+    filters series, which has none of these stages.
+    """
+    if settings.model.filters:
+        return {}
     traces = {"vae": trace_vae, "encoder": trace_encoder, "generator": trace_generator}
     few, more = TRACED
     return {
@@ -155,7 +159,7 @@ def trace_networks(settings: config.Config, series: Series) -> Passes:
 def plan_stages(
     settings: config.Config, series: Series, on: tuple[int, Device], step: Step, passes: Passes
 ) -> list[StageNeed]:
-    """Return the needs of each stage on so many devices of a kind.
+    """Return the needs of each stage of the model on so many devices of a kind.
 
     Args:
         step: one of the GAN's training.
@@ -163,40 +167,20 @@ def plan_stages(
     """
     work = Costs(settings, Load.from_settings(settings, series), *on, passes)
     load = work.load
-    table: dict[str, tuple[dict[str, float], float, float, bool]] = {
-        "prepare": (work.estimate_prepare(), work.estimate_stored(load.whole), 0.0, False),
-        "encoder": (work.estimate_encoder(), 0.0, work.estimate_encoder_traffic(), True),
-        "encode": (
-            work.estimate_encode(),
-            load.series.count * 8.0 * settings.encoder.latent_dim / GIB,
-            0.0,
-            True,
-        ),
-        "cluster": (
-            work.estimate_cluster(),
-            load.series.count * 8.0 / GIB,
-            work.estimate_cluster_traffic(),
-            True,
-        ),
-        "bank": (work.estimate_bank(), work.estimate_bank_size(), 0.0, False),
-        "gan": (
-            {name: getattr(step, name) * settings.train.steps for name in BOUNDS},
-            0.0,
-            settings.train.steps * step.sent / GIB,
-            True,
-        ),
-        "generate": (work.estimate_generate(), work.estimate_exported(), 0.0, True),
-        "evaluate": (work.estimate_evaluate(), 0.0, 0.0, False),
+    latents, labels = load.series.count * 8.0 * settings.encoder.latent_dim, load.series.count * 8.0
+    gan = {name: getattr(step, name) * settings.train.steps for name in BOUNDS}
+    sent = settings.train.steps * step.sent / GIB
+    table: dict[str, Callable[[], tuple[dict[str, float], float, float, bool]]] = {
+        "prepare": lambda: (work.estimate_prepare(), work.estimate_stored(load.whole), 0.0, False),
+        "encoder": lambda: (work.estimate_encoder(), 0.0, work.estimate_encoder_traffic(), True),
+        "encode": lambda: (work.estimate_encode(), latents / GIB, 0.0, True),
+        "cluster": lambda: (work.estimate_cluster(), labels / GIB, work.estimate_cluster_traffic(), True),
+        "bank": lambda: (work.estimate_bank(), work.estimate_bank_size(), 0.0, False),
+        "gan": lambda: (gan, 0.0, sent, True),
+        "generate": lambda: (work.estimate_generate(), work.estimate_exported(), 0.0, True),
+        "evaluate": lambda: (work.estimate_evaluate(), 0.0, 0.0, False),
     }
-    needs = []
-    for name in config.STAGES:
-        spent, disk, sent, shared = table[name]
-        parts = {"start": HOST.start, **spent}
-        bound = max(parts, key=lambda part: parts[part])
-        needs.append(
-            StageNeed(name, sum(parts.values()), work.estimate_memory(name), disk, sent, bound, shared)
-        )
-    return needs
+    return [work.sum_up(name, *table[name]()) for name in settings.stages]
 
 
 @dataclass(frozen=True)
@@ -208,6 +192,12 @@ class Costs:
     devices: int
     device: Device
     passes: Passes
+
+    def sum_up(self, name: str, spent: dict[str, float], disk: float, sent: float, shared: bool) -> StageNeed:
+        """Return what a stage needs, with the start of its process."""
+        parts = {"start": HOST.start, **spent}
+        bound = max(parts, key=lambda part: parts[part])
+        return StageNeed(name, sum(parts.values()), self.estimate_memory(name), disk, sent, bound, shared)
 
     def estimate_prepare(self) -> dict[str, float]:
         rows = self.load.whole * self.load.readings * self.settings.data.reduce.factor

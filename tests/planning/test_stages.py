@@ -130,3 +130,12 @@ def test_the_command_plans_all_stages_for_programs(capsys: pytest.CaptureFixture
     tree = json.loads(capsys.readouterr().out)
     assert [row["stage"] for row in tree["stages"]] == list(config.STAGES)
     assert all(row["seconds"] > 0 and row["host_memory_gib"] > 0 for row in tree["stages"])
+
+
+def test_a_model_that_filters_is_planned_for_its_stages_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ["model=nr_gan", "model.frame=32", "--length=96", "--channels=2", "--series=100"]
+    cli.run_command(["plan", "--devices=1xH100-80GB", *keys, "train.batch_size=8", "--json"])
+    assert [stage["stage"] for stage in json.loads(capsys.readouterr().out)["stages"]] == ["prepare", "gan"]
+    cli.run_command(["plan", "--devices=1xH100-80GB", *keys, "train.batch_size=8"])
+    output = capsys.readouterr().out
+    assert "All stages, 100 training series (host" in output and "generated" not in output
