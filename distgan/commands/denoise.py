@@ -5,6 +5,7 @@ a filter after generation.
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,8 @@ def run(run: Run, source: str, place: Path) -> Result:
     Series keep their order; ids are not written.
 
     Raises:
-        UserError: the run is no denoiser, the source cannot be read or has other steps, or the place stands
-            already or has an unknown ending.
+        UserError: the run is no denoiser, the source cannot be read or has other steps, or other channels
+            where the run scales by channel, or the place stands already or has an unknown ending.
     """
     if place.suffix not in FORMATS:
         raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes {', '.join(FORMATS)}")
@@ -55,6 +56,8 @@ def run(run: Run, source: str, place: Path) -> Result:
     scaler, meta = read_scaler(run)
     with open_cache_folder(None) as parts:
         found = open_series(source, settings.data, meta, parts)
+        if scaler.knows_channels:
+            refuse_other_channels(source, found.meta.channels, meta.channels)
         with tempfile.TemporaryDirectory(dir=parts) as temporary:
             store = place if place.suffix == ".zarr" else Path(temporary) / "filtered.zarr"
             with (
@@ -98,6 +101,21 @@ def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> i
             f"steps of {meta.axis.step_seconds} s; resample the series to those steps first"
         )
     return found
+
+
+def refuse_other_channels(source: str, given: Sequence[str], learned: Sequence[str]) -> None:
+    """Refuse series that the run's scaler has no numbers for, or those of another channel. The name of a
+    single channel does not matter.
+
+    Raises:
+        UserError: the channels are not those that the run was trained on, in their order.
+    """
+    if len(given) != len(learned) or (len(learned) > 1 and list(given) != list(learned)):
+        raise UserError(
+            f"{source} has the channels {list(given)}, but the run scales each of {list(learned)} by "
+            "numbers of its own (data.scaling.scope, data.scaling.marginal); give series of these channels, "
+            "in this order"
+        )
 
 
 @torch.inference_mode()

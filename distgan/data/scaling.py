@@ -163,6 +163,11 @@ class Scaler:
         return replace(scaler, bound=bound)
 
     @property
+    def knows_channels(self) -> bool:
+        """True where each channel has learned numbers of its own, so that series must have these channels."""
+        return self.locations is not None or self.joint is not None
+
+    @property
     def _reach(self) -> float:
         """The value of asinh at `bound`: 1 on the networks' scale."""
         return float(np.arcsinh(self.bound))

@@ -155,6 +155,17 @@ def test_a_denoiser_has_two_stages(run: Path, capsys: pytest.CaptureFixture[str]
         distgan.load(run)
 
 
+@pytest.mark.parametrize("command", [["release"], ["compare"], ["export"]])
+def test_commands_on_synthetic_series_name_the_one_that_filters(
+    run: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    """And none advises a stage that a denoiser does not have."""
+    other = [str(run.parent)] if command == ["compare"] else []
+    assert errors.answer(lambda: cli.run_command([*command, str(run), *other])) == 2
+    output = capsys.readouterr().err
+    assert "use distgan denoise RUN SERIES OUT" in output and "evaluate" not in output
+
+
 def test_a_table_comes_back_in_its_units_and_times(run: Path, tmp_path: Path) -> None:
     """Of another length and another scale than the training series, with a gap."""
     times = pd.date_range("2020-01-01", periods=100, freq="h")
@@ -221,6 +232,29 @@ def test_a_store_of_synthetic_series_is_filtered_into_a_store(run: Path, tmp_pat
     assert denoise(run, tmp_path / "synthetic.zarr", tmp_path / "filtered.zarr") == 0
     made = Store.open(tmp_path / "filtered.zarr")
     assert made.meta == meta and made.read_rows(np.arange(3)).shape == values.shape
+
+
+@pytest.mark.parametrize("setting", ["scope=dataset", "marginal=normal_scores"])
+def test_a_run_that_scales_by_channel_filters_these_channels_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    x = waves(40).series.numpy() * [1, 50] + [0, 400]
+    label = np.array(["noisy", "clean"])[np.arange(40) % 2]
+    np.savez(tmp_path / "two.npz", x=x, channels=["a", "b"], label=label)
+    settings = [f"data.source={tmp_path / 'two.npz'}", "model=nr_gan", f"data.scaling.{setting}"]
+    sizes = ["model.frame=16", "model.width=4", "train.steps=1", "train.batch_size=8", "engine.threads=1"]
+    assert main(["--run-dir", str(tmp_path / "run"), *settings, *sizes]) == 0
+    for number, (series, channels) in enumerate(
+        [(x[:4, :, :1], ["a"]), (x[:4, :, [0, 1, 1]], ["a", "b", "c"]), (x[:4, :, ::-1], ["b", "a"])]
+    ):
+        np.savez(tmp_path / "other.npz", x=series, channels=channels)
+        assert denoise(tmp_path / "run", tmp_path / "other.npz", tmp_path / f"{number}.zarr") == 2
+        assert f"has the channels {channels}, but the run scales each of" in capsys.readouterr().err
+        assert not (tmp_path / f"{number}.zarr").exists()
+    np.savez(tmp_path / "same.npz", x=x[:4], channels=["a", "b"])
+    assert denoise(tmp_path / "run", tmp_path / "same.npz", tmp_path / "filtered.zarr") == 0
+    made = Store.open(tmp_path / "filtered.zarr").read_rows(np.arange(4))
+    np.testing.assert_allclose(made.mean((0, 1)), x[:4].mean((0, 1)), atol=10)
 
 
 @pytest.mark.parametrize("name", ["synthetic.zarr", "table.csv"])
