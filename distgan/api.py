@@ -22,7 +22,7 @@ from distgan.pipeline.leaving import Leaving
 from distgan.pipeline.lengths import find_lengths
 from distgan.pipeline.training_data import open_for_inference, read_scaler
 from distgan.pipeline.wanted import plan_series
-from distgan.preflight import refuse_no_run
+from distgan.preflight import refuse_filter, refuse_no_run
 from distgan.run import Run
 
 
@@ -44,11 +44,7 @@ class Trained:
         """
         refuse_no_run(run)
         settings = config.load(run.config)
-        if "bank" not in settings.stages:
-            raise UserError(
-                f"{run.folder} holds a {settings.model.name}, which filters series and does not "
-                "generate any; use distgan denoise RUN SERIES OUT"
-            )
+        refuse_filter(run)
         run.need(run.generator_weights, "gan")
         scaler, meta = read_scaler(run)
         bank = Bank.load(run.need(run.bank, "bank"))
@@ -94,8 +90,7 @@ class Trained:
                 year, or too few real ones begin late or end early alike.
         """
         among, wishes = self._read_condition(condition, attributes)
-        if length is not None and operator.index(length) < 1:
-            raise UserError(f"length is {length}; it must be 1 or more, or be left out")
+        length = _read_length(length)
         year = self._year(start, length)
         settings = self._make_settings(count, seed, wishes)
         chosen = settings.with_values({"generate.lengths": lengths}, "sample").generate
@@ -159,9 +154,10 @@ class Trained:
 
     def _select_groups(self, condition: str | int) -> np.ndarray:
         """Return which groups a condition names: [G] bool."""
-        among = np.arange(self.bank.num_groups) == condition
-        if isinstance(condition, str) and self.bank.labels:
-            among = np.asarray(self.bank.labels) == condition
+        if isinstance(condition, str):
+            among = np.asarray(self.bank.labels, dtype=object) == condition
+        else:
+            among = np.arange(self.bank.num_groups) == operator.index(condition)
         if not among.any():
             labels = f" or a label ({', '.join(self.labels)})" if self.labels else ""
             raise UserError(
@@ -185,7 +181,20 @@ class Trained:
 
     def times(self, length: int | None = None, start: str | None = None) -> np.ndarray:
         """Return the time stamp of each step: datetime64 [L]. Arguments as of `sample`."""
+        length = _read_length(length)
         if (year := self._year(start, length)) is not None:
             return pd.DatetimeIndex(year.axis.list_times()).to_numpy()
         axis = replace(self.meta.axis, length=self.meta.axis.length if length is None else length)
         return pd.DatetimeIndex(axis.list_times()).to_numpy()
+
+
+def _read_length(length: int | None) -> int | None:
+    """
+    Raises:
+        UserError: it is no number of steps.
+    """
+    if length is None:
+        return None
+    if operator.index(length) < 1:
+        raise UserError(f"length is {length}; it must be 1 or more, or be left out")
+    return int(length)

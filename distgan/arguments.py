@@ -14,7 +14,7 @@ from distgan import config
 from distgan.csvtext import parse_csv
 from distgan.errors import UserError, reading
 from distgan.files import check_path, read_text, refuse_standing, refuse_unwritable
-from distgan.preflight import WISHES_TABLE, check_free, check_order, open_run, refuse_absent
+from distgan.preflight import WISHES_TABLE, check_free, check_order, open_run, refuse_absent, refuse_filter
 from distgan.run import Run, is_store, locate_attributes, locate_labels, locate_readme
 
 EXPORTS = (".csv", ".parquet", ".zarr")
@@ -341,6 +341,7 @@ def open_release(run: str, to: str | None) -> tuple[Run, Path]:
     folder = open_run(run, "release")
     place = check_path(to, "--to") if to is not None else folder.release_folder
     refuse_standing(place)
+    refuse_filter(folder)
     folder.need(folder.synthetic, "generate")
     return folder, place
 
@@ -408,9 +409,11 @@ def open_comparison(runs: Sequence[str], out: str) -> tuple[list[Path], Path]:
     folders = [check_path(text, "RUN of distgan compare") for text in runs]
     if len(folders) < 2:
         raise UserError("distgan compare needs two runs or more, e.g. distgan compare runs/one runs/two")
-    for folder in folders:
-        if not Run(folder).scores.exists():
-            raise UserError(f"no {Run(folder).scores.name} in {folder}; run distgan evaluate {folder} first")
+    for folder, run in zip(folders, map(Run, folders)):
+        if run.config.exists():
+            refuse_filter(run)
+        if not run.scores.exists():
+            raise UserError(f"no {run.scores.name} in {folder}; run distgan evaluate {folder} first")
     ours = [page for of in map(Run, folders) for page in (of.report, of.release_verdict.with_suffix(".html"))]
     if place.resolve() in [page.resolve() for page in ours]:
         raise UserError(f"--out {place} is a page of a run that is compared; choose another path")

@@ -88,6 +88,19 @@ def refuse_no_run(run: Run, remedy: str = TRAIN) -> None:
         raise UserError(f"{run.folder} is no run folder (it has no config.yaml); {remedy}")
 
 
+def refuse_filter(run: Run) -> None:
+    """
+    Raises:
+        UserError: the run's model filters series, so it has no synthetic ones.
+    """
+    model = config.load(run.config).model
+    if model.filters:
+        raise UserError(
+            f"{run.folder} holds a {model.name}, which filters series and does not generate any; "
+            "use distgan denoise RUN SERIES OUT"
+        )
+
+
 def find_current(name: str, settings: config.Config, run: Run) -> dict[str, Any] | None:
     """Return a stage's record, or None where it is not done with these settings."""
     record = run.read_record(name)

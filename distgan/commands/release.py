@@ -41,7 +41,7 @@ from distgan.pipeline.private_ledger import audit_ledger
 from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger
 from distgan.pipeline.runner import find_current
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
-from distgan.preflight import refuse_no_run
+from distgan.preflight import refuse_filter, refuse_no_run
 from distgan.progress import say
 from distgan.run import ReleaseFolder, Run
 
@@ -94,6 +94,7 @@ def decide(run: Run, place: Path) -> Result:
     """
     refuse_standing(place)
     refuse_no_run(run)
+    refuse_filter(run)
     run.need(run.synthetic, "generate")
     settings = config.load(run.config)
     find_leaving(settings, run)  # what cannot be written is refused before the attacks

@@ -290,8 +290,14 @@ def test_samples_of_a_label_or_a_group(run: Run) -> None:
         UserError, match=r"there is no condition 'jump'; use a group .* or a label \(run, walk\)"
     ):
         trained.sample(3, condition="jump")
-    with pytest.raises(UserError, match="length is 0; it must be 1 or more"):
-        trained.sample(3, length=0)
+    for ask in (trained.sample, trained.times):
+        with pytest.raises(UserError, match="length is 0; it must be 1 or more"):
+            ask(length=0)
+        with pytest.raises(TypeError):
+            ask(length=2.5)
+    for condition in ([0], [0, 1], np.array([0, 9]), 1.0):  # one group, not several
+        with pytest.raises(TypeError):
+            trained.sample(3, condition=condition)
 
 
 def test_a_label_too_rare_for_a_group_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
