@@ -31,6 +31,7 @@ from distgan.data.shapes import fill_shapes, keep_gradient, standardise_shapes
 from distgan.data.transforms import TRANSFORMS
 from distgan.errors import UserError
 
+NEAR_END = 1e-2  # of -1 and 1: what rounding of a location far from 0 makes of the ends of a range
 LATER = ("scope", "locations", "scales")  # fields that older scaler.json files do not have
 
 
@@ -136,7 +137,8 @@ class Scaler:
             inside = chosen[(chosen >= first) & (chosen < first + len(values))] - first
             if len(inside):
                 some = np.asarray(values, np.float32)[inside]
-                parts.append(self._standardise_values(some, self.compute_attributes(some), None))
+                standardised = self._standardise_values(some, self.compute_attributes(some), None)
+                parts.append(self._snap_ends(standardised))
             first += len(values)
         assert chosen is not None, "no blocks"
         series, whose = np.concatenate(parts), np.unique(owners[chosen], return_inverse=True)[1]
@@ -226,7 +228,7 @@ class Scaler:
         """
         scaled = self._standardise_values(values, attributes, out)
         if self.joint is not None:
-            scaled[...] = self.joint.apply(torch.from_numpy(scaled)).numpy()
+            scaled[...] = self.joint.apply(torch.from_numpy(self._snap_ends(scaled))).numpy()
         if self.is_compressed:
             np.arcsinh(scaled, out=scaled)
             scaled /= np.float32(self._reach)
@@ -250,6 +252,16 @@ class Scaler:
         attributes = self._find_own(attributes)
         standardised = np.subtract(values, attributes[:, None, :, 0].astype(np.float32), out=out)
         standardised /= attributes[:, None, :, 1].astype(np.float32)
+        return standardised
+
+    def _snap_ends(self, standardised: np.ndarray) -> np.ndarray:
+        """Set the ends of each series' own range to -1 and 1, as generated series have them: rounding would
+        make several values of each, with normal scores far apart. [n, L, C], changed in place.
+        """
+        if self.method == "minmax" and self.scope == "series":
+            for end, find in ((-1, np.fmin), (1, np.fmax)):
+                found = find.reduce(standardised, axis=1, keepdims=True)
+                np.copyto(standardised, end, where=(standardised == found) & (np.abs(found - end) < NEAR_END))
         return standardised
 
     def restore(self, scaled: np.ndarray, attributes: np.ndarray) -> np.ndarray:

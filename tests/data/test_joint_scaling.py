@@ -262,3 +262,18 @@ def test_joint_scaling_works_on_its_own() -> None:
     joint = JointScaling.fit(values, config.Scaling(whitening=0.5, marginal="normal_scores"))
     back = joint.invert(joint.apply(torch.from_numpy(values)))
     np.testing.assert_allclose(back.numpy(), values, atol=1e-5)
+
+
+def test_the_ends_of_every_range_are_one_reading_each() -> None:
+    """Rounding made several atoms of -1 and of 1, far apart in normal scores; generated series had one."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(0, 200, (60, 30, 2)) + rng.uniform(500, 2000, (60, 1, 2))).astype(np.float32)
+    settings = config.load(None, ["data.scaling.method=minmax", "data.scaling.marginal=normal_scores"])
+    scaler = Scaler.fit([x], settings.data.scaling, least=5)
+    attributes = scaler.compute_attributes(x)
+    scaled = torch.from_numpy(scaler.scale(x, attributes))
+    for ends in (scaled.amin(1), scaled.amax(1)):
+        assert (ends == ends[0]).all()
+    again = scaler.standardise(scaled, torch.ones_like(scaled), torch.from_numpy(attributes))
+    torch.testing.assert_close(again, scaled, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(scaler.restore(scaled.numpy(), attributes), x, rtol=0, atol=0.01)
