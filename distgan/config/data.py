@@ -123,7 +123,8 @@ class Columns(Section):
     )
     values: tuple[str, ...] | None = key(
         None,
-        "value columns (or values of the channel column), in this order; by default every other column",
+        "value columns (or values of the channel column, or channels of an array or a store), in this "
+        "order; by default every other column",
         min_length=1,
     )
     channel: str | None = key(
@@ -134,7 +135,7 @@ class Columns(Section):
         "columns of a long table, or arrays of an NPZ, that describe an entity and do not change over time, "
         "e.g. its tariff",
     )
-    ignore: tuple[str, ...] = key((), "columns to ignore")
+    ignore: tuple[str, ...] = key((), "columns, or channels of an array or a store, to ignore")
 
 
 class Data(Section):

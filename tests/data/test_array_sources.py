@@ -100,3 +100,34 @@ def test_whose_data_it_is_stays_with_them(tmp_path: Path) -> None:
         writer.append(raw.values)
     assert load(tmp_path / "series.zarr").meta.provenance["credit"] == "Somebody, CC BY 4.0"
     assert load(tmp_path / "series.zarr", credit="Another").meta.provenance["credit"] == "Another"
+
+
+@pytest.mark.parametrize("form", ["npz", "npy", "store"])
+def test_channels_are_chosen_by_name(tmp_path: Path, form: str) -> None:
+    values = np.random.default_rng(0).normal(size=(3, 48, 3)).astype(np.float32)
+    names = ["channel0", "channel1", "channel2"]
+    path = tmp_path / f"a.{form}"
+    if form == "store":
+        with StoreWriter(
+            path, Meta(Axis("2020-01-01T00:00:00", 3600, 48), tuple(names), "", {}, {})
+        ) as store:
+            store.append(values)
+    elif form == "npz":
+        np.savez(path, x=values, channels=names)
+    else:
+        np.save(path, values)
+    chosen = load(path, columns={"values": ["channel2", "channel0"]})
+    assert chosen.meta.channels == ("channel2", "channel0")
+    np.testing.assert_array_equal(chosen.values, values[:, :, [2, 0]])
+    rest = load(path, columns={"ignore": ["channel1", "mask"]})
+    assert rest.meta.channels == ("channel0", "channel2")
+    np.testing.assert_array_equal(rest.values, values[:, :, [0, 2]])
+    with pytest.raises(UserError, match=r"values 'heat' is no channel of .*; it has 'channel0', 'channel1'"):
+        load(path, columns={"values": ["heat"]})
+    with pytest.raises(UserError, match="leaves no channel"):
+        load(path, columns={"ignore": names})
+
+
+def test_a_single_channel_without_a_name_has_any_name(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(4, 48)))
+    assert load(tmp_path / "a.npy", columns={"values": ["kWh"]}).meta.channels == ("value",)

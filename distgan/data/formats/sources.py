@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,37 @@ def _read(path: Path, settings: config.Data, place: Path) -> Source:
         return _read_folder(path, settings, place)
     kind, work = detect_kind(path), IngestCache(place / "parts", _make_key(settings, [path]))
     source = FILES[kind](path, settings, work)
+    if kind in ("npy", "npz"):
+        return choose_channels(source, settings)
     return fold_channels(source) if kind in ("text", "parquet") else source
+
+
+def choose_channels(source: Source, settings: config.Data) -> Source:
+    """Return the channels of an array or a store that data.columns.values names, in this order, or else those
+    that data.columns.ignore does not. A single channel is read whatever a single setting calls it.
+
+    Raises:
+        UserError: there is no such channel, or none is left.
+    """
+    names, wanted = source.meta.channels, settings.columns.values
+    if wanted is None:
+        chosen = [name for name in names if name not in settings.columns.ignore]
+    elif len(names) == len(wanted) == 1:
+        chosen = list(names)
+    else:
+        chosen = list(wanted)
+    if unknown := [name for name in chosen if name not in names]:
+        raise UserError(
+            f"data.columns.values {unknown[0]!r} is no channel of {settings.source}; it has "
+            f"{', '.join(map(repr, names))}"
+        )
+    if not chosen:
+        raise UserError(f"data.columns.ignore leaves no channel of {settings.source}; leave one out of it")
+    if chosen == list(names):
+        return source
+    block, places = source.block, [names.index(name) for name in chosen]
+    meta = replace(source.meta, channels=tuple(chosen))
+    return replace(source, block=lambda first, last: block(first, last)[:, :, places], meta=meta)
 
 
 FILES: dict[str, Callable[[Path, config.Data, IngestCache], Source]] = {
@@ -102,7 +133,7 @@ def _refuse_resampling(source: Source, settings: config.Data) -> None:
 
 def _read_folder(path: Path, settings: config.Data, place: Path) -> Source:
     if is_store(path):
-        return store_source(path)
+        return choose_channels(store_source(path), settings)
     if is_zarr(path):
         return read_zarr(
             path, settings, IngestCache(place / "parts", _make_key(settings, sorted(path.iterdir())))
