@@ -102,6 +102,7 @@ def _refuse_resampling(source: Source, settings: config.Data) -> None:
 
 def _read_folder(path: Path, settings: config.Data, place: Path) -> Source:
     if is_store(path):
+        _refuse_registers(path, settings)
         return store_source(path)
     if is_zarr(path):
         return read_zarr(
@@ -111,6 +112,18 @@ def _read_folder(path: Path, settings: config.Data, place: Path) -> Source:
     if inside and not any(file.is_file() for file in path.iterdir()):  # unpacked from an archive
         return _read_folder(inside[0], settings, place)
     return read_dataset(Dataset.from_folder(path), settings, place, partial(_make_key, settings))
+
+
+def _refuse_registers(path: Path, settings: config.Data) -> None:
+    """
+    Raises:
+        UserError: counters of a store are to be differenced, which rounds their readings before that.
+    """
+    if settings.registers == "difference":
+        raise UserError(
+            f"data.registers=difference needs readings as they were written, and the store {path} has "
+            "rounded them (float32 holds 7 digits); give the source that the store was made from"
+        )
 
 
 def _make_key(settings: config.Data, files: Sequence[Path]) -> dict[str, Any]:
