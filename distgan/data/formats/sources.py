@@ -12,11 +12,12 @@ import numpy as np
 
 from distgan import config
 from distgan.data.export import fold_channels
-from distgan.data.formats.arrays import read_npy, read_npz
+from distgan.data.formats.arrays import read_npy
 from distgan.data.formats.auckland import read_auckland
 from distgan.data.formats.containers import detect_kind, unpack
 from distgan.data.formats.datasets import Dataset, read_dataset
 from distgan.data.formats.netcdf import read_netcdf
+from distgan.data.formats.npz import read_npz
 from distgan.data.formats.pieces import Source, take_first_line
 from distgan.data.formats.zarrs import is_zarr, read_zarr
 from distgan.data.grid import parse_seconds
