@@ -249,9 +249,24 @@ def load(path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = 
     tree = (
         _add_model({}) if path is None else _read_tree(find_config(check_path(os.fspath(path), "--config")))
     )
+    changed, where = tree, str(path or "config")
     for text in overrides:
-        tree = _override_key(tree, text)
-    return from_tree(tree, where=str(path or "config"))
+        changed = _override_key(changed, text)
+    mistake = _find_mistake(changed) if overrides else None
+    if mistake is not None and mistake != _find_mistake(tree):
+        alone = [text for text in overrides if _find_mistake(_override_key(tree, text)) == mistake]
+        named = [" ".join(text[:80].split()) for text in alone or overrides]
+        where = ("override " if len(named) == 1 else "overrides ") + " ".join(named[:5])
+    return from_tree(changed, where)
+
+
+def _find_mistake(tree: dict[str, Any]) -> str | None:
+    """Return what is wrong about the settings of a tree, or None."""
+    try:
+        from_tree(tree)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def from_tree(tree: Any, where: str = "config") -> Config:

@@ -403,11 +403,12 @@ def save_private(
     projection = Projection(np.zeros(len(directions), np.float32), directions, explained)
     variances = private_sums.compute_variances(covariance, directions)
     count, entities = settings.clusters.count, data.entity_codes
-    several = PublicCells.from_settings(settings, 1).listed
-    cells = count if isinstance(count, int) else max(1, int(moments.count) // (2 * minimum_size * several))
-    centroids = draw_partition(projection(mean[None])[0], variances, cells, settings.seed)
+    public = PublicCells.from_settings(settings, latent_cells=1)
+    if not isinstance(count, int):
+        count = max(1, int(moments.count) // (2 * minimum_size * public.listed))
+    public = replace(public, latent_cells=count)
+    centroids = draw_partition(projection(mean[None])[0], variances, public.latent_cells, settings.seed)
     points = contributions.make_entity_points(latents, entities, directions, radius)
-    public = PublicCells.from_settings(settings, cells)
     found = public.find(
         select_training_statics(settings, data), contributions.find_nearest_cells(points, centroids)[entities]
     )

@@ -118,6 +118,24 @@ def test_the_older_name_of_the_lower_bound_means_the_new_one(tmp_path: Path) -> 
         config.load(None, ["data.bounds={lower: 0.2, upper: 0.8, integer: true}"])
 
 
+def test_a_wrong_override_is_named_and_not_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("train: {steps: 10}\nseed: 3\n")
+
+    def explain(*overrides: str) -> str:
+        with pytest.raises(UserError) as error:
+            config.load(path, overrides)
+        return str(error.value)
+
+    assert explain("seed=4", "train.steps=abc").startswith("override train.steps=abc: train.steps is 'abc'")
+    assert explain("train.stepz=2").startswith("override train.stepz=2: unknown key")
+    shares = ("data.splits.train=0.9", "data.splits.held_out=0.5")
+    assert explain(*shares).startswith(f"overrides {' '.join(shares)}: data.splits")
+    path.write_text("train: {steps: abc}\n")
+    assert explain("seed=4").startswith(f"{path}: train.steps is 'abc'")
+    assert config.load(path, ["train.steps=5"]).train.steps == 5
+
+
 def test_base_file_override_in_that_order(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("seed: 1\ntrain: {steps: 10, batch_size: 4}\n")
     (tmp_path / "mine.yaml").write_text("base: base.yaml\ntrain: {steps: 20}\n")

@@ -224,3 +224,18 @@ def test_a_code_for_missing_values_is_named_with_all_its_digits(tmp_path: Path) 
         settings.data.model_copy(update={"missing_values": (code,), "max_missing": 0.5}), tmp_path
     )
     assert np.isnan(found.read_rows(0, 3)[1, 4::9]).all() and found.num_series == 3
+
+
+CLOCKS = [f"{minutes // 60}:{minutes % 60:02}" for minutes in range(0, 1440, 30)]
+
+
+@pytest.mark.parametrize("order", [sorted(CLOCKS), CLOCKS[::-1]])
+def test_columns_named_by_times_of_the_day_stand_in_any_order(tmp_path: Path, order: list[str]) -> None:
+    days = pd.date_range("2013-01-01", periods=20).strftime("%Y-%m-%d")
+    table = pd.DataFrame(np.random.default_rng(0).gamma(2, size=(20, 48)), columns=CLOCKS)
+    table.insert(0, "date", days)
+    found = load(table[["date", *order]], tmp_path)
+    assert found.meta.axis.start == "2013-01-01T00:00:00" and found.meta.axis.step_seconds == 1800
+    np.testing.assert_allclose(found.values[0, :, 0], table[CLOCKS].to_numpy().ravel(), rtol=1e-6)
+    with pytest.raises(UserError, match="are 47 times of the day at uneven distances"):
+        load(table.drop(columns="13:30"), tmp_path)

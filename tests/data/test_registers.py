@@ -11,6 +11,9 @@ import zarr
 
 from distgan import config
 from distgan.data.ingest import read
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.writer import StoreWriter
+from distgan.errors import UserError
 
 STEPS = 96
 TIMES = pd.date_range("2013-01-01", periods=STEPS, freq="h")
@@ -78,3 +81,14 @@ def test_codes_for_missing_and_longer_steps_of_counters(tmp_path: Path) -> None:
     means = READINGS.reshape(3, -1, 2).mean(axis=2)
     found = read(config.Data.model_validate(settings | {"source": str(write_wide(tmp_path))}))
     np.testing.assert_array_equal(found.values[:, 1:, 0], np.diff(means, axis=1))
+
+
+def test_counters_of_a_store_are_refused(tmp_path: Path) -> None:
+    axis = Axis("2013-01-01T00:00:00", 3600, STEPS, leap_days=True)
+    with StoreWriter(tmp_path / "series.zarr", Meta(axis, ("energy",), "Wh", {}, {})) as writer:
+        writer.append(READINGS[:, :, None].astype(np.float32))
+    settings = config.Data.model_validate(
+        {"source": str(tmp_path / "series.zarr"), "registers": "difference"}
+    )
+    with pytest.raises(UserError, match="has rounded them"):
+        read(settings)

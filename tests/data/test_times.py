@@ -27,7 +27,7 @@ SETTING = re.compile(r"data\.(date_format|time_unit)=([\w%:]+)")
 def test_any_times_are_read_exactly_or_refused_with_the_setting_that_reads_them(form: str) -> None:
     rng = np.random.default_rng(list(FORMS).index(form))
     for step in ("15min", "30min", "1h", "1D"):
-        start = pd.Timestamp("1999-12-01") + pd.Timedelta(hours=24 * int(rng.integers(12_000)))
+        start = pd.Timestamp("1999-12-01") + pd.Timedelta(hours=24 * int(rng.integers(10_500)))
         if step != "1D" and rng.random() < 0.5:
             start += pd.Timedelta(step) * int(rng.integers(20))
         times = pd.date_range(start, periods=int(rng.integers(3, 300)), freq=step)
@@ -265,3 +265,23 @@ def test_a_time_unit_decides_small_numbers() -> None:
     found = load(["0", "3600", "7200"], time_unit="s")
     same(found, pd.date_range("1970-01-01", periods=3, freq="h"))
     assert found.utc
+
+
+def test_years_of_two_digits_over_the_turn_of_the_century() -> None:
+    times = pd.date_range("1999-12-20", periods=600, freq="h")
+    same(load([time.strftime("%d/%m/%y %H:%M") for time in times]), times)
+    same(load([time.strftime("%y-%m-%d %H:%M") for time in times], date_format="ymd"), times)
+
+
+@pytest.mark.parametrize("year", ["30", "45", "68"])
+def test_years_of_two_digits_that_may_be_of_two_centuries_are_refused(year: str) -> None:
+    texts = [f"{day:02}/03/{year} 00:00" for day in range(1, 29)]
+    with pytest.raises(UserError, match=f"which is 20{year} by POSIX and 19{year} by Excel"):
+        load(texts, date_format="dmy")
+    same(load(texts, date_format="%d/%m/%y %H:%M"), pd.date_range(f"20{year}-03-01", periods=28))
+
+
+def test_years_of_two_digits_that_fall_into_two_centuries_are_refused() -> None:
+    texts = [f"{day:02}/12/68" for day in range(20, 32)] + [f"{day:02}/01/69" for day in range(1, 20)]
+    with pytest.raises(UserError, match="of the year 2068 as %y has it, and others are of 1969"):
+        load(texts, date_format="%d/%m/%y")

@@ -172,6 +172,8 @@ def test_what_is_promised_of_the_groups_and_how_tracing_went(written):
         "(2, 1e-06)-differentially private",
         "<li>Covered: the bank.</li>",
         "For research only.",
+        '<tr><th scope="row">0</th><td class="n">20</td>',  # numbered as in the bank
+        '<tr><th scope="row">1</th><td class="n">18</td>',
     ):
         assert said in text
     assert json.loads((written / "report.json").read_text())["facts"]["groups"]["attacks"][0]["auc"] == 0.61

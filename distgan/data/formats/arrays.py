@@ -1,15 +1,12 @@
-"""Series from arrays without names: NPY and NPZ files, and what any array needs to become a source.
+"""Series from arrays without names: NPY files, and what any array needs to become a source.
 
 Rows are read from the file when they are asked for, never mapped, so that memory holds a block of them
 whatever the size of the file; an array that is stored time first is transposed once, on disk.
 """
 
 import math
-import re
-import shutil
-import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -18,27 +15,15 @@ from typing import Any
 import numpy as np
 
 from distgan import config
+from distgan.data.formats.array_axis import make_axis
 from distgan.data.formats.pieces import Source, refuse_twice, take_first_line
-from distgan.data.grid import choose_kind, parse_seconds, to_kind
+from distgan.data.grid import choose_kind, to_kind
 from distgan.data.ingest_cache import IngestCache, drop_pages, hash_file, read_mapped_rows
-from distgan.data.store.metadata import Axis, Meta
-from distgan.errors import UserError, writing
+from distgan.data.store.metadata import Meta
+from distgan.errors import UserError
 from distgan.memory import scale_buffer
 
-NO_TIMES = Axis("2001-01-01T00:00:00", 3600, 0, leap_days=True)  # of sources that say nothing about time
 SLAB_BYTES = 32 << 20  # of an array in memory while it is transposed
-NPZ_KEYS = ("ids", "channels", "freq", "t0", "label", "label_names", "owner", "subject")
-NPZ_VALUES = "x"
-NPZ_MEANINGS = (
-    "mask",
-    "masks",
-    "missing",
-    "missing_mask",
-    "scale_factor",
-    "add_offset",
-    "lengths",
-    "seq_len",
-)
 YEARS = tuple(days * 24 * per_hour for days in (365, 366) for per_hour in (1, 2, 4, 6, 12, 60))
 ACCEPT_ROWS = "transposed"  # in data.accept: a year of rows are series all the same
 
@@ -91,120 +76,6 @@ def read_npy(path: Path, settings: config.Data, work: IngestCache) -> Source:
         UserError: it is damaged, or holds no such numbers.
     """
     return read_array(path, path, settings, work, Facts())
-
-
-def read_npz(path: Path, settings: config.Data, work: IngestCache) -> Source:
-    """Return the series of an NPZ file. Keys: x [n, L, C]; optional ids [n], channels [C], freq ("1h",
-    "30min"), t0 (ISO 8601), label [n] (a class of each, or its place in label_names), owner or subject [n]
-    (who is behind each), and [n] arrays that data.columns.attributes names.
-
-    Raises:
-        UserError: it is damaged, or holds no such arrays.
-    """
-    plain = work.folder / f"{NPZ_VALUES}.npy"
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            if NPZ_VALUES not in content.files:
-                raise UserError(
-                    f"{path} has no array {NPZ_VALUES}, only {', '.join(content.files) or 'nothing'}; "
-                    f"save the "
-                    f"series as np.savez(file, {NPZ_VALUES}=...)"
-                )
-            arrays = {key: _read_plain_array(path, key, content) for key in NPZ_KEYS if key in content.files}
-            attributes = _read_npz_attributes(path, content, settings)
-            unread = [key for key in content.files if key not in (NPZ_VALUES, *arrays, *attributes)]
-            _refuse_meanings(path, unread, settings)
-        with zipfile.ZipFile(path) as archive, archive.open(plain.name) as packed, writing(plain):
-            unpacked = open(plain, "wb")  # noqa: SIM115
-            with unpacked:
-                shutil.copyfileobj(packed, unpacked, 1 << 20)  # checks the archive's own checksum
-    except UserError:
-        raise
-    except Exception as error:  # numpy and zipfile raise a wide family on damaged files
-        raise UserError(f"{path} is not a readable NPZ file ({take_first_line(error)})") from None
-    source = read_array(plain, path, settings, work, _read_npz_facts(path, arrays))
-    for name, cells in attributes.items():
-        if len(cells) != len(source.entities):
-            raise UserError(
-                f"{path}: attribute {name!r} has {len(cells)} values for {len(source.entities)} series; save "
-                "one for each"
-            )
-    source.attributes = attributes
-    source.understood.attributes = list(attributes)
-    if unread:
-        source.understood.notes.append(f"{len(unread)} arrays were not read: {', '.join(unread[:8])}")
-    return source
-
-
-def _refuse_meanings(path: Path, unread: list[str], settings: config.Data) -> None:
-    """
-    Raises:
-        UserError: an array is named for what it does to the values, and nobody ignores it.
-    """
-    for name in unread:
-        if name.lower() in NPZ_MEANINGS and name not in settings.columns.ignore:
-            raise UserError(
-                f"{path}: array {name!r} may change what the values of {NPZ_VALUES} mean, and is not read; "
-                f"apply it to {NPZ_VALUES} (missing values are NaN) and save that, or set "
-                f"data.columns.ignore=[{name}]"
-            )
-
-
-def _read_npz_attributes(path: Path, content: Any, settings: config.Data) -> dict[str, list[str]]:
-    """Return the arrays that `data.columns.attributes` names, as text, "" for NaN.
-
-    Raises:
-        UserError: there is no such array, or it has not one value per series.
-    """
-    found = {}
-    for name in settings.columns.attributes:
-        if name not in content.files or name == NPZ_VALUES:
-            raise UserError(
-                f"data.columns.attributes names {name!r}, which is no array of {path}; it has "
-                f"{', '.join(each for each in content.files if each != NPZ_VALUES) or 'no other'}"
-            )
-        array = _read_plain_array(path, name, content)
-        if array.ndim != 1:
-            raise UserError(
-                f"{path}: attribute {name!r} has shape {array.shape}; one value per series is wanted"
-            )
-        found[name] = ["" if str(each) == "nan" else str(each) for each in array.tolist()]
-    return found
-
-
-def _read_plain_array(path: Path, key: str, content: Any) -> np.ndarray:
-    """
-    Raises:
-        UserError: the array holds Python objects, as names taken from a pandas table do.
-    """
-    try:
-        found: np.ndarray = content[key]
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise
-        raise UserError(
-            f"{path}: {key} holds Python objects, which are not read; save it as text or numbers, e.g. "
-            f"np.savez(file, {key}=np.array({key}, dtype=str), …)"
-        ) from None
-    return found
-
-
-def _read_npz_facts(path: Path, arrays: dict[str, np.ndarray]) -> Facts:
-    names = {key: [str(name) for name in np.atleast_1d(array)] for key, array in arrays.items()}
-    labels = names.get("label")
-    if labels is not None and "label_names" in names and arrays["label"].dtype.kind in "iu":
-        named = dict(enumerate(names["label_names"]))
-        if unknown := set(arrays["label"].tolist()) - set(named):
-            raise UserError(f"{path}: label {min(unknown)} has no place in the {len(named)} label_names")
-        labels = [named[number] for number in arrays["label"].tolist()]
-    return Facts(
-        ids=names.get("ids"),
-        channels=names.get("channels"),
-        owners=names.get("owner", names.get("subject")),
-        labels=labels,
-        freq=str(arrays.get("freq", "")),
-        t0=str(arrays.get("t0", "")),
-    )
 
 
 def _open_npy(path: Path, named: Path) -> tuple[StoredArray, bool]:
@@ -335,7 +206,7 @@ def _make_source(
             raise UserError(f"{path}: {len(given)} {name} for an array of shape {shape}; {wanted} wanted")
     refuse_twice(ids, f"{path}: id")
     refuse_twice(channels, f"{path}: channel")
-    axis, clock = make_axis(path, facts.freq, facts.t0, length)
+    axis, clock = make_axis(path, facts.freq, facts.t0, length, settings.timezone)
     provenance = {"source": path.name, "clock": clock, "sha256": hash_file(path)}
     meta = Meta(axis, tuple(channels), settings.units, provenance, {})
     return Source(block, ids, list(facts.owners or ids), meta, facts.labels)
@@ -343,31 +214,6 @@ def _make_source(
 
 def name_channels(depth: int) -> list[str]:
     return ["value"] if depth == 1 else [f"channel{i}" for i in range(depth)]
-
-
-def make_axis(path: Path, freq: str, t0: str, length: int) -> tuple[Axis, str]:
-    """Return the axis that `freq` and `t0` describe, or a nominal one where no `t0` says when the series
-    begin.
-
-    Raises:
-        UserError: there is a `t0`, but it or `freq` cannot be read.
-    """
-    step = parse_seconds(freq)
-    if t0 and step is None:
-        raise UserError(
-            f"{path}: freq {freq!r} is no step of whole seconds (s, min, h, d or w); write 30min, 1h or 1d, "
-            f"or leave out t0 {t0!r} for nominal times"
-        )
-    if step is None or not t0:
-        said = f"freq {freq!r}, t0 {t0!r}" if freq or t0 else "no times"
-        return replace(NO_TIMES, length=length), f"nominal: the source says {said}"
-    start = re.match(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?", t0)
-    try:
-        stamp = np.datetime64((start.group() if start else t0).replace(" ", "T"), "s")
-    except ValueError:
-        raise UserError(f"{path}: t0 {t0!r} is not a time; write 2013-01-01T00:00:00") from None
-    clock = t0[start.end() :].strip() if start else ""
-    return Axis(str(stamp), step, length, leap_days=True), clock or "as in the source"
 
 
 # ------------------------------------------------------------------------------------- parts of larger arrays

@@ -123,12 +123,14 @@ def find_unreadable_clocks(names: Sequence[str]) -> list[str]:
     return []
 
 
-def select_rising_clocks(clocks: dict[str, int]) -> dict[str, int]:
-    """Return times of day that rise by even steps, midnight at the end as 24:00; nothing if they do not."""
+def select_even_clocks(clocks: dict[str, int]) -> dict[str, int]:
+    """Return times of day at even distances, in any order; midnight at the end of rising ones is 24:00.
+    Nothing if distances are uneven.
+    """
     seconds = list(clocks.values())
-    if len(seconds) > 1 and seconds[-1] == 0:
+    if len(seconds) > 1 and seconds[-1] == 0 and seconds[:-1] == sorted(seconds[:-1]):
         seconds[-1] = DAY
-    steps = {after - before for before, after in pairwise(seconds)}
+    steps = {after - before for before, after in pairwise(sorted(seconds))}
     if len(steps) != 1 or min(steps) <= 0 or DAY % min(steps):
         return {}
     return dict(zip(clocks, seconds))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from distgan.data.formats.centuries import add_centuries, refuse_unclear_centuries
 from distgan.data.formats.stamps import DAY, Parsed, Stamps
 from distgan.data.formats.time_patterns import ORDERS, Fields
 from distgan.data.grid import find_calendar_months, find_common_step
@@ -38,7 +39,14 @@ def choose_days(
             raise _raise_ambiguous(list(likely or sound), sound, stamps)
         sound = likely
         parsed.notes.append(f"dates read as {WORDS[next(iter(sound))]}: no other order gives regular times")
-    return next(iter(sound.values()))
+    order, days = next(iter(sound.items()))
+    if order in ORDERS and _has_two_digits(fields.dates[ORDERS[order][0]]):
+        refuse_unclear_centuries(days.astype("M8[Y]").astype(np.int64) + 1970, stamps, parsed)
+    return days
+
+
+def _has_two_digits(years: np.ndarray) -> bool:
+    return bool(len(years) and years.max() < 100)
 
 
 def _make_days(dates: dict[str, np.ndarray], order: str) -> np.ndarray:
@@ -58,8 +66,8 @@ def _make_days(dates: dict[str, np.ndarray], order: str) -> np.ndarray:
         own_year = thursday.astype("M8[Y]") == (year - 1970).astype("M8[Y]")
         return _is_within(days, own_year & (dates["b"] > 0))
     year, month, day = (dates[group] for group in ORDERS[order])
-    if len(year) and year.max() < 100:  # as POSIX reads %y
-        year = np.where(year < 69, 2000 + year, 1900 + year)
+    if _has_two_digits(year):
+        year = add_centuries(year)
     months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
     days = months.astype("M8[D]") + (day - 1)
     return _is_within(days, (month >= 1) & (month <= 12) & (day >= 1) & (days.astype("M8[M]") == months))

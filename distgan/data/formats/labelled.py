@@ -9,6 +9,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data.formats import arrays, cf
+from distgan.data.formats.array_axis import NO_TIMES
 from distgan.data.formats.pieces import Source, refuse_twice
 from distgan.data.formats.slabs import Layers, make_reader, on_axis
 from distgan.data.formats.variables import (
@@ -175,7 +176,7 @@ def _read_times(container: Container, dim: str, length: int, settings: config.Da
     path, coordinate = container.path, container.find_coordinate(dim)
     if coordinate is None or _is_count(path, coordinate, settings):
         said = "no times" if coordinate is None else f"{dim} 0, 1, 2, …"
-        return Times(replace(arrays.NO_TIMES, length=length), f"nominal: the source says {said}")
+        return Times(replace(NO_TIMES, length=length), f"nominal: the source says {said}")
     stamps = cf.decode_times(
         coordinate.read_whole(path), coordinate.attributes, f"{path}: {dim}", settings.time_unit
     )

@@ -15,7 +15,7 @@ from distgan.data.formats.column_names import (
     find_unreadable_clocks,
     is_entity_name,
     parse_clock,
-    select_rising_clocks,
+    select_even_clocks,
 )
 from distgan.data.formats.columns import (
     find_times,
@@ -33,6 +33,8 @@ from distgan.data.formats.marks import SIGN, Marks, describe_cell, is_almost_num
 from distgan.data.formats.time_pairs import find_end_of_intervals
 from distgan.data.formats.times import are_times
 from distgan.errors import UserError
+
+FEWEST_CLOCKS = 4  # columns named by times of the day that make a table of days
 
 
 @dataclass(frozen=True)
@@ -136,15 +138,18 @@ class _Finder:
 
     def has_clocks_as_names(self) -> bool:
         """Return whether there is a column for each time of the day, at even distances."""
-        return len(self._find_clocks()) >= 4
+        return len(self._find_clocks()) >= FEWEST_CLOCKS
 
     def _find_clocks(self) -> dict[str, int]:
         """Return the columns that are times of the day, by seconds after midnight; the last may be 0:00."""
-        found = {name: parse_clock(name) for name in self.frame.columns}
-        clocks = {name: seconds for name, seconds in found.items() if seconds is not None}
+        clocks = self._list_clocks()
         if len(clocks) < 2 and self.settings.layout == "day_wide":
             clocks = self._find_numbered()
-        return select_rising_clocks(clocks)
+        return select_even_clocks(clocks)
+
+    def _list_clocks(self) -> dict[str, int]:
+        found = {name: parse_clock(name) for name in self.frame.columns}
+        return {name: seconds for name, seconds in found.items() if seconds is not None}
 
     def _find_numbered(self) -> dict[str, int]:
         return find_numbered_clocks(list(self.frame.columns), self._find_asked())
@@ -203,12 +208,20 @@ class _Finder:
     def refuse_numbered_day(self, time: tuple[str, ...]) -> None:
         """
         Raises:
-            UserError: columns that are numbered as the parts of a day stand beside dates without a time.
+            UserError: columns that are numbered as the parts of a day, or named by times of the day, stand
+                beside dates without a time.
         """
         numbered = self.find_hours()
         self._refuse_long_day()
         if join_times(self.frame, time).str.contains(r":|T\d", regex=True).any():
             return
+        clocks = [name for name in self._list_clocks() if name not in time]
+        if len(clocks) >= FEWEST_CLOCKS:
+            raise UserError(
+                f"{self.path}: columns {clocks[0]!r} to {clocks[-1]!r} are {len(clocks)} times of the day at "
+                "uneven distances, or repeated; add the columns that are not there, or set data.layout=wide "
+                "or long if they are entities or channels"
+            )
         unreadable = [] if numbered else find_unreadable_clocks(self._list_rest(time))
         if numbered or unreadable:
             first, *_, last = numbered or unreadable

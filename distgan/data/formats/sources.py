@@ -13,11 +13,12 @@ import numpy as np
 
 from distgan import config
 from distgan.data.export import fold_channels
-from distgan.data.formats.arrays import read_npy, read_npz
+from distgan.data.formats.arrays import read_npy
 from distgan.data.formats.auckland import read_auckland
 from distgan.data.formats.containers import detect_kind, unpack
 from distgan.data.formats.datasets import Dataset, read_dataset
 from distgan.data.formats.netcdf import read_netcdf
+from distgan.data.formats.npz import read_npz
 from distgan.data.formats.pieces import Source, take_first_line
 from distgan.data.formats.zarrs import is_zarr, read_zarr
 from distgan.data.grid import parse_seconds
@@ -133,6 +134,7 @@ def _refuse_resampling(source: Source, settings: config.Data) -> None:
 
 def _read_folder(path: Path, settings: config.Data, place: Path) -> Source:
     if is_store(path):
+        _refuse_registers(path, settings)
         return choose_channels(store_source(path), settings)
     if is_zarr(path):
         return read_zarr(
@@ -142,6 +144,18 @@ def _read_folder(path: Path, settings: config.Data, place: Path) -> Source:
     if inside and not any(file.is_file() for file in path.iterdir()):  # unpacked from an archive
         return _read_folder(inside[0], settings, place)
     return read_dataset(Dataset.from_folder(path), settings, place, partial(_make_key, settings))
+
+
+def _refuse_registers(path: Path, settings: config.Data) -> None:
+    """
+    Raises:
+        UserError: counters of a store are to be differenced, which rounds their readings before that.
+    """
+    if settings.registers == "difference":
+        raise UserError(
+            f"data.registers=difference needs readings as they were written, and the store {path} has "
+            "rounded them (float32 holds 7 digits); give the source that the store was made from"
+        )
 
 
 def _make_key(settings: config.Data, files: Sequence[Path]) -> dict[str, Any]:

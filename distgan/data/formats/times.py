@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from distgan import config
+from distgan.data.formats.centuries import refuse_split_centuries
 from distgan.data.formats.clock_times import compute_clock_seconds
 from distgan.data.formats.date_order import choose_days
 from distgan.data.formats.intervals import Halves, mark_odd_widths, split_intervals
@@ -145,6 +146,8 @@ def _read_by_format(form: str, stamps: Stamps) -> Parsed:
     stamps.refuse_first(
         np.isnat(found), f"does not fit data.date_format {form!r}; correct it, or leave the setting out"
     )
+    if re.search("%[yDx]", form):
+        refuse_split_centuries(found, stamps)
     if "%z" not in form:
         return Parsed(found)
     zones = extract_zone_marks(texts)

@@ -80,7 +80,7 @@ def draw_groups(
         f"minimum size {minimum_size}", (1, minimum_size), (-2, 3), xycoords=("axes fraction", "data"),
         ha="right", textcoords="offset points", fontsize=8, bbox={"fc": "white", "ec": "none", "pad": 1},
     )  # fmt: skip
-    axes[0, 0].set(xlabel="group, largest first", ylabel="entities in the group")
+    axes[0, 0].set(xlabel="rank of the group by size", ylabel="entities in the group")
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0, 0].grid(axis="y")
     if tracing is not None:
@@ -93,7 +93,7 @@ def draw_groups(
         axis.axhline(0.5, color=FAINT, lw=1)
         top = max([*tracing, limit or 0.5]) + 0.03
         axis.set(
-            xlabel="group, largest first",
+            xlabel="rank of the group by size",
             ylabel="membership inference, AUC (0.5 = guessing)",
             ylim=(0.48, top),
         )
