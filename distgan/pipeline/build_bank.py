@@ -148,11 +148,7 @@ def run_tracing(
         members.points, data.attributes, members.entities, members.groups
     )
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
-    averaged = (
-        mask_averaged_rows(context.settings, context.run, bank, members)[first]
-        if context.settings.bank.study
-        else None
-    )
+    averaged = mask_averaged_rows(context.settings, members)[first] if context.settings.bank.study else None
     return tracing.run_attack(
         Sample(inside, groups, averaged, read_owners(data, context.run)[first]),
         Sample(non_members, where, owners=read_owners(others, context.run)[rows]),
@@ -214,7 +210,7 @@ def average_by_entity(
     return means, groups[first], first
 
 
-def mask_averaged_rows(settings: config.Config, run: Run, bank: Bank, members: Members) -> np.ndarray:
+def mask_averaged_rows(settings: config.Config, members: Members) -> np.ndarray:
     """Return whose points a study's conditions really average: [n] bool."""
     averaged = np.ones(len(members.points), bool)
     if settings.bank.training == "probes":
