@@ -250,7 +250,7 @@ def sweep(overrides: Sequence[str], config: str, run_dir: str | None, dry_run: b
     "--networks",
     is_flag=True,
     help="Write instead the networks of the newest checkpoint as safetensors files, also of an unfinished "
-    "training. The discriminator has seen real series: for study, not for publication.",
+    "training. The discriminator was trained on real series: do not publish it.",
 )
 @output_options(as_json=True)
 def export(run: str, out: str | None, private: bool, networks: bool) -> Result:

@@ -85,7 +85,7 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
         write_text(folder.card, format_card(card))
         if not private:
             publish(temporary)
-    kind = "for its owner alone" if private else "as the gate let it pass"
+    kind = "for the owner of the data only" if private else "passed the release gate"
     return Result(f"export    {place} ({kind})", {"out": str(place), "private": private, **facts})
 
 
@@ -104,8 +104,8 @@ def refuse_unloadable(settings: config.Config) -> None:
     name = settings.model.name
     if name not in config.FAMILIES:
         raise UserError(
-            f"model {name} is code of its own outside the package, which a folder for others cannot load; "
-            "share that file and distgan export RUN FOLDER --networks"
+            f"model {name} is defined outside the package, so an exported folder cannot be loaded elsewhere; "
+            "share its file and the weights of distgan export RUN FOLDER --networks"
         )
     if "bank" not in settings.stages:
         raise UserError(f"model {name} filters series and generates none; use distgan denoise RUN SERIES OUT")
@@ -165,7 +165,7 @@ def find_verdict(settings: config.Config, run: Run) -> Verdict:
     ]
     if verdict.run != settings.identity or not judged:
         raise Mismatch(
-            f"the generator of {run.folder} is not the one that the gate let pass; run distgan release "
+            f"the generator of {run.folder} is not the one that passed the gate; run distgan release "
             f"{run.folder} again{without}"
         )
     return verdict

@@ -1,4 +1,4 @@
-"""The gate: a run's synthetic series leave its folder only if every promise holds and every attack fails.
+"""The gate: a run's synthetic series leave its folder only if every check passes.
 
 First what the files promise of themselves, and whether series, weights, bank and split belong together (exit
 code 5 if they do not fit), then rules that no setting lifts, then the attacks (3: over a limit, 4: too little
@@ -290,7 +290,7 @@ def check_rules(settings: config.Config, run: Run) -> list[Check]:
 
 def check_owners(bank: Bank) -> str:
     """Check the owners behind each mean: where entities are several series of one owner, a mean of enough
-    entities may be of few people. Under a promise of privacy no owner has several.
+    entities may be of few people. Under differential privacy no owner has several.
     """
     if bank.guarantee is not None:
         return ""

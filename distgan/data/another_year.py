@@ -200,7 +200,7 @@ def describe_clock(zone: str | None, moved: int, step: int) -> str:
 
 def describe_holidays(country: str | None, wanted: list[str]) -> str:
     if country is None:
-        return "Public holidays are not looked at: data.holidays names no country."
+        return "Public holidays are ignored: data.holidays names no country."
     count = sum(name != "" for name in wanted)
     return f"Public holidays are those of {country}, {count} days."
 

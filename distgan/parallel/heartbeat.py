@@ -104,7 +104,7 @@ class Heartbeat:
                 if counts.beats != heard[rank][0]:
                     heard[rank] = counts.beats, time.monotonic()
                 elif time.monotonic() - heard[rank][1] > timeout:
-                    raise ConnectionError(f"process {rank} beats no more")
+                    raise ConnectionError(f"process {rank} sends no heartbeat any more")
             if arrived():
                 return
             time.sleep(pause)

@@ -164,7 +164,7 @@ def assign_non_members(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the points of non-members [n, K], and the group [n] that each would be in.
 
-    Under a promise of privacy all series of an entity have one point and one group, made as members' are.
+    Under differential privacy all series of an entity have one point and one group, made as members' are.
     Else a group is that of the member that is most like.
     """
     projection = Projection.load(context.run.cluster_files.projection)
@@ -211,7 +211,7 @@ def average_by_entity(
 
 
 def mask_averaged_rows(settings: config.Config, members: Members) -> np.ndarray:
-    """Return whose points a study's conditions really average: [n] bool."""
+    """Return the rows whose points the conditions average (probes take a few of each group): [n] bool."""
     averaged = np.ones(len(members.points), bool)
     if settings.bank.training == "probes":
         averaged[:] = False
@@ -234,7 +234,7 @@ def format_summary(bank: Bank, settings: config.Config) -> str:
         f"entities or more; membership inference AUC at most {max(bank.tracing_auc):.2f} (limit "
         f"{settings.bank.max_tracing_auc})"
     )
-    return f"{text}; for study only, never to be released" if settings.bank.study else text
+    return f"{text}; for research only, never to be released" if settings.bank.study else text
 
 
 def format_guarantee(bank: Bank) -> str:

@@ -284,7 +284,9 @@ def form_groups(settings: config.Config, run: Run, outcome: Outcome, people: Peo
     save(run, projection, points, groups.assignment, choice, facts)
     auto = f" (by the {choice.criterion})" if choice else ""
     each = (
-        f"at least {fewest} entities each" if not settings.bank.study else "for study: no minimum group size"
+        "for research only: no minimum group size"
+        if settings.bank.study
+        else f"at least {fewest} entities each"
     )
     return facts | {
         "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "

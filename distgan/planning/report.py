@@ -217,7 +217,7 @@ def format_heading(settings: config.Config, of: Series, devices: int, device: De
         f"{device.memory:.4g} GiB; float32 {_format_rate(device.wide)}, half {_format_rate(device.half)}, "
         f"memory {device.bandwidth / 1e9:,.0f} GB/s, links {device.link / 1e9:,.0f} GB/s, network "
         f"{device.network / 1e9:,.0f} GB/s ({device.source})\n"
-        f"efficiency {kind}: {shares} of the peak; {1e6 * device.launch:.3g} us an operation"
+        f"efficiency {kind}: {shares} of the peak; {1e6 * device.launch:.3g} us per operation"
     )
 
 
@@ -241,24 +241,25 @@ def format_outlook(option: Option, of: Series, device: Device, price: float | No
     """Describe one option: memory, time, cost, store and reading."""
     settings, step, memory = option.settings, option.step, option.need
     hours = settings.train.steps * step.seconds / 3600
-    paid = "" if price is None else f", cost {hours * option.devices * price:,.2f} at {price:g} a device-hour"
+    cost = hours * option.devices * (price or 0)
+    paid = "" if price is None else f", cost {cost:,.2f} at {price:g} per device-hour"
     spent = ", ".join(f"{name} {getattr(step, name) / step.seconds:.0%}" for name in BOUNDS)
     wide = 2 if settings.data.store.dtype == "float16" else 4
     size = of.length * of.channels * wide
     store = f"{of.count * size / GIB:,.3g} GiB of store, " if of.count else ""
     fit = "fits" if fits(memory, device) else "DOES NOT FIT"
     return (
-        f"  memory      {memory.device:.2f} GiB a device ({memory.libraries:g} for libraries), {fit} into "
+        f"  memory      {memory.device:.2f} GiB per device ({memory.libraries:g} for libraries), {fit} into "
         f"{device.memory:.4g}\n"
         f"  step        {step.seconds:.3g} s ({spent}), {option.series_per_second:,.3g} series/s\n"
-        f"  sent        {step.sent / GIB:,.3g} GiB a device and step\n"
+        f"  sent        {step.sent / GIB:,.3g} GiB per device and step\n"
         f"  run         {hours:,.3g} h, {hours * option.devices:,.3g} device-hours{paid}\n"
         f"  data        {store}{option.series_per_second * size / 1e6:,.3g} MB/s to read"
     )
 
 
 def format_stages(settings: config.Config, of: Series, devices: int, device: Device) -> str:
-    """Return the GiB a device for each ZeRO stage and a few micro-batches."""
+    """Return the GiB per device for each ZeRO stage and a few micro-batches."""
     share = settings.train.batch_size // devices
     possible = list_micro_sizes(settings, share)
     sizes = sorted({share // part for part in (1, 2, 4, 8)} & set(possible))
@@ -277,7 +278,7 @@ def format_stages(settings: config.Config, of: Series, devices: int, device: Dev
             cells += [f"{found.need.device:.2f}", fit, f"{found.step.seconds:.3g}"]
             rows.append([str(zero), str(size), *cells])
     recomputed = " with recomputed activations" if settings.engine.checkpoint_activations else ""
-    return f"GiB a device{recomputed}:\n{format_table(rows)}"
+    return f"GiB per device{recomputed}:\n{format_table(rows)}"
 
 
 def format_advice(

@@ -97,7 +97,7 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
     """Find out how the lines of `file`, the UTF-8 text of `path`, are read.
 
     Raises:
-        UserError: it has no rows, one column, or a header that cannot be told apart; names the setting.
+        UserError: it has no rows, one column, or no clear header; names the setting.
     """
     stop = end_of_rows(path, file, settings.skip_footer)
     lines = _read_head_lines(path, file, settings.skip_rows, stop)
