@@ -18,8 +18,8 @@ from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import sample_series, tabulate_attributes
-from distgan.pipeline.leaving import Leaving
 from distgan.pipeline.lengths import find_lengths
+from distgan.pipeline.output_transform import OutputTransform
 from distgan.pipeline.training_data import open_for_inference, read_scaler
 from distgan.pipeline.wanted import plan_series
 from distgan.preflight import refuse_no_run
@@ -93,7 +93,7 @@ class Trained:
                 twice, a number is too small, the model makes its own length alone, the series are not of a
                 year, or too few real ones begin late or end early alike.
         """
-        among, wishes = self._read_condition(condition, attributes)
+        allowed, wishes = self._read_condition(condition, attributes)
         if length is not None and operator.index(length) < 1:
             raise UserError(f"length is {length}; it must be 1 or more, or be left out")
         year = self._year(start, length)
@@ -101,10 +101,10 @@ class Trained:
         chosen = settings.with_values({"generate.lengths": lengths}, "sample").generate
         if length is not None and chosen.lengths != "whole":
             raise UserError("lengths are those of series as trained, and length asks for another; use one")
-        leaving = Leaving(year, find_lengths(chosen.lengths, self.run), chosen.count, chosen.seed)
+        transform = OutputTransform(year, find_lengths(chosen.lengths, self.run), chosen.count, chosen.seed)
         parallel = open_for_inference(settings)
-        made = sample_series(PipelineContext(settings, self.run, parallel), self.bank, among, length)
-        return leaving.change(made, np.arange(len(made)))
+        made = sample_series(PipelineContext(settings, self.run, parallel), self.bank, allowed, length)
+        return transform.apply(made, np.arange(len(made)))
 
     def sample_attributes(
         self,
@@ -119,11 +119,11 @@ class Trained:
         Raises:
             UserError: there is no such group, label, attribute or combination.
         """
-        among, wishes = self._read_condition(condition, attributes)
+        allowed, wishes = self._read_condition(condition, attributes)
         settings = self._make_settings(count, seed, wishes)
         if self.bank.statics is None:
             return pd.DataFrame(index=range(settings.generate.count))
-        plan = plan_series(settings.generate, self.bank, among)
+        plan = plan_series(settings.generate, self.bank, allowed)
         header, rows = tabulate_attributes(plan, self.bank.statics, settings.generate)
         kinds = {column.name: column.kind for column in self.bank.statics.columns}
         cells = pd.DataFrame(rows, columns=header, dtype="str")
@@ -159,16 +159,16 @@ class Trained:
 
     def _select_groups(self, condition: str | int) -> np.ndarray:
         """Return which groups a condition names: [G] bool."""
-        among = np.arange(self.bank.num_groups) == condition
+        allowed = np.arange(self.bank.num_groups) == condition
         if isinstance(condition, str) and self.bank.labels:
-            among = np.asarray(self.bank.labels) == condition
-        if not among.any():
+            allowed = np.asarray(self.bank.labels) == condition
+        if not allowed.any():
             labels = f" or a label ({', '.join(self.labels)})" if self.labels else ""
             raise UserError(
                 f"there is no condition {condition!r}; use a group from 0 to "
                 f"{self.bank.num_groups - 1}{labels}"
             )
-        return among
+        return allowed
 
     def _year(self, start: str | None, length: int | None) -> AnotherYear | None:
         """Return the year that begins on `start`.

@@ -24,7 +24,7 @@ TASKS = ("classification",)
 
 
 @dataclass(frozen=True)
-class OfRun:
+class RunRequest:
     """A run folder and the config that it holds, under the overrides."""
 
     settings: config.Config
@@ -109,7 +109,7 @@ def select_stage_names(text: str | None) -> tuple[str, ...]:
     return tuple(name for name in config.STAGES if name in names)
 
 
-def open_of_run(command: str, place: str, overrides: Sequence[str]) -> OfRun:
+def open_run_request(command: str, place: str, overrides: Sequence[str]) -> RunRequest:
     """Return the run folder at `place` with its settings under the overrides.
 
     Raises:
@@ -121,19 +121,19 @@ def open_of_run(command: str, place: str, overrides: Sequence[str]) -> OfRun:
         )
     run = open_run(place, command)
     settings = config.load(run.config, overrides)
-    return OfRun(settings.model_copy(update={"run_dir": str(run.folder)}), run)
+    return RunRequest(settings.model_copy(update={"run_dir": str(run.folder)}), run)
 
 
 def open_generate(
     run: str, overrides: Sequence[str], out: str | None, force: bool
-) -> tuple[OfRun, Path | None]:
+) -> tuple[RunRequest, Path | None]:
     """Return the run that is to generate, and the place of --out, if there is one.
 
     Raises:
-        UserError: as `open_of_run`, `check_export` and `check_stage`.
+        UserError: as `open_run_request`, `check_export` and `check_stage`.
     """
     overrides = replace_wishes(overrides)
-    given = set_count_from_table(open_of_run("generate", run, overrides), overrides)
+    given = set_count_from_table(open_run_request("generate", run, overrides), overrides)
     place = check_export(out, given.run, force)
     check_stage("generate", given)
     return given, place
@@ -150,7 +150,7 @@ def replace_wishes(overrides: Sequence[str]) -> tuple[str, ...]:
     return (*(f"{name}={none}" for name, none in WISHES.items()), *overrides)
 
 
-def set_count_from_table(given: OfRun, overrides: Sequence[str]) -> OfRun:
+def set_count_from_table(given: RunRequest, overrides: Sequence[str]) -> RunRequest:
     """Return the settings with a series for each row of `generate.table`, unless generate.count is given.
 
     Raises:
@@ -165,10 +165,10 @@ def set_count_from_table(given: OfRun, overrides: Sequence[str]) -> OfRun:
     if rows < 1:
         raise UserError(f"generate.table {path} has no row below its header; write a row per wanted series")
     settings = given.settings.with_values({"generate.count": rows}, "generate.table")
-    return OfRun(settings.model_copy(update={"sweep": given.settings.sweep}), given.run)
+    return RunRequest(settings.model_copy(update={"sweep": given.settings.sweep}), given.run)
 
 
-def check_stage(stage: str, given: OfRun) -> None:
+def check_stage(stage: str, given: RunRequest) -> None:
     """Refuse a stage that is neither done nor the next one of a run.
 
     Raises:
@@ -247,7 +247,7 @@ class TwoFiles:
     out: str | None = None
 
 
-def open_evaluation(positional: Sequence[str], *, task: str | None, files: TwoFiles) -> OfRun | FilePair:
+def open_evaluation(positional: Sequence[str], *, task: str | None, files: TwoFiles) -> RunRequest | FilePair:
     """Return what `distgan evaluate` is to judge: a run, or two files.
 
     Raises:
@@ -274,7 +274,7 @@ def open_evaluation(positional: Sequence[str], *, task: str | None, files: TwoFi
         )
     if task is not None and task not in TASKS:
         raise UserError(f"--task {task!r} does not exist; there is {', '.join(TASKS)}")
-    given = open_of_run("evaluate", positional[0], positional[1:])
+    given = open_run_request("evaluate", positional[0], positional[1:])
     if task is None:
         check_stage("evaluate", given)
     return given

@@ -72,8 +72,8 @@ class DiskFull(UserError):
     exit_code = 7
 
 
-class Deserted(UserError):
-    """Another process died or fell silent; the last checkpoint stands."""
+class LostProcess(UserError):
+    """Another process died or stopped responding; the last checkpoint is kept."""
 
     exit_code = 8
 
@@ -184,7 +184,7 @@ def answer(main: Callable[[], None]) -> int:
     except UserError as error:
         log.debug("where the error was raised", exc_info=error)  # shown under --verbose
         _print_line(str(error))
-        if isinstance(error, Deserted):
+        if isinstance(error, LostProcess):
             leave(error.exit_code)  # threads of the broken process group would abort an orderly end
         return error.exit_code
     except Interrupted as error:

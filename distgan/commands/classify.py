@@ -8,7 +8,7 @@ import numpy as np
 
 from distgan import config
 from distgan.api import Trained
-from distgan.arguments import OfRun
+from distgan.arguments import RunRequest
 from distgan.command_line import Result
 from distgan.data.store.private_table import Table, read_table
 from distgan.data.windows import Windows
@@ -23,7 +23,7 @@ from distgan.run import Run
 DRAWS = 5
 
 
-def run(given: OfRun) -> Result:
+def run(given: RunRequest) -> Result:
     """Score the run.
 
     Raises:

@@ -35,7 +35,7 @@ from distgan.pipeline.attack import Target, run_attacks
 from distgan.pipeline.binding import ARTEFACTS, audit_chain
 from distgan.pipeline.build_bank import run_tracing
 from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.leaving import find_leaving
+from distgan.pipeline.output_transform import find_output_transform
 from distgan.pipeline.owners import audit_owners
 from distgan.pipeline.private_ledger import audit_ledger
 from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger
@@ -96,7 +96,7 @@ def decide(run: Run, place: Path) -> Result:
     refuse_no_run(run)
     run.need(run.synthetic, "generate")
     settings = config.load(run.config)
-    find_leaving(settings, run)  # what cannot be written is refused before the attacks
+    find_output_transform(settings, run)  # what cannot be written is refused before the attacks
     parallel = open_for_inference(settings)
     try:
         with run.lock():
@@ -322,9 +322,9 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, run: R
     public = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
     with whole_folder(place) as temporary:
         inside = ReleaseFolder(temporary)
-        leaving = find_leaving(settings, run)
-        if leaving.changes:
-            leaving.write(run.synthetic, inside.synthetic)
+        transform = find_output_transform(settings, run)
+        if transform.has_effect:
+            transform.write(run.synthetic, inside.synthetic)
         else:
             shutil.copytree(run.synthetic, inside.synthetic)
         if form != "zarr":
@@ -353,9 +353,9 @@ def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run,
     claims = verdict["privacy"]["claims"]
     labelled = ["synthetic.labels.csv the class of each series, in their order"]
     described = ["synthetic.attributes.csv the attributes of each series, in their order"]
-    credit, leaving = find_credit(settings, meta), find_leaving(settings, run)
-    year, lengths = leaving.year, leaving.describe_lengths()
-    length = leaving.describe(meta).axis.length
+    credit, transform = find_credit(settings, meta), find_output_transform(settings, run)
+    year, lengths = transform.year, transform.describe_lengths()
+    length = transform.describe(meta).axis.length
     return "\n".join(
         [
             "Synthetic time series",

@@ -48,7 +48,7 @@ def fit(
     Raises:
         Stopped: SIGTERM, SIGINT or SIGUSR1 reached a process; all is saved.
         Diverged: losses or gradients are not finite beyond max_skips and max_rollbacks.
-        Deserted: another process died or fell silent.
+        LostProcess: another process died or fell silent.
         UserError: the checkpoints are damaged, of another run, or beyond `schedule.steps`.
     """
     training = Training(objective, optimized_networks, parallel, schedule, job)

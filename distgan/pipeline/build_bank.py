@@ -248,6 +248,6 @@ def format_guarantee(bank: Bank) -> str:
     )
 
 
-def describe(settings: config.Config, of: Shape) -> str:
+def describe(settings: config.Config, shape: Shape) -> str:
     chosen = settings.bank
     return f"averages each group into {chosen.condition_dim} numbers; training on the {chosen.training}"

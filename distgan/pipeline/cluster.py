@@ -283,11 +283,8 @@ def form_groups(settings: config.Config, run: Run, outcome: Outcome, people: Peo
     facts = make_facts(groups, projection, minimum_size)
     save(run, projection, points, groups.assignment, choice, facts)
     auto = f" (by the {choice.criterion})" if choice else ""
-    each = (
-        "for research only: no minimum group size"
-        if settings.bank.study
-        else f"at least {fewest} entities each"
-    )
+    research = settings.bank.study
+    each = "for research only: no minimum group size" if research else f"at least {fewest} entities each"
     return facts | {
         "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "
         f"{len(found.sizes)} clusters{auto}, {each}; merging added {groups.loss:.1%} of the inertia; "
@@ -443,9 +440,9 @@ def resolve_minimum_group_size(settings: config.Config, channels: int, attribute
     return group_size.compute_minimum_group_size(settings.bank, released)
 
 
-def describe(settings: config.Config, of: Shape) -> str:
-    fewest = resolve_minimum_group_size(settings, of.channels, of.attribute_numbers)
+def describe(settings: config.Config, shape: Shape) -> str:
+    fewest = resolve_minimum_group_size(settings, shape.channels, shape.attribute_numbers)
     given = settings.clusters.count is not None or settings.data.windows.length is not None
     if given or settings.bank.study or settings.privacy.epsilon is not None:
-        return f"groups {of.train} latents, at least {fewest} entities to a group"
-    return f"groups {of.train} latents, {group_size.describe_margin(fewest, of.train)}"
+        return f"groups {shape.train} latents, at least {fewest} entities to a group"
+    return f"groups {shape.train} latents, {group_size.describe_margin(fewest, shape.train)}"

@@ -289,5 +289,5 @@ def draw_training_pictures(run: Run) -> list[style.Picture]:
     ]
 
 
-def describe(settings: config.Config, of: Shape) -> str:
-    return f"scores the synthetic series against {of.held_out} held-out ones and writes the report"
+def describe(settings: config.Config, shape: Shape) -> str:
+    return f"scores the synthetic series against {shape.held_out} held-out ones and writes the report"

@@ -341,8 +341,9 @@ def measure_statics(statics: Sequence[StaticAttribute]) -> tuple[int, int]:
     return count_numbers(statics), sum(widths) + len(widths)
 
 
-def describe(settings: config.Config, of: Shape) -> str:
+def describe(settings: config.Config, shape: Shape) -> str:
     return (
-        f"reads {settings.data.source}: {of.train} series to train on, {of.held_out} held out, "
-        f"{of.reference} for reference{describe_validation(of.validation)}, each {of.length} x {of.channels}"
+        f"reads {settings.data.source}: {shape.train} series to train on, {shape.held_out} held out, "
+        f"{shape.reference} for reference{describe_validation(shape.validation)}, each "
+        f"{shape.length} x {shape.channels}"
     )

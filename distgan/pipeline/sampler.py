@@ -33,10 +33,10 @@ class Sampler:
         scaler: Scaler,
         chosen: config.Generate,
         bank: Bank,
-        among: np.ndarray | None = None,
+        allowed: np.ndarray | None = None,
     ) -> "Sampler":
         """Draw groups and attributes of all `generate.count` series, for a generator on its device."""
-        plan = plan_series(chosen, bank, among)
+        plan = plan_series(chosen, bank, allowed)
         attributes = bank.draw_attributes(
             plan.groups, rng.make_keyed_generator(chosen.seed, 0, "levels"), plan.values
         )

@@ -157,8 +157,8 @@ def load_encoder(settings: config.Config, run: Run, store: Readable) -> Encoder:
     return load_vae(settings, run, store).encoder
 
 
-def describe(settings: config.Config, of: Shape) -> str:
-    network = VAE(of.length, of.channels, settings.encoder)
+def describe(settings: config.Config, shape: Shape) -> str:
+    network = VAE(shape.length, shape.channels, settings.encoder)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     text = f"trains a VAE of {parameters:,} parameters for {settings.encoder.steps:,} steps"
     return text + describe_spending(settings, "encoder")

@@ -369,11 +369,11 @@ def count_labels(settings: config.Config, run: Run) -> int:
     return Bank.load(run.need(run.bank, "bank")).appended
 
 
-def describe(settings: config.Config, of: Shape) -> str:
-    known = of.labels if settings.bank.by_label else of.attribute_width
-    networks = models.build(settings, of.length, of.channels, known)
+def describe(settings: config.Config, shape: Shape) -> str:
+    known = shape.labels if settings.bank.by_label else shape.attribute_width
+    networks = models.build(settings, shape.length, shape.channels, known)
     if settings.model.fitted:
-        return f"fits {settings.model.name} to {of.train} series, without gradients"
+        return f"fits {settings.model.name} to {shape.train} series, without gradients"
     sizes = [
         f"a {name} of {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
     ]
