@@ -1,4 +1,4 @@
-"""A trained run in Python: load it, sample from it. It reads what `generate` reads, and writes nothing."""
+"""Load a trained run in Python and sample from it. Reads the same files as `generate` and writes nothing."""
 
 import operator
 from collections.abc import Mapping
@@ -56,12 +56,12 @@ class Trained:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels that `sample` takes; none where groups do not go by label."""
+        """Labels that `sample` accepts; empty if groups are not formed by label."""
         return self.bank.label_names
 
     @property
     def attributes(self) -> dict[str, list[str] | tuple[float | None, float | None]]:
-        """Attributes that `sample` takes: the categories of each, or the range of a number."""
+        """Attributes that `sample` accepts, by name: the categories, or the range of a number."""
         columns = () if self.bank.statics is None else self.bank.statics.columns
         return {
             each.name: (each.low, each.high) if each.is_number else list(each.categories) for each in columns
@@ -81,12 +81,12 @@ class Trained:
         series.
 
         Series come from the bank's groups in proportion to their sizes, as from `distgan generate`; with a
-        `condition` from the groups of that label, or from the group of that number alone. `length` asks for
-        more or fewer steps than were trained on, where the model can (timegan, crnn_gan); `start` for the
-        year that begins on a date, e.g. "2027-01-01", of series of a year (as `generate.start`);
-        `lengths="as_real"` for series that begin and end as real ones do, NaN outside. Attributes that all
-        series are to have are named, e.g. `ev=True`, or given as `condition={"start": "cold"}` where a name
-        is one of these arguments or no word of Python; the others are drawn (`sample_attributes`).
+        `condition` from the groups of that label, or from the group of that number alone. `length` sets
+        another number of steps than the trained one, if the model supports it (timegan, crnn_gan). `start`
+        moves series of a year to the year that begins on a date, e.g. "2027-01-01" (as `generate.start`).
+        `lengths="as_real"` gives series that begin late or end early as real ones do, NaN outside. Attributes
+        that all series are to have are named, e.g. `ev=True`, or given as `condition={"start": "cold"}` where
+        a name is one of these arguments or no word of Python; the others are drawn (`sample_attributes`).
 
         Raises:
             UserError: there is no such label, group, attribute or combination of attributes, one is given
@@ -132,7 +132,7 @@ class Trained:
     def _make_settings(
         self, count: int, seed: int, attributes: Mapping[str, AttributeValue]
     ) -> config.Config:
-        """Return the settings of a sample; attributes that the run's config asks for do not count here."""
+        """Return the settings of a sample; requests for attributes in the run's config are ignored."""
         asked: dict[str, Any] = {
             "generate.count": operator.index(count),
             "generate.seed": operator.index(seed),
@@ -145,7 +145,7 @@ class Trained:
         condition: str | int | Mapping[str, AttributeValue] | None,
         named: Mapping[str, AttributeValue],
     ) -> tuple[np.ndarray | None, dict[str, AttributeValue]]:
-        """Return which groups are asked for, [G] bool or None for all, and the attributes.
+        """Return the requested groups, [G] bool or None for all, and the requested attributes.
 
         Raises:
             UserError: there is no such group or label, or an attribute is given in both ways.
@@ -158,7 +158,7 @@ class Trained:
         return None, {**condition, **named}
 
     def _select_groups(self, condition: str | int) -> np.ndarray:
-        """Return which groups a condition names: [G] bool."""
+        """Return the groups that a condition names: [G] bool."""
         allowed = np.arange(self.bank.num_groups) == condition
         if isinstance(condition, str) and self.bank.labels:
             allowed = np.asarray(self.bank.labels) == condition

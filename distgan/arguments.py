@@ -1,4 +1,4 @@
-"""What the commands are called with, checked: nothing heavy is imported here, so that a mistake in a call is
+"""Check the arguments of the commands. Nothing heavy is imported here, so that a mistake in a call is
 reported at once.
 """
 
@@ -140,8 +140,8 @@ def open_generate(
 
 
 def replace_wishes(overrides: Sequence[str]) -> tuple[str, ...]:
-    """Return the overrides of `generate`, so that one that asks for attributes takes the place of all that an
-    earlier call asked for: attributes, shares and a table are one wish.
+    """Return the overrides of `generate`, so that a request by attributes, shares or a table replaces all
+    three of an earlier call.
     """
     if not any(
         each.startswith(tuple(f"{name}{mark}" for name in WISHES for mark in "=.")) for each in overrides
@@ -154,7 +154,7 @@ def set_count_from_table(given: RunRequest, overrides: Sequence[str]) -> RunRequ
     """Return the settings with a series for each row of `generate.table`, unless generate.count is given.
 
     Raises:
-        UserError: the table is not there, or is none.
+        UserError: the table is missing or cannot be read.
     """
     table = given.settings.generate.table
     if table is None or any(each.startswith("generate.count=") for each in overrides):
@@ -230,7 +230,7 @@ def _check_place(place: Path, run: Run, force: bool) -> None:
 
 
 def _is_table_folder(place: Path) -> bool:
-    """Return whether a folder is what an export of a large Parquet table is: numbered files, and no other."""
+    """Return whether a folder is the export of a large Parquet table: numbered files and nothing else."""
     names = [path.name for path in place.iterdir()]
     return place.suffix == ".parquet" and bool(names) and all(map(TABLE_PART.fullmatch, names))
 
@@ -248,7 +248,7 @@ class TwoFiles:
 
 
 def open_evaluation(positional: Sequence[str], *, task: str | None, files: TwoFiles) -> RunRequest | FilePair:
-    """Return what `distgan evaluate` is to judge: a run, or two files.
+    """Return the subject of `distgan evaluate`: a run, or two files.
 
     Raises:
         UserError: options of the two forms are mixed, or as `check_stage` and `open_files`.
@@ -281,7 +281,7 @@ def open_evaluation(positional: Sequence[str], *, task: str | None, files: TwoFi
 
 
 def _state_unseen(pair: FilePair, training: str | None, all_held_out: bool) -> FilePair:
-    """Return the pair with what was stated of the real series.
+    """Return the pair with what the options state of the real series.
 
     Raises:
         UserError: the file of --training is absent, or is that of --real.
@@ -366,7 +366,7 @@ def open_export(run: str, out: str | None, private: bool, networks: bool) -> tup
 
 
 def open_plan(path: str | None, overrides: Sequence[str], **options: float | str | None) -> PlanRequest:
-    """Return what `distgan plan` is to work out; `options` are fields of `PlanRequest`.
+    """Return the request of `distgan plan`; `options` are fields of `PlanRequest`.
 
     Raises:
         UserError: a number is impossible, or needs --length; or as `load_settings`.
@@ -420,7 +420,7 @@ def open_comparison(runs: Sequence[str], out: str) -> tuple[list[Path], Path]:
 def open_inspection(
     positional: Sequence[str], *, config: str | None, verify: bool, picture: str | None
 ) -> Inspection:
-    """Return what `distgan inspect` is to describe.
+    """Return the subject of `distgan inspect`.
 
     Raises:
         UserError: it is absent, or an option is of another kind of thing.

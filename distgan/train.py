@@ -1,9 +1,9 @@
-"""The entry: a config opens a run folder, and the stages fill it.
+"""The entry point of a training: read the config, open the run folder, run the stages.
 
     accelerate launch distgan/train.py --config configs/demo.yaml [key.sub=value ...]
     python -m distgan.train --config configs/demo.yaml
 
-The same command again goes on where the last one stopped.
+The same command resumes an interrupted run.
 """
 
 import sys
