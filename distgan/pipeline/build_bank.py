@@ -1,6 +1,8 @@
-"""clusters/ -> bank/: one condition a group, with the group's locations and scales. No id, no member's value.
+"""clusters/ -> bank/: one condition per group, with the group's locations and scales; no id, no member's
+value.
 
-Who stands behind each condition goes to clusters/members.safetensors, which is private to the data's owner.
+The members of each group are written to clusters/members.safetensors, which is private to the owner of the
+data.
 """
 
 from dataclasses import asdict, replace
@@ -85,8 +87,8 @@ def build_plain_bank(
 def build_private_bank(
     settings: config.Config, run: Run, data: TrainingData, points: np.ndarray, cells: np.ndarray
 ) -> Bank:
-    """Return the bank under differential privacy. Noise is drawn once: what fails after that, or is cut off,
-    goes on from the same noisy sums.
+    """Return the bank under differential privacy. Noise is drawn once: after a failure or a kill the stage
+    continues from the same noisy sums.
     """
     facts, ledger = read_private_facts(run), open_ledger(run)
     entities, budget = data.entity_codes, make_budget(settings, settings.encoder.latent_dim)
@@ -137,7 +139,9 @@ def read_private_facts(run: Run) -> dict[str, Any]:
 def run_tracing(
     context: PipelineContext, data: TrainingData, bank: Bank, farthest: float = tracing.FARTHEST
 ) -> list[tracing.Attack]:
-    """Run the tracing attack on the bank, with the held-out and reference series as non-members."""
+    """Run membership inference on the means of the bank, with the held-out and reference series as
+    non-members.
+    """
     members = Members.load(context.run.cluster_files.members)
     others = TrainingData.open(context.run, ("held_out", "reference"))
     if not others.num_series:
@@ -202,7 +206,9 @@ def encode_series(context: PipelineContext, data: TrainingData) -> np.ndarray:
 def average_by_entity(
     points: np.ndarray, attributes: np.ndarray, entities: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the averages of each entity in each group, its series averaged; the group; a row of each."""
+    """Return for each entity in each group the average of its series, the group, and the row of one of its
+    series.
+    """
     values = tracing.stack_entity_numbers(points, attributes)
     keys = groups * (int(entities.max()) + 1) + entities
     _, first, index, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)

@@ -1,4 +1,4 @@
-"""The end of a run: what came of it, where things are, and the next two commands to type."""
+"""The summary at the end of a run: answers of the report, places of files, and the next two commands."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""latents.zarr -> clusters/: the narrow part of the latents, and the group of every training series.
+"""latents.zarr -> clusters/: the projected latents, and the group of every training series.
 
-Every process streams its share of the latents, a block at a time, and writes their narrow part to a file of
-its own, which k-means reads at every pass; rank 0 then makes the groups from all narrow parts. What lies here
-is private to the owner of the data.
+Every process streams its share of the latents in blocks and writes their projection to its own file, which
+k-means reads at every pass; rank 0 then forms the groups from all projections. The folder is private to the
+owner of the data.
 """
 
 import shutil
@@ -49,7 +49,7 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True)
 class Share:
-    """The latents of one process: rows first .. end of all, and the file for their narrow part."""
+    """The latents of one process: rows first .. end of all, and the file for their projection."""
 
     store: LatentStore
     first: int

@@ -62,12 +62,12 @@ def run(context: PipelineContext) -> dict[str, Any]:
 
 
 def refuse_unmet(settings: config.Config, run: Run) -> None:
-    """Refuse before anything is written: a wish that cannot be met leaves the series, the config and the
-    records that are there.
+    """Refuse a request that cannot be met before anything is written, so that series, config and records
+    stay.
 
     Raises:
-        UserError: the groups of the run do not have what is wanted, its series cannot leave so, or a table
-            cannot have that layout.
+        UserError: the groups of the run do not have the requested attributes, its series cannot have the
+            requested year or lengths, or a table cannot have the layout.
     """
     plan_series(settings.generate, Bank.load(run.bank))
     find_output_transform(settings, run)
@@ -85,7 +85,7 @@ def refuse_layout(settings: config.Config, run: Run, suffix: str) -> None:
 
 
 def summarise(chosen: config.Generate, bank: Bank) -> str:
-    """Return how many series there are, from how many conditions, and what was asked of them."""
+    """Return the number of series and conditions, and the requested attributes, as a line."""
     there, used = bank.num_groups, len(np.unique(plan_series(chosen, bank).groups))
     conditions = f"{there}" if used == there else f"{used} of {there}"
     asked = describe_wishes(chosen)
@@ -109,7 +109,9 @@ def stage_shards(context: PipelineContext) -> StagedShards:
 
 
 def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) -> Path:
-    """Join the shards to the store, and write labels and exports beside it; return what the user opens."""
+    """Join the shards to the store, and write labels and exports beside it; return the store or table that
+    the user opens.
+    """
     _, meta = read_scaler(run)
     staged.join(run.synthetic, replace(meta, provenance=make_provenance(settings, meta)))
     run.synthetic_attributes.unlink(missing_ok=True)  # of series that were made before
@@ -223,9 +225,7 @@ def load_sampler(
 
 
 def make_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
-    """Return what a synthetic store says of its origin: who made it, and whose data must be credited. No
-    path, no id.
-    """
+    """Return the provenance of a synthetic store: version, identity of the run, credit; no path, no id."""
     made = {"source": "synthetic", "maker": f"distgan {distgan.__version__}", "run": settings.identity}
     return made | {"credit": find_credit(settings, meta)}
 

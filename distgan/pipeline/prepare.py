@@ -91,7 +91,7 @@ def split_merged(settings: config.Config, found: ingest.Series, merged: int) -> 
 
 
 def examine(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarray, list[Suspicion]]:
-    """Read the source, and print what was understood of it and what is suspicious.
+    """Read the source; print how it was read and what is suspicious.
 
     Raises:
         UserError: as `read`.
@@ -309,7 +309,7 @@ def read_source(settings: config.Config, place: Path) -> tuple[ingest.Series, np
 
 
 def find_shape(settings: config.Config, run: Run) -> Shape:
-    """Return the shape, from the store if it is there, else from the source.
+    """Return the shape, from the store if there is one, else from the source.
 
     Raises:
         UserError: `prepare` would refuse the source.

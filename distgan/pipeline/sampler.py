@@ -1,4 +1,4 @@
-"""Series of a generator: what each is conditioned on, its own noise, and the way back to original units."""
+"""Sample series from a generator: conditions, noise keyed by series, and the inverse of the scaling."""
 
 from dataclasses import dataclass
 
@@ -65,7 +65,9 @@ class Sampler:
         return np.concatenate([self.restore(*self.draw(batch)) for batch in batches])
 
     def restore(self, scaled: np.ndarray, attributes: np.ndarray) -> np.ndarray:
-        """Return drawn series in original units, as they leave: (n, L, C), (n, C, 2) -> float32 [n, L, C]."""
+        """Return sampled series in original units, with zeros and bounds applied: (n, L, C), (n, C, 2) ->
+        float32 [n, L, C].
+        """
         if self.zeros is None:
             return self.scaler.restore(scaled, attributes)
         values = self.scaler.restore_unbounded(scaled, attributes)

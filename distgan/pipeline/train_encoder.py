@@ -1,4 +1,4 @@
-"""Training series -> encoder/: a VAE that learns to describe a series in a few numbers."""
+"""Training series -> encoder/: a VAE that embeds a series in a few numbers."""
 
 from typing import Any
 
@@ -153,7 +153,7 @@ def load_vae(settings: config.Config, run: Run, store: Readable) -> VAE:
 
 
 def load_encoder(settings: config.Config, run: Run, store: Readable) -> Encoder:
-    """Return the half of it that embeds; raises as `load_vae`."""
+    """Return the encoder half of the VAE; raises as `load_vae`."""
     return load_vae(settings, run, store).encoder
 
 

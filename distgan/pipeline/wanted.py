@@ -1,7 +1,8 @@
-"""Which group each series to be generated comes from, and which attributes it has.
+"""Plan the group and the attributes of each series to generate.
 
-Without a wish, groups get series in proportion to their sizes. `generate.attributes`, `generate.shares` and
-`generate.table` choose among the groups by what they state; what they leave open is as the groups have it.
+By default groups get series in proportion to their sizes. `generate.attributes`, `generate.shares` and
+`generate.table` select groups by the attributes that they state; attributes that are not requested are those
+of the groups.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
