@@ -1,4 +1,4 @@
-"""`distgan evaluate RUN --task classification`: the worth of a labelled run's series to a classifier.
+"""`distgan evaluate RUN --task classification`: the utility of a labelled run's series for a classifier.
 
 As many synthetic series of each label are drawn as there are real ones to train on; the test series are of
 the owners in the held_out and reference splits. The result goes to classification.json.

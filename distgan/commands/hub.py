@@ -1,8 +1,8 @@
 """A run's generator as a folder in the Hub's form: weights, config, model card, and the files for sampling.
 
 The folder is for others, so it holds nothing of single people: no source, path, id or checksum of private
-files, and of the bank only what a release shows. Whether it may leave is the gate's question: the weights
-must be those that `distgan release` judged and let pass.
+files, and of the bank only what a release shows. Only weights whose series have passed `distgan release` may
+be exported, except with `private`.
 """
 
 import shutil
@@ -52,7 +52,7 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
     """Write `out` (by default `RUN/export`), which `distgan.load` and huggingface_hub read.
 
     Args:
-        private: for the data's owner alone: without a verdict of the gate, and the card says so.
+        private: for the owner of the data alone: without a verdict of the gate, which the card states.
 
     Raises:
         UserError: the run is not finished, something stands at `out`, or the gate has not judged it.
@@ -142,7 +142,7 @@ def refuse_joint_scaling(settings: config.Config) -> None:
 
 
 def find_verdict(settings: config.Config, run: Run) -> Verdict:
-    """Return the gate's last verdict, if it let pass exactly what is exported.
+    """Return the last verdict of the gate, if it is a pass of exactly what is exported.
 
     Raises:
         UserError: there is no verdict.

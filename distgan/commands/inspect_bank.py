@@ -1,4 +1,4 @@
-"""The promises of a bank and its quality, in a few lines, and a map of the latents behind it."""
+"""Summarise a bank: its statements, its quality, and a map of the latents behind it."""
 
 from pathlib import Path
 

@@ -1,10 +1,10 @@
 """The gate: a run's synthetic series leave its folder only if every check passes.
 
-First what the files promise of themselves, and whether series, weights, bank and split belong together (exit
-code 5 if they do not fit), then rules that no setting lifts, then the attacks (3: over a limit, 4: too little
-evidence), on the series together with what has left before and a sample of the generator. The verdict is
-always written beside the run; the release folder only if all holds, whole or not at all. Every attempt that
-came to the attacks is remembered in `releases.jsonl`.
+First the files are verified, and that series, weights, bank and split belong together (exit code 5
+otherwise), then rules that no setting lifts, then the attacks (3: over a limit, 4: too little evidence), on
+the series together with earlier releases and a sample of the generator. The verdict is always written beside
+the run; the release folder only if all checks pass, complete or not at all. Every attempt that reached the
+attacks is recorded in `releases.jsonl`.
 """
 
 import datetime
@@ -57,7 +57,7 @@ CODES = {battery.PASS: 0, battery.OVER: 3, battery.INSUFFICIENT: 4}
 
 @dataclass(frozen=True)
 class Check:
-    """A promise, the reason why it does not hold ("" if it does), and what was verified, a line each."""
+    """A check, the reason why it fails ("" if it passes), and what was verified, a line each."""
 
     name: str
     broken: str
@@ -84,7 +84,7 @@ def run(run: Run, place: Path) -> str:
 
 
 def decide(run: Run, place: Path) -> Result:
-    """Judge a run's synthetic series, write the verdict, and write the release if all holds.
+    """Judge a run's synthetic series, write the verdict, and write the release if all checks pass.
 
     Returns:
         The verdict, with the error that a refusal ends with.
@@ -143,7 +143,7 @@ def judge(context: PipelineContext) -> Verdict:
 
 
 def run_checks(context: PipelineContext) -> list[Check]:
-    """Run the audits up to the first promise that does not hold, then all rules; print each."""
+    """Run the audits up to the first that fails, then all rules; print each."""
     found = []
     for name, work in list_audits(context):
         found.append(run_audit(name, work))
@@ -317,7 +317,7 @@ def save_verdict(content: Mapping[str, Any], place: Path) -> None:
 
 
 def write_release(place: Path, verdict: Verdict, settings: config.Config, run: Run) -> None:
-    """Write series, manifest of the bank, verdict with checksums, and a page that states the promises."""
+    """Write series, manifest of the bank, verdict with checksums, and a page that states the guarantees."""
     form = settings.generate.format
     public = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
     with whole_folder(place) as temporary:
@@ -348,7 +348,7 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, run: R
 
 
 def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run, form: str) -> str:
-    """Return a page on the content of the release, what is promised and what is not, in plain words."""
+    """Return a page on the content of the release, what is guaranteed and what is not, in plain words."""
     _, meta = read_scaler(run)
     claims = verdict["privacy"]["claims"]
     labelled = ["synthetic.labels.csv the class of each series, in their order"]

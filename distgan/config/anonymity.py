@@ -100,7 +100,9 @@ class Bank(Section):
 
     @property
     def study(self) -> bool:
-        """True where the bank gives single latents away: marked, and refused by every check for release."""
+        """True if the bank reveals single latents (for research only): marked in the manifest, and refused by
+        every check for release.
+        """
         return self.training in STUDY
 
     @model_validator(mode="after")
@@ -227,7 +229,7 @@ class Privacy(Section):
         return self._check_whole_run()
 
     def describe(self) -> dict[str, Any]:
-        """Return what a run's identity takes of the section: that weights were public, not where they lay."""
+        """Return the part of the section in a run's identity: that weights were public, not their path."""
         tree = self.dump()
         public = tree.pop("public") is not None
         return tree | ({"public": True} if public else {})

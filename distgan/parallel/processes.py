@@ -210,7 +210,7 @@ class Parallel:
         return bool(self.find_largest(int(flag)))
 
     def share(self, thing: T) -> T:
-        """Return rank 0's `thing`, which JSON can hold, on every rank."""
+        """Return rank 0's `thing`, which must be representable in JSON, on every rank."""
         if self.world_size == 1:
             return thing
         received: T = messages.broadcast(thing, self.is_main, self._control)
@@ -242,7 +242,7 @@ class Parallel:
         return self.share(result)
 
     def broadcast(self, tensors: list[Tensor]) -> None:
-        """Give every rank the values of rank 0, in place."""
+        """Copy the values of rank 0 to every rank, in place."""
         if self.world_size == 1 or not tensors:
             return
         for dtype in sorted({tensor.dtype for tensor in tensors}, key=str):  # one message for each type
@@ -382,7 +382,7 @@ def _is_desertion(error: Exception) -> bool:
 
 
 def _describe_to_environment() -> None:
-    """Describe the existing process group in the environment, which is all that Accelerate reads."""
+    """Write the existing process group to the environment variables that Accelerate reads."""
     os.environ["RANK"], os.environ["WORLD_SIZE"] = str(dist.get_rank()), str(dist.get_world_size())
     here = torch.cuda.current_device() if torch.cuda.is_available() else dist.get_rank()
     os.environ.setdefault("LOCAL_RANK", str(here))

@@ -1,4 +1,4 @@
-"""`sweep.html`: what was searched and what came of it, on one page that opens offline."""
+"""`sweep.html`: the searched keys and the results, on one page that opens offline."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a sweep has found so far, read from the trials' folders: the table, the best, the files it leaves."""
+"""Results of a sweep so far, read from the trials' folders: the table, the best trial, the output files."""
 
 import json
 import sys

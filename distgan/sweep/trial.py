@@ -1,8 +1,8 @@
 """One trial: a run of the whole pipeline with other values, scored at a few steps on the way.
 
-A trial trains to its next look, generates and evaluates as any run does, and goes on from its checkpoint:
-what it scores is what `train.py` scores with the same config and that many steps. All it needs to go on after
-a kill stands in its folder.
+A trial trains to its next evaluation, generates and evaluates as any run does, and continues from its
+checkpoint: what it scores is what `train.py` scores with the same config and that many steps. All it needs to
+go on after a kill stands in its folder.
 """
 
 import fcntl
