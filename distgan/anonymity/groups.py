@@ -1,4 +1,4 @@
-"""Groups of at least the minimum size, and the weights under which no member carries more than its share."""
+"""Groups of at least the minimum size, with weights that limit the share of each member."""
 
 import math
 from dataclasses import dataclass

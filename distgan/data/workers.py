@@ -1,7 +1,7 @@
 """Work on the parts of a source, in order: in threads of this process, or in processes of their own.
 
 What parses text holds Python's lock for about half of its time, so threads gain little there. Processes start
-without the main module of the caller (`loky`), and give back nothing but errors: results go to files.
+without the main module of the caller (`loky`), and return nothing but errors: results go to files.
 """
 
 import os

@@ -1,5 +1,5 @@
-"""The battery's own test: an artificial population, an honest release of it, and releases with leak
-scenarios.
+"""Leak scenarios that test the battery: an artificial population, a release of it without leaks, and releases
+with leaks.
 
 Every home has eight numbers of its own (size, rhythms, noise), drawn from one distribution; its series is a
 draw given those. An honest sampler draws new homes, so nothing of a member is in it. Each leak is what

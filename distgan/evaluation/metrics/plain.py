@@ -1,4 +1,4 @@
-"""Plain statistics of real and synthetic values side by side, without any single person's value.
+"""Plain statistics of real and synthetic values side by side; no figure is the value of one person.
 
 Shapes: n series, L steps, C channels. Values are in original units, NaN where missing.
 """
