@@ -425,7 +425,7 @@ class ExportFolder:
 
 @dataclass(frozen=True)
 class HubFolder(Run):
-    """Paths of a generator in the Hub's form: what sampling reads of a run, under the Hub's names."""
+    """Paths of an exported generator: the files that sampling reads, under the names of the Hub."""
 
     @property
     def generator_weights(self) -> Path:

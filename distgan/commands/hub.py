@@ -1,4 +1,5 @@
-"""A run's generator as a folder in the Hub's form: weights, config, model card, and the files for sampling.
+"""Export a run's generator in the format of the Hugging Face Hub: weights, config, model card, files for
+sampling.
 
 The folder is for others, so it holds nothing of single people: no source, path, id or checksum of private
 files, and of the bank only what a release shows. Only weights whose series have passed `distgan release` may
