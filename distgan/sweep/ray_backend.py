@@ -80,7 +80,7 @@ def start_ray(chosen: config.Sweep, temporary: Path | None) -> Iterator[None]:
 
 
 def _join_ray(how: Mapping[str, Any]) -> None:
-    """Start Ray or join a cluster; once more where its processes took longer than Ray gives them (30 s).
+    """Start Ray or join a cluster; try `STARTS` times if its processes exceed the timeout of Ray (30 s).
 
     Raises:
         UserError: it did not succeed.
