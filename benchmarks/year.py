@@ -8,11 +8,10 @@
 
 Fixed before anything was tuned by it. Homes are divided by household (70 % to train on, 20 % held out, 10 %
 for reference), anew for every seed; each recipe trains for about the same CPU time (a quarter of an hour for
-the GAN; the upstream fork's step is ten times as dear) and makes 200 homes; every score compares them with
-the held-out ones, beside other real homes and the report's baselines. A table gives
-every score's mean and deviation over seeds. A family's figure is the mean over its scores of loss / (loss +
-bar), the bar being the loss of other real homes and two standard errors: 0 is perfect, .5 at the bar, 1
-hopeless.
+the GAN; the upstream fork's step is ten times as expensive) and makes 200 homes; every score compares them
+with the held-out ones, beside other real homes and the report's baselines. A table gives every score's mean
+and deviation over seeds. A family's figure is the mean over its scores of loss / (loss + bar), the bar being
+the loss of other real homes and two standard errors: 0 is perfect, .5 at the bar, 1 hopeless.
 Some divisions are harder than others, for all rows alike, so rows are compared seed by seed: a recipe beats a
 row where its figure is lower by more than the differences' deviation over seeds. Totals are those of a
 synthetic and of a held-out home over those of a training home. Runs are kept in OUT/RECIPE-SEED and go on

@@ -1,4 +1,4 @@
-"""A trained run in Python: load it, sample from it. It reads what `generate` reads, and writes nothing."""
+"""Load a trained run in Python and sample from it. Reads the same files as `generate` and writes nothing."""
 
 import operator
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import sample_series, tabulate_attributes
-from distgan.pipeline.leaving import Leaving
 from distgan.pipeline.lengths import find_lengths
+from distgan.pipeline.output_transform import OutputTransform
 from distgan.pipeline.training_data import open_for_inference, read_scaler
 from distgan.pipeline.wanted import plan_series
 from distgan.preflight import refuse_filter, refuse_no_run
@@ -52,12 +52,12 @@ class Trained:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels that `sample` takes; none where groups do not go by label."""
+        """Labels that `sample` accepts; empty if groups are not formed by label."""
         return self.bank.label_names
 
     @property
     def attributes(self) -> dict[str, list[str] | tuple[float | None, float | None]]:
-        """Attributes that `sample` takes: the categories of each, or the range of a number."""
+        """Attributes that `sample` accepts, by name: the categories, or the range of a number."""
         columns = () if self.bank.statics is None else self.bank.statics.columns
         return {
             each.name: (each.low, each.high) if each.is_number else list(each.categories) for each in columns
@@ -77,29 +77,29 @@ class Trained:
         series.
 
         Series come from the bank's groups in proportion to their sizes, as from `distgan generate`; with a
-        `condition` from the groups of that label, or from the group of that number alone. `length` asks for
-        more or fewer steps than were trained on, where the model can (timegan, crnn_gan); `start` for the
-        year that begins on a date, e.g. "2027-01-01", of series of a year (as `generate.start`);
-        `lengths="as_real"` for series that begin and end as real ones do, NaN outside. Attributes that all
-        series are to have are named, e.g. `ev=True`, or given as `condition={"start": "cold"}` where a name
-        is one of these arguments or no word of Python; the others are drawn (`sample_attributes`).
+        `condition` from the groups of that label, or from the group of that number alone. `length` sets
+        another number of steps than the trained one, if the model supports it (timegan, crnn_gan). `start`
+        moves series of a year to the year that begins on a date, e.g. "2027-01-01" (as `generate.start`).
+        `lengths="as_real"` gives series that begin late or end early as real ones do, NaN outside. Attributes
+        that all series are to have are named, e.g. `ev=True`, or given as `condition={"start": "cold"}` where
+        a name is one of these arguments or no word of Python; the others are drawn (`sample_attributes`).
 
         Raises:
             UserError: there is no such label, group, attribute or combination of attributes, one is given
                 twice, a number is too small, the model makes its own length alone, the series are not of a
                 year, or too few real ones begin late or end early alike.
         """
-        among, wishes = self._read_condition(condition, attributes)
+        allowed, wishes = self._read_condition(condition, attributes)
         length = _read_length(length)
         year = self._year(start, length)
         settings = self._make_settings(count, seed, wishes)
         chosen = settings.with_values({"generate.lengths": lengths}, "sample").generate
         if length is not None and chosen.lengths != "whole":
             raise UserError("lengths are those of series as trained, and length asks for another; use one")
-        leaving = Leaving(year, find_lengths(chosen.lengths, self.run), chosen.count, chosen.seed)
+        transform = OutputTransform(year, find_lengths(chosen.lengths, self.run), chosen.count, chosen.seed)
         parallel = open_for_inference(settings)
-        made = sample_series(PipelineContext(settings, self.run, parallel), self.bank, among, length)
-        return leaving.change(made, np.arange(len(made)))
+        made = sample_series(PipelineContext(settings, self.run, parallel), self.bank, allowed, length)
+        return transform.apply(made, np.arange(len(made)))
 
     def sample_attributes(
         self,
@@ -114,11 +114,11 @@ class Trained:
         Raises:
             UserError: there is no such group, label, attribute or combination.
         """
-        among, wishes = self._read_condition(condition, attributes)
+        allowed, wishes = self._read_condition(condition, attributes)
         settings = self._make_settings(count, seed, wishes)
         if self.bank.statics is None:
             return pd.DataFrame(index=range(settings.generate.count))
-        plan = plan_series(settings.generate, self.bank, among)
+        plan = plan_series(settings.generate, self.bank, allowed)
         header, rows = tabulate_attributes(plan, self.bank.statics, settings.generate)
         kinds = {column.name: column.kind for column in self.bank.statics.columns}
         cells = pd.DataFrame(rows, columns=header, dtype="str")
@@ -127,7 +127,7 @@ class Trained:
     def _make_settings(
         self, count: int, seed: int, attributes: Mapping[str, AttributeValue]
     ) -> config.Config:
-        """Return the settings of a sample; attributes that the run's config asks for do not count here."""
+        """Return the settings of a sample; requests for attributes in the run's config are ignored."""
         asked: dict[str, Any] = {
             "generate.count": operator.index(count),
             "generate.seed": operator.index(seed),
@@ -140,7 +140,7 @@ class Trained:
         condition: str | int | Mapping[str, AttributeValue] | None,
         named: Mapping[str, AttributeValue],
     ) -> tuple[np.ndarray | None, dict[str, AttributeValue]]:
-        """Return which groups are asked for, [G] bool or None for all, and the attributes.
+        """Return the requested groups, [G] bool or None for all, and the requested attributes.
 
         Raises:
             UserError: there is no such group or label, or an attribute is given in both ways.
@@ -153,18 +153,18 @@ class Trained:
         return None, {**condition, **named}
 
     def _select_groups(self, condition: str | int) -> np.ndarray:
-        """Return which groups a condition names: [G] bool."""
+        """Return the groups that a condition names: [G] bool."""
         if isinstance(condition, str):
-            among = np.asarray(self.bank.labels, dtype=object) == condition
+            allowed = np.asarray(self.bank.labels, dtype=object) == condition
         else:
-            among = np.arange(self.bank.num_groups) == operator.index(condition)
-        if not among.any():
+            allowed = np.arange(self.bank.num_groups) == operator.index(condition)
+        if not allowed.any():
             labels = f" or a label ({', '.join(self.labels)})" if self.labels else ""
             raise UserError(
                 f"there is no condition {condition!r}; use a group from 0 to "
                 f"{self.bank.num_groups - 1}{labels}"
             )
-        return among
+        return allowed
 
     def _year(self, start: str | None, length: int | None) -> AnotherYear | None:
         """Return the year that begins on `start`.

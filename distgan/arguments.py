@@ -1,4 +1,4 @@
-"""What the commands are called with, checked: nothing heavy is imported here, so that a mistake in a call is
+"""Check the arguments of the commands. Nothing heavy is imported here, so that a mistake in a call is
 reported at once.
 """
 
@@ -24,7 +24,7 @@ TASKS = ("classification",)
 
 
 @dataclass(frozen=True)
-class OfRun:
+class RunRequest:
     """A run folder and the config that it holds, under the overrides."""
 
     settings: config.Config
@@ -109,7 +109,7 @@ def select_stage_names(text: str | None) -> tuple[str, ...]:
     return tuple(name for name in config.STAGES if name in names)
 
 
-def open_of_run(command: str, place: str, overrides: Sequence[str]) -> OfRun:
+def open_run_request(command: str, place: str, overrides: Sequence[str]) -> RunRequest:
     """Return the run folder at `place` with its settings under the overrides.
 
     Raises:
@@ -121,27 +121,27 @@ def open_of_run(command: str, place: str, overrides: Sequence[str]) -> OfRun:
         )
     run = open_run(place, command)
     settings = config.load(run.config, overrides)
-    return OfRun(settings.model_copy(update={"run_dir": str(run.folder)}), run)
+    return RunRequest(settings.model_copy(update={"run_dir": str(run.folder)}), run)
 
 
 def open_generate(
     run: str, overrides: Sequence[str], out: str | None, force: bool
-) -> tuple[OfRun, Path | None]:
+) -> tuple[RunRequest, Path | None]:
     """Return the run that is to generate, and the place of --out, if there is one.
 
     Raises:
-        UserError: as `open_of_run`, `check_export` and `check_stage`.
+        UserError: as `open_run_request`, `check_export` and `check_stage`.
     """
     overrides = replace_wishes(overrides)
-    given = set_count_from_table(open_of_run("generate", run, overrides), overrides)
+    given = set_count_from_table(open_run_request("generate", run, overrides), overrides)
     place = check_export(out, given.run, force)
     check_stage("generate", given)
     return given, place
 
 
 def replace_wishes(overrides: Sequence[str]) -> tuple[str, ...]:
-    """Return the overrides of `generate`, so that one that asks for attributes takes the place of all that an
-    earlier call asked for: attributes, shares and a table are one wish.
+    """Return the overrides of `generate`, so that a request by attributes, shares or a table replaces all
+    three of an earlier call.
     """
     if not any(
         each.startswith(tuple(f"{name}{mark}" for name in WISHES for mark in "=.")) for each in overrides
@@ -150,11 +150,11 @@ def replace_wishes(overrides: Sequence[str]) -> tuple[str, ...]:
     return (*(f"{name}={none}" for name, none in WISHES.items()), *overrides)
 
 
-def set_count_from_table(given: OfRun, overrides: Sequence[str]) -> OfRun:
+def set_count_from_table(given: RunRequest, overrides: Sequence[str]) -> RunRequest:
     """Return the settings with a series for each row of `generate.table`, unless generate.count is given.
 
     Raises:
-        UserError: the table is not there, or is none.
+        UserError: the table is missing or cannot be read.
     """
     table = given.settings.generate.table
     if table is None or any(each.startswith("generate.count=") for each in overrides):
@@ -165,10 +165,10 @@ def set_count_from_table(given: OfRun, overrides: Sequence[str]) -> OfRun:
     if rows < 1:
         raise UserError(f"generate.table {path} has no row below its header; write a row per wanted series")
     settings = given.settings.with_values({"generate.count": rows}, "generate.table")
-    return OfRun(settings.model_copy(update={"sweep": given.settings.sweep}), given.run)
+    return RunRequest(settings.model_copy(update={"sweep": given.settings.sweep}), given.run)
 
 
-def check_stage(stage: str, given: OfRun) -> None:
+def check_stage(stage: str, given: RunRequest) -> None:
     """Refuse a stage that is neither done nor the next one of a run.
 
     Raises:
@@ -230,7 +230,7 @@ def _check_place(place: Path, run: Run, force: bool) -> None:
 
 
 def _is_table_folder(place: Path) -> bool:
-    """Return whether a folder is what an export of a large Parquet table is: numbered files, and no other."""
+    """Return whether a folder is the export of a large Parquet table: numbered files and nothing else."""
     names = [path.name for path in place.iterdir()]
     return place.suffix == ".parquet" and bool(names) and all(map(TABLE_PART.fullmatch, names))
 
@@ -247,8 +247,8 @@ class TwoFiles:
     out: str | None = None
 
 
-def open_evaluation(positional: Sequence[str], *, task: str | None, files: TwoFiles) -> OfRun | FilePair:
-    """Return what `distgan evaluate` is to judge: a run, or two files.
+def open_evaluation(positional: Sequence[str], *, task: str | None, files: TwoFiles) -> RunRequest | FilePair:
+    """Return the subject of `distgan evaluate`: a run, or two files.
 
     Raises:
         UserError: options of the two forms are mixed, or as `check_stage` and `open_files`.
@@ -274,14 +274,14 @@ def open_evaluation(positional: Sequence[str], *, task: str | None, files: TwoFi
         )
     if task is not None and task not in TASKS:
         raise UserError(f"--task {task!r} does not exist; there is {', '.join(TASKS)}")
-    given = open_of_run("evaluate", positional[0], positional[1:])
+    given = open_run_request("evaluate", positional[0], positional[1:])
     if task is None:
         check_stage("evaluate", given)
     return given
 
 
 def _state_unseen(pair: FilePair, training: str | None, all_held_out: bool) -> FilePair:
-    """Return the pair with what was stated of the real series.
+    """Return the pair with what the options state of the real series.
 
     Raises:
         UserError: the file of --training is absent, or is that of --real.
@@ -354,7 +354,7 @@ def open_export(run: str, out: str | None, private: bool, networks: bool) -> tup
             exclude each other.
     """
     if private and networks:
-        raise UserError("--networks writes for study and needs no --private; leave one of the two out")
+        raise UserError("--networks and --private exclude each other; leave one of them out")
     folder = open_run(run, "export")
     place = check_path(out, "FOLDER of distgan export") if out is not None else None
     refuse_standing(place or folder.exported)
@@ -367,7 +367,7 @@ def open_export(run: str, out: str | None, private: bool, networks: bool) -> tup
 
 
 def open_plan(path: str | None, overrides: Sequence[str], **options: float | str | None) -> PlanRequest:
-    """Return what `distgan plan` is to work out; `options` are fields of `PlanRequest`.
+    """Return the request of `distgan plan`; `options` are fields of `PlanRequest`.
 
     Raises:
         UserError: a number is impossible, or needs --length; or as `load_settings`.
@@ -423,7 +423,7 @@ def open_comparison(runs: Sequence[str], out: str) -> tuple[list[Path], Path]:
 def open_inspection(
     positional: Sequence[str], *, config: str | None, verify: bool, picture: str | None
 ) -> Inspection:
-    """Return what `distgan inspect` is to describe.
+    """Return the subject of `distgan inspect`.
 
     Raises:
         UserError: it is absent, or an option is of another kind of thing.

@@ -33,7 +33,8 @@ from distgan.train import run_stages, training_options
 def distgan() -> None:
     """Train generators of long time series on many devices, and release anonymous series.
 
-    Every setting of a config can be given on the command line as KEY.SUB=VALUE; distgan reference lists them.
+    Every setting of a config can be overridden on the command line as KEY.SUB=VALUE. Print all settings with
+    distgan reference.
     """
 
 
@@ -62,7 +63,7 @@ def prepare(overrides: Sequence[str], config: str | None, run_dir: str | None, d
     codes=(5, 7, 75),
 )
 @run_argument()
-@overrides_argument("Settings over those of the run, e.g. generate.count=1000.")
+@overrides_argument("Settings that override those of the run, e.g. generate.count=1000.")
 @click.option(
     "--out", type=FILE, metavar="PATH",
     help="Also write the series here: .csv, .parquet or .zarr. [default: the run folder only]",
@@ -70,7 +71,7 @@ def prepare(overrides: Sequence[str], config: str | None, run_dir: str | None, d
 @click.option("--force", is_flag=True, help="Replace an earlier export at PATH.")
 @output_options(as_json=True)
 def generate(run: str, overrides: Sequence[str], out: str | None, force: bool) -> Result:
-    """Make synthetic series from a trained run, in original units and times."""
+    """Generate synthetic series with a trained run, in original units and times."""
     from distgan.arguments import open_generate
 
     given, place = open_generate(run, overrides, out, force)
@@ -88,45 +89,46 @@ def generate(run: str, overrides: Sequence[str], out: str | None, force: bool) -
     codes=(5, 7, 75),
 )
 @argument(
-    "positional", nargs=-1, type=FOLDER, metavar="[RUN] [KEY.SUB=VALUE]...",
-    help="Run folder, and settings over those of the run; of two files, settings of data and evaluate.",
+    "target", nargs=-1, type=FOLDER, metavar="[RUN] [KEY.SUB=VALUE]...",
+    help="Run folder, and settings that override those of the run; for two files, settings of data and "
+    "evaluate.",
 )  # fmt: skip
 @click.option(
-    "--task", metavar="NAME", panel="Of a run",
-    help="Train a classifier on real, on synthetic and on both: classification. [default: scores and report]",
+    "--task", metavar="NAME", panel="For a run",
+    help="classification: train a classifier on real, on synthetic and on both. [default: scores and report]",
 )  # fmt: skip
 @click.option(
-    "--real", type=FILE, metavar="FILE", panel="Of two files",
+    "--real", type=FILE, metavar="FILE", panel="For two files",
     help="Real series: anything that data.source takes.",
 )  # fmt: skip
 @click.option(
-    "--synthetic", type=FILE, metavar="FILE", panel="Of two files",
+    "--synthetic", type=FILE, metavar="FILE", panel="For two files",
     help="Synthetic series, with the same steps or --align.",
 )  # fmt: skip
 @click.option(
-    "--all-held-out", is_flag=True, panel="Of two files",
-    help="State that no series of --real was trained on: all are held out. [default: a part, split by owner]",
+    "--all-held-out", is_flag=True, panel="For two files",
+    help="No series of --real was trained on, so all are held out. [default: a part, split by owner]",
 )  # fmt: skip
 @click.option(
-    "--training", type=FILE, metavar="FILE", panel="Of two files",
-    help="Real series that the synthetic ones were learned from: baselines are made of these, copies of them "
-    "are looked for, and all series of --real are held out. [default: none known]",
+    "--training", type=FILE, metavar="FILE", panel="For two files",
+    help="Real series that the generator was trained on: baselines are made from them, the synthetic series "
+    "are searched for copies of them, and all series of --real are held out. [default: none known]",
 )  # fmt: skip
 @click.option(
-    "--align", type=click.Choice(["sum", "mean"]), panel="Of two files",
-    help="Bring the shorter steps to the longer ones: sum of energies and counts, mean of powers and "
+    "--align", type=click.Choice(["sum", "mean"]), panel="For two files",
+    help="Convert the shorter steps to the longer ones: sum for energies and counts, mean for powers and "
     "temperatures. [default: refuse different steps]",
 )  # fmt: skip
 @click.option(
-    "--out", type=FOLDER, metavar="FOLDER", panel="Of two files",
+    "--out", type=FOLDER, metavar="FOLDER", panel="For two files",
     help="Folder of the report. [default: report]",
 )  # fmt: skip
 @output_options(as_json=True)
-def evaluate(positional: Sequence[str], task: str | None, **options: Any) -> Result:
-    """Score synthetic series beside baselines, and write the report: of a run or of two files."""
+def evaluate(target: Sequence[str], task: str | None, **options: Any) -> Result:
+    """Score synthetic series of a run, or of a file, beside baselines and write a report."""
     from distgan.arguments import FilePair, TwoFiles, open_evaluation
 
-    given = open_evaluation(positional, task=task, files=TwoFiles(**options))
+    given = open_evaluation(target, task=task, files=TwoFiles(**options))
     if isinstance(given, FilePair):
         from distgan.commands import evaluate_files
 
@@ -153,7 +155,7 @@ def evaluate(positional: Sequence[str], task: str | None, **options: Any) -> Res
 )
 @output_options(as_json=True)
 def compare(runs: Sequence[str], out: str) -> Result:
-    """Put the reports of runs on the same data side by side."""
+    """Compare the reports of runs on the same data side by side."""
     from distgan.arguments import open_comparison
 
     folders, place = open_comparison(runs, out)
@@ -194,7 +196,7 @@ def release(run: str, to: str | None) -> Result:
 @argument("out", type=FILE, metavar="OUT", help="File to write: .csv, .parquet or .zarr.")
 @output_options(as_json=True)
 def denoise(run: str, source: str, out: str) -> Result:
-    """Filter series with a trained nr_gan. They stay as private as they were."""
+    """Filter series with a trained nr_gan. Filtered series are as private as the originals."""
     from distgan.arguments import open_denoise
 
     folder, source, place = open_denoise(run, source, out)
@@ -210,16 +212,16 @@ def denoise(run: str, source: str, out: str) -> Result:
     ),
     codes=(5, 6, 7, 8, 75),
 )
-@overrides_argument("Settings over those of the config, e.g. sweep.trials=4.")
+@overrides_argument("Settings that override those of the config, e.g. sweep.trials=4.")
 @config_option(required=True)
 @click.option(
     "--run-dir", type=FOLDER, metavar="FOLDER", panel="Run",
-    help="Folder of the sweep, over the config's run_dir. [default: run_dir]",
+    help="Folder of the sweep; overrides the config's run_dir. [default: run_dir]",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, panel="Run", help="Print what would be done; write nothing.")
 @output_options()
 def sweep(overrides: Sequence[str], config: str, run_dir: str | None, dry_run: bool) -> None:
-    """Search for better settings with Ray Tune. The config has a section sweep."""
+    """Search for better settings with Ray Tune. The config needs a section sweep."""
     from distgan.arguments import load_settings
 
     settings = load_settings(config, overrides, run_dir)
@@ -244,19 +246,19 @@ def sweep(overrides: Sequence[str], config: str, run_dir: str | None, dry_run: b
 @click.option(
     "--private",
     is_flag=True,
-    help="Export for yourself alone, without a verdict of the gate; the card says so.",
+    help="Export for yourself alone, without a verdict of distgan release; the card says so.",
 )
 @click.option(
     "--networks",
     is_flag=True,
     help="Write instead the networks of the newest checkpoint as safetensors files, also of an unfinished "
-    "training. The discriminator has seen real series: for study, not for publication.",
+    "training. The discriminator was trained on real series: do not publish it.",
 )
 @output_options(as_json=True)
 def export(run: str, out: str | None, private: bool, networks: bool) -> Result:
-    """Write the generator in the Hub's form, with a model card, for distgan.load and huggingface_hub.
+    """Write the generator in the format of the Hugging Face Hub, with a model card, for distgan.load.
 
-    The weights must be those that distgan release let pass.
+    Only a generator whose series have passed distgan release is exported.
     """
     from distgan.arguments import open_export
 
@@ -273,7 +275,7 @@ def export(run: str, out: str | None, private: bool, networks: bool) -> Result:
     ),
     codes=(),
 )
-@overrides_argument("Settings over those of the config.")
+@overrides_argument("Settings that override those of the config.")
 @config_option()
 @click.option(
     "--devices", metavar="NxNAME", default="auto", show_default=True,
@@ -286,16 +288,14 @@ def export(run: str, out: str | None, private: bool, networks: bool) -> Result:
     "--efficiency", type=float, metavar="SHARE",
     help="Share of the peak that matrix products reach, up to 1. [default: of the device table, or measured]",
 )  # fmt: skip
-@click.option(
-    "--length", type=int, metavar="STEPS", help="Steps of a series. [default: the data are read for it]"
-)
+@click.option("--length", type=int, metavar="STEPS", help="Steps of a series. [default: read from the data]")
 @click.option("--channels", type=int, metavar="NUMBER", help="Channels, with --length. [default: 1]")
 @click.option(
     "--series", type=int, metavar="NUMBER", help="Training series, with --length. [default: unknown]"
 )
 @output_options(as_json=True)
 def plan(config: str | None, overrides: Sequence[str], **options: Any) -> Result:
-    """Work out memory, time and cost of every stage before a launch, and recommend settings."""
+    """Estimate memory, time and cost of every stage before a launch, and recommend settings."""
     from distgan.arguments import open_plan
 
     request = open_plan(config, overrides, **options)
@@ -315,25 +315,25 @@ def plan(config: str | None, overrides: Sequence[str], **options: Any) -> Result
     codes=(5,),
 )
 @argument(
-    "positional", nargs=-1, required=True, type=FILE, metavar="PATH [KEY.SUB=VALUE]...",
-    help="A source of series (anything that data.source takes), a run folder, a store, or RUN/bank; and, of "
+    "target", nargs=-1, required=True, type=FILE, metavar="PATH [KEY.SUB=VALUE]...",
+    help="A source of series (anything that data.source takes), a run folder, a store, or RUN/bank; and, for "
     "a source, settings such as data.units=kWh.",
 )  # fmt: skip
 @click.option(
-    "--config", type=FILE, metavar="FILE", panel="Of a source",
+    "--config", type=FILE, metavar="FILE", panel="For a source",
     help="YAML file that says how to read the source. [default: none]",
 )  # fmt: skip
-@click.option("--verify", is_flag=True, panel="Of a store", help="Also check the checksum of every chunk.")
+@click.option("--verify", is_flag=True, panel="For a store", help="Also check the checksum of every chunk.")
 @click.option(
-    "--picture", type=FILE, metavar="FILE", panel="Of a store",
+    "--picture", type=FILE, metavar="FILE", panel="For a store",
     help="Where to draw a few series: a .png file. [default: beside the store]",
 )  # fmt: skip
 @output_options(as_json=True)
-def inspect(positional: Sequence[str], **options: Any) -> Result:
-    """Describe a source of series and what is suspicious in it, a run, a store of series, or a bank."""
+def inspect(target: Sequence[str], **options: Any) -> Result:
+    """Describe a source of series, with suspicions about it, or a run, a store of series, or a bank."""
     from distgan.arguments import open_inspection
 
-    request = open_inspection(positional, **options)
+    request = open_inspection(target, **options)
     from distgan.commands import inspect
 
     return inspect.run(request)

@@ -236,8 +236,8 @@ def argument(name: str, **settings: Any) -> Callable[[Function], Function]:
     return click.argument(name, panel="Arguments", **settings)
 
 
-def run_argument(required: bool = True) -> Callable[[Function], Function]:
-    return argument("run", type=FOLDER, metavar="RUN", required=required, help="Run folder.")
+def run_argument() -> Callable[[Function], Function]:
+    return argument("run", type=FOLDER, metavar="RUN", required=True, help="Run folder.")
 
 
 def overrides_argument(what: str) -> Callable[[Function], Function]:

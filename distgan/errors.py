@@ -1,7 +1,7 @@
-"""What can go wrong for a user, and the exit code each mistake or event ends with.
+"""Errors that a user can meet, with their exit codes.
 
 A message is one line: what is wrong, where, the rule, what to do next. The commands print it and nothing
-else; anything that is not a `UserError` is a mistake of ours and keeps its traceback.
+else. Any other exception is an internal error and keeps its traceback.
 """
 
 import errno
@@ -55,13 +55,13 @@ class TooLittleEvidence(UserError):
 
 
 class Mismatch(UserError):
-    """A manifest or a ledger does not fit what it vouches for."""
+    """A manifest, ledger or checksum does not match its files."""
 
     exit_code = 5
 
 
 class Diverged(UserError):
-    """Training went non-finite and could not be brought back."""
+    """Losses or gradients stayed non-finite after all rollbacks."""
 
     exit_code = 6
 
@@ -72,20 +72,22 @@ class DiskFull(UserError):
     exit_code = 7
 
 
-class Deserted(UserError):
-    """Another process died or fell silent; the last checkpoint stands."""
+class LostProcess(UserError):
+    """Another process died or stopped responding; the last checkpoint is kept."""
 
     exit_code = 8
 
 
 class Stopped(UserError):
-    """A signal asked us to stop; everything is saved."""
+    """A signal stopped the training; its state is saved."""
 
     exit_code = 75
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked a command to end. Like Ctrl-C it passes all `except Exception`, and cleans up."""
+    """A signal ended a command. Like KeyboardInterrupt it is not caught by `except Exception`, so clean-up
+    runs.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -94,7 +96,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """Turn the operating system's refusals to read `path` into one-line errors.
+    """Turn errors of the operating system in reading `path` into one-line errors.
 
     Raises:
         UserError: the file is missing, forbidden, not a file, has an impossible name, or cannot be read.
@@ -113,8 +115,7 @@ def reading(path: Path | str) -> Iterator[None]:
 
 @contextmanager
 def parsing(path: Path | str, remedy: str = "restore it from a copy") -> Iterator[None]:
-    """Turn what a damaged record makes of its reader into a one-line error: a record is a file that distgan
-    wrote, and whose content is not what distgan writes.
+    """Turn errors in parsing a damaged record, a file that distgan wrote, into a one-line error.
 
     Raises:
         UserError: the block raised KeyError, TypeError, ValueError, … while it took the record apart.
@@ -136,7 +137,7 @@ def _shorten(path: Path | str) -> str:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write `path` into one-line errors.
+    """Turn errors of the operating system in writing `path` into one-line errors.
 
     Raises:
         DiskFull: no space is left.
@@ -174,7 +175,7 @@ UNUSABLE = (
 
 def answer(main: Callable[[], None]) -> int:
     """Run `main` and return the exit code; a `UserError` becomes one line on standard error, other ranks'
-    marked. SIGTERM, SIGHUP and SIGUSR1 end it in order, as Ctrl-C does: what is temporary is removed.
+    marked. SIGTERM, SIGHUP and SIGUSR1 end it in order, as Ctrl-C does: temporary files are removed.
     """
     _print_any_text()
     try:
@@ -184,7 +185,7 @@ def answer(main: Callable[[], None]) -> int:
     except UserError as error:
         log.debug("where the error was raised", exc_info=error)  # shown under --verbose
         _print_line(str(error))
-        if isinstance(error, Deserted):
+        if isinstance(error, LostProcess):
             leave(error.exit_code)  # threads of the broken process group would abort an orderly end
         return error.exit_code
     except Interrupted as error:
@@ -213,7 +214,9 @@ def _print_line(text: str) -> None:
 
 
 def _print_any_text() -> None:
-    """Print UTF-8 into files and pipes whatever the locale; a terminal gets escapes for what it lacks."""
+    """Print UTF-8 to files and pipes in any locale; a terminal gets escapes for characters that it cannot
+    show.
+    """
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError, OSError):  # a stream of another kind, as in a notebook
             stream.reconfigure(  # type: ignore[union-attr]

@@ -1,5 +1,6 @@
-"""Files and folders that are either whole or absent: temporary name, sync to disk, rename. Text is UTF-8,
-whatever the locale; what a command writes is readable by its owner alone, until `publish` says otherwise.
+"""Files and folders that are either whole or absent: temporary name, sync to disk, rename. Text is UTF-8 in
+any locale. Files that a command writes are readable by their owner alone, until `publish` changes their
+modes.
 """
 
 import contextlib
@@ -97,7 +98,7 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, private: bool = False) -> Iterator[Path]:
-    """Give a temporary path to write; on success the file is synced and renamed to `path`, on failure it is
+    """Yield a temporary path to write; on success the file is synced and renamed to `path`, on failure it is
     removed. A private one has mode 0600 from its first byte on.
     """
     with writing(path):
@@ -221,8 +222,8 @@ def read_record(path: Path, *keys: str) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the JSON objects of a file that grows by lines; none of no file nor of lines that a kill
-    tore.
+    """Return the JSON objects of a file that grows by lines; empty for a missing file; lines that a kill cut
+    off are left out.
     """
     found = []
     for line in read_bytes(path).splitlines() if path.exists() else []:
@@ -246,7 +247,7 @@ def write_tensors(path: Path, tensors: "dict[str, np.ndarray]", *, private: bool
 def read_tensors(path: Path) -> "dict[str, np.ndarray]":
     """
     Raises:
-        UserError: the file is missing or is not safetensors.
+        UserError: the file is missing or is no safetensors file.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load as tensors_from_bytes
@@ -281,7 +282,7 @@ def find_temporary_folder() -> str:
 
 @contextlib.contextmanager
 def writing_temporary() -> Iterator[None]:
-    """Turn the refusals of temporary files in the block into one-line errors that name TMPDIR.
+    """Turn errors in writing temporary files in the block into one-line errors that name TMPDIR.
 
     Raises:
         UserError: as `find_temporary_folder`.
@@ -300,7 +301,9 @@ def writing_temporary() -> Iterator[None]:
 
 
 def remove_litter(folder: Path) -> None:
-    """Remove what killed writers left in `folder`; the caller holds it, so that no writer lives."""
+    """Remove temporary files of killed writers from `folder`; the caller holds its lock, so no writer is
+    active.
+    """
     for litter in folder.glob(".*.tmp"):
         if litter.is_dir() and not litter.is_symlink():
             shutil.rmtree(litter, ignore_errors=True)
@@ -318,7 +321,7 @@ def remove_folders(places: Iterable[Path], keep: Path | None = None) -> None:
 def refuse_standing(place: Path) -> None:
     """
     Raises:
-        UserError: something stands at `place`, where a command of the user would write.
+        UserError: `place` exists already.
     """
     with reading(place):
         if os.path.lexists(place):
@@ -344,11 +347,11 @@ def refuse_unwritable(place: Path) -> None:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; on success it is synced and renamed to `path`, replacing what stood
+    """Yield a temporary folder to fill; on success it is synced and renamed to `path`, replacing what stood
     there.
 
-    On any failure `path` is as it was. After a kill it is the old folder or the new one, but between two
-    renames, when the old one has stepped aside: the next writer puts it back first, and removes litter.
+    On any failure `path` is as it was. After a kill it is the old folder or the new one, except between two
+    renames, when the old one has another name: the next writer restores it and removes temporary files.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -373,9 +376,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def _restore_aside(path: Path) -> None:
-    """Put a folder that stepped aside back where nothing took its place, and remove it where something
-    did.
-    """
+    """Restore a folder that was renamed if nothing replaced it, and remove it otherwise."""
     aside = _make_aside_path(path)
     if aside.exists() and path.exists():
         litter = aside.rename(_make_litter_path(path))  # of what is half removed nothing comes back

@@ -1,4 +1,5 @@
-"""How much main memory the buffers of a stage may take: one number of a process, to which all blocks keep.
+"""The main memory that the buffers of a stage may take: one number per process, by which all blocks are
+sized.
 
 Blocks of series that are read, sorted, compared or written have a size for `USUAL_MIB` in all, and shrink and
 grow with `engine.host_memory_mib`. Results do not depend on it. Not counted are mapped files, networks, and

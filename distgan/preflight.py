@@ -1,4 +1,4 @@
-"""What a command can refuse before anything heavy is imported: paths, run folders, sources."""
+"""Checks of a command before anything heavy is imported: paths, run folders, sources."""
 
 import glob
 import hashlib
@@ -108,8 +108,8 @@ def find_current(name: str, settings: config.Config, run: Run) -> dict[str, Any]
 
 
 def make_tokens(settings: config.Config) -> dict[str, str]:
-    """Return what a stage's record must hold to count as done: its identity, and lengths and outputs up to
-    there.
+    """Return for each stage the token that the record of a finished stage holds: its identity, and lengths
+    and outputs of the stages up to it.
     """
     chosen = settings.generate.model_dump(mode="json")
     if chosen["start"] is None:  # without effect: series of before this setting stay valid
@@ -130,8 +130,8 @@ def make_tokens(settings: config.Config) -> dict[str, str]:
 
 
 def make_series_token(settings: config.Config) -> str:
-    """Return what the values of generated series depend on: the generator's token and the settings of
-    `generate`, but those of how series leave.
+    """Return the token of all that the values of generated series depend on: the generator's token and the
+    settings of `generate`, except those of exports.
     """
     chosen = settings.generate.model_dump(mode="json", exclude={"format", "layout", "start", "lengths"})
     content = [make_tokens(settings)["gan"], chosen, _digest_table(settings.generate.table)]

@@ -1,5 +1,5 @@
-"""How far long work is: one live view on a terminal, elsewhere a plain line now and then; and what --quiet
-and --verbose change.
+"""Progress of long work: one live view on a terminal, plain lines at intervals elsewhere; --quiet and
+--verbose.
 
 Progress goes to standard error. Lines that belong to the record of a run (`say`) go to standard output.
 """

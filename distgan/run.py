@@ -1,8 +1,8 @@
-"""The run folder: where everything a training makes has its place, and what is already done; so, too, the
-folders of a release and of an export. (A sweep adds `sweep/files.py`.)
+"""Paths of the run folder, of a release and of an export, and the records of finished stages.
+(`sweep/files.py` has the paths of a sweep.)
 
-Stages meet only through these files. A stage is done when its record stands; the record is written last, and
-taken away when the stage, or one before it, runs again: a killed stage is simply not done.
+Stages meet only through these files. A stage is done if its record exists. The record is written last, and
+removed when the stage or an earlier one runs again, so a killed stage is not done.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ STORE, PRIVATE_TABLE = ".zarr", ".private.csv"  # endings of a store and of the 
 
 
 def is_store(path: Path) -> bool:
-    """Return whether a folder is a store of series or latents, as far as a look at it tells."""
+    """Return whether a folder is a store of series or latents, by its manifest alone."""
     return path.is_dir() and (path / MANIFEST).exists()
 
 
@@ -87,7 +87,7 @@ class ClusterFiles:
 
     @property
     def members(self) -> Path:
-        """Who stands behind each mean of the bank."""
+        """The series and weights behind each mean of the bank."""
         return self.folder / "members.safetensors"
 
     @property
@@ -189,12 +189,12 @@ class Run:
 
     @property
     def ledger(self) -> Path:
-        """Spending of every private release; lines are only ever added."""
+        """The privacy ledger: the spending of every private release; lines are only appended."""
         return self.folder / "privacy-ledger.jsonl"
 
     @property
     def noisy_sums(self) -> Path:
-        """Result of every private release, and where the ledger ended: never drawn again, always reused."""
+        """Noisy sums of every private release, and the end of the ledger; reused and never drawn again."""
         return self.folder / "privacy"
 
     @property
@@ -207,7 +207,7 @@ class Run:
 
     @property
     def zero_thresholds(self) -> Path:
-        """Below what generated values are exactly 0; absent where zeros are as they are generated."""
+        """Thresholds below which generated values are exactly 0; absent without data.zeros."""
         return self.generator_weights.with_name("zeros.json")
 
     @property
@@ -244,7 +244,7 @@ class Run:
 
     @property
     def released(self) -> Path:
-        """Copies of the series that have left, which later releases are attacked with. Private."""
+        """Copies of released series, which the attacks on later releases include. Private."""
         return self.folder / "releases"
 
     def released_copy(self, digest: str) -> Path:
@@ -291,7 +291,9 @@ class Run:
 
     @property
     def private(self) -> tuple[Path, ...]:
-        """Paths that only the data's owner may read, and those from which private facts could be learned."""
+        """Paths that only the owner of the data may read, since they hold private data or reveal private
+        facts.
+        """
         parts = (self.series, self.scaler, self.encoder, self.latents, self.clusters, self.bank, self.ledger)
         more = (self.noisy_sums, self.gan, self.report, self.scores, self.logs, self.config)
         return (*parts, *more, self.records, self.private_table, self.scaler_tensors)
@@ -372,7 +374,7 @@ class Run:
 
 @dataclass(frozen=True)
 class ReleaseFolder:
-    """Paths of what leaves."""
+    """Paths of a release folder."""
 
     folder: Path
 
@@ -423,7 +425,7 @@ class ExportFolder:
 
 @dataclass(frozen=True)
 class HubFolder(Run):
-    """Paths of a generator in the Hub's form: what sampling reads of a run, under the Hub's names."""
+    """Paths of an exported generator: the files that sampling reads, under the names of the Hub."""
 
     @property
     def generator_weights(self) -> Path:

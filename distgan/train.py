@@ -1,9 +1,9 @@
-"""The entry: a config opens a run folder, and the stages fill it.
+"""The entry point of a training: read the config, open the run folder, run the stages.
 
     accelerate launch distgan/train.py --config configs/demo.yaml [key.sub=value ...]
     python -m distgan.train --config configs/demo.yaml
 
-The same command again goes on where the last one stopped.
+The same command resumes an interrupted run.
 """
 
 import sys
@@ -30,11 +30,13 @@ def training_options(function: Function) -> Function:
     """Add the options that `distgan train` and `distgan prepare` share."""
     for option in reversed(
         (
-            overrides_argument("Settings over those of the config, e.g. train.steps=2000 model=timegan."),
+            overrides_argument(
+                "Settings that override those of the config, e.g. train.steps=2000 model=timegan."
+            ),
             config_option(),
             click.option(
                 "--run-dir", type=FOLDER, metavar="FOLDER", panel="Run",
-                help="Run folder, over the config's run_dir. [default: run_dir, or runs/default]",
+                help="Run folder; overrides the config's run_dir. [default: run_dir, or runs/default]",
             ),
             click.option(
                 "--dry-run", is_flag=True, panel="Run",

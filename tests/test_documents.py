@@ -17,6 +17,11 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = [ROOT / name for name in ("benchmarks", "configs", "distgan", "launch", "tests")]
 READMES = [ROOT / "README.md", *(path for folder in FOLDERS for path in sorted(folder.rglob("README.md")))]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+PAGES = [
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "benchmarks" / "results").glob("*.md")),
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 PROGRAMS = ("distgan", "accelerate", "python", "make", "sbatch", "torchrun", "sudo", ".venv/bin/python")
 HARDWARE = ("sbatch", "sudo", "gpu-8.yaml", "nodes-2.yaml")
@@ -177,6 +182,12 @@ def test_a_command_in_a_document_exists(where: str, line: str, monkeypatch: pyte
     check_command(line)
 
 
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_a_program_that_a_page_runs_exists(path: Path) -> None:
+    programs = set(re.findall(r"\bpython ((?:benchmarks|tests|distgan)/[\w/]+\.py)", path.read_text()))
+    assert [name for name in sorted(programs) if not (ROOT / name).exists()] == []
+
+
 def test_commands_in_code_blocks_that_need_hardware_say_so() -> None:
     for path in READMES:
         for language, block in BLOCK.findall(path.read_text()):
@@ -229,7 +240,9 @@ def prose(path: Path) -> str:
     return re.sub(r"`[^`\n]*`", "", BLOCK.sub("", text))
 
 
-@pytest.mark.parametrize("path", [*READMES, ROOT / "configs" / "REFERENCE.md", *CONFIGS], ids=relative)
+@pytest.mark.parametrize(
+    "path", [*READMES, ROOT / "configs" / "REFERENCE.md", *CONFIGS, *PAGES], ids=relative
+)
 def test_a_document_uses_the_standard_terms(path: Path) -> None:
     for pattern, term in TERMS.items():
         found = re.search(pattern, prose(path), re.I)

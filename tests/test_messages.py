@@ -9,6 +9,7 @@ import pytest
 
 from distgan import cli, config
 from tests.helpers.settings import ROOT
+from tests.test_documents import TERMS
 
 OPTIONS = {
     name: {text for parameter in command.params for text in parameter.opts} | {"--help"}
@@ -33,6 +34,7 @@ OF_OTHERS = {"--multi_gpu", "--num_processes", "--logdir", "--xla_force_host_pla
 PROSE = {"store", "reads", "writes", "wrote", "did", "is", "has"}  # words after "distgan" that are no command
 FILES = ("safetensors", "json", "jsonl", "yaml", "html", "npy", "zarr", "csv", "py", "png", "private")
 FORMER = {"data.scaling.lower_bound"}  # names of settings that are read as others
+PURPOSES = ("floor ", "usefulness ")  # of random numbers: other words would draw other numbers
 
 
 def sentences(path: Path) -> Iterator[tuple[int, str]]:
@@ -83,6 +85,18 @@ def wrong_names(module: str, text: str) -> list[str]:
 def test_what_a_message_names_exists(module: str) -> None:
     found = [(line, wrong_names(module, text)) for line, text in sentences(MODULES[module])]
     assert [f"{module}:{line} {wrong}" for line, wrong in found if wrong] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_message_uses_the_standard_terms(module: str) -> None:
+    texts = [(line, text) for line, text in sentences(MODULES[module]) if not text.startswith(PURPOSES)]
+    found = [
+        f"{module}:{line} {match[0]!r}; write {term}"
+        for line, text in texts
+        for pattern, term in TERMS.items()
+        if (match := re.search(pattern, re.sub(r"`[^`]*`", "", text), re.I))
+    ]
+    assert found == []
 
 
 def test_a_wrong_name_is_noticed() -> None:

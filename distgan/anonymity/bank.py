@@ -1,9 +1,9 @@
-"""The bank: one released mean per group of entities, on which the anonymity rests.
+"""The bank: one released mean per group of entities, the basis of anonymity.
 
-The generator is given group means of projected latents, with group statistics of location and scale. Each
-group has at least `minimum_group_size` effective entities, none with more than `max_share` of the group's
-load, and no mean equals a latent. This is aggregation, not proof: `tracing_auc` says what an
-attacker can still do.
+The generator is conditioned on group means of projected latents, with group statistics of location and scale.
+Each group has at least `minimum_group_size` effective entities, none with more than `max_share` of the
+group's load, and no mean equals a latent. This is aggregation, not a proof: `tracing_auc` is the success that
+membership inference on the means can still have.
 """
 
 import hashlib

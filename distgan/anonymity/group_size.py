@@ -1,4 +1,6 @@
-"""The minimum group size: how many owners must stand behind a released mean, by the theory of tracing."""
+"""The minimum group size: the number of owners behind a released mean, by the theory of membership inference
+on means.
+"""
 
 import math
 from collections.abc import Iterable

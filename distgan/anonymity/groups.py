@@ -1,4 +1,4 @@
-"""Groups of at least the minimum size, and the weights under which no member carries more than its share."""
+"""Groups of at least the minimum size, with weights that limit the share of each member."""
 
 import math
 from dataclasses import dataclass
@@ -159,7 +159,7 @@ def merge_small_groups(series: GroupedSeries, settings: config.Bank, channels: i
         if not failing.any():
             return Members(points, groups, entities.astype(np.int64), loads, weights)
         if len(means) == 1:
-            raise UserError(_refuse_impossible(points, entities, effective[0], fewest, settings))
+            raise UserError(_explain_impossible(entities, effective[0], fewest, settings))
         groups = _merge_failing_groups(
             groups, means, failing, effective, _label_groups(groups, series.labels)
         )
@@ -190,9 +190,8 @@ def _check_rows(
         raise UserError("loads contain NaN or negative values; shares of the total need loads of 0 or more")
 
 
-def _refuse_impossible(
-    points: np.ndarray, entities: np.ndarray, effective: float, fewest: int, settings: config.Bank
-) -> str:
+def _explain_impossible(entities: np.ndarray, effective: float, fewest: int, settings: config.Bank) -> str:
+    """Return why not even one group of all series meets the limits of `bank`."""
     num_entities = len(np.unique(entities))
     if num_entities < fewest:
         return (

@@ -1,9 +1,10 @@
-"""How location and scale of a series go with numbers such as the people of a home.
+"""Slopes of location and scale of a series on numeric attributes, such as the number of people in a home.
 
-Groups state the mean of a number and the means of asinh_ratio and log_rms (attributes.py), so without more a
-home of five people would be as large as one of one person of its group. One slope for each number and level,
-a regression within groups over all training entities, is stated for the whole population: few numbers of many
-people, each of whom moves them by about 1/n at most, since deviations are cut off at `FARTHEST`.
+Groups state the mean of a number and the means of asinh_ratio and log_rms (attributes.py), so without slopes
+a home of five people would be as large as a home of one person in the same group. For each number, one slope
+for location and one for scale, from a regression within groups over all training entities, are stated for the
+whole population: few numbers of many people, each of whom moves them by about 1/n at most, since deviations
+are cut off at `FARTHEST`.
 
 Shapes: n series, G groups, A attributes, C channels.
 """

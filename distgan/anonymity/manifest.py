@@ -118,7 +118,7 @@ def find_violations(folder: Path, required: config.Bank | None = None) -> list[s
     manifest, violations = _inspect(folder, required)
     if manifest is not None and manifest.study:
         violations.insert(
-            0, f"it is for study only (bank.training {manifest.settings.training}): never release it"
+            0, f"it is for research only (bank.training {manifest.settings.training}): never release it"
         )
     if manifest is not None and manifest.privacy is not None and manifest.privacy.insecure:
         violations.insert(0, "its noise can be reproduced (privacy.insecure_seed), so it protects nothing")
@@ -185,7 +185,7 @@ def _check_attributes(manifest: _Manifest) -> list[str]:
 def _check_guarantee(guarantee: DPGuarantee) -> list[str]:
     """Check that the promise's noise gives its ε and δ, less the part of δ that the grid takes."""
     if not (guarantee.multiplier > 0 and guarantee.epsilon > 0):
-        return ["the promise of privacy has no noise"]
+        return ["the privacy guarantee has no noise"]
     delta = mechanism.compute_delta(guarantee.epsilon, guarantee.multiplier)
     bound = mechanism.compute_tracing_bound(guarantee.multiplier)
     found = []

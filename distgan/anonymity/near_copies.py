@@ -1,4 +1,4 @@
-"""Near copies of one series under several owners' names, who are the same person.
+"""Find near copies of one series under several owners' names, who are then one person.
 
 Two series are near copies if, after a shift in time, a change of sign or direction, a scale and an offset,
 half of one or more is that of the other up to noise of a few percent. Values far outside of a series' range

@@ -1,5 +1,5 @@
-"""Attributes of groups: what a bank states of its groups' entities beside their series, and the networks'
-input.
+"""Attributes of groups: the statements of a bank on the entities of a group, and their encoding for the
+networks.
 
 Of a categorical or boolean attribute a group states the one value that all its members have, or nothing; of a
 number the mean and the deviation of its members. Networks are given a block of numbers: for each attribute a

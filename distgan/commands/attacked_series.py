@@ -1,10 +1,10 @@
-"""The synthetic series that are attacked before a release: those to leave, those that have left, and a
+"""The synthetic series that are attacked before a release: those to be released, those released before, and a
 sample.
 
 A slice of thirty from a generator that repeats its training series shows hardly more than chance. So the
-generator is attacked, not only the slice: together with the series that are to leave, all that have left
-before, those of attempts that were over a limit, and a sample of the same generator that grows with the
-number of members. The sample's seed is made of the weights, so that another attempt sees the same one.
+generator is attacked, not only the slice: the series to be released, all released before, those of attempts
+that were over a limit, and a sample of the same generator that grows with the number of members. The sample's
+seed is made of the weights, so that another attempt sees the same one.
 
 Copied windows (P1) are searched in all of them, block by block. The other attacks use a random choice: of the
 series to leave and of earlier attempts `MOST_COMPARED` each, at most, and all of the generator's sample. The

@@ -1,4 +1,4 @@
-"""`distgan evaluate RUN --task classification`: the worth of a labelled run's series to a classifier.
+"""`distgan evaluate RUN --task classification`: the utility of a labelled run's series for a classifier.
 
 As many synthetic series of each label are drawn as there are real ones to train on; the test series are of
 the owners in the held_out and reference splits. The result goes to classification.json.
@@ -8,7 +8,7 @@ import numpy as np
 
 from distgan import config
 from distgan.api import Trained
-from distgan.arguments import OfRun
+from distgan.arguments import RunRequest
 from distgan.command_line import Result
 from distgan.data.store.private_table import Table, read_table
 from distgan.data.windows import Windows
@@ -23,7 +23,7 @@ from distgan.run import Run
 DRAWS = 5
 
 
-def run(given: OfRun) -> Result:
+def run(given: RunRequest) -> Result:
     """Score the run.
 
     Raises:

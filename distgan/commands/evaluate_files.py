@@ -43,8 +43,7 @@ UNKNOWN = (
     "reference. A copied real series is detected only if it is in the training part.",
 )
 STATED = (
-    "Whether the real series were really not trained on: it was stated in the call that all of them are "
-    "held out."
+    "Whether the real series were really not trained on: the command stated that all of them are held out."
 )
 OF_HALF = (
     "The baselines (“training” series among them) are made of one half of their owners; all rows are "

@@ -1,8 +1,9 @@
-"""A run's generator as a folder in the Hub's form: weights, config, model card, and the files for sampling.
+"""Export a run's generator in the format of the Hugging Face Hub: weights, config, model card, files for
+sampling.
 
 The folder is for others, so it holds nothing of single people: no source, path, id or checksum of private
-files, and of the bank only what a release shows. Whether it may leave is the gate's question: the weights
-must be those that `distgan release` judged and let pass.
+files, and of the bank only what a release shows. Only weights whose series have passed `distgan release` may
+be exported, except with `private`.
 """
 
 import shutil
@@ -52,7 +53,7 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
     """Write `out` (by default `RUN/export`), which `distgan.load` and huggingface_hub read.
 
     Args:
-        private: for the data's owner alone: without a verdict of the gate, and the card says so.
+        private: for the owner of the data alone: without a verdict of the gate, which the card states.
 
     Raises:
         UserError: the run is not finished, something stands at `out`, or the gate has not judged it.
@@ -85,7 +86,7 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
         write_text(folder.card, format_card(card))
         if not private:
             publish(temporary)
-    kind = "for its owner alone" if private else "as the gate let it pass"
+    kind = "for the owner of the data only" if private else "passed the release gate"
     return Result(f"export    {place} ({kind})", {"out": str(place), "private": private, **facts})
 
 
@@ -104,8 +105,8 @@ def refuse_unloadable(settings: config.Config) -> None:
     name = settings.model.name
     if name not in config.FAMILIES:
         raise UserError(
-            f"model {name} is code of its own outside the package, which a folder for others cannot load; "
-            "share that file and distgan export RUN FOLDER --networks"
+            f"model {name} is defined outside the package, so an exported folder cannot be loaded elsewhere; "
+            "share its file and the weights of distgan export RUN FOLDER --networks"
         )
     if "bank" not in settings.stages:
         raise UserError(f"model {name} filters series and generates none; use distgan denoise RUN SERIES OUT")
@@ -142,7 +143,7 @@ def refuse_joint_scaling(settings: config.Config) -> None:
 
 
 def find_verdict(settings: config.Config, run: Run) -> Verdict:
-    """Return the gate's last verdict, if it let pass exactly what is exported.
+    """Return the last verdict of the gate, if it is a pass of exactly what is exported.
 
     Raises:
         UserError: there is no verdict.
@@ -165,7 +166,7 @@ def find_verdict(settings: config.Config, run: Run) -> Verdict:
     ]
     if verdict.run != settings.identity or not judged:
         raise Mismatch(
-            f"the generator of {run.folder} is not the one that the gate let pass; run distgan release "
+            f"the generator of {run.folder} is not the one that passed the gate; run distgan release "
             f"{run.folder} again{without}"
         )
     return verdict

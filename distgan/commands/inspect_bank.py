@@ -1,4 +1,4 @@
-"""The promises of a bank and its quality, in a few lines, and a map of the latents behind it."""
+"""Summarise a bank: its statements, its quality, and a map of the latents behind it."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def describe_bank(path: Path) -> str:
         f"{bank.released} released per group, location and scale included",
         f"inference  AUC at most {max(bank.tracing_auc):.3f} by the bound, "
         f"limit {settings.max_tracing_auc:g}",
-        "release    " + (f"refused: {refused[0]}" if refused else "every promise of the manifest holds"),
+        "release    " + (f"refused: {refused[0]}" if refused else "every statement of the manifest holds"),
     ]
     if bank.guarantee is not None:
         lines.append(f"privacy    {format_guarantee(bank)}")

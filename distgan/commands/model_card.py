@@ -142,7 +142,7 @@ def list_scores(card: Card) -> str:
 
 
 def describe_privacy(card: Card) -> str:
-    """Return the verdict of the gate as it may leave."""
+    """Return the public part of the verdict of the gate."""
     if card.verdict is None:
         return f"## Privacy\n\n{NOT_JUDGED}"
     public = make_public_verdict(card.verdict, private=card.settings.privacy.epsilon is not None)

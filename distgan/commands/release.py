@@ -1,10 +1,10 @@
-"""The gate: a run's synthetic series leave its folder only if every promise holds and every attack fails.
+"""The gate: a run's synthetic series leave its folder only if every check passes.
 
-First what the files promise of themselves, and whether series, weights, bank and split belong together (exit
-code 5 if they do not fit), then rules that no setting lifts, then the attacks (3: over a limit, 4: too little
-evidence), on the series together with what has left before and a sample of the generator. The verdict is
-always written beside the run; the release folder only if all holds, whole or not at all. Every attempt that
-came to the attacks is remembered in `releases.jsonl`.
+First the files are verified, and that series, weights, bank and split belong together (exit code 5
+otherwise), then rules that no setting lifts, then the attacks (3: over a limit, 4: too little evidence), on
+the series together with earlier releases and a sample of the generator. The verdict is always written beside
+the run; the release folder only if all checks pass, complete or not at all. Every attempt that reached the
+attacks is recorded in `releases.jsonl`.
 """
 
 import datetime
@@ -35,7 +35,7 @@ from distgan.pipeline.attack import Target, run_attacks
 from distgan.pipeline.binding import ARTEFACTS, audit_chain
 from distgan.pipeline.build_bank import run_tracing
 from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.leaving import find_leaving
+from distgan.pipeline.output_transform import find_output_transform
 from distgan.pipeline.owners import audit_owners
 from distgan.pipeline.private_ledger import audit_ledger
 from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger
@@ -57,7 +57,7 @@ CODES = {battery.PASS: 0, battery.OVER: 3, battery.INSUFFICIENT: 4}
 
 @dataclass(frozen=True)
 class Check:
-    """A promise, the reason why it does not hold ("" if it does), and what was verified, a line each."""
+    """A check, the reason why it fails ("" if it passes), and what was verified, a line each."""
 
     name: str
     broken: str
@@ -84,7 +84,7 @@ def run(run: Run, place: Path) -> str:
 
 
 def decide(run: Run, place: Path) -> Result:
-    """Judge a run's synthetic series, write the verdict, and write the release if all holds.
+    """Judge a run's synthetic series, write the verdict, and write the release if all checks pass.
 
     Returns:
         The verdict, with the error that a refusal ends with.
@@ -97,7 +97,7 @@ def decide(run: Run, place: Path) -> Result:
     refuse_filter(run)
     run.need(run.synthetic, "generate")
     settings = config.load(run.config)
-    find_leaving(settings, run)  # what cannot be written is refused before the attacks
+    find_output_transform(settings, run)  # what cannot be written is refused before the attacks
     parallel = open_for_inference(settings)
     try:
         with run.lock():
@@ -144,7 +144,7 @@ def judge(context: PipelineContext) -> Verdict:
 
 
 def run_checks(context: PipelineContext) -> list[Check]:
-    """Run the audits up to the first promise that does not hold, then all rules; print each."""
+    """Run the audits up to the first that fails, then all rules; print each."""
     found = []
     for name, work in list_audits(context):
         found.append(run_audit(name, work))
@@ -291,7 +291,7 @@ def check_rules(settings: config.Config, run: Run) -> list[Check]:
 
 def check_owners(bank: Bank) -> str:
     """Check the owners behind each mean: where entities are several series of one owner, a mean of enough
-    entities may be of few people. Under a promise of privacy no owner has several.
+    entities may be of few people. Under differential privacy no owner has several.
     """
     if bank.guarantee is not None:
         return ""
@@ -318,14 +318,14 @@ def save_verdict(content: Mapping[str, Any], place: Path) -> None:
 
 
 def write_release(place: Path, verdict: Verdict, settings: config.Config, run: Run) -> None:
-    """Write series, manifest of the bank, verdict with checksums, and a page that states the promises."""
+    """Write series, manifest of the bank, verdict with checksums, and a page that states the guarantees."""
     form = settings.generate.format
     public = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
     with whole_folder(place) as temporary:
         inside = ReleaseFolder(temporary)
-        leaving = find_leaving(settings, run)
-        if leaving.changes:
-            leaving.write(run.synthetic, inside.synthetic)
+        transform = find_output_transform(settings, run)
+        if transform.has_effect:
+            transform.write(run.synthetic, inside.synthetic)
         else:
             shutil.copytree(run.synthetic, inside.synthetic)
         if form != "zarr":
@@ -349,14 +349,14 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, run: R
 
 
 def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run, form: str) -> str:
-    """Return a page on the content of the release, what is promised and what is not, in plain words."""
+    """Return a page on the content of the release, what is guaranteed and what is not, in plain words."""
     _, meta = read_scaler(run)
     claims = verdict["privacy"]["claims"]
     labelled = ["synthetic.labels.csv the class of each series, in their order"]
     described = ["synthetic.attributes.csv the attributes of each series, in their order"]
-    credit, leaving = find_credit(settings, meta), find_leaving(settings, run)
-    year, lengths = leaving.year, leaving.describe_lengths()
-    length = leaving.describe(meta).axis.length
+    credit, transform = find_credit(settings, meta), find_output_transform(settings, run)
+    year, lengths = transform.year, transform.describe_lengths()
+    length = transform.describe(meta).axis.length
     return "\n".join(
         [
             "Synthetic time series",

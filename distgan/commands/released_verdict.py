@@ -1,5 +1,5 @@
-"""The parts of a verdict and of a bank's manifest that may leave with the series; the run's own copies keep
-all.
+"""The parts of a verdict and of a bank's manifest that are released with the series; the run's own copies are
+complete.
 
 From every release stay behind: what an attack says of the few it found, figures of fewer than `FEWEST`
 people, the share of a group's load that one entity carries, and digests of files that do not leave. To one

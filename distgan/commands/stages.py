@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from distgan.arguments import OfRun
+from distgan.arguments import RunRequest
 from distgan.command_line import Result
 from distgan.files import read_json
 from distgan.pipeline import evaluate as evaluating
 from distgan.pipeline import runner
 from distgan.pipeline.generate import export_to, refuse_layout
-from distgan.pipeline.leaving import find_leaving_store
+from distgan.pipeline.output_transform import find_output_store
 
 
-def generate(given: OfRun, place: Path | None) -> Result:
+def generate(given: RunRequest, place: Path | None) -> Result:
     """Make the run's synthetic series, and export them to `place`, if one is given.
 
     Raises:
@@ -21,7 +21,7 @@ def generate(given: OfRun, place: Path | None) -> Result:
     if run.bank.exists() and place is not None and place.suffix != ".zarr":
         refuse_layout(settings, run, place.suffix)  # before the series are made
     runner.run(settings, run, ("generate",))
-    store = find_leaving_store(run)
+    store = find_output_store(run)
     tree = {
         "series": settings.generate.count,
         "seed": settings.generate.seed,
@@ -33,7 +33,7 @@ def generate(given: OfRun, place: Path | None) -> Result:
     return Result(export_to(settings, run, place), tree)
 
 
-def evaluate(given: OfRun) -> Result:
+def evaluate(given: RunRequest) -> Result:
     """Score the run's synthetic series and write the report.
 
     Raises:

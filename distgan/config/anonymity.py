@@ -80,14 +80,15 @@ class Bank(Section):
     )
     by: tuple[str, ...] = key(
         (),
-        "attributes of the entities (`label`: the source's labels) that groups keep and networks are given, "
-        "most important first: groups never mix values of categorical and boolean ones, and state mean and "
-        "deviation of numbers; values that too few entities have are merged or left unknown",
+        "attributes of the entities (`label`: the source's labels) by which groups are formed and "
+        "networks conditioned, most important first: groups never mix values of categorical and boolean "
+        "ones, and state mean and deviation of numbers; values that too few entities have are merged or left "
+        "unknown",
     )
     attribute_dropout: float = key(
         0.1,
-        "probability that the networks are not given an attribute of a training series, so that any subset "
-        "may be given",
+        "probability that an attribute of a training series is hidden from the networks, so that any subset "
+        "of attributes may be requested",
         ge=0,
         lt=1,
     )
@@ -99,24 +100,27 @@ class Bank(Section):
 
     @property
     def study(self) -> bool:
-        """True where the bank gives single latents away: marked, and refused by every check for release."""
+        """True if the bank reveals single latents (for research only): marked in the manifest, and refused by
+        every check for release.
+        """
         return self.training in STUDY
 
     @model_validator(mode="after")
     def _check_study(self) -> "Bank":
         if self.condition_dim > WIDEST_CONDITION and not self.study:
             raise ValueError(
-                f"condition_dim {self.condition_dim} is above {WIDEST_CONDITION}: a mean so wide gives its "
-                f"members away; only a study (training {' or '.join(STUDY)}) may"
+                f"condition_dim {self.condition_dim} is above {WIDEST_CONDITION}: a mean of so many numbers "
+                f"identifies its members; use less (for research only: training {' or '.join(STUDY)})"
             )
         if self.min_members < 2 and not self.study:
             raise ValueError(
-                f"min_members {self.min_members} is below 2; only a study may have smaller groups"
+                f"min_members {self.min_members} is below 2; use 2 or more (for research only: training "
+                f"{' or '.join(STUDY)})"
             )
         if self.by and self.by_label:
             raise ValueError("by and by_label exclude each other; write by_label: false and `label` in by")
         if self.by and self.study:
-            raise ValueError(f"training {self.training} is a study without attributes; leave by out")
+            raise ValueError(f"training {self.training} does not take attributes; leave by out")
         if len(set(self.by)) < len(self.by):
             raise ValueError(f"by names an attribute twice: {', '.join(self.by)}; name each once")
         return self
@@ -162,7 +166,7 @@ class Privacy(Section):
     )
     owners: int | None = key(
         None,
-        "about how many owners are trained on, a public number: batch sizes divided by it are the sampling "
+        "approximate number of training owners, a public number: batch sizes divided by it are the sampling "
         "rates of `end_to_end`, which needs it; from prior knowledge, never counted in the data",
         ge=2,
     )
@@ -170,22 +174,22 @@ class Privacy(Section):
         1.0, "norm to which the gradient of one owner is clipped (`end_to_end`)", ge=1e-6, le=1e6
     )
     series_per_owner: int = key(
-        1, "series, or windows, of an owner that its gradient is the mean of (`end_to_end`)", ge=1
+        1, "series, or windows, per owner and step, whose mean gradient is clipped (`end_to_end`)", ge=1
     )
     encoder_share: float = key(
         0.2, "share of the budget for the encoder (`end_to_end`), in 1 / multiplier squared", gt=0, lt=1
     )
     bank_share: float = key(
         0.2,
-        "share of the budget for the bank (`end_to_end`); what encoder and bank leave is the discriminator's",
+        "share of the budget for the bank (`end_to_end`); the discriminator gets the rest",
         gt=0,
         lt=1,
     )
     public: str | None = key(
         None,
-        "run_dir of a run on public data, with the same networks, whose weights encoder, generator and "
-        "discriminator begin with (`end_to_end`); epsilon counts nothing of it, so no owner of the real "
-        "series may be in it",
+        "run_dir of a run on public data with the same networks: encoder, generator and discriminator start "
+        "from its weights (`end_to_end`); epsilon does not cover that data, so no owner of the real series "
+        "may be in it",
     )
     insecure_seed: int | None = key(
         None,
@@ -225,7 +229,7 @@ class Privacy(Section):
         return self._check_whole_run()
 
     def describe(self) -> dict[str, Any]:
-        """Return what a run's identity takes of the section: that weights were public, not where they lay."""
+        """Return the part of the section in a run's identity: that weights were public, not their path."""
         tree = self.dump()
         public = tree.pop("public") is not None
         return tree | ({"public": True} if public else {})

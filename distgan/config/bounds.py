@@ -1,4 +1,4 @@
-"""Settings of what generated values may be: a range, whole numbers, multiples of a step."""
+"""Settings of generated values: a range, whole numbers, multiples of a step."""
 
 import math
 from fractions import Fraction

@@ -203,8 +203,8 @@ class Data(Section):
     )
     start_ragged: float | None = key(
         None,
-        "smallest measured share of a series that begins late or ends early; what is missing is masked, and "
-        "the encoder learns not to go by it. By default data.max_missing decides",
+        "smallest measured share of a series that begins late or ends early; missing values are masked, and "
+        "the encoder is trained to ignore where they are. By default data.max_missing decides",
         gt=0,
         le=1,
     )
@@ -225,7 +225,7 @@ class Data(Section):
     zeros: Literal["auto", "match", "as_generated"] = key(
         "auto",
         "exact zeros of generated series: match gives them the data's shares by time of day and season (it "
-        "needs data.bounds.lower=0), as_generated does not; auto matches 1 % of zeros or more where it can",
+        "needs data.bounds.lower=0), as_generated does not; auto matches 1 % of zeros or more where possible",
     )
     sheet: str | None = key(None, "sheet of an Excel workbook; by default the only one that contains values")
     timezone: str | None = key(
@@ -236,7 +236,7 @@ class Data(Section):
     )
     holidays: str | None = key(
         None,
-        "country, or a part of one (GB, DE-BY), whose public holidays generate.start keeps in their places",
+        "country, or a part of one (GB, DE-BY), whose public holidays generate.start keeps as holidays",
         pattern="^[A-Z]{2}(-[A-Z0-9]+)?$",
     )
     resample: Resample = key(

@@ -1,7 +1,5 @@
-"""What a run that is private end to end must not do: whatever would read real series beside the accounted
-sums.
-
-Each is refused by name, with the setting to change. Nothing is switched off silently.
+"""Settings that a run with end-to-end privacy refuses, because they would read real series outside of the
+accounted sums. Each is refused by name, with the setting to change; nothing is switched off silently.
 """
 
 from collections.abc import Iterator

@@ -37,13 +37,13 @@ class Generator(Section):
     token_noise_dim: int = key(8, "size of the noise of each token", ge=0)
     token_noise_scales: tuple[float, ...] = key(
         (0.0,),
-        "time scales in tokens over which noise of tokens is smoothed, each for a share of token_noise_dim; "
-        "0 for independent noise",
+        "time scales, in tokens, over which the tokens' noise is smoothed, each for an equal part of "
+        "token_noise_dim; 0 for independent noise",
         min_length=1,
     )
     noise_lags: tuple[int, ...] = key(
         (),
-        "lags in steps of the cosines that the log spectrum of the readings' noise is made of; none for "
+        "lags, in steps, of the cosine terms in the log spectrum of the readings' noise; none for "
         "independent noise",
     )
     soft_minimum: bool = key(
@@ -317,7 +317,7 @@ class TemplateAr(Family):
         "template_ar", "baseline: mean curve of a cluster, and autoregressive noise"
     )
     clusters: int = key(12, "k of k-means on the series; fewer if there are fewer series", ge=1)
-    members: int = key(8, "series per cluster, on average, at the least", ge=1)
+    members: int = key(8, "minimum average number of series per cluster", ge=1)
     order: int = key(192, "lags of the autoregression; at most a quarter of the series", ge=1)
 
 

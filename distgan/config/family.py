@@ -1,6 +1,6 @@
 """What the settings of every model family share: a name, and class variables that state its capabilities.
 
-Everything outside of a family's own file asks for a capability and never for a name.
+Code outside of a family's own file reads capabilities and never the name.
 """
 
 from typing import Any, ClassVar, Literal
@@ -69,5 +69,5 @@ class Family(Section):
         return "generate" not in self.stages
 
     def describe(self) -> dict[str, Any]:
-        """Return what a run's identity takes of the section."""
+        """Return the part of the section in a run's identity."""
         return self.model_dump(mode="json")

@@ -55,7 +55,7 @@ def find_family(name: object) -> type[Family]:
 def _load_file(name: str) -> type[Family]:
     """Import a file of the working directory, once, and return the section it defines.
 
-    A folder in the name is refused: a run folder from elsewhere may not bring the code that it names.
+    A folder in the name is refused, so that a run folder from elsewhere cannot supply the code that it names.
 
     Raises:
         UserError: there is no such file, or it cannot be imported or lacks a part.
@@ -117,7 +117,7 @@ def _refuse_other_programs(path: Path, name: str) -> None:
 
 
 def _load_installed(point: EntryPoint) -> type[Family]:
-    """Import the section that an installed package has put among the entry points `distgan.families`.
+    """Import the section that an installed package registers as an entry point of `distgan.families`.
 
     Raises:
         UserError: it cannot be imported or lacks a part.

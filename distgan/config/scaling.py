@@ -17,18 +17,19 @@ class Scaling(Section):
     )
     scope: Literal["series", "dataset"] = key(
         "series",
-        "location and scale of each series, modelled with its group and given back on output, or one of each "
-        "channel over all training series, every owner counting alike: for windows whose levels matter",
+        "series: location and scale of each series, modelled with its group and restored on output; dataset: "
+        "one location and scale per channel over all training series, with equal weight for every owner, for "
+        "windows whose location matters",
     )
     marginal: Literal["none", "normal_scores"] = key(
         "none",
         "normal_scores maps each channel's standardised readings to standard normal numbers of the same "
-        "ranks: for skewed or flat channels, and values that occur again and again",
+        "ranks: for skewed or flat channels, and for values that occur often",
     )
     whitening: float = key(
         0.0,
         "partial ZCA whitening of whole series by the covariance C of all their readings, C^(-whitening/2), "
-        "for directions in which series differ little; 0.5 is half a whitening; at most 2,048 readings a "
+        "for directions in which series differ little; 1 is full whitening; at most 2,048 readings per "
         "series",
         ge=0,
         le=1,

@@ -117,7 +117,7 @@ class Config(Section):
         return self.model.whole_batch or bool(self.objective.batch_terms)
 
     def _check_game(self) -> None:
-        """Refuse what a family's own game would not heed."""
+        """Refuse settings of objectives that the family's own game ignores."""
         name, objective, own = self.model.name, self.objective, self.model.own_loss
         if own == "all" and objective.loss != Objective().loss:
             raise ValueError(f"model {name} has losses of its own; leave objective.loss out")
@@ -186,7 +186,7 @@ class Config(Section):
         return from_tree(tree, where)
 
     def _check_recurrent(self) -> None:
-        """Refuse what layers that hold float32 weights cannot."""
+        """Refuse settings that layers with float32 weights do not support."""
         name, engine = self.model.name, self.engine
         halved = engine.precision != "fp32" and (engine.zero or engine.discriminator_zero)
         if self.model.recurrent and halved:
@@ -196,7 +196,7 @@ class Config(Section):
             )
 
     def _check_engine(self) -> None:
-        """Refuse what an engine cannot do, before anything is loaded."""
+        """Refuse combinations of engine settings that are not supported, before anything is loaded."""
         self._check_recurrent()
         engine, kind = self.engine, self.objective.penalty.kind
         both = {
@@ -233,7 +233,7 @@ class Config(Section):
             raise ValueError("engine.offload.parameters needs engine.zero (and discriminator_zero) of 3")
 
     def _check_private(self) -> None:
-        """Refuse what would look at the data beside the accounted releases."""
+        """Refuse settings that read the data outside of the accounted releases."""
         refused = {
             "clusters.count auto": self.clusters.count == "auto",
             "clusters.spherical true": self.clusters.spherical,
@@ -267,7 +267,9 @@ class Config(Section):
 
     @property
     def identities(self) -> dict[str, str]:
-        """For each stage, a hash of all that its result depends on; no lengths, credit, engine, outputs."""
+        """Hash, for each stage, of all settings that its result depends on; lengths, credit, engine and
+        outputs are left out.
+        """
         tree = self.model_dump(mode="json")
         for section, free in FREE.items():
             tree[section] = {name: value for name, value in tree[section].items() if name not in free}

@@ -83,7 +83,7 @@ class Objective(Section):
 class Select(Section):
     score: str | None = key(
         None,
-        "what chooses the generator that is kept, on the validation owners (data.validation): `fidelity`, or "
+        "score on the validation owners (data.validation) that chooses the generator to keep: `fidelity`, or "
         "the name of a score of the report; null keeps the last step",
     )
     every: int = key(500, "training steps between two evaluations; train.steps is a multiple of it", ge=1)
@@ -114,7 +114,9 @@ class Train(Section):
     checkpoint_every: int = key(200, "steps between checkpoints", ge=1)
     keep_last: int = key(2, "number of latest checkpoints to keep", ge=2)
     keep_every: int = key(0, "steps between checkpoints that are never deleted; 0 for none", ge=0)
-    select: Select = key(Select(), "the best step instead of the last, and an early end; off by default")
+    select: Select = key(
+        Select(), "keeping the best step instead of the last, and early stopping; off by default"
+    )
     max_skips: int = key(
         20, "consecutive steps with a loss or gradient that is not finite before training rolls back", ge=1
     )
@@ -179,9 +181,9 @@ class Engine(Section):
     compile: bool = key(False, "compile the networks with torch.compile")
     trackers: tuple[TrackerName, ...] = key(
         ("tensorboard",),
-        "where a training's figures go, beside metrics.jsonl; each but tensorboard is a package of its own, "
-        "configured by its own environment variables (WANDB_MODE, MLFLOW_TRACKING_URI, COMET_API_KEY); [] "
-        "for none",
+        "where a training's figures are sent, besides metrics.jsonl; each except tensorboard needs its own "
+        "package and is configured by environment variables (WANDB_MODE, MLFLOW_TRACKING_URI, "
+        "COMET_API_KEY); [] for none",
     )
     tracker_project: str = key(
         "distgan", "project of wandb and comet_ml, experiment of mlflow", pattern=r"^[\w.-]{1,64}$"
@@ -218,8 +220,8 @@ class Generate(Section):
     )
     lengths: Literal["whole", "as_real"] = key(
         "whole",
-        "whole series, or series that leave with beginnings and ends drawn like the real ones': from ranges "
-        "that the minimum group size of owners share, missing values outside",
+        "whole, or as_real: exported series begin late and end early as real ones do, with missing values "
+        "outside of ranges that the minimum group size of owners share",
     )
     seed: int = key(0, "random seed of the noise", ge=0, lt=2**63)
     batch_size: int = key(32, "series per forward pass", ge=1)

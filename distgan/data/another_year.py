@@ -1,4 +1,4 @@
-"""Series of one year as series of another: which day of the trained year each wanted day is.
+"""Move series of one year to another: the day of the trained year that each day of the wanted year uses.
 
 A wanted day is a trained day of the same weekday, as near in the season as there is one; a public holiday is
 the holiday of the same name, or a Sunday where the trained year has none of that name, and no other day is a
@@ -200,7 +200,7 @@ def describe_clock(zone: str | None, moved: int, step: int) -> str:
 
 def describe_holidays(country: str | None, wanted: list[str]) -> str:
     if country is None:
-        return "Public holidays are not looked at: data.holidays names no country."
+        return "Public holidays are ignored: data.holidays names no country."
     count = sum(name != "" for name in wanted)
     return f"Public holidays are those of {country}, {count} days."
 

@@ -1,4 +1,4 @@
-"""Augmentation of what the discriminator sees, real and generated alike: pure and differentiable.
+"""Differentiable augmentation of the input of the discriminator, real and generated series alike.
 
 Each operation acts on a series with a probability below 1, so that the generator learns the undisturbed
 population (as in "Training Generative Adversarial Networks with Limited Data"). Draws are keyed by (seed,

@@ -1,4 +1,4 @@
-"""Calendar features of time stamps: computed where they are wanted, never stored."""
+"""Calendar features of time stamps: computed when needed, never stored."""
 
 from calendar import isleap
 from datetime import date

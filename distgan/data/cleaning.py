@@ -1,5 +1,5 @@
-"""What settings make of a source's values before anything else looks at them: codes for missing values,
-zeros at the ends, counters. Applied block by block, so that memory stays bounded.
+"""Clean the values of a source as the settings say: codes for missing values, zeros at the ends, counters.
+Applied block by block, so that memory stays bounded.
 """
 
 from collections.abc import Callable, Sequence

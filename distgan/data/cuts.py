@@ -1,4 +1,4 @@
-"""What is taken of every series: all of it or one of its years, and steps merged into longer ones."""
+"""Cut series into years, or use them whole, and merge steps into longer ones."""
 
 from calendar import isleap
 from collections.abc import Callable

@@ -1,5 +1,5 @@
-"""Series as other tools read them: a table (wide or long, CSV or Parquet) or a store, and a text beside it
-that says what the columns are. `fold_channels` undoes the wide layout when such a table is read back.
+"""Export series for other tools: a table (wide or long, CSV or Parquet) or a store, and a README that
+describes the columns. `fold_channels` undoes the wide layout when such a table is read back.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The regular axis that series need: its step, order, gaps, resampling."""
+"""The regular time axis of series: step, order, gaps, resampling."""
 
 import re
 from dataclasses import dataclass

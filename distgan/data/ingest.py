@@ -1,7 +1,7 @@
 """From a user's file to series: read, check, cut into years, merge steps, leave out what cannot be used.
 
-Everything that is dropped or filled is counted; everything that cannot be is one line naming the place.
-Memory holds a block of series at a time, whatever the size of the source.
+Everything that is dropped or filled is counted; an error is one line that names the place. Memory use does
+not depend on the size of the source: a block of series is held at a time.
 """
 
 import hashlib

@@ -1,5 +1,5 @@
-"""What ingest keeps on disk while it reads: parsed parts of a source, so that memory stays bounded and a
-killed reading goes on where it was. Each part is whole or absent.
+"""Parsed parts of a source, kept on disk during ingest, so that memory stays bounded and a killed reading
+resumes. Each part is whole or absent.
 """
 
 import hashlib

@@ -1,5 +1,5 @@
-"""What scaling learns of a whole training set, beyond location and scale: normal scores of each channel's
-readings, then partial whitening of whole series. Both are undone on output.
+"""Scaling that is learned from the whole training set, beyond location and scale: normal scores of each
+channel's readings, then partial whitening of whole series. Both are undone on output.
 
 Learned numbers are of people: every knot of a table has `bank.min_members` owners behind it, and no owner
 has more than that share, 1 / bank.min_members, of the series behind a covariance.

@@ -1,4 +1,4 @@
-"""When series begin and end: the ranges of real series in anonymous form, and ranges drawn like them.
+"""Where series begin and end: anonymous ranges of real series, and ranges drawn from them.
 
 A range is the stretch from the first measured step to the last one. Ranges are rounded to a public grid
 (weeks, where series have them). One that the minimum number of owners share is released, with its share of

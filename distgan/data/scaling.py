@@ -1,7 +1,7 @@
 """From measured units to the networks' range and back: a transform, then each series' own location and scale.
 
-Location and scale are kept as attributes: the networks see the shape, the attributes are modelled with the
-condition and given back on output. With `scope: dataset` one location and scale of each channel holds for all
+Location and scale are kept as attributes: the networks see the shape; the attributes are modelled with the
+condition and restored on output. With `scope: dataset` one location and scale of each channel holds for all
 series. Normal scores and partial whitening may follow (`joint_scaling`). Statistics are float64; series stay
 float32.
 """

@@ -1,4 +1,4 @@
-"""What scaling learns of the training series: numbers that no single owner decides."""
+"""Statistics that scaling learns from the training series, none of which depends on a single owner."""
 
 from collections.abc import Callable, Iterable
 

@@ -1,4 +1,4 @@
-"""What part of a series says of its whole: location and scale of series that begin late or end early.
+"""Estimate location and scale of the whole series from a part, for series that begin late or end early.
 
 A home that is measured from July on has the mean of a summer and an autumn. Its location and scale stand in
 the bank beside those of whole years, and series are generated as whole ones, so they are brought to what the

@@ -1,4 +1,5 @@
-"""Which owner is trained on and which is held out: a keyed hash of the owner's id, and nothing else, decides.
+"""Splits by owner: a keyed hash of the owner's id, and nothing else, decides who is trained on and who is
+held out.
 
 So adding or removing one owner never moves another, on which differential privacy of what is made from the
 training split rests. The sizes of the splits are those of independent draws, about n · share.

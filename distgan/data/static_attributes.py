@@ -1,4 +1,4 @@
-"""What is known of an entity beside its series: its kind of home, a car, the number of people.
+"""Attributes of entities beside their series, such as the kind of home, a car or the number of people.
 
 An attribute has a kind: categorical, boolean, integer or float. Its cells are text in one form (`true` and
 `false`, whole numbers without a fraction), and an empty cell is a missing value. Attributes are as private as

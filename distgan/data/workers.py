@@ -1,7 +1,7 @@
 """Work on the parts of a source, in order: in threads of this process, or in processes of their own.
 
 What parses text holds Python's lock for about half of its time, so threads gain little there. Processes start
-without the main module of the caller (`loky`), and give back nothing but errors: results go to files.
+without the main module of the caller (`loky`), and return nothing but errors: results go to files.
 """
 
 import os
@@ -18,7 +18,7 @@ from loky import ProcessPoolExecutor
 from loky.backend.context import LokyContext
 from loky.process_executor import BrokenProcessPool
 
-from distgan.errors import Deserted
+from distgan.errors import LostProcess
 from distgan.progress import Progress
 
 Part = TypeVar("Part")
@@ -76,13 +76,13 @@ def open_processes(count: int, what: str) -> Iterator[ProcessPoolExecutor]:
     """Yield processes that end with the block, whatever they do then: wait for results inside it.
 
     Raises:
-        Deserted: one of them was killed.
+        LostProcess: one of them was killed.
     """
     pool = ProcessPoolExecutor(count, context=LokyContext(), initializer=_follow, initargs=(os.getpid(),))
     try:
         yield pool
     except BrokenProcessPool:
-        raise Deserted(
+        raise LostProcess(
             f"{what}: one of {count} processes was killed, perhaps for lack of memory; set data.processes to "
             "a lower number"
         ) from None

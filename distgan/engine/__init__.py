@@ -1,1 +1,1 @@
-"""The loop that trains any objective, its checkpoints, its averages and what it shows."""
+"""The training loop for any objective, with checkpoints, moving averages and telemetry."""

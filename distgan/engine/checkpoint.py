@@ -1,9 +1,9 @@
-"""Checkpoints that are whole, or are noticed: `step-N/` with safetensors files and a manifest of checksums.
+"""Checkpoints whose damage is detected: `step-N/` with safetensors files and a manifest of checksums.
 
-A checkpoint is written to a temporary folder, synced and renamed, so that a killed writer leaves the ones
-before as they were. safetensors, like torch.save, loads a flipped bit without a word: every byte read here is
-held against the manifest's crc32c first, and the manifest against its own. Tensors and JSON only: none of it
-is executed.
+A checkpoint is written to a temporary folder, synced and renamed, so that a killed writer leaves earlier ones
+unchanged. safetensors, like torch.save, does not notice a flipped bit: every byte read here is first checked
+against the manifest's crc32c, and the manifest against its own. Tensors and JSON only: none of it is
+executed.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ TensorFiles = dict[str, dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state that a run needs to go on after `step` updates."""
+    """The state from which a run continues after `step` updates."""
 
     step: int
     state: TensorFiles  # file name without its ending -> tensor name -> tensor, on the CPU
@@ -68,7 +68,7 @@ def save(
     One process calls this. `state` has one safetensors file a key; `facts` are JSON.
 
     Raises:
-        DiskFull: no space; the checkpoints before stand.
+        DiskFull: no space; earlier checkpoints are kept.
         UserError: the place cannot be written.
     """
     with writing(folder):
@@ -87,10 +87,8 @@ def save(
 
 
 class Writer:
-    """A writer of checkpoints one after another; `beside` the training, if asked for: from a copy in the
-    CPU's memory, by its own thread.
-
-    What goes wrong beside the training is raised by the next `save` or `finish`.
+    """A writer of checkpoints one after another; with `beside`, in a thread beside the training, from a copy
+    in CPU memory. An error in the thread is raised by the next `save` or `finish`.
     """
 
     def __init__(self, beside: bool) -> None:
@@ -127,7 +125,7 @@ def load_latest(folder: Path, wanted: Callable[[str], bool] = lambda name: True)
     A damaged one is named in a warning and the one before it is taken.
 
     Raises:
-        UserError: there are checkpoints and all are damaged; training does not start afresh over them.
+        UserError: there are checkpoints and all are damaged; training does not start anew over them.
     """
     problems: list[str] = []
     for step in sorted(list_steps(folder), reverse=True):
@@ -169,7 +167,7 @@ def _write_tensors(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> di
 
 
 def _seal_json(content: Mapping[str, Any]) -> bytes:
-    """Return JSON in one fixed form with its own checksum, so that a flip anywhere in it shows."""
+    """Return JSON in one fixed form with its own checksum, so that any flipped bit is detected."""
     text = json.dumps(content, sort_keys=True)
     seal = google_crc32c.value(text.encode())
     return (json.dumps({**content, "seal": seal}, sort_keys=True, indent=1) + "\n").encode()
@@ -242,7 +240,7 @@ def _purge(folder: Path, saved: int, keep_last: int, keep_every: int) -> None:
 
 
 def _remove(checkpoint: Path) -> None:
-    """Rename first: a killed removal leaves litter, never half a checkpoint."""
+    """Rename first, so that a killed removal leaves a temporary folder and never half a checkpoint."""
     litter = checkpoint.with_name(f".{checkpoint.name}.{uuid.uuid4().hex[:8]}.tmp")
     with contextlib.suppress(OSError):  # what cannot be removed costs space, not the training
         os.rename(checkpoint, litter)
@@ -250,7 +248,7 @@ def _remove(checkpoint: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed writers and removers left."""
+    """Remove temporary folders of killed writers and removals."""
     for litter in folder.glob(".step-*.tmp"):
         shutil.rmtree(litter, ignore_errors=True)
 

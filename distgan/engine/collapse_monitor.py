@@ -1,4 +1,6 @@
-"""A watch over what goes wrong in a GAN while all numbers are finite: collapse, and a game that is over."""
+"""Warnings about failures of a GAN that leave all numbers finite: mode collapse and a discriminator that
+always wins.
+"""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Plain weights out of a run's newest checkpoint: what another program loads, without the optimiser."""
+"""Export the plain weights of a run's newest checkpoint, without optimizer state, for other programs."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ AVERAGE = ".average"
 
 
 def export(run: Run, out: Path | None = None) -> str:
-    """Write `out` (by default `RUN/export/`): one safetensors file a network, the config and a note.
+    """Write `out` (by default `RUN/export/`): one safetensors file per network, the config and a note.
 
     The generator is its moving average of that step, whichever step `train.select` keeps. The discriminator
-    has seen real series: it is exported for study and not for publication. Optimiser state is not read.
+    was trained on real series and must not be published. Optimiser state is not read.
 
     Raises:
         UserError: something stands at `out`, the run has no checkpoint, or all are damaged.

@@ -1,7 +1,7 @@
-"""Which step's generator is kept, by a score of its series on the validation split; and when to stop early.
+"""Choose the step whose generator is kept, by a score on the validation split; stop early.
 
-All that the choice rests on stands in the checkpoints: the evaluations so far, and the weights of the best
-one. So a run that was killed between two evaluations makes the same choice as one that never was.
+Checkpoints hold the evaluations so far and the weights of the best one, so a run that was killed between two
+evaluations makes the same choice as an uninterrupted one.
 """
 
 import math
@@ -67,13 +67,14 @@ class Selector:
 
     @property
     def is_finished(self) -> bool:
-        """Return whether so many evaluations in a row brought nothing better that training ends."""
+        """Return whether training ends because `patience` evaluations in a row were not better."""
         return is_over(self.evaluations, self.rule.patience)
 
     def evaluate(self, step: int, networks: Networks) -> float:
         """Score the networks after `step` updates, and keep them if none was better; return the loss.
 
-        All processes call it together, and get the same loss. Random numbers of the training are not touched.
+        All processes call it together and get the same loss. It does not change the random numbers of the
+        training.
         """
         sampler = self.rule.sampler(networks)
         begun = time.monotonic()
@@ -100,13 +101,13 @@ class Selector:
         return {"selection": [asdict(found) for found in self.evaluations]}
 
     def restore(self, facts: Mapping[str, Any], state: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Go on from a checkpoint; evaluations of later steps are forgotten, and will be made again."""
+        """Continue from a checkpoint; evaluations of later steps are dropped and repeated."""
         self.evaluations = [Evaluation(**found) for found in facts.get("selection", [])]
         self.weights = dict(state.get(SELECTED, {})) if self.parallel.is_main else {}
         self.since = time.monotonic()
 
     def fill(self, sampler: nn.Module) -> None:
-        """Give rank 0's `sampler` the weights of the best evaluation, if one was finite."""
+        """Load the weights of the best evaluation, if one was finite, into the `sampler` of rank 0."""
         if self.weights:
             sampler.load_state_dict(self.weights)
 

@@ -1,4 +1,4 @@
-"""What a training shows: the console line, metrics.jsonl, trackers, and where its time went.
+"""Reports of a training: console line, metrics.jsonl, trackers and shares of time.
 
 Values stay on the device until a line is due; then all are averaged over processes and fetched in one go.
 """
@@ -50,7 +50,7 @@ class Telemetry:
             self.bar = Progress(stage, steps, "steps", done=step, lines=False).__enter__()
 
     def describe(self, facts: Mapping[str, Any]) -> None:
-        """Give the trackers the settings of the training: of the networks and losses alone."""
+        """Send the settings of networks, losses and training to the trackers."""
         if self.trackers is not None:
             tree = facts.get("config", {})
             shared = {name: tree[name] for name in SHARED_SETTINGS if name in tree}
@@ -167,7 +167,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _drop_lines_after(run: Run, stage: str, step: int) -> int:
-    """Drop lines of steps that will be done again, and a last line that a kill tore.
+    """Drop lines of steps that will be repeated, and a last line that was cut off by a kill.
 
     Returns:
         The last step that stood there before; 0 for none.

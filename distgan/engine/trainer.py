@@ -1,7 +1,7 @@
 """The training loop: any objective, any number of processes, exact resume.
 
-A step is one round of all phases that are due. What it does depends on (seed, step) and the state alone, so a
-run that was stopped, or killed, and resumed ends with the bits of one that never was.
+A step is one round of all phases that are due. It depends on (seed, step) and the state alone, so a run that
+was stopped or killed and resumed ends with the same bits as an uninterrupted one.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Batches(Protocol):
-    """The loader, as far as the loop knows it: step s always gives the same batch, or this process's part."""
+    """The interface of a loader: step s always gives the same batch, or this process's part of it."""
 
     def iterate_batches(self, first_step: int = 0) -> Iterator[Any]:
         """Yield endless batches from `first_step` on; a batch has `to(device, non_blocking)` and `step`."""
@@ -48,7 +48,7 @@ def fit(
     Raises:
         Stopped: SIGTERM, SIGINT or SIGUSR1 reached a process; all is saved.
         Diverged: losses or gradients are not finite beyond max_skips and max_rollbacks.
-        Deserted: another process died or fell silent.
+        LostProcess: another process died or fell silent.
         UserError: the checkpoints are damaged, of another run, or beyond `schedule.steps`.
     """
     training = Training(objective, optimized_networks, parallel, schedule, job)
@@ -138,7 +138,7 @@ def stop_if_asked(training: Training, caught: list[int]) -> None:
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[list[int]]:
-    """Yield a list that signals are added to while the block runs; a second Ctrl-C interrupts at once."""
+    """Yield a list that signals are added to while the block runs; a second Ctrl-C interrupts immediately."""
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The state of a training between two steps: what a step changes, what a checkpoint keeps, how it goes on."""
+"""The state of a training between two steps: one step, checkpoints, resuming and rollbacks."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,7 +68,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Job:
-    """The subject of a training in a run, and who receives its progress.
+    """What is trained in a run, and the callbacks that receive its progress.
 
     Attributes:
         facts: JSON kept in every checkpoint; if it has an "identity" or "inputs", a checkpoint of others is
@@ -95,7 +95,7 @@ class SpoiledError(Exception):
 
 
 def has_idle_cpu(device: torch.device) -> bool:
-    """Return whether checkpoints are written beside the training: a CPU that trains has no time to spare."""
+    """Return whether a thread writes checkpoints during training: only if the networks are not on the CPU."""
     return device.type != "cpu"
 
 
@@ -140,7 +140,7 @@ class Training:
         self.first = torch.zeros((), dtype=torch.float64, device=device)
 
     def advance(self, batch: Any) -> dict[str, Tensor]:
-        """Do one step: every phase that is due, then the averages. Return the scalars to show."""
+        """Do one step: every phase that is due, then the moving averages. Return the scalars to report."""
         step, bad = self.step, torch.zeros((), dtype=torch.bool, device=self.parallel.device)
         assert batch.step == step, f"the loader gave batch {batch.step} at step {step}"
         shown: dict[str, Tensor] = {}
@@ -211,7 +211,7 @@ class Training:
     def check_finite(self) -> None:
         """
         Raises:
-            SpoiledError: so many steps in a row were skipped, everywhere alike, that training must go back.
+            SpoiledError: too many steps in a row were skipped on all processes, so training must roll back.
         """
         if float(self.longest) >= self.schedule.max_skips:
             step, place = divmod(int(self.first), len(self.objective.phases))
@@ -221,7 +221,7 @@ class Training:
         """Return to the last good checkpoint at half the rates.
 
         Raises:
-            Diverged: that was done often enough, or there is no checkpoint.
+            Diverged: the limit of rollbacks is reached, or there is no checkpoint.
         """
         self.finish_saving()
         good, times = list_steps(self.folder), self.schedule.max_rollbacks

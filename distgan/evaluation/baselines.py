@@ -1,4 +1,4 @@
-"""The baselines that every table prints beside a model: copies, the mean, shuffles, and generators without a
+"""Baselines of every table of scores: copies, the mean curve, shuffled series, and generators without a
 network.
 
 All are made from training series alone. Shapes: n series, L steps, C channels.

@@ -1,5 +1,4 @@
-"""The types of comparisons of one set of series with another: a difference with its interval, and its
-meaning.
+"""Types of the comparison of two sets of series: a difference with its interval, and its verdict.
 
 One vocabulary holds for every page, file and terminal (`WORDS`): the same key has the same words and the same
 tone, from which the colour follows.

@@ -2,7 +2,7 @@
 
 A family's module has `build(settings, length, channels, condition_dim, labels)`, which gives its networks by
 name, and where they differ from the plain case `Game`, a subclass of `Adversarial`, and
-`join_sampler(networks)`. README.md beside this file says what a family must keep to, and how to add one.
+`join_sampler(networks)`. README.md beside this file states the interface of a family and how to add one.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The baselines that a sceptic tries first: fitted without gradients, sampled like every other family.
+"""Baseline generators: fitted without gradients, sampled like every other family.
 
     pca_gmm       principal components, and a Gaussian mixture of their scores
     pca_copula    principal components whose scores keep their own distributions, joined by a Gaussian copula
@@ -9,7 +9,7 @@
 
 Each turns standard normal noise into a series, so that they are seeded, generated and reported as the trained
 ones; all are unconditional. `bootstrap` and `cluster_mean` keep the real training series among their weights:
-baselines to be printed beside a model, never to be given away.
+they are baselines for reports and must never be released.
 
 Shapes: N training series, B series, L steps, C channels, F frequencies, P components, M mixtures, K clusters,
 Q quantiles, O lags, Z noise.

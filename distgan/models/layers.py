@@ -45,8 +45,8 @@ def _cast(parameter: Tensor | None, like: Tensor) -> Tensor | None:
 
 
 def _initialise(weight: Tensor, bias: Tensor | None, gain: float = 1.0) -> None:
-    """Set normal weights that keep the variance of their input, and no bias: small inputs are not drowned by
-    it.
+    """Set normal weights that keep the variance of their input, and no bias, which would dominate small
+    inputs.
     """
     fan_in = weight[0].numel()
     nn.init.normal_(weight, std=gain / fan_in**0.5)
@@ -282,7 +282,7 @@ def upsample(tokens_BMD: Tensor, tokens: int) -> Tensor:
 
 
 def select_label(condition_BK: Tensor, labels: int) -> Tensor:
-    """Return the part of a condition that tells the label, its last numbers: (B, K) -> (B, M)."""
+    """Return the label of a condition, its last M numbers: (B, K) -> (B, M)."""
     return condition_BK[:, condition_BK.shape[1] - labels :]
 
 

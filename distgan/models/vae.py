@@ -1,4 +1,4 @@
-"""The encoder that embeds series, with the decoder that keeps it honest.
+"""The VAE that embeds series: encoder and decoder.
 
 Shapes: B series, L steps, C channels, N tokens, D width, Z latent.
 """
@@ -21,8 +21,8 @@ from distgan.models.layers import (
 
 
 class Encoder(nn.Module):
-    """(B, L, C), (B, L, C) -> mean and log-variance, each (B, Z). The mask says what was measured, and tokens
-    weigh by how much of them was: one that holds nothing says nothing.
+    """(B, L, C), (B, L, C) -> mean and log-variance, each (B, Z). The mask is 1 where readings were measured;
+    tokens are weighted by their measured share.
     """
 
     def __init__(self, length: int, channels: int, settings: config.Encoder) -> None:

@@ -148,7 +148,7 @@ class Adversarial:
     @staticmethod
     def measure_health(real_BLC: Tensor, fake_BLC: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Return how unlike the generated series are, next to the real ones (mean squared distance of pairs;
-        0 when all are one), and how often the discriminator tells a pair apart (a half when it cannot).
+        0 when all are one), and how often the discriminator ranks a pair correctly (a half by chance).
         """
 
         def measure_distance(series_BLC: Tensor) -> Tensor:
@@ -210,14 +210,14 @@ class Adversarial:
         return rng.draw_keyed_normal(self.seed, batch.step, purpose, batch.sample, shape, device)
 
     def generate(self, batch: Batch, condition_BK: Tensor, purpose: str) -> Tensor:
-        """Return generated series with the real ones' gaps, so that gaps betray nothing: (B, L, C)."""
+        """Return generated series with the real ones' gaps, so that gaps distinguish nothing: (B, L, C)."""
         noise_BZ = self.draw_noise(batch, purpose)
         series_BLC = self.networks["generator"](noise_BZ.to(self.dtype), condition_BK.to(self.dtype))
         series_BLC = self.standardise(series_BLC, batch.mask, condition_BK)
         return series_BLC * batch.mask.to(series_BLC.dtype)
 
     def augment(self, batch: Batch, fake_BLC: Tensor) -> tuple[Batch, Tensor]:
-        """Return the batch and the generated series as the discriminator sees them: the same done to both."""
+        """Return the batch and the generated series, augmented in the same way."""
         settings = self.settings.augment
         if not settings.on:
             return batch, fake_BLC

@@ -1,4 +1,4 @@
-"""The two words that a training is made of: a phase, and the objective that lists them."""
+"""A phase, which is one kind of update, and the objective, which lists the phases of a training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,11 @@ class Phase:
     """One optimiser update: `loss(batch)` is minimised over the network named `network`.
 
     `loss` gives scalars on the batch's device: "loss" is minimised, the others are shown. All are means over
-    this process's part of the batch, or sums divided by the mean of a count over processes (`across`).
-    The phase is due at steps start, start + every, start + 2 every, … below `stop`.
-    With `gradient`, the update takes the gradient that this returns, by name of weight, and not that of
-    `loss`; it returns scalars to show, too.
-    `skip` looks at the scalars' global means and says whether this update is left out: a rule of training
-    that all processes follow alike, and that a resumed run follows as one that was never stopped.
+    this process's part of the batch, or sums divided by the mean of a count over processes (`across`). The
+    phase is due at steps start, start + every, start + 2 every, … below `stop`. With `gradient`, the update
+    takes the gradient that this returns, by name of weight, and not that of `loss`; it returns scalars to
+    show, too. `skip` decides by the scalars' global means whether this update is left out; all processes
+    decide alike, and a resumed run decides as an uninterrupted one.
     """
 
     name: str
@@ -36,7 +35,9 @@ class Phase:
 
 
 class Objective(Protocol):
-    """The losses of one family: they know networks and batches, nothing of ranks, devices or optimisers."""
+    """The losses of one family: functions of networks and batches, independent of ranks, devices and
+    optimizers.
+    """
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:

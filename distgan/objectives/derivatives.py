@@ -1,4 +1,4 @@
-"""Which kernels and layers are in use while a penalty differentiates a network: layers ask here."""
+"""Context managers that choose the kernels of layers while a penalty differentiates a network."""
 
 import contextlib
 from collections.abc import Iterator

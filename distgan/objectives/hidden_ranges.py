@@ -37,7 +37,7 @@ class Hiding:
 
 
 def hide_ranges(batch: Batch, seed: int, hiding: Hiding) -> tuple[Tensor, Tensor]:
-    """Return the series and the mask that the encoder is given: (B, L, C) twice."""
+    """Return the series and the mask that the encoder reads: (B, L, C) each."""
     shortest = hiding.shortest
     mask = batch.mask
     length, device = mask.shape[1], mask.device

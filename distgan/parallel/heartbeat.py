@@ -1,7 +1,8 @@
-"""Who is still there: every process keeps three counts (beats, work done, meetings reached) in the store
-where all met, signed with the launch's token. Whoever loses another process looks whose beats stand still;
-whoever waits for others' work waits on while they beat. What is not signed, or counts back, is as if it were
-not there: whoever else writes into the store can neither end a wait nor keep a dead process alive.
+"""Detect dead processes: every process keeps three counts (beats, work done, barriers reached) in the store
+of the launch, signed with its token. A process that loses another one looks for the rank whose beats have
+stopped; a process that waits for others waits as long as they beat. Counts without a valid signature, or
+lower than before, are ignored, so other writers to the store can neither end a wait nor make a dead process
+look alive.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ class Counts(NamedTuple):
 
 
 class Heartbeat:
-    """A thread that beats until `stop`, unless its process dies or is stopped by a signal."""
+    """A thread that sends heartbeats until `stop`, unless its process dies or is stopped by a signal."""
 
     def __init__(self, rank: int, world_size: int, token: bytes) -> None:
         self.rank, self.world_size, self._token = rank, world_size, token
@@ -49,7 +50,7 @@ class Heartbeat:
         self._stopped.set()
 
     def find_silent_ranks(self) -> list[int] | None:
-        """Return ranks whose beats stand still for LATE seconds; None where the store does not answer."""
+        """Return ranks without a heartbeat for LATE seconds; None if the store does not respond."""
         found: list[list[int]] = []
 
         def look_up() -> None:
@@ -65,7 +66,7 @@ class Heartbeat:
         return found[0] if found else None
 
     def count_work(self) -> None:
-        """Tell the others that rank 0 has done one more piece of work."""
+        """Record that rank 0 has done one more piece of work."""
         self._raise_counts(done=1)
 
     def await_work(self, timeout: float) -> None:
@@ -104,7 +105,7 @@ class Heartbeat:
                 if counts.beats != heard[rank][0]:
                     heard[rank] = counts.beats, time.monotonic()
                 elif time.monotonic() - heard[rank][1] > timeout:
-                    raise ConnectionError(f"process {rank} beats no more")
+                    raise ConnectionError(f"process {rank} sends no heartbeat any more")
             if arrived():
                 return
             time.sleep(pause)
@@ -117,14 +118,14 @@ class Heartbeat:
                 self._stopped.wait(EVERY)
 
     def _raise_counts(self, **more: int) -> None:
-        """Raise some of this process's counts, for all to see."""
+        """Raise some of the counts of this process and publish them."""
         with self._lock:
             raised = {name: getattr(self._own, name) + number for name, number in more.items()}
             self._own = self._own._replace(**raised)
             self._store.set(str(self.rank), self._sign(self.rank, self._own))
 
     def _listen(self) -> dict[int, Counts]:
-        """Return what the others have counted, as far as it is signed."""
+        """Return the counts of the other processes whose signature is valid."""
         for rank in self._others:
             message = self._store.compare_set(str(rank), ABSENT, ABSENT)
             counts = self._verify(rank, message)

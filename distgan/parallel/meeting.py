@@ -1,5 +1,5 @@
-"""How processes find each other, before Accelerate joins them: on loopback where one machine holds all, on
-the interface that leads to the first machine where there are several, and under fresh keys after a restart.
+"""Form the process group, before Accelerate uses it: on loopback where one machine holds all, on the
+interface that leads to the first machine where there are several, and under fresh keys after a restart.
 """
 
 import ipaddress

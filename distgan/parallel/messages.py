@@ -1,5 +1,5 @@
-"""What processes tell one another besides tensors: JSON and errors of known kinds, never pickles, which would
-run whatever an intruder put into them.
+"""Messages between processes besides tensors: JSON and errors of known kinds, never pickles, which could run
+code of an intruder.
 """
 
 import hashlib
@@ -42,7 +42,9 @@ def _to_plain(value: Any) -> Any:
 
 
 def pack_error(error: Exception) -> list[str]:
-    """Return an error as another process can raise it: ours keep their kind, others their text."""
+    """Return an error in a form that another process can raise: errors of distgan keep their class, others
+    their text.
+    """
     if isinstance(error, UserError):
         kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__name__ in KINDS]
         return [kinds[0], str(error)]
@@ -74,9 +76,9 @@ def broadcast_bytes(raw: bytes, group: Any) -> bytes:
 
 
 def agree_on_token(group: Any) -> bytes:
-    """Return the secret by which processes know one another's messages in the store, where anybody can write
-    who reaches its port. It is DISTGAN_TOKEN of the environment, or drawn by rank 0 and sent over the
-    processes' own connections: it never lies in the store.
+    """Return the secret that signs messages in the store, to which anybody who reaches its port can write. It
+    is DISTGAN_TOKEN of the environment, or drawn by rank 0 and sent over the processes' own connections: it
+    never lies in the store.
 
     Raises:
         UserError: not all processes have the same DISTGAN_TOKEN.

@@ -67,7 +67,7 @@ class OptimizedNetwork:
         return self.step(clip)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradient of `loss`, a scalar, to what this update has so far."""
+        """Add the gradient of `loss`, a scalar, to the accumulated gradient of this update."""
         if self._fresh:
             self.gradients.zero_()
             for parameter, view in zip(self.trainable.values(), self.views, strict=True):
@@ -83,7 +83,7 @@ class OptimizedNetwork:
 
         Returns:
             The norm of the averaged gradient before clipping, the same on every process, on the device; not
-            finite when the loss or a gradient of any process is not: then nothing was changed, anywhere.
+            finite if the loss or a gradient of any process is not; then no process changes its weights.
         """
         self._fresh = True
         gradients, shown = self.gradients[:-1], self.gradients[-1]
@@ -139,7 +139,9 @@ class OptimizedNetwork:
         }
 
     def align(self) -> None:
-        """Give every process rank 0's statistics (batch normalisation's differ; weights never do)."""
+        """Copy rank 0's buffers to every process (statistics of batch normalisation differ; weights never
+        do).
+        """
         self.parallel.broadcast(self.buffers)
 
     def collect_state(self) -> dict[str, dict[str, Tensor]]:

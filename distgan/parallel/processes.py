@@ -16,7 +16,7 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.errors import Deserted, UserError
+from distgan.errors import LostProcess, UserError
 from distgan.memory import set_host_memory
 from distgan.parallel import meeting, messages
 from distgan.parallel.heartbeat import Heartbeat
@@ -149,7 +149,7 @@ class Parallel:
         """Turn errors that the death or silence of another process causes in the block into one line.
 
         Raises:
-            Deserted: a message to or from another process failed; names it.
+            LostProcess: a message to or from another process failed; names it.
         """
         if self.world_size == 1 or self._heartbeat is not None:
             yield
@@ -161,7 +161,7 @@ class Parallel:
             if not _is_desertion(error):
                 raise
             self._owns_group = False  # leaving a broken group may wait for ever
-            raise Deserted(
+            raise LostProcess(
                 f"process {self.rank} of {self.world_size} "
                 f"{_describe_loss(self._heartbeat.find_silent_ranks(), self.settings.timeout)}. "
                 "The last checkpoint is kept; run the same command again"
@@ -210,7 +210,7 @@ class Parallel:
         return bool(self.find_largest(int(flag)))
 
     def share(self, thing: T) -> T:
-        """Return rank 0's `thing`, which JSON can hold, on every rank."""
+        """Return rank 0's `thing`, which must be representable in JSON, on every rank."""
         if self.world_size == 1:
             return thing
         received: T = messages.broadcast(thing, self.is_main, self._control)
@@ -242,7 +242,7 @@ class Parallel:
         return self.share(result)
 
     def broadcast(self, tensors: list[Tensor]) -> None:
-        """Give every rank the values of rank 0, in place."""
+        """Copy the values of rank 0 to every rank, in place."""
         if self.world_size == 1 or not tensors:
             return
         for dtype in sorted({tensor.dtype for tensor in tensors}, key=str):  # one message for each type
@@ -280,7 +280,7 @@ def _name_meeting() -> Iterator[None]:
     """Name the address and the interface of a meeting that fails.
 
     Raises:
-        Deserted: this process does not reach the others.
+        LostProcess: this process does not reach the others.
     """
     try:
         yield
@@ -291,7 +291,7 @@ def _name_meeting() -> Iterator[None]:
             os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
         )
         interface = os.environ.get(meeting.INTERFACE, "that of the host's own name")
-        raise Deserted(
+        raise LostProcess(
             f"process {rank} of {world_size} did not meet the others (first process {address}:{port}, gloo's "
             f"interface {interface}); look whether another one ended before, and whether {meeting.INTERFACE} "
             "names the interface that joins the machines"
@@ -382,7 +382,7 @@ def _is_desertion(error: Exception) -> bool:
 
 
 def _describe_to_environment() -> None:
-    """Describe the existing process group in the environment, which is all that Accelerate reads."""
+    """Write the existing process group to the environment variables that Accelerate reads."""
     os.environ["RANK"], os.environ["WORLD_SIZE"] = str(dist.get_rank()), str(dist.get_world_size())
     here = torch.cuda.current_device() if torch.cuda.is_available() else dist.get_rank()
     os.environ.setdefault("LOCAL_RANK", str(here))

@@ -32,7 +32,7 @@ WRITER_THREAD = "_AsyncWriterThread"  # class of TensorBoard's thread
 
 @dataclass(frozen=True)
 class Service:
-    """How one tracker starts again on a run that it already knows.
+    """One tracker, and how it resumes an earlier run.
 
     Attributes:
         package: what pip installs, and Python imports.
@@ -140,7 +140,7 @@ class Trackers:
         write_json(record, {"ids": ids, "sent": self.sent})
 
     def store_settings(self, settings: Mapping[str, Any]) -> None:
-        """Tell services what is trained: flat settings without names of people, files or columns."""
+        """Send flat settings, without names of people, files or columns, to the services."""
         if self.services and not self.sent:
             for tracker in self.services.values():
                 tracker.store_init_configuration(dict(settings))
@@ -273,7 +273,7 @@ def wait_for_later_name(folder: Path) -> None:
 
 @contextmanager
 def quiet_writer_thread() -> Iterator[None]:
-    """Leave the report of an error of TensorBoard's thread to the caller, to whom the thread hands it on."""
+    """Suppress the traceback of TensorBoard's writer thread; the error is raised in the calling thread."""
     before = threading.excepthook
 
     def report(found: Any) -> None:

@@ -50,7 +50,7 @@ class ZeroNetwork(OptimizedNetwork):
 
     def __init__(self, name: str, network: nn.Module, optimizer: Adam, parallel: Parallel) -> None:
         self.name, self.parallel, self.zero = name, parallel, parallel.choose_stage(name)
-        assert all(p.requires_grad for p in network.parameters()), f"{name} has parameters that came frozen"
+        assert all(p.requires_grad for p in network.parameters()), f"{name} has frozen parameters"
         self._twin = _make_meta_copy(network)  # what `gather_network` fills
         deepspeed = _import_deepspeed(parallel)
         settings = _make_engine_config(parallel, self.zero)

@@ -1,4 +1,6 @@
-"""What a run gives to the attacks: real series by owners, encoder, bank, networks, synthetic series."""
+"""Collect the inputs of the attacks from a run: real series by owner, encoder, bank, networks, synthetic
+series.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -44,7 +46,7 @@ class Target:
         num_released: how many series the release has.
         released: all of them, where copied windows (P1) are searched in more than the sample.
         traced: the attack on the bank, as it was run; by default what the run's folder holds.
-        said: what is said of the sample.
+        said: a sentence on the size of the sample.
     """
 
     synthetic: np.ndarray
@@ -135,7 +137,7 @@ def find_proof(settings: config.Config) -> str:
 
 
 def state_guarantees(bank: Bank, settings: config.Config) -> list[str]:
-    """Return what the bank, or the whole run, promises, in words."""
+    """Return the guarantee of the bank, or of the whole run, as a sentence."""
     if bank.guarantee is None:
         return [
             f"Every condition of the generator is a mean of at least {bank.minimum_group_size} entities, "
@@ -253,8 +255,8 @@ def score_white_box(
     bank: Bank,
     *sides: tuple[TrainingData, np.ndarray],
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return scores of members' and non-members' series: the discriminator's verdict (LOGAN: Hayes et al.
-    2019), and how well the autoencoder gives them back.
+    """Return scores of members' and non-members' series: the discriminator's logits (LOGAN: Hayes et al.
+    2019), and the autoencoder's reconstruction error.
     """
     vae = load_vae(context.settings, context.run, sides[0][0].store).to(context.parallel.device).eval()
     discriminator = load_discriminator(context, sides[0][0])

@@ -1,5 +1,5 @@
-"""Which training series may share a group, by the attributes that `bank.by` names, and which group a
-non-member would be in.
+"""Assign series to groups by the attributes that `bank.by` names: cells of training series, and the group of
+a non-member.
 """
 
 from collections.abc import Iterable, Sequence

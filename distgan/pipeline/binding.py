@@ -1,10 +1,10 @@
-"""Which files each stage read and made, by digest, and whether they are still those.
+"""Digests of the files that each stage read and wrote, and the check that they are unchanged.
 
 Every stage's record (`done/STAGE.json`) holds the SHA-256 of what it read, taken before it began, of what it
 made, and of the records of the stages before it. `release` follows the chain from the synthetic series back
-to the split: series <- weights, bank, scaler <- split. Somebody who controls every file of a run, records and
-checkpoints included, can forge all of it; what this notices is a file that was swapped, edited or mixed up
-without the whole chain.
+to the split: series <- weights, bank, scaler <- split. Whoever controls every file of a run, records and
+checkpoints included, can forge the whole chain. This detects a file that was replaced, edited or mixed up
+without it.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ def digest_series(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Artefact:
-    """Output of a stage, as a person would call it, and how it is digested."""
+    """An output of a stage: its title in messages and the function that digests it."""
 
     title: str
     stage: str
@@ -153,7 +153,7 @@ def audit_chain(settings: config.Config, run: Run) -> list[str]:
 def compare(stage: str, recorded: Mapping[str, Any], now: Mapping[str, str]) -> None:
     """
     Raises:
-        Mismatch: a digest of the stage's record is missing or another than the artefact's.
+        Mismatch: a digest in the stage's record is missing or differs from that of the artefact.
     """
     made = [name for name, each in ARTEFACTS.items() if each.stage == stage]
     for verb, names in (("made", made), ("read", READ[stage])):
@@ -171,7 +171,7 @@ def compare(stage: str, recorded: Mapping[str, Any], now: Mapping[str, str]) -> 
 def compare_records(stage: str, recorded: Mapping[str, Any], run: Run) -> None:
     """
     Raises:
-        Mismatch: the record of an earlier stage is another than when this one began.
+        Mismatch: the record of an earlier stage has changed since this stage began.
     """
     known = recorded.get("records")
     for name, digest in digest_records(stage, run).items():

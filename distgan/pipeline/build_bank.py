@@ -1,6 +1,8 @@
-"""clusters/ -> bank/: one condition a group, with the group's locations and scales. No id, no member's value.
+"""clusters/ -> bank/: one condition per group, with the group's locations and scales; no id, no member's
+value.
 
-Who stands behind each condition goes to clusters/members.safetensors, which is private to the data's owner.
+The members of each group are written to clusters/members.safetensors, which is private to the owner of the
+data.
 """
 
 from dataclasses import asdict, replace
@@ -85,8 +87,8 @@ def build_plain_bank(
 def build_private_bank(
     settings: config.Config, run: Run, data: TrainingData, points: np.ndarray, cells: np.ndarray
 ) -> Bank:
-    """Return the bank under differential privacy. Noise is drawn once: what fails after that, or is cut off,
-    goes on from the same noisy sums.
+    """Return the bank under differential privacy. Noise is drawn once: after a failure or a kill the stage
+    continues from the same noisy sums.
     """
     facts, ledger = read_private_facts(run), open_ledger(run)
     entities, budget = data.entity_codes, make_budget(settings, settings.encoder.latent_dim)
@@ -137,7 +139,9 @@ def read_private_facts(run: Run) -> dict[str, Any]:
 def run_tracing(
     context: PipelineContext, data: TrainingData, bank: Bank, farthest: float = tracing.FARTHEST
 ) -> list[tracing.Attack]:
-    """Run the tracing attack on the bank, with the held-out and reference series as non-members."""
+    """Run membership inference on the means of the bank, with the held-out and reference series as
+    non-members.
+    """
     members = Members.load(context.run.cluster_files.members)
     others = TrainingData.open(context.run, ("held_out", "reference"))
     if not others.num_series:
@@ -148,11 +152,7 @@ def run_tracing(
         members.points, data.attributes, members.entities, members.groups
     )
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
-    averaged = (
-        mask_averaged_rows(context.settings, context.run, bank, members)[first]
-        if context.settings.bank.study
-        else None
-    )
+    averaged = mask_averaged_rows(context.settings, members)[first] if context.settings.bank.study else None
     return tracing.run_attack(
         Sample(inside, groups, averaged, read_owners(data, context.run)[first]),
         Sample(non_members, where, owners=read_owners(others, context.run)[rows]),
@@ -168,7 +168,7 @@ def assign_non_members(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the points of non-members [n, K], and the group [n] that each would be in.
 
-    Under a promise of privacy all series of an entity have one point and one group, made as members' are.
+    Under differential privacy all series of an entity have one point and one group, made as members' are.
     Else a group is that of the member that is most like.
     """
     projection = Projection.load(context.run.cluster_files.projection)
@@ -206,7 +206,9 @@ def encode_series(context: PipelineContext, data: TrainingData) -> np.ndarray:
 def average_by_entity(
     points: np.ndarray, attributes: np.ndarray, entities: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the averages of each entity in each group, its series averaged; the group; a row of each."""
+    """Return for each entity in each group the average of its series, the group, and the row of one of its
+    series.
+    """
     values = tracing.stack_entity_numbers(points, attributes)
     keys = groups * (int(entities.max()) + 1) + entities
     _, first, index, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
@@ -214,8 +216,8 @@ def average_by_entity(
     return means, groups[first], first
 
 
-def mask_averaged_rows(settings: config.Config, run: Run, bank: Bank, members: Members) -> np.ndarray:
-    """Return whose points a study's conditions really average: [n] bool."""
+def mask_averaged_rows(settings: config.Config, members: Members) -> np.ndarray:
+    """Return the rows whose points the conditions average (probes take a few of each group): [n] bool."""
     averaged = np.ones(len(members.points), bool)
     if settings.bank.training == "probes":
         averaged[:] = False
@@ -238,7 +240,7 @@ def format_summary(bank: Bank, settings: config.Config) -> str:
         f"entities or more; membership inference AUC at most {max(bank.tracing_auc):.2f} (limit "
         f"{settings.bank.max_tracing_auc})"
     )
-    return f"{text}; for study only, never to be released" if settings.bank.study else text
+    return f"{text}; for research only, never to be released" if settings.bank.study else text
 
 
 def format_guarantee(bank: Bank) -> str:
@@ -252,6 +254,6 @@ def format_guarantee(bank: Bank) -> str:
     )
 
 
-def describe(settings: config.Config, of: Shape) -> str:
+def describe(settings: config.Config, shape: Shape) -> str:
     chosen = settings.bank
     return f"averages each group into {chosen.condition_dim} numbers; training on the {chosen.training}"

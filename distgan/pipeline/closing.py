@@ -1,10 +1,10 @@
-"""The end of a run: what came of it, where things are, and the next two commands to type."""
+"""The summary at the end of a run: answers of the report, places of files, and the next two commands."""
 
 from pathlib import Path
 
 from distgan import config
 from distgan.files import read_json
-from distgan.pipeline.leaving import find_leaving_store
+from distgan.pipeline.output_transform import find_output_store
 from distgan.preflight import find_current
 from distgan.run import Run
 
@@ -37,7 +37,7 @@ def list_answers(settings: config.Config, run: Run) -> list[str]:
 def list_places(run: Run) -> dict[str, Path]:
     """Return what a user looks for in a run, by name, where it is there."""
     found = {
-        "series": find_leaving_store(run),
+        "series": find_output_store(run),
         "weights": run.generator_weights,
         "report": run.report,
         "curves": run.logs,

@@ -1,8 +1,8 @@
-"""latents.zarr -> clusters/: the narrow part of the latents, and the group of every training series.
+"""latents.zarr -> clusters/: the projected latents, and the group of every training series.
 
-Every process streams its share of the latents, a block at a time, and writes their narrow part to a file of
-its own, which k-means reads at every pass; rank 0 then makes the groups from all narrow parts. What lies here
-is private to the owner of the data.
+Every process streams its share of the latents in blocks and writes their projection to its own file, which
+k-means reads at every pass; rank 0 then forms the groups from all projections. The folder is private to the
+owner of the data.
 """
 
 import shutil
@@ -49,7 +49,7 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True)
 class Share:
-    """The latents of one process: rows first .. end of all, and the file for their narrow part."""
+    """The latents of one process: rows first .. end of all, and the file for their projection."""
 
     store: LatentStore
     first: int
@@ -283,9 +283,8 @@ def form_groups(settings: config.Config, run: Run, outcome: Outcome, people: Peo
     facts = make_facts(groups, projection, minimum_size)
     save(run, projection, points, groups.assignment, choice, facts)
     auto = f" (by the {choice.criterion})" if choice else ""
-    each = (
-        f"at least {fewest} entities each" if not settings.bank.study else "for study: no minimum group size"
-    )
+    research = settings.bank.study
+    each = "for research only: no minimum group size" if research else f"at least {fewest} entities each"
     return facts | {
         "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "
         f"{len(found.sizes)} clusters{auto}, {each}; merging added {groups.loss:.1%} of the inertia; "
@@ -442,9 +441,9 @@ def resolve_minimum_group_size(settings: config.Config, channels: int, attribute
     return group_size.compute_minimum_group_size(settings.bank, released)
 
 
-def describe(settings: config.Config, of: Shape) -> str:
-    fewest = resolve_minimum_group_size(settings, of.channels, of.attribute_numbers)
+def describe(settings: config.Config, shape: Shape) -> str:
+    fewest = resolve_minimum_group_size(settings, shape.channels, shape.attribute_numbers)
     given = settings.clusters.count is not None or settings.data.windows.length is not None
     if given or settings.bank.study or settings.privacy.epsilon is not None:
-        return f"groups {of.train} latents, at least {fewest} entities to a group"
-    return f"groups {of.train} latents, {group_size.describe_margin(fewest, of.train)}"
+        return f"groups {shape.train} latents, at least {fewest} entities to a group"
+    return f"groups {shape.train} latents, {group_size.describe_margin(fewest, shape.train)}"

@@ -1,4 +1,4 @@
-"""What every stage and every command on a run takes: the settings, the run's folder, and the processes."""
+"""The argument of every stage and of every command on a run: settings, run folder and processes."""
 
 from dataclasses import dataclass, replace
 
@@ -9,7 +9,7 @@ from distgan.run import Run
 
 @dataclass(frozen=True)
 class PipelineContext:
-    """Travels through the stages as one argument."""
+    """Settings, run folder and processes, passed through the stages as one argument."""
 
     settings: config.Config
     run: Run

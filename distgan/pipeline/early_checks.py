@@ -1,6 +1,4 @@
-"""What is known before anything is trained, and would stop a later stage: refused here, with a setting that
-works.
-"""
+"""Checks before training of what a later stage would refuse; messages name a setting that works."""
 
 import math
 from collections.abc import Iterator

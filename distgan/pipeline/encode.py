@@ -116,5 +116,5 @@ def join_parts(parts: list[Path], path: Path, dim: int) -> None:
                 writer.append(mean, logvar)
 
 
-def describe(settings: config.Config, of: Shape) -> str:
-    return f"embeds {of.train} series into {settings.encoder.latent_dim} numbers each"
+def describe(settings: config.Config, shape: Shape) -> str:
+    return f"embeds {shape.train} series into {settings.encoder.latent_dim} numbers each"

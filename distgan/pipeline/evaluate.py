@@ -129,7 +129,7 @@ def join_unseen(sets: fidelity.Sets) -> two_sample_table.Sides:
 def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> dict[str, Any]:
     """Compute plain statistics and load figures of held-out real and synthetic series.
 
-    Where the page shows no single real series (`evaluate.real_curves`), no figure is one person's either.
+    If the page shows no single real series (`evaluate.real_curves`), no figure describes a single person.
     """
     owners = np.asarray(sets.owner_of.get("held_out", np.arange(len(sets.held_out))))
     anonymous = not chosen.real_curves
@@ -289,5 +289,5 @@ def draw_training_pictures(run: Run) -> list[style.Picture]:
     ]
 
 
-def describe(settings: config.Config, of: Shape) -> str:
-    return f"scores the synthetic series against {of.held_out} held-out ones and writes the report"
+def describe(settings: config.Config, shape: Shape) -> str:
+    return f"scores the synthetic series against {shape.held_out} held-out ones and writes the report"

@@ -21,7 +21,7 @@ from distgan.data.store.staging import StagedShards
 from distgan.files import read_bytes, remove_folders, write_bytes
 from distgan.pipeline.binding import digest_inputs
 from distgan.pipeline.context import PipelineContext, Shape
-from distgan.pipeline.leaving import find_leaving, write_leaving
+from distgan.pipeline.output_transform import find_output_transform, write_output_store
 from distgan.pipeline.sampler import Sampler
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
@@ -39,7 +39,7 @@ NAME = "synthetic"  # of exported series: synthetic-000000, …
 def run(context: PipelineContext) -> dict[str, Any]:
     """Generate by all processes: each writes the shards that are its own, rank 0 joins and exports them."""
     parallel, chosen = context.parallel, context.settings.generate
-    find_leaving(context.settings, context.run)  # what cannot be is refused before the work
+    find_output_transform(context.settings, context.run)  # what cannot be is refused before the work
     if chosen.format != "zarr":
         refuse_layout(context.settings, context.run, f".{chosen.format}")
     bank = Bank.load(context.run.need(context.run.bank, "bank"))
@@ -62,15 +62,15 @@ def run(context: PipelineContext) -> dict[str, Any]:
 
 
 def refuse_unmet(settings: config.Config, run: Run) -> None:
-    """Refuse before anything is written: a wish that cannot be met leaves the series, the config and the
-    records that are there.
+    """Refuse a request that cannot be met before anything is written, so that series, config and records
+    stay.
 
     Raises:
-        UserError: the groups of the run do not have what is wanted, its series cannot leave so, or a table
-            cannot have that layout.
+        UserError: the groups of the run do not have the requested attributes, its series cannot have the
+            requested year or lengths, or a table cannot have the layout.
     """
     plan_series(settings.generate, Bank.load(run.bank))
-    find_leaving(settings, run)
+    find_output_transform(settings, run)
     if settings.generate.format != "zarr":
         refuse_layout(settings, run, f".{settings.generate.format}")
 
@@ -85,7 +85,7 @@ def refuse_layout(settings: config.Config, run: Run, suffix: str) -> None:
 
 
 def summarise(chosen: config.Generate, bank: Bank) -> str:
-    """Return how many series there are, from how many conditions, and what was asked of them."""
+    """Return the number of series and conditions, and the requested attributes, as a line."""
     there, used = bank.num_groups, len(np.unique(plan_series(chosen, bank).groups))
     conditions = f"{there}" if used == there else f"{used} of {there}"
     asked = describe_wishes(chosen)
@@ -109,7 +109,9 @@ def stage_shards(context: PipelineContext) -> StagedShards:
 
 
 def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) -> Path:
-    """Join the shards to the store, and write labels and exports beside it; return what the user opens."""
+    """Join the shards to the store, and write labels and exports beside it; return the store or table that
+    the user opens.
+    """
     _, meta = read_scaler(run)
     staged.join(run.synthetic, replace(meta, provenance=make_provenance(settings, meta)))
     run.synthetic_attributes.unlink(missing_ok=True)  # of series that were made before
@@ -123,13 +125,13 @@ def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) 
     for older in TABLES:  # of series that were made before
         export.remove(place.with_suffix(older))
     export.find_readme(place).unlink(missing_ok=True)
-    leaving = write_leaving(settings, run)
+    store = write_output_store(settings, run)
     if settings.generate.format != "zarr":
         place = place.with_suffix(f".{settings.generate.format}")
-        made = export.export(leaving, place, NAME, settings.generate.layout)
+        made = export.export(store, place, NAME, settings.generate.layout)
         describe_export(made, settings, run)
         return place
-    return leaving
+    return store
 
 
 def export_to(settings: config.Config, run: Run, place: Path) -> str:
@@ -139,7 +141,7 @@ def export_to(settings: config.Config, run: Run, place: Path) -> str:
         UserError, DiskFull: the place cannot be written.
     """
     run.need(run.synthetic, "generate")
-    made = export.export(write_leaving(settings, run), place, NAME, settings.generate.layout)
+    made = export.export(write_output_store(settings, run), place, NAME, settings.generate.layout)
     if run.synthetic_labels.exists():
         write_bytes(export.find_labels(place), read_bytes(run.synthetic_labels))
     if run.synthetic_attributes.exists():
@@ -151,14 +153,14 @@ def export_to(settings: config.Config, run: Run, place: Path) -> str:
 def describe_export(made: export.Exported, settings: config.Config, run: Run) -> None:
     """Write the README of an export; what is known of the clock stands with the scaler."""
     _, meta = read_scaler(run)
-    leaving = find_leaving(settings, run)
+    transform = find_output_transform(settings, run)
     count, clock = settings.generate.count, str(meta.provenance.get("clock", ""))
     beside = [export.describe_labels(made.place)] if run.synthetic_labels.exists() else []
     beside += [export.describe_attributes(made.place)] if run.synthetic_attributes.exists() else []
-    if leaving.year is not None:
-        beside += [f"Calendar  {line}" for line in leaving.year.assumptions]
-    beside += [f"Lengths   {line}" for line in leaving.describe_lengths()]
-    export.write_readme(made, leaving.describe(meta), count, clock, find_credit(settings, meta), beside)
+    if transform.year is not None:
+        beside += [f"Calendar  {line}" for line in transform.year.assumptions]
+    beside += [f"Lengths   {line}" for line in transform.describe_lengths()]
+    export.write_readme(made, transform.describe(meta), count, clock, find_credit(settings, meta), beside)
 
 
 def tabulate_attributes(
@@ -180,25 +182,25 @@ def tabulate_attributes(
 
 
 def sample_batches(
-    context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
+    context: PipelineContext, bank: Bank, allowed: np.ndarray | None = None, length: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield batches of scaled series (n, L, C) with the location and scale drawn for each (n, C, 2), groups
-    shuffled; `among` [G] bool leaves groups out, `length` is another than was trained on.
+    shuffled; `allowed` [G] bool leaves groups out, `length` is another than was trained on.
     """
     chosen = context.settings.generate
-    sampler = load_sampler(context, bank, among, length)
+    sampler = load_sampler(context, bank, allowed, length)
     for first in range(0, chosen.count, chosen.batch_size):
         yield sampler.draw(np.arange(first, min(first + chosen.batch_size, chosen.count)))
 
 
 def sample_series(
-    context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
+    context: PipelineContext, bank: Bank, allowed: np.ndarray | None = None, length: int | None = None
 ) -> np.ndarray:
     """Return all `generate.count` series in original units: float32 [n, L, C]; arguments as of
     `sample_batches`.
     """
     chosen = context.settings.generate
-    sampler = load_sampler(context, bank, among, length)
+    sampler = load_sampler(context, bank, allowed, length)
     return sampler.generate(np.arange(chosen.count), chosen.batch_size)
 
 
@@ -211,25 +213,23 @@ def regenerate(context: PipelineContext, bank: Bank, rows: np.ndarray) -> np.nda
 
 
 def load_sampler(
-    context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
+    context: PipelineContext, bank: Bank, allowed: np.ndarray | None = None, length: int | None = None
 ) -> Sampler:
     """Draw groups and attributes of all `generate.count` series, and load the run's generator."""
     generator = load_generator(context.settings, context.run, length).to(context.parallel.device).eval()
     sampler = Sampler.from_bank(
-        generator, read_scaler(context.run)[0], context.settings.generate, bank, among
+        generator, read_scaler(context.run)[0], context.settings.generate, bank, allowed
     )
     zeros = read_zero_thresholds(context.run)
     return replace(sampler, device=context.parallel.device, zeros=zeros)
 
 
 def make_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
-    """Return what a synthetic store says of its origin: who made it, and whose data must be credited. No
-    path, no id.
-    """
+    """Return the provenance of a synthetic store: version, identity of the run, credit; no path, no id."""
     made = {"source": "synthetic", "maker": f"distgan {distgan.__version__}", "run": settings.identity}
     return made | {"credit": find_credit(settings, meta)}
 
 
-def describe(settings: config.Config, of: Shape) -> str:
+def describe(settings: config.Config, shape: Shape) -> str:
     count = settings.generate.count
-    return f"draws {count} series of {of.length} x {of.channels}, groups in proportion to their sizes"
+    return f"draws {count} series of {shape.length} x {shape.channels}, groups in proportion to their sizes"

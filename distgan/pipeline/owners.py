@@ -1,4 +1,4 @@
-"""Owners are people: series that are near copies of one another count as one owner's, whatever their ids.
+"""Merge owners whose series are near copies of each other: they count as one owner, whatever their ids.
 
 `prepare` merges such owners before it splits, so that twins never fall into training and held-out series, and
 so that minimum group sizes and the evidence of a release count people. `release` looks again.
@@ -35,9 +35,9 @@ def merge(
     of the minimum size then holds that many people, and nobody else is renamed or moved by the split.
 
     Under privacy.epsilon nothing is merged. One more owner could join two others into one and so change what
-    they add to the sums, which the promise (one entity added or removed) does not cover; and left apart, a
-    person under m names would be protected at m times epsilon only. So it is refused, and the data's owner
-    says who is who.
+    they add to the sums, which the guarantee (one entity added or removed) does not cover; without a merge, a
+    person under m names would be protected at m times epsilon only. So it is refused, and the owner of the
+    data must name the owners.
 
     Returns:
         Entities, owners, and how many owners were merged into another.

@@ -91,7 +91,7 @@ def split_merged(settings: config.Config, found: ingest.Series, merged: int) -> 
 
 
 def examine(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarray, list[Suspicion]]:
-    """Read the source, and print what was understood of it and what is suspicious.
+    """Read the source; print how it was read and what is suspicious.
 
     Raises:
         UserError: as `read`.
@@ -309,7 +309,7 @@ def read_source(settings: config.Config, place: Path) -> tuple[ingest.Series, np
 
 
 def find_shape(settings: config.Config, run: Run) -> Shape:
-    """Return the shape, from the store if it is there, else from the source.
+    """Return the shape, from the store if there is one, else from the source.
 
     Raises:
         UserError: `prepare` would refuse the source.
@@ -341,8 +341,9 @@ def measure_statics(statics: Sequence[StaticAttribute]) -> tuple[int, int]:
     return count_numbers(statics), sum(widths) + len(widths)
 
 
-def describe(settings: config.Config, of: Shape) -> str:
+def describe(settings: config.Config, shape: Shape) -> str:
     return (
-        f"reads {settings.data.source}: {of.train} series to train on, {of.held_out} held out, "
-        f"{of.reference} for reference{describe_validation(of.validation)}, each {of.length} x {of.channels}"
+        f"reads {settings.data.source}: {shape.train} series to train on, {shape.held_out} held out, "
+        f"{shape.reference} for reference{describe_validation(shape.validation)}, each "
+        f"{shape.length} x {shape.channels}"
     )

@@ -1,4 +1,4 @@
-"""A run's ledger of private releases, with all that its other files say of it; what its queries are of."""
+"""A run's ledger of private releases, checked against the records in its other files."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ def make_query(run: Run, name: str, budget: Budget, multiplier: float, **setting
 
 
 def audit_ledger(settings: config.Config, run: Run) -> None:
-    """Check that the bank's claim of differential privacy is the config's, and that the ledger bears it out.
+    """Check that the bank claims the differential privacy of the config, and that the ledger confirms it.
 
     Raises:
         Mismatch: lines were changed or are gone, or do not add up to what the bank claims.

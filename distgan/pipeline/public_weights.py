@@ -1,7 +1,7 @@
-"""Weights of a run on public data, which a private training begins with (`privacy.public`).
+"""Weights of a run on public data, from which a private training starts (`privacy.public`).
 
-They are copied into the run before anything is spent, so that the run can go on without the other one. They
-are constants of the guarantee: nothing of them is counted in epsilon.
+They are copied into the run before anything is spent, so that the run does not need the other one any more.
+They are constants of the guarantee: nothing of them is counted in epsilon.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
 """The ledger of releases: every attempt to release series of a run, in a chain of hashes.
 
-A leak that a battery finds in thousands of series may hide in slices of thirty. So what has left before is
-remembered, copies included, and attacked together with what is to leave now. The record of the stage `gan`
-holds how many lines there are and the hash of the last: lines that were cut off, or a ledger that was
-deleted, are noticed as long as that record stands. Two copies of a run folder know nothing of each other.
+A leak that a battery finds in thousands of series may hide in slices of thirty. So earlier releases are
+recorded, with copies, and attacked together with the present one. The record of the stage `gan` holds how
+many lines there are and the hash of the last: lines that were cut off, or a ledger that was deleted, are
+noticed as long as that record stands. Copies of a run folder have separate ledgers.
 """
 
 import hashlib
@@ -117,7 +117,7 @@ class ReleaseLedger:
         return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none missing"
 
     def keep_copy(self, source: Path) -> None:
-        """Copy a store that is to leave, readable by its owner alone."""
+        """Keep a copy of a store before its release, readable by its owner alone."""
         digest = digest_series(source)
         place = self.run.released_copy(digest)
         if digest_copy(place) == digest:
@@ -133,7 +133,9 @@ class ReleaseLedger:
             temporary.rename(place)
 
     def append(self, attempt: Attempt) -> None:
-        """Add a line, and tell the record of the stage gan; the line counts even if the latter fails."""
+        """Append a line, and note it in the record of the stage gan; the line counts even if the latter
+        fails.
+        """
         self.read_entries()  # the chain holds up to here
         lines = self._read_lines()
         before = _digest(lines[-1]) if lines else ""

@@ -1,7 +1,7 @@
-"""The stages, in order, and how a run goes through them: skip what is done, go on with what is not.
+"""Run the stages in order: skip finished ones, continue interrupted ones.
 
-A stage that runs takes the records of all later ones away: what a record tells of was made with its settings
-from what the stages before it have made last.
+A stage that runs removes the records of all later ones, so that a record always describes outputs made from
+the latest outputs of earlier stages.
 """
 
 import time
@@ -86,7 +86,7 @@ def check_trainings(settings: config.Config, names: tuple[str, ...], parallel: P
 def refuse_unmet_wishes(settings: config.Config, run: Run, names: tuple[str, ...]) -> None:
     """
     Raises:
-        UserError: the groups of the run are made, and its series cannot be what `generate` asks for.
+        UserError: the groups of the run exist, and they cannot give the series that `generate` requests.
     """
     due = "generate" in names and find_finished("generate", settings, run) is None
     if due and find_current("bank", settings, run) and run.bank.exists() and run.scaler.exists():
@@ -157,10 +157,10 @@ def run_stage(name: str, context: PipelineContext) -> None:
 
 
 def begin_stage(name: str, settings: config.Config, run: Run) -> None:
-    """Take away the records of a stage and of all that build on it.
+    """Remove the records of a stage and of all that depend on it.
 
     Raises:
-        UserError: a stage before it is not done with these settings, or the source of all is gone.
+        UserError: an earlier stage is not done with these settings, or the source is missing.
     """
     check_earlier(name, settings, run)
     if name == "prepare":  # whose source may be gone for good, while series are still to be generated
@@ -176,7 +176,7 @@ def find_finished(name: str, settings: config.Config, run: Run) -> dict[str, Any
 
 
 def list_outputs(name: str, settings: config.Config, run: Run) -> tuple[Path, ...]:
-    """Return what later stages, or the user, read of a stage."""
+    """Return the outputs of a stage that later stages or the user read."""
     synthetic = run.synthetic
     windows = (run.left_out_windows,) if settings.data.windows.length else ()
     chosen = settings.generate

@@ -1,4 +1,4 @@
-"""Series of a generator: what each is conditioned on, its own noise, and the way back to original units."""
+"""Sample series from a generator: conditions, noise keyed by series, and the inverse of the scaling."""
 
 from dataclasses import dataclass
 
@@ -33,10 +33,10 @@ class Sampler:
         scaler: Scaler,
         chosen: config.Generate,
         bank: Bank,
-        among: np.ndarray | None = None,
+        allowed: np.ndarray | None = None,
     ) -> "Sampler":
         """Draw groups and attributes of all `generate.count` series, for a generator on its device."""
-        plan = plan_series(chosen, bank, among)
+        plan = plan_series(chosen, bank, allowed)
         attributes = bank.draw_attributes(
             plan.groups, rng.make_keyed_generator(chosen.seed, 0, "levels"), plan.values
         )
@@ -65,7 +65,9 @@ class Sampler:
         return np.concatenate([self.restore(*self.draw(batch)) for batch in batches])
 
     def restore(self, scaled: np.ndarray, attributes: np.ndarray) -> np.ndarray:
-        """Return drawn series in original units, as they leave: (n, L, C), (n, C, 2) -> float32 [n, L, C]."""
+        """Return sampled series in original units, with zeros and bounds applied: (n, L, C), (n, C, 2) ->
+        float32 [n, L, C].
+        """
         if self.zeros is None:
             return self.scaler.restore(scaled, attributes)
         values = self.scaler.restore_unbounded(scaled, attributes)

@@ -87,7 +87,7 @@ class StepScorer:
 
 
 def describe_choice(selector: Selector, steps: int) -> str:
-    """Say which step was chosen, by what, whether training ended early, and what the choice cost."""
+    """Return a line on the chosen step, its score, an early end, and the cost of the evaluations."""
     best, done = selector.best, selector.evaluations
     if best is None:
         return f"{selector.rule.name} had no value on the validation series, so the last step is kept"

@@ -1,4 +1,4 @@
-"""`distgan inspect FILE`: what was understood of a source, its values, and what is suspicious about them.
+"""`distgan inspect FILE`: how a source is read, its values, and suspicions about them.
 
 The same lines open `prepare`. They show least and largest values, which are single people's: they are for
 the owner's own console. The store and the report keep counts only.
@@ -55,7 +55,7 @@ def parse(positional: Sequence[str], path: str | None = None) -> Options:
 
 
 def examine(options: Options) -> tuple[str, dict[str, Any]]:
-    """Return what a source holds and what is suspicious about it: in words, and as a tree.
+    """Return the content of a source and the suspicions about it, as text and as a tree.
 
     Raises:
         UserError: the source cannot be read.
@@ -136,7 +136,7 @@ def _format_more(count: int, shown: int) -> str:
 
 
 def _format_understood(understood: Understood | None) -> list[str]:
-    """Return what the reader said of layout, marks, columns and rows."""
+    """Return lines on the layout, marks, columns and rows that the reader found."""
     if understood is None:
         return []
     marks = {

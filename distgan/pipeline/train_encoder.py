@@ -1,4 +1,4 @@
-"""Training series -> encoder/: a VAE that learns to describe a series in a few numbers."""
+"""Training series -> encoder/: a VAE that embeds a series in a few numbers."""
 
 from typing import Any
 
@@ -153,12 +153,12 @@ def load_vae(settings: config.Config, run: Run, store: Readable) -> VAE:
 
 
 def load_encoder(settings: config.Config, run: Run, store: Readable) -> Encoder:
-    """Return the half of it that embeds; raises as `load_vae`."""
+    """Return the encoder half of the VAE; raises as `load_vae`."""
     return load_vae(settings, run, store).encoder
 
 
-def describe(settings: config.Config, of: Shape) -> str:
-    network = VAE(of.length, of.channels, settings.encoder)
+def describe(settings: config.Config, shape: Shape) -> str:
+    network = VAE(shape.length, shape.channels, settings.encoder)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     text = f"trains a VAE of {parameters:,} parameters for {settings.encoder.steps:,} steps"
     return text + describe_spending(settings, "encoder")

@@ -255,8 +255,8 @@ def make_schedule(settings: config.Config, networks: tuple[str, ...], micro_batc
 
 def make_training_conditions(settings: config.Config, run: Run, data: TrainingData) -> Conditions:
     """Return what goes with each series of a batch, (B, K): `generated` is never a function of the series
-    alone, `real` tells the discriminator the real one's own location and scale; `standardise` gives generated
-    series those of their condition.
+    alone, `real` contains the location and scale of the real series, for the discriminator only;
+    `standardise` gives generated series those of their condition.
     """
     if "bank" not in settings.stages:
         return Conditions(mark_clean_series(data, settings.data.source))
@@ -363,17 +363,17 @@ def load_generator(settings: config.Config, run: Run, length: int | None = None)
 
 
 def count_labels(settings: config.Config, run: Run) -> int:
-    """Return the numbers that end a condition: one for each label, or those for the attributes."""
+    """Return how many numbers at the end of a condition stand for labels or attributes."""
     if not settings.bank.by_label and not settings.bank.by:
         return 0
     return Bank.load(run.need(run.bank, "bank")).appended
 
 
-def describe(settings: config.Config, of: Shape) -> str:
-    known = of.labels if settings.bank.by_label else of.attribute_width
-    networks = models.build(settings, of.length, of.channels, known)
+def describe(settings: config.Config, shape: Shape) -> str:
+    known = shape.labels if settings.bank.by_label else shape.attribute_width
+    networks = models.build(settings, shape.length, shape.channels, known)
     if settings.model.fitted:
-        return f"fits {settings.model.name} to {of.train} series, without gradients"
+        return f"fits {settings.model.name} to {shape.train} series, without gradients"
     sizes = [
         f"a {name} of {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
     ]

@@ -1,4 +1,4 @@
-"""What the stages share: a run's training series, scaled, and its networks' weights as files."""
+"""Shared by the stages: scaled training series of a run, and files of weights."""
 
 import hashlib
 import json
@@ -43,8 +43,8 @@ def open_series(run: Run) -> Store | Windows:
 
 
 def fingerprint_inputs(run: Run, *more: Path) -> str:
-    """Return a fingerprint of what a training reads: series, splits, scaler, and `more` files of the run; not
-    of words about them, as whose data they are.
+    """Return a fingerprint of what a training reads: series, splits, scaler, and `more` files of the run;
+    descriptions such as the credit are left out.
     """
     scaler = {name: value for name, value in read_record(run.scaler).items() if name != "meta"}
     manifest = run.series / MANIFEST
@@ -63,12 +63,12 @@ def digest_latents(run: Run) -> str:
 
 
 def find_credit(settings: config.Config, meta: Meta) -> str:
-    """Return whose data a run is of: what its config says now, or what was stored when it was prepared."""
+    """Return the credit of the data: that of the present config, else the one stored by `prepare`."""
     return settings.data.credit or str(meta.provenance.get("credit", ""))
 
 
 def open_for_inference(settings: config.Config) -> Parallel:
-    """Return where a finished run's networks work: float32, so that what fp16 trained works on a CPU."""
+    """Return processes for inference in float32, so that networks trained in fp16 run on a CPU."""
     return Parallel(settings.engine.model_copy(update={"precision": "fp32"}))
 
 

@@ -1,7 +1,8 @@
-"""Which group each series to be generated comes from, and which attributes it has.
+"""Plan the group and the attributes of each series to generate.
 
-Without a wish, groups get series in proportion to their sizes. `generate.attributes`, `generate.shares` and
-`generate.table` choose among the groups by what they state; what they leave open is as the groups have it.
+By default groups get series in proportion to their sizes. `generate.attributes`, `generate.shares` and
+`generate.table` select groups by the attributes that they state; attributes that are not requested are those
+of the groups.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,8 +41,8 @@ class Plan:
     extrapolated: np.ndarray
 
 
-def plan_series(chosen: config.Generate, bank: Bank, among: np.ndarray | None = None) -> Plan:
-    """Return where the `generate.count` series come from. `among` [G] bool leaves groups out.
+def plan_series(chosen: config.Generate, bank: Bank, allowed: np.ndarray | None = None) -> Plan:
+    """Return where the `generate.count` series come from. `allowed` [G] bool leaves groups out.
 
     Raises:
         UserError: an attribute or a value is unknown, no group has a combination, or shares cannot be met.
@@ -49,10 +50,10 @@ def plan_series(chosen: config.Generate, bank: Bank, among: np.ndarray | None = 
     statics, count = bank.statics, chosen.count
     if statics is None:
         refuse_wishes(chosen)
-        groups = np.repeat(np.arange(bank.num_groups), bank.allocate(count, among))
+        groups = np.repeat(np.arange(bank.num_groups), bank.allocate(count, allowed))
         rng.make_keyed_generator(chosen.seed, 0, "order of groups").shuffle(groups)
         return Plan(groups, None, np.zeros(count, bool))
-    planner = Planner(bank, statics, chosen, np.ones(bank.num_groups, bool) if among is None else among)
+    planner = Planner(bank, statics, chosen, np.ones(bank.num_groups, bool) if allowed is None else allowed)
     if chosen.table is not None:
         groups, wishes = planner.plan_table(read_wishes(Path(chosen.table), statics, count))
     else:
@@ -148,18 +149,18 @@ def read_wishes(path: Path, statics: GroupAttributes, count: int) -> list[Wish]:
 
 @dataclass(frozen=True)
 class Planner:
-    """The groups that are chosen among."""
+    """The groups to choose from."""
 
     bank: Bank
     statics: GroupAttributes
     chosen: config.Generate
-    among: np.ndarray  # [G] bool
+    allowed: np.ndarray  # [G] bool
 
     def weigh(self, wish: Wish) -> np.ndarray:
         """Return how well each group has the wished attributes: [G], 0 where it does not; for a number, its
         density in the group.
         """
-        found = self.among.astype(np.float64)
+        found = self.allowed.astype(np.float64)
         for place, (column, value) in enumerate(zip(self.statics.columns, wish)):
             if np.isnan(value):
                 continue
@@ -221,12 +222,12 @@ class Planner:
                         if np.isfinite(distance).any():
                             weights = weights * (distance <= distance.min())
                 return weights
-        return self.among.astype(np.float64)
+        return self.allowed.astype(np.float64)
 
     def _refuse(self, wish: Wish) -> str:
         wanted = self._describe(wish)
         stated: dict[str, int] = {}
-        for group in np.flatnonzero(self.among):
+        for group in np.flatnonzero(self.allowed):
             named = tuple(np.nan if np.isnan(w) else v for w, v in zip(wish, self.statics.values[group]))
             text = self._describe(named)
             stated[text] = stated.get(text, 0) + 1

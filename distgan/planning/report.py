@@ -80,7 +80,7 @@ def scale_owners(privacy: config.Privacy, times: float) -> dict[str, object]:
     return {"owners": owners, "delta": min(privacy.delta, 0.1 / owners)}
 
 
-def list_options(settings: config.Config, of: Series, devices: int, device: Device) -> Iterator[Option]:
+def list_options(settings: config.Config, series: Series, devices: int, device: Device) -> Iterator[Option]:
     """Yield every ZeRO stage with the largest micro-batch that fits, without and with recomputed
     activations.
     """
@@ -102,7 +102,7 @@ def list_options(settings: config.Config, of: Series, devices: int, device: Devi
         largest = next(
             (
                 option
-                for option in iterate_micro_batches(changed, of, devices, device)
+                for option in iterate_micro_batches(changed, series, devices, device)
                 if fits(option.need, device)
             ),
             None,
@@ -114,11 +114,11 @@ def list_options(settings: config.Config, of: Series, devices: int, device: Devi
 
 
 def iterate_micro_batches(
-    settings: config.Config, of: Series, devices: int, device: Device
+    settings: config.Config, series: Series, devices: int, device: Device
 ) -> Iterator[Option]:
     """Yield an option for each of `list_micro_sizes`."""
     for size in list_micro_sizes(settings, settings.train.batch_size // devices):
-        yield make_option(with_engine(settings, micro_batch=size), of, devices, device)
+        yield make_option(with_engine(settings, micro_batch=size), series, devices, device)
 
 
 def list_micro_sizes(settings: config.Config, share: int) -> list[int]:
@@ -130,22 +130,22 @@ def list_micro_sizes(settings: config.Config, share: int) -> list[int]:
     return [size for size in range(share, 0, -1) if share % size == 0]
 
 
-def make_option(settings: config.Config, of: Series, devices: int, device: Device) -> Option:
+def make_option(settings: config.Config, series: Series, devices: int, device: Device) -> Option:
     """Return the needs of the settings as they are on so many devices."""
     parallel = ImaginaryProcesses(settings.engine, devices, "cpu" if device.on_cpu else "cuda")
     size = parallel.compute_micro_batch(settings.train.batch_size)
-    work = estimate_work(settings, of, size)
-    memory = estimate_need(settings, parallel, of.length, of.channels, work)
-    return Option(settings, devices, size, memory, estimate_step(settings, of, devices, device, work))
+    work = estimate_work(settings, series, size)
+    memory = estimate_need(settings, parallel, series.length, series.channels, work)
+    return Option(settings, devices, size, memory, estimate_step(settings, series, devices, device, work))
 
 
 def fits(memory: Need, device: Device) -> bool:
     return memory.device <= device.memory
 
 
-def choose_best(settings: config.Config, of: Series, devices: int, device: Device) -> Option | None:
+def choose_best(settings: config.Config, series: Series, devices: int, device: Device) -> Option | None:
     """Return the fastest option that fits; the lower stage where two are as fast to a hundredth."""
-    found = list(list_options(settings, of, devices, device))
+    found = list(list_options(settings, series, devices, device))
     if not found:
         return None
     quickest = min(option.step.seconds for option in found)
@@ -180,15 +180,15 @@ def refuse_uneven(settings: config.Config, devices: int) -> None:
         raise UserError(f"train.batch_size {batch} is not a multiple of {devices} devices; use {choice}")
 
 
-def make_plan(settings: config.Config, of: Series, devices: int, device: Device) -> Plan:
+def make_plan(settings: config.Config, series: Series, devices: int, device: Device) -> Plan:
     """Plan the settings as they are, and the best ones.
 
     Raises:
         UserError: the batch does not divide among the devices, or the model has nothing to plan.
     """
     refuse_uneven(settings, devices)
-    asked = make_option(settings, of, devices, device)
-    return Plan(settings, of, devices, device, asked, choose_best(settings, of, devices, device))
+    asked = make_option(settings, series, devices, device)
+    return Plan(settings, series, devices, device, asked, choose_best(settings, series, devices, device))
 
 
 # -------------------------------------------------------------------------------------------------- words
@@ -196,34 +196,35 @@ def make_plan(settings: config.Config, of: Series, devices: int, device: Device)
 
 def format_plan(plan: Plan, price: float | None) -> str:
     """Return the whole plan as text."""
-    settings, of, devices, device = plan.settings, plan.series, plan.devices, plan.device
+    settings, series, devices, device = plan.settings, plan.series, plan.devices, plan.device
     parts = [
-        format_heading(settings, of, devices, device),
-        format_counts(settings, of, plan.asked),
-        "As configured:\n" + format_outlook(plan.asked, of, device, price),
-        format_stages(settings, of, devices, device),
-        format_advice(settings, plan.chosen, of, device, price),
-        format_scaling(settings, of, device, plan.chosen or plan.asked),
+        format_heading(settings, series, devices, device),
+        format_counts(settings, series, plan.asked),
+        "As configured:\n" + format_outlook(plan.asked, series, device, price),
+        format_stages(settings, series, devices, device),
+        format_advice(settings, plan.chosen, series, device, price),
+        format_scaling(settings, series, device, plan.chosen or plan.asked),
     ]
     return "\n\n".join(parts)
 
 
-def format_heading(settings: config.Config, of: Series, devices: int, device: Device) -> str:
+def format_heading(settings: config.Config, series: Series, devices: int, device: Device) -> str:
     kind = "measured" if device.measured else "assumed"
     shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(KINDS, device.shares))
-    some = f"{of.count:,} series" if of.count else "series"
+    some = f"{series.count:,} series" if series.count else "series"
     return (
-        f"{settings.model.name} on {some} of {of.length:,} x {of.channels}, {devices} x {device.name}\n"
+        f"{settings.model.name} on {some} of {series.length:,} x {series.channels}, {devices} x "
+        f"{device.name}\n"
         f"{device.memory:.4g} GiB; float32 {_format_rate(device.wide)}, half {_format_rate(device.half)}, "
         f"memory {device.bandwidth / 1e9:,.0f} GB/s, links {device.link / 1e9:,.0f} GB/s, network "
         f"{device.network / 1e9:,.0f} GB/s ({device.source})\n"
-        f"efficiency {kind}: {shares} of the peak; {1e6 * device.launch:.3g} us an operation"
+        f"efficiency {kind}: {shares} of the peak; {1e6 * device.launch:.3g} us per operation"
     )
 
 
-def format_counts(settings: config.Config, of: Series, asked: Option) -> str:
-    sizes = count_parameters(settings, of.length, of.channels)
-    work = estimate_work(settings, of, asked.micro_batch)
+def format_counts(settings: config.Config, series: Series, asked: Option) -> str:
+    sizes = count_parameters(settings, series.length, series.channels)
+    work = estimate_work(settings, series, asked.micro_batch)
     times = settings.train.batch_size / asked.micro_batch
     total = work.sum_flops(MATRIX, ATTENTION, CONVOLUTION)
     kinds = ", ".join(
@@ -237,28 +238,29 @@ def format_counts(settings: config.Config, of: Series, asked: Option) -> str:
     )
 
 
-def format_outlook(option: Option, of: Series, device: Device, price: float | None) -> str:
+def format_outlook(option: Option, series: Series, device: Device, price: float | None) -> str:
     """Describe one option: memory, time, cost, store and reading."""
     settings, step, memory = option.settings, option.step, option.need
     hours = settings.train.steps * step.seconds / 3600
-    paid = "" if price is None else f", cost {hours * option.devices * price:,.2f} at {price:g} a device-hour"
+    cost = hours * option.devices * (price or 0)
+    paid = "" if price is None else f", cost {cost:,.2f} at {price:g} per device-hour"
     spent = ", ".join(f"{name} {getattr(step, name) / step.seconds:.0%}" for name in BOUNDS)
     wide = 2 if settings.data.store.dtype == "float16" else 4
-    size = of.length * of.channels * wide
-    store = f"{of.count * size / GIB:,.3g} GiB of store, " if of.count else ""
+    size = series.length * series.channels * wide
+    store = f"{series.count * size / GIB:,.3g} GiB of store, " if series.count else ""
     fit = "fits" if fits(memory, device) else "DOES NOT FIT"
     return (
-        f"  memory      {memory.device:.2f} GiB a device ({memory.libraries:g} for libraries), {fit} into "
+        f"  memory      {memory.device:.2f} GiB per device ({memory.libraries:g} for libraries), {fit} into "
         f"{device.memory:.4g}\n"
         f"  step        {step.seconds:.3g} s ({spent}), {option.series_per_second:,.3g} series/s\n"
-        f"  sent        {step.sent / GIB:,.3g} GiB a device and step\n"
+        f"  sent        {step.sent / GIB:,.3g} GiB per device and step\n"
         f"  run         {hours:,.3g} h, {hours * option.devices:,.3g} device-hours{paid}\n"
         f"  data        {store}{option.series_per_second * size / 1e6:,.3g} MB/s to read"
     )
 
 
-def format_stages(settings: config.Config, of: Series, devices: int, device: Device) -> str:
-    """Return the GiB a device for each ZeRO stage and a few micro-batches."""
+def format_stages(settings: config.Config, series: Series, devices: int, device: Device) -> str:
+    """Return the GiB per device for each ZeRO stage and a few micro-batches."""
     share = settings.train.batch_size // devices
     possible = list_micro_sizes(settings, share)
     sizes = sorted({share // part for part in (1, 2, 4, 8)} & set(possible))
@@ -271,17 +273,17 @@ def format_stages(settings: config.Config, of: Series, devices: int, device: Dev
             except UserError as error:
                 rows.append([str(zero), "-", str(error).split(";")[0]])
                 break
-            found = make_option(changed, of, devices, device)
+            found = make_option(changed, series, devices, device)
             cells = [f"{getattr(found.need, name):.2f}" for name in names]
             fit = "" if fits(found.need, device) else "too much"
             cells += [f"{found.need.device:.2f}", fit, f"{found.step.seconds:.3g}"]
             rows.append([str(zero), str(size), *cells])
     recomputed = " with recomputed activations" if settings.engine.checkpoint_activations else ""
-    return f"GiB a device{recomputed}:\n{format_table(rows)}"
+    return f"GiB per device{recomputed}:\n{format_table(rows)}"
 
 
 def format_advice(
-    settings: config.Config, chosen: Option | None, of: Series, device: Device, price: float | None
+    settings: config.Config, chosen: Option | None, series: Series, device: Device, price: float | None
 ) -> str:
     if chosen is None:
         return (
@@ -291,10 +293,10 @@ def format_advice(
     changes = format_overrides(settings, chosen)
     if not changes:
         return "Recommended: as configured"
-    return f"Recommended: {changes}\n{format_outlook(chosen, of, device, price)}"
+    return f"Recommended: {changes}\n{format_outlook(chosen, series, device, price)}"
 
 
-def format_scaling(settings: config.Config, of: Series, device: Device, chosen: Option) -> str:
+def format_scaling(settings: config.Config, series: Series, device: Device, chosen: Option) -> str:
     """Return the speed on ever more devices: with the batch as it is, and with a batch that grows with
     them.
     """
@@ -323,7 +325,7 @@ def format_scaling(settings: config.Config, of: Series, device: Device, chosen: 
         else:
             share = batch // devices
             size = max(math.gcd(share, chosen.micro_batch), min(list_micro_sizes(settings, share)))
-            found = make_option(with_engine(chosen.settings, micro_batch=size), of, devices, device)
+            found = make_option(with_engine(chosen.settings, micro_batch=size), series, devices, device)
             speed = found.series_per_second / devices
             fixed_0 = fixed_0 or speed
             row += _format_speed(found, speed / fixed_0)
@@ -333,7 +335,7 @@ def format_scaling(settings: config.Config, of: Series, device: Device, chosen: 
             if speed / fixed_0 < POOR:
                 stop = stop or f"at {devices:,} devices most time goes into {found.step.bound}"
         grown = with_engine(chosen.settings, micro_batch=each, batch_size=each * devices)
-        found = make_option(grown, of, devices, device)
+        found = make_option(grown, series, devices, device)
         speed = found.series_per_second / devices
         grown_0 = grown_0 or speed
         row += [f"{each * devices:,}", *_format_speed(found, speed / grown_0)[1:]]

@@ -46,15 +46,15 @@ class Step:
         return max(BOUNDS, key=lambda name: getattr(self, name))
 
 
-def estimate_work(settings: config.Config, of: Series, series: int) -> Work:
-    """Return the work of a pass over `series` series, on the line through two counts, so that many can be
+def estimate_work(settings: config.Config, series: Series, count: int) -> Work:
+    """Return the work of a pass over `count` series, on the line through two counts, so that many can be
     estimated.
     """
     stride = round(1 / settings.objective.penalty.fraction)
-    if series % stride:  # the penalty's share is rounded up
-        return trace_step(settings, of.length, of.channels, series)
-    few, more = (trace_step(settings, of.length, of.channels, stride * many) for many in (2, 4))
-    return few.scale_to(series, more)
+    if count % stride:  # the penalty's share is rounded up
+        return trace_step(settings, series.length, series.channels, count)
+    few, more = (trace_step(settings, series.length, series.channels, stride * many) for many in (2, 4))
+    return few.scale_to(count, more)
 
 
 def estimate_seconds(work: Work, device: Device) -> tuple[float, float, float]:
@@ -74,13 +74,13 @@ def estimate_seconds(work: Work, device: Device) -> tuple[float, float, float]:
     return tuple(float(parts[slowest == place].sum()) for place in range(3))  # type: ignore[return-value]
 
 
-def estimate_step(settings: config.Config, of: Series, devices: int, device: Device, work: Work) -> Step:
+def estimate_step(settings: config.Config, series: Series, devices: int, device: Device, work: Work) -> Step:
     """Return a step of the whole batch: `work` for each micro-batch of a device, then the updates."""
     parallel = ImaginaryProcesses(settings.engine, devices)
     times = math.ceil(settings.train.batch_size / devices / work.series)
     products, memory, launches = (times * part for part in estimate_seconds(work, device))
     update = sent = messages = 0.0
-    for name, count in count_parameters(settings, of.length, of.channels).items():
+    for name, count in count_parameters(settings, series.length, series.channels).items():
         updates, zero = work.updates.get(name, 0.0), parallel.choose_stage(name)
         shared = devices if zero else 1
         passes = PASSES["adam"] / shared + PASSES["gradient"]

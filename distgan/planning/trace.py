@@ -1,8 +1,8 @@
 """The cost of a step, counted as the real networks and losses run on the meta device.
 
-No number is computed: every operation tells its shapes, and with them its floating-point operations, the
-bytes it moves, and the memory that is alive after it. The bytes are those that torch's tensors take on any
-device, to the byte (a test runs the same step on the CPU).
+No number is computed: from the shapes of every operation follow its floating-point operations, the bytes it
+moves, and the memory that is alive after it. The bytes are those that torch's tensors take on any device, to
+the byte (a test runs the same step on the CPU).
 """
 
 import weakref

@@ -9,7 +9,7 @@ from distgan.planning.report import Option, Plan, fits, format_overrides
 
 
 def make_plan_tree(plan: Plan, price: float | None) -> dict[str, Any]:
-    """Return the plan; memory in GiB a device, time in seconds and hours, cost in units of the price."""
+    """Return the plan; memory in GiB per device, time in seconds and hours, cost in units of the price."""
     chosen = plan.chosen
     return {
         "model": plan.settings.model.name,

@@ -1,4 +1,4 @@
-"""The best trial and the config itself again, on fresh seeds: a search picks what was lucky, too."""
+"""Train the best trial and the unchanged config on fresh seeds, since a search also selects for luck."""
 
 import shutil
 from pathlib import Path

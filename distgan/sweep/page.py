@@ -1,4 +1,4 @@
-"""`sweep.html`: what was searched and what came of it, on one page that opens offline."""
+"""`sweep.html`: the searched keys and the results, on one page that opens offline."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,8 +74,8 @@ def draw_pictures(found: Sequence[Result], best: Result, settings: config.Config
     drawn = [
         Picture(
             "parallel",
-            "Values and what came of them",
-            f"A line a trial, through its values to its last {objective}: dark is better, orange best; "
+            "Values and results",
+            f"One line per trial, through its values to its last {objective}: dark is better, orange best; "
             "thin lines were stopped early.",
             "Parallel coordinates of the searched keys and the objective.",
             draw_parallel(counted, best, space, objective),
@@ -83,8 +83,8 @@ def draw_pictures(found: Sequence[Result], best: Result, settings: config.Config
         Picture(
             "history",
             "The search over time",
-            f"Left: {objective} of each trial at its looks. Right: of trials in their order, and the best so "
-            "far.",
+            f"Left: {objective} of each trial at its evaluations. Right: of trials in their order, and the "
+            "best so far.",
             "Curves of the objective over steps, and over trials.",
             draw_history(counted, best, objective),
         ),
@@ -94,8 +94,8 @@ def draw_pictures(found: Sequence[Result], best: Result, settings: config.Config
             Picture(
                 "importance",
                 "What mattered",
-                f"How much shuffling a key spoils a forest's prediction of {objective}, at the first look "
-                f"which {len(counted)} trials reached. With so few, a hint.",
+                f"How much shuffling a key worsens a random forest's prediction of {objective} at the first "
+                f"evaluation, of {len(counted)} trials. With so few it is only a hint.",
                 "Bars of the importance of each key.",
                 draw_bars(shares),
             )

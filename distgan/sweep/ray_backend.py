@@ -2,11 +2,10 @@
 
 Ray draws values, places trials, stops, exchanges and retries them. What a trial is and leaves behind stands
 in `trial.py`; a trial that is started again finds its own folder, so nothing depends on Ray's memory of it.
-This module is imported when the environment is as Ray shall find it (`session.py`).
+This module must be imported after `ray_session.py` has set Ray's environment variables.
 """
 
 import contextlib
-import os
 import queue
 import shutil
 import signal
@@ -29,6 +28,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.util import queue as ray_queue
 
 from distgan import config
+from distgan.data.workers import count_cpus
 from distgan.errors import SIGNALS, UserError
 from distgan.files import private_files, read_record
 from distgan.progress import say
@@ -61,7 +61,7 @@ def start_ray(chosen: config.Sweep, temporary: Path | None) -> Iterator[None]:
     """
     alone: dict[str, Any] = {
         "address": "local",
-        "num_cpus": _count_cores() + (chosen.resources.workers > 1),  # one more for those who wait
+        "num_cpus": count_cpus() + (chosen.resources.workers > 1),  # one more for those who wait
         "include_dashboard": False,
         "object_store_memory": STORE_BYTES,
         "_temp_dir": str(temporary),
@@ -80,7 +80,7 @@ def start_ray(chosen: config.Sweep, temporary: Path | None) -> Iterator[None]:
 
 
 def _join_ray(how: Mapping[str, Any]) -> None:
-    """Start Ray or join a cluster; once more where its processes took longer than Ray gives them (30 s).
+    """Start Ray or join a cluster; try `STARTS` times if its processes exceed the timeout of Ray (30 s).
 
     Raises:
         UserError: it did not succeed.
@@ -97,10 +97,6 @@ def _join_ray(how: Mapping[str, Any]) -> None:
                 continue
             where = "on this machine" if how["address"] == "local" else f"at sweep.address {how['address']}"
             raise UserError(f"no Ray cluster {where}: {why}") from error
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def refuse_too_large(chosen: config.Sweep, there: Mapping[str, float]) -> None:

@@ -1,4 +1,6 @@
-"""What a sweep on one machine lends to Ray before Ray is imported: loopback, a token, a place for files."""
+"""The environment of Ray on one machine, set before Ray is imported: loopback, a token, a folder for
+temporary files.
+"""
 
 import contextlib
 import os

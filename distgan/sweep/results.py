@@ -1,4 +1,4 @@
-"""What a sweep has found so far, read from the trials' folders: the table, the best, the files it leaves."""
+"""Results of a sweep so far, read from the trials' folders: the table, the best trial, the output files."""
 
 import json
 import sys
@@ -206,14 +206,12 @@ def write_results(home: Run, settings: config.Config) -> Result:
     own = make_best_config(settings, found, str(home.folder / BEST))
     write_text(files.best, format_yaml(own, found, objectives))
     if "tensorboard" in settings.engine.trackers:
-        write_hyper_parameters(home, results)
+        write_hyper_parameters(results)
     return found
 
 
-def write_hyper_parameters(home: Run, results: Sequence[Result]) -> None:
-    """Write for `tensorboard --logdir RUN/trials` each trial's losses over its evaluations, and its
-    values.
-    """
+def write_hyper_parameters(results: Sequence[Result]) -> None:
+    """Write each trial's values and its losses over evaluations, for `tensorboard --logdir RUN/trials`."""
     from torch.utils.tensorboard import SummaryWriter
 
     for result in results:

@@ -1,4 +1,4 @@
-"""What a sweep makes small, read from a run's report, and what makes a trial worthless.
+"""Objectives of a sweep, read from a run's report, and the conditions under which a trial does not count.
 
 Every objective is a loss: 0 is best or far below, larger is worse.
 """

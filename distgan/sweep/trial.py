@@ -1,8 +1,8 @@
 """One trial: a run of the whole pipeline with other values, scored at a few steps on the way.
 
-A trial trains to its next look, generates and evaluates as any run does, and goes on from its checkpoint:
-what it scores is what `train.py` scores with the same config and that many steps. All it needs to go on after
-a kill stands in its folder.
+A trial trains to its next evaluation, generates and evaluates as any run does, and continues from its
+checkpoint: what it scores is what `train.py` scores with the same config and that many steps. All it needs to
+go on after a kill stands in its folder.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ from typing import Any
 
 from distgan import config
 from distgan.engine import checkpoint
-from distgan.errors import Deserted, DiskFull, Diverged, Stopped, UserError
+from distgan.errors import DiskFull, Diverged, LostProcess, Stopped, UserError
 from distgan.files import read_record, write_json, write_text
 from distgan.run import Run, list_steps
 from distgan.sweep import scores
@@ -153,7 +153,7 @@ def continue_trial(
         started = time.monotonic()
         try:
             look = train_and_score(trial, step, objectives)
-        except (Deserted, DiskFull, Stopped):
+        except (LostProcess, DiskFull, Stopped):
             raise
         except UserError as error:
             if trained and not isinstance(error, Diverged | scores.NoValue):

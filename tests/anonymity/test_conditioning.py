@@ -108,7 +108,7 @@ def test_a_research_bank_of_probes_does_what_the_fork_does_and_is_refused(tmp_pa
     bank = study_of("probes", tmp_path, probes=4)
     assert min(bank.sizes) < 15
     assert max(bank.effective) <= 4
-    assert "for study only (bank.training probes)" in find_violations(tmp_path / "bank")[0]
+    assert "for research only (bank.training probes)" in find_violations(tmp_path / "bank")[0]
     owned = dataclasses.replace(bank, owners=tuple(map(int, bank.sizes)))  # more than its four probes
     owned.save(tmp_path / "owned")
     assert len(find_violations(tmp_path / "owned")) == len(find_violations(tmp_path / "bank"))
@@ -128,7 +128,7 @@ def test_probes_are_means_of_few_members() -> None:
 
 
 def test_leave_one_out_gives_its_left_out_member_away(tmp_path: Path) -> None:
-    """Why it is for study only: from the group's mean and the series' condition follows the latent."""
+    """Why it is for research only: from the group's mean and the series' condition follows the latent."""
     settings = settings_of_bank(training="leave_one_out")
     bank, members = bank_of(settings), members_of(settings)
     conditioner = Conditioner(bank, members, training="leave_one_out")

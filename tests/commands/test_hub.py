@@ -183,7 +183,7 @@ def test_other_weights_than_the_judged_ones_stay(
     """A verdict that somebody copied from another run of the same config."""
     passed.release_ledger.unlink()
     message = refusal(passed, tmp_path / "shared", capsys, 5)
-    assert "is not the one that the gate let pass" in message
+    assert "is not the one that passed the gate" in message
     with open(passed.scaler, "a") as file:
         file.write(" ")
     assert "the scaler: not what the stage" in refusal(passed, tmp_path / "shared", capsys, 5)

@@ -218,7 +218,7 @@ def test_a_studys_bank_never_leaves(mine: Run) -> None:
     shutil.rmtree(mine.bank)
     bank.save(mine.bank)
     assert any(
-        "for study only" in check.broken for check in release.check_rules(config.load(mine.config), mine)
+        "for research only" in check.broken for check in release.check_rules(config.load(mine.config), mine)
     )
 
 

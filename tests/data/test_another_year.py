@@ -11,7 +11,7 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
-from distgan.pipeline.leaving import Leaving
+from distgan.pipeline.output_transform import OutputTransform
 
 LONDON = "Europe/London"
 
@@ -135,7 +135,7 @@ def test_a_store_is_moved_whole(tmp_path: Path) -> None:
         writer.append(values)
     year = find_year(of, "2028-01-01", config.Data())
     assert year is not None and find_year(of, None, config.Data()) is None
-    Leaving(year, None, 0, 0).write(tmp_path / "trained.zarr", tmp_path / "moved.zarr")
+    OutputTransform(year, None, 0, 0).write(tmp_path / "trained.zarr", tmp_path / "moved.zarr")
     moved = Store.open(tmp_path / "moved.zarr")
     assert moved.length == 2196 and str(moved.meta.axis.list_times()[-1]) == "2028-12-31T20:00:00"
     np.testing.assert_array_equal(moved.read_rows(np.arange(5)), values[:, year.steps])

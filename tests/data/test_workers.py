@@ -13,7 +13,7 @@ import pytest
 
 from distgan import config
 from distgan.data import ingest, tables, workers
-from distgan.errors import Deserted, UserError
+from distgan.errors import LostProcess, UserError
 from distgan.pipeline import source_summary
 from tests.helpers.processes import PATIENCE, end_at_part_3
 from tests.helpers.sources import load, melted, table_of_days
@@ -119,7 +119,7 @@ def is_running(number: int) -> bool:
 
 
 def test_a_killed_process_is_one_line() -> None:
-    with pytest.raises(Deserted, match=r"reading: one of 2 processes was killed, .* set data\.processes"):
+    with pytest.raises(LostProcess, match=r"reading: one of 2 processes was killed, .* set data\.processes"):
         workers.run_in_parallel(end_at_part_3, range(6), "reading", processes=2)
 
 

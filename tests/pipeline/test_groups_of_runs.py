@@ -133,7 +133,7 @@ def test_the_seeds_probes_are_a_config_and_never_a_release(
     assert (shipped.bank.training, shipped.bank.probes, shipped.bank.condition_dim) == ("probes", 4, 1000)
     study = ["bank.training=probes", "bank.min_members=1", "clusters.count=30"]
     run = changed(encoded, many_homes, tmp_path, *study, stages="cluster,bank,gan,generate")
-    assert "for study only" in find_violations(run.bank)[0]
+    assert "for research only" in find_violations(run.bank)[0]
     assert len(Bank.load(run.bank).sizes) == 30
     assert "never to be released" in run.read_record("bank")["summary"]
 
@@ -257,7 +257,7 @@ def test_inspect_tells_sizes_bounds_and_draws_a_private_map(
     output = capsys.readouterr().out
     sizes = Bank.load(run.bank).sizes
     assert f"{len(sizes)} of {min(sizes)} to {max(sizes)} entities, minimum group size 21" in output
-    assert "every promise of the manifest holds" in output and "smallest groups: AUC" in output
+    assert "every statement of the manifest holds" in output and "smallest groups: AUC" in output
     picture = run.folder / "bank-map.private.png"
     assert picture.stat().st_size > 5000
     assert picture.stat().st_mode & 0o777 == 0o600

@@ -15,8 +15,8 @@ from distgan.errors import Mismatch, UserError
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json
 from distgan.pipeline.binding import audit_chain
-from distgan.pipeline.leaving import Leaving
 from distgan.pipeline.lengths import read_lengths
+from distgan.pipeline.output_transform import OutputTransform
 from distgan.run import Run
 from distgan.train import main, train
 from tests.helpers.runs import copy
@@ -130,11 +130,11 @@ def test_a_folder_to_share_has_the_ranges_only_where_the_released_series_have(ru
 
 
 def test_series_leave_alike_in_blocks_of_any_size(run: Run) -> None:
-    leaving = Leaving(None, read_lengths(run), 30, seed=5)
+    transform = OutputTransform(None, read_lengths(run), 30, seed=5)
     values = np.random.default_rng(0).random((30, DAYS, 1), dtype=np.float32)
     rows = np.arange(30)
-    parts = [leaving.change(values[part], part) for part in np.array_split(rows, 7)]
-    np.testing.assert_array_equal(np.concatenate(parts), leaving.change(values, rows))
+    parts = [transform.apply(values[part], part) for part in np.array_split(rows, 7)]
+    np.testing.assert_array_equal(np.concatenate(parts), transform.apply(values, rows))
 
 
 def test_ranges_are_bound_to_the_series(run: Run, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Differential privacy of the bank: noise, contributions of an entity, the sums, the ledger of what is spent.
+"""Differential privacy of the bank: noise, contributions of an entity, sums, and the ledger of spending.
 
 Two databases are neighbours if one has one entity more, with all its series (add or remove). What is released
 of the entities are integer sums with discrete Gaussian noise; everything computed from these is

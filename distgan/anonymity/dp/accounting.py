@@ -2,7 +2,7 @@
 
 Each part gets a share of 1/m², m the multiplier of the normal mechanism that spends (ε, δ) at once: sums
 of all entities have the multiplier m / √share; a training has the noise at which its steps alone spend
-what that multiplier would. Composition is a little dearer than 1/m² says, so all three are then given more
+what that multiplier would. Composition costs a little more than 1/m² says, so all three are then given more
 noise by one factor, the least with which dp-accounting finds no more than ε for all together.
 """
 

@@ -1,6 +1,6 @@
 """The contribution of one entity to the sums: a vector of whole numbers that depends on its own series alone.
 
-Public constants, none read off the data: `UNIT` (grid); the radius (privacy.clip, or the root of
+Public constants, none computed from the data: `UNIT` (grid); the radius (privacy.clip, or the root of
 encoder.latent_dim) at which every latent is clipped; privacy.asinh_ratio_range and privacy.log_rms_range, to
 which location and scale are clipped; `COUNT_WEIGHT`. Neighbours differ by one entity (add or remove), so the
 sensitivity Δ of a sum is the greatest length of one entity's vector, here in grid steps, U = `UNIT`:

@@ -1,4 +1,4 @@
-"""What values may be, as far as the data show it: a lower bound, whole numbers, a step, an upper bound."""
+"""Suggest bounds of generated values from the data: a lower bound, whole numbers, a step, an upper bound."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal

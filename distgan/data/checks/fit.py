@@ -1,4 +1,4 @@
-"""Whether settings fit the steps and values of a source: units, periods, patches."""
+"""Check that settings fit the steps and values of a source: units, periods, patches."""
 
 import re
 from dataclasses import dataclass

@@ -1,6 +1,4 @@
-"""What looks wrong in one series. Every function is pure; `values` are measured ones [m] in order, NaN left
-out.
-"""
+"""Checks of a single series. Every function is pure; `values` [m] are the measured ones, in order."""
 
 from dataclasses import dataclass
 

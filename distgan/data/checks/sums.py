@@ -1,4 +1,4 @@
-"""Which series is the sum, or the mean, of all others: by a few of their steps, kept in one pass."""
+"""Find the series that is the sum, or the mean, of all others, by a few steps that one pass keeps."""
 
 import numpy as np
 

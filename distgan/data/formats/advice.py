@@ -3,8 +3,6 @@
 import re
 from collections.abc import Sequence
 
-MOST_SHOWN = 12  # names of a list that a message writes out
-
 
 def show_list(names: Sequence[str]) -> str:
     """Return names as the value of a setting: `[a,b]`, in quotes where YAML or a shell needs them."""

@@ -169,8 +169,8 @@ def read_dataset(
     _report(source, len(parts), dataset.skipped, empty)
     if order.per_file and len(set(order.entities)) < len(parts):
         source.understood.notes.append(
-            f"{len(parts)} files are of {len(set(order.entities))} entities: names that differ by a date "
-            "alone are of one (data.layout=per_file keeps each file apart)"
+            f"{len(parts)} files hold {len(set(order.entities))} entities: files whose names differ only by "
+            "a date are one entity (data.layout=per_file reads each file as an entity)"
         )
     return source
 
@@ -344,10 +344,8 @@ def _arrange(root: Path, parts: list[Part], settings: config.Data) -> Arrangemen
         return Arrangement(settings, tuple(merged))
     raise UserError(
         f"{root}: its {len(parts)} files have the same columns and begin at different times; set "
-        f"data.layout=wide "
-        "if they are parts of one table, data.layout=per_file if each is an entity, or data.columns.id to "
-        "the "
-        "column that says whose the readings are"
+        "data.layout=wide if they are parts of one table, data.layout=per_file if each is an entity, or "
+        "data.columns.id to the column that identifies the entity"
     )
 
 
@@ -386,9 +384,8 @@ def _find_id_column(root: Path, samples: list[pd.DataFrame], time: list[str]) ->
             found.append(str(name))
     if len(found) > 1:
         raise UserError(
-            f"{root}: the columns {', '.join(found)} each have one value a file; set data.columns.id to "
-            f"the one that "
-            "says whose the readings are"
+            f"{root}: the columns {', '.join(found)} each have one value per file; set data.columns.id "
+            "to the one that identifies the entity"
         )
     return found[0] if found else None
 
@@ -427,8 +424,8 @@ def _arrange_by_keys(root: Path, parts: list[Part], settings: config.Data) -> Ar
         return Arrangement(add_attribute_columns(settings, added), keys=tuple(added))
     if len(added) > 1:
         raise UserError(
-            f"{root}: the folders name {', '.join(added)}; set data.columns.id to those that say whose "
-            f"the readings are"
+            f"{root}: the folders name {', '.join(added)}; set data.columns.id to those that identify "
+            "the entity"
         )
     return Arrangement(add_id_column(settings, tuple(added)), keys=tuple(added))
 

@@ -49,6 +49,6 @@ def refuse_words_among_clocks(head: pd.DataFrame, names: list[str], path: Path) 
         if other and any(":" in cell for cell in cells) and len(other) < MOSTLY * len(cells):
             raise UserError(
                 f"{path}: column {name!r} holds clock times, and also {other[0]!r}; correct these cells, or "
-                f"delete the lines if they are totals; or set data.columns.id={name} if it says whose the "
-                "readings are"
+                f"delete the lines if they are totals; or set data.columns.id={name} if it identifies the "
+                "entity"
             )

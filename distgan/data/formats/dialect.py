@@ -97,15 +97,15 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
     """Find out how the lines of `file`, the UTF-8 text of `path`, are read.
 
     Raises:
-        UserError: it has no rows, one column, or a header that cannot be told apart; names the setting.
+        UserError: it has no rows, one column, or no clear header; names the setting.
     """
     stop = end_of_rows(path, file, settings.skip_footer)
     lines = _read_head_lines(path, file, settings.skip_rows, stop)
     if len(lines) < 1 + (settings.header != "none"):
         raise UserError(f"{path} has no rows below its header")
-    separator = _find_separator(lines, path, settings)
+    separator = _find_separator(lines, settings)
     rows = _split_rows(lines, separator)
-    width = _find_width(rows, settings)
+    width = _find_width(rows)
     if width < 2:
         shown = lines[0][2].decode(errors="replace").strip()[:40]
         if is_quoted_whole(lines[-1][2], (",", ";", "\t", "|")):
@@ -210,7 +210,7 @@ def split_line(separator: str, raw: bytes) -> list[str]:
     return rows[0].cells if rows else []
 
 
-def _find_separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config.Data) -> str:
+def _find_separator(lines: list[tuple[int, int, bytes]], settings: config.Data) -> str:
     if settings.separator != "auto":
         return {"tab": "\t", "\\t": "\t"}.get(settings.separator, settings.separator)
     scores = {}
@@ -241,7 +241,7 @@ def _has_other_mark(cell: str, mark: str) -> bool:
     return any(other in cell for other in ";\t|^~\x01" if other != mark)
 
 
-def _find_width(rows: list[Row], settings: config.Data) -> int:
+def _find_width(rows: list[Row]) -> int:
     """Return the number of cells of most lines; of two widths that are as frequent, the wider."""
     widths = Counter(len(row.cells) for row in rows[len(rows) // 4 :])
     return max(widths.items(), key=lambda item: (item[1], item[0]))[0] if widths else 0

@@ -1,4 +1,4 @@
-"""Which column of a table says whose a reading is, found by how readings repeat."""
+"""Find the column of a long table that identifies the entity of each reading, by how readings repeat."""
 
 from pathlib import Path
 
@@ -22,10 +22,10 @@ class IdFinder:
         self.stamps = join_times(frame, time)
 
     def find(self, channel: str | None) -> tuple[tuple[str, ...], str | None]:
-        """Return the column that says whose a reading is, and the one that says which channel, if any.
+        """Return the columns that identify the entity, and the one that names the channel, if any.
 
         Raises:
-            UserError: it cannot be told; names data.columns.id.
+            UserError: no column or several could identify it; names data.columns.id.
         """
         rest = [name for name in self.frame.columns if name not in self.time and name != channel]
         names = [name for name in rest if self.frame[name].notna().any()]
@@ -48,10 +48,10 @@ class IdFinder:
         able = list(dict.fromkeys((*words, *whole, *numbers)))
         shown = ", ".join(repr(name) for name in able) or "no column of words or whole numbers"
         raise UserError(
-            f"{self.path}: which column says whose a reading is cannot be told ({shown}); set "
-            "data.columns.id to it, or to several that do together, and data.columns.channel to one that "
-            "says which channel; data.columns.time to all that make up a time; or data.layout=wide if each "
-            "column is an entity"
+            f"{self.path}: the column that identifies the entity of a reading is not clear ({shown}); set "
+            "data.columns.id to it, or to several that identify it together, data.columns.channel to a "
+            "column that names the channel, data.columns.time to all columns of the time, or "
+            "data.layout=wide if each column is an entity"
         )
 
     def _find_only_column(self, channel: str | None, names: list[str]) -> str | None:

@@ -64,14 +64,14 @@ class Table:
 
     @property
     def by_entity(self) -> bool:
-        """True where rows (rather than columns) say whose the readings are."""
+        """True where rows (rather than columns) identify the entity of a reading."""
         return self.layout != "wide"
 
 
 def find_table(
     path: Path, frame: pd.DataFrame, settings: config.Data, *, per_file: bool = False, repeats: bool = False
 ) -> Table:
-    """Say what the columns of a table are, by rows from all over it.
+    """Find the roles of a table's columns, by rows from all over it.
 
     Args:
         frame: sampled rows in the order of the file, numbers as numbers where they read as such.
@@ -79,7 +79,7 @@ def find_table(
         repeats: it is known that times repeat, so the table is not wide.
 
     Raises:
-        UserError: it cannot be told; names the setting that tells it.
+        UserError: the roles are not clear; names the setting that decides.
     """
     for setting, names in list_named_columns(settings).items():
         refuse_unknown(path, setting, names, frame)
@@ -158,7 +158,7 @@ class _Finder:
         return {*make_tuple(self.columns.id), *make_tuple(self.columns.time), *self.columns.attributes}
 
     def choose_layout(self, time: tuple[str, ...], repeats: bool) -> str:
-        """Return long where rows say whose they are, wide where columns do."""
+        """Return long where rows identify the entity, wide where columns do."""
         if self.columns.id is not None or self.columns.channel is not None or repeats:
             return "long"
         rest = self._list_rest(time)
@@ -185,7 +185,7 @@ class _Finder:
                 if re.search(r"\d", cell) and (SIGN.search(cell) or is_almost_number(cell)):
                     raise UserError(
                         f"{self.path}, column {name!r}: {cell!r} {describe_cell(cell, Marks())}; or set "
-                        f"data.columns.id={show_name(name)} if it says whose the readings are"
+                        f"data.columns.id={show_name(name)} if it identifies the entity"
                     )
                 raise self._make_words_error(name, rest)
         return "wide"
@@ -194,10 +194,10 @@ class _Finder:
         """Say that a column of a wide table holds words, and which others do."""
         words = [other for other in rest if is_text(self.frame[other], other)]
         more = f" (and {len(words) - 1} more)" if len(words) > 1 else ""
-        whose = f"data.columns.id={show_name(name)} if it says whose the readings are, or "
+        as_id = f"data.columns.id={show_name(name)} if it identifies the entity, or "
         return UserError(
             f"{self.path}: column {name!r}{more} holds words, not readings; set "
-            f"{whose if len(words) < 3 else ''}data.columns.ignore={show_list(words)}"
+            f"{as_id if len(words) < 3 else ''}data.columns.ignore={show_list(words)}"
         )
 
     def find_hours(self) -> list[str]:

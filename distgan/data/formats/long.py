@@ -130,8 +130,7 @@ class Long(Parts):
                             f"{self.path}: column {name!r} changes within an entity "
                             f"({known[entity]!r}, and {cell!r} from "
                             f"line {self.find_line(number, 0)} on); set data.columns.ignore=[{name}], or "
-                            "data.columns.id to all "
-                            "columns that say whose a reading is"
+                            "data.columns.id to all columns that identify the entity"
                         )
             found[name] = [known.get(entity, "") for entity in self.ids]
         self.understood.attributes = list(found)
@@ -403,7 +402,7 @@ REGULAR = 0.9  # share of times that stand once, and of steps that are alike, in
 
 
 def refuse_unclear_ids(table: Long) -> None:
-    """Check that a column which was found, and not named, says whose the readings are.
+    """Check that a column of ids which was detected, and not set, identifies the entity.
 
     Rows of one entity repeat the times of another, or lie between them. Where every time stands once, at even
     steps, the column may as well describe the rows of a wide table.
@@ -429,7 +428,7 @@ def refuse_unclear_ids(table: Long) -> None:
     reading = f", or data.layout=wide if it holds readings like {shown}" if numbers else ""
     raise UserError(
         f"{table.path}: every time stands once, so column {name!r} ({len(table.ids)} different cells) "
-        f"may say whose the readings are, or describe the rows of a table with a column an entity ({shown}); "
+        f"may identify the entity, or describe the rows of a table with one column per entity ({shown}); "
         f"set data.columns.id={show_name(name)}, data.columns.ignore={show_list([name])} to leave it out"
         f"{reading}"
     )

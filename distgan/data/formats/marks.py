@@ -66,7 +66,6 @@ WAYS = tuple(
     for decimal in (".", ",")
     if decimal != thousands
 )
-BY_KEY = {marks.key: marks for marks in WAYS}
 
 
 def _list_members(mark: str) -> str:

@@ -184,7 +184,7 @@ def _make_change_error(piece: Piece, name: str, line: int, one: str, other: str)
     return UserError(
         f"{piece.file} line {line}: column {name!r} holds words that change within an entity ({one!r} after "
         f"{other!r}); set data.columns.ignore={show_list([name])}, data.columns.channel={show_name(name)} if "
-        "it says which channel a reading is of, or data.columns.id to all columns that say whose it is"
+        "it names the channel, or data.columns.id to all columns that identify the entity"
     )
 
 

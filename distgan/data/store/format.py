@@ -1,4 +1,4 @@
-"""How the rows of an array lie in chunks and shards on disk."""
+"""The layout of the rows of an array in chunks and shards on disk."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What the numbers of a store mean: times, channels, units, source."""
+"""Metadata of a store: times, channels, units, source."""
 
 from calendar import isleap
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Who is behind each row of a store, and in which split; never part of a release."""
+"""The entity, owner and split of each row of a store; never part of a release."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Reading: random access to rows, every chunk checked at its first use."""
+"""Read stores: random access to rows; the checksum of a chunk is verified at its first use."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Writing: whole stores or none, several shards at a time."""
+"""Write stores, complete or not at all, several shards at a time."""
 
 import fcntl
 import io

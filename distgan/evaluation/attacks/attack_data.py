@@ -1,7 +1,8 @@
-"""The data of an attacker: real series of members and of non-members, the attacker's own, the synthetic ones.
+"""The data of an attacker: real series of members and non-members, the attacker's reference series, the
+synthetic series.
 
-*Members* are owners whose series were trained on; *non-members* were held out before anything was fitted.
-An attack says who of both is a member; what it does better than on non-members is the leak. The unit is the
+*Members* are owners whose series were trained on; *non-members* were held out before anything was fitted. An
+attack guesses who is a member; the leak is its success on members beyond that on non-members. The unit is the
 owner: all series or windows of an owner are one.
 
 Shapes: n series, L steps, C channels, E owners, D numbers of a description. NaN where missing.

@@ -123,8 +123,8 @@ def _report_static(attack_data: AttackData) -> Finding:
 
 def _report_promise(attack_data: AttackData) -> Finding:
     if attack_data.guaranteed_auc is None or not attack_data.traced:
-        return Finding(None, note="the bank promises no differential privacy")
-    note = "no attack may surely succeed above what the promised noise allows"
+        return Finding(None, note="the bank is not differentially private")
+    note = "no attack may certainly exceed the bound that follows from the noise"
     return replace(_report_tracing(attack_data), note=note, limit=attack_data.guaranteed_auc)
 
 
@@ -212,7 +212,7 @@ BATTERY = (
     Attack("P6", "Membership inference on the bank's means", "AUC", 0.65, OURS, _report_tracing),
     Attack("P6a", "Membership inference on the bank's means, by theory", "AUC", 0.65, OURS, _report_static),
     Attack(
-        "P6b", "Membership inference against the promised noise", "AUC", None, OURS, _report_promise, "alarm"
+        "P6b", "Membership inference against the noise's bound", "AUC", None, OURS, _report_promise, "alarm"
     ),
     Attack(
         "P7",
@@ -361,19 +361,19 @@ def format_sentence(outcome: str, found: Sequence[AttackResult], evidence: Evide
     if outcome == INSUFFICIENT:
         return (
             f"Not enough evidence: {who}; {EVIDENCE:,} of each are needed to see a leak of one in a "
-            "thousand. No measure is surely over its limit."
+            "thousand. No measure is certainly over its limit."
         )
     return state_proof(proof, f", with {who}") if proof else state_pass(who)
 
 
 def state_proof(proof: str, who: str = "") -> str:
     """Return a sentence on what is proved of the series, and that no attack contradicts it."""
-    return f"The series are {proof}: that is proved. No attack came surely over its limit{who}."
+    return f"The series are {proof}: that is proved. No attack is certainly over its limit{who}."
 
 
 def state_pass(who: str) -> str:
     """Return a sentence on the meaning of a pass; `who` are the attacked members and non-members."""
-    return f"No attack came over its limit, with {who}. That is evidence, not a proof."
+    return f"No attack is over its limit, with {who}. That is evidence, not a proof."
 
 
 def format_line(result: AttackResult) -> str:

@@ -1,4 +1,4 @@
-"""Some twenty interpretable numbers of a series, which an acquaintance may know or a bill may show.
+"""About twenty interpretable features of a series that an acquaintance may know or a bill may show.
 
 Shapes: n series, L steps, C channels; NaN where missing.
 """

@@ -1,5 +1,5 @@
-"""The battery's own test: an artificial population, an honest release of it, and releases with leak
-scenarios.
+"""Leak scenarios that test the battery: an artificial population, a release of it without leaks, and releases
+with leaks.
 
 Every home has eight numbers of its own (size, rhythms, noise), drawn from one distribution; its series is a
 draw given those. An honest sampler draws new homes, so nothing of a member is in it. Each leak is what
@@ -14,7 +14,7 @@ import numpy as np
 from distgan.anonymity import clustering, faiss_backend
 from distgan.anonymity.clustering import KMeans
 from distgan.anonymity.dp import mechanism
-from distgan.evaluation.attacks import fragment_leaks, tracing
+from distgan.evaluation.attacks import tracing
 from distgan.evaluation.attacks.attack_data import Array, AttackData, Side
 from distgan.evaluation.attacks.fragment_leaks import Kind
 from distgan.evaluation.attacks.tracing import Sample
@@ -269,10 +269,6 @@ IN_SERIES: dict[str, Leak] = {
     "1 % copies of a quarter of a series": copy_some(lambda copied, rng: copied, 0.5, 0.75),
     "1 % copies of one channel": copy_one_channel,
     "a memorising generator": release_memorised,
-}
-IN_FRAGMENTS: dict[str, Leak] = {
-    f"1 % {name}": insert_fragments(kind)
-    for name, kind in {**fragment_leaks.EXACT, **fragment_leaks.NEAR}.items()
 }
 IN_BANK: dict[str, Leak] = {
     "singleton groups": release_singletons,

@@ -1,9 +1,10 @@
-"""The tracing attack on released means: can somebody infer who is behind them?
+"""Membership inference on released means ("tracing"): who is behind a mean?
 
-The attacker knows a target's own numbers, whichever group it would be in, and non-members of that group.
-The score is the inner product of the target's and of the released mean's distance from the non-members' mean,
-both in units in which non-members vary alike (Dwork et al. 2015; the best linear test for normal numbers).
-A leak of a few is hidden among thousands of others, so success is reported by exposure, not only over all.
+The attacker knows a target's own numbers, whichever group it would be in, and non-members of that group. The
+score is the inner product of the target's and of the released mean's distance from the non-members' mean,
+both in units in which non-members vary alike (Dwork et al. 2015; the best linear test for normal numbers). A
+leak of a few members is hidden among thousands of others, so success is also reported for small groups and
+outliers.
 """
 
 from collections.abc import Sequence

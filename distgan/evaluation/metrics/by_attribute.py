@@ -1,5 +1,5 @@
-"""Synthetic and real series value by value of an attribute: shares, load, scores, and whether a classifier
-finds the attribute in synthetic series as it does in real ones.
+"""Compare synthetic and real series for each value of an attribute: shares, load, scores, and how well a
+classifier predicts the attribute from synthetic and from real series.
 
 A value that fewer owners have, trained on or held out, than the minimum group size has no figures; real
 figures are rounded. The classifier is that of `classification`; classes weigh alike, so that chance is one

@@ -1,4 +1,5 @@
-"""Classifiers that try to distinguish a set from real series, and TimeGAN's two scores by trained networks.
+"""Classifier two-sample tests of a set against real series, and TimeGAN's discriminative and predictive
+scores.
 
 The classifier two-sample test works at any length. TimeGAN's networks (Yoon et al. 2019) are for short
 series, and there to be compared with published tables: with int(dim / 2) units, 1 at least, they overlook

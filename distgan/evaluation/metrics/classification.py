@@ -1,8 +1,8 @@
-"""The worth of synthetic series to a classifier: trained on real, synthetic, and both; tested on real series
-of owners that no training used.
+"""The utility of synthetic series for a classifier: trained on real, synthetic and both; tested on real
+series of other owners.
 
-The classifier is ridge regression on random convolutions (ROCKET, Dempster et al. 2020) and on level and
-spread. Kernels and scales are those of the real training series in every row, so that rows differ in the
+The classifier is ridge regression on random convolutions (ROCKET, Dempster et al. 2020) and on location and
+scale. Kernels and scales are those of the real training series in every row, so that rows differ in the
 series alone. Intervals are t-intervals of 95 % over owners: series of one owner are alike.
 
 Shapes: n series, L steps, C channels, F features, D draws of synthetic series.

@@ -354,7 +354,7 @@ def _name_origin(real: Array, reference: Array | None, owners: Array) -> str:
     if not len(real):
         return "none"
     alone = len(np.unique(owners)) == 1
-    return "half of the hold-out" + (", of the same one owner as the target" if alone else "")
+    return "half of the held-out series" + (", of the same owner as the target" if alone else "")
 
 
 def _describe_rows(

@@ -1,4 +1,4 @@
-"""Series that are missing in part, beside whole ones: only what is measured is judged, in both sets alike.
+"""Compare series with gaps to whole ones: only measured steps count, and both sets get the same gaps.
 
 Real series begin late, end early or have gaps; synthetic ones are whole as they are compared. Statistics
 leave missing values out, but a set that is whole would still be distinguished from one that is not: by its

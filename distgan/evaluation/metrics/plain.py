@@ -1,9 +1,8 @@
-"""Plain statistics of real and synthetic values side by side, without any single person's value.
+"""Plain statistics of real and synthetic values side by side; no figure is the value of one person.
 
 Shapes: n series, L steps, C channels. Values are in original units, NaN where missing.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -191,11 +190,3 @@ def _describe_tails(rows: list[Statistic], unit: str, anonymous: bool) -> str:
     if zeros.real is not None and zeros.synthetic is not None and max(zeros.real, zeros.synthetic) > 0.001:
         text += f". Exactly zero: {zeros.synthetic:.1%} of synthetic values, {zeros.real:.1%} of real ones"
     return f"{text}."
-
-
-def is_tail_off(found: PlainStatistics, factor: float = 1.5) -> bool:
-    """Return whether the largest synthetic and real values differ by more than a factor."""
-    row = next(row for row in found.channels[0].rows if row.title.startswith(("maximum", "high value")))
-    if not row.real or not row.synthetic or row.real * row.synthetic < 0:
-        return False
-    return abs(math.log(abs(row.synthetic) / abs(row.real))) > math.log(factor)

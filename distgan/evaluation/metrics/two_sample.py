@@ -1,4 +1,5 @@
-"""Classifier two-sample tests on MiniRocket features: can a ridge classifier tell synthetic from real series?
+"""Classifier two-sample tests on MiniRocket features: can a ridge classifier distinguish synthetic from real
+series?
 
 All series of both sides are classified, each by a classifier that saw none of its owner's series:
 cross-validation in `FOLDS` parts by owner. The sides weigh alike however many series they have. The ridge has

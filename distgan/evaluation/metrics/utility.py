@@ -1,11 +1,11 @@
-"""The utility of the synthetic series: a forecaster trained on them, tested on real series it never saw.
+"""The utility of the synthetic series: a forecaster trained on them and tested on held-out real series.
 
-The forecaster sees a week and the calendar and predicts the next day: ridge regression, every week centred
-by itself and scaled by the spread of its whole series, so that homes of any level share it. (Scaled by its
-own spread, a quiet week before a loud day weighs so much that a forecaster of real homes lost to the naive
-one.) Where a day has no steps of its own, or the record is short, it sees seven steps and predicts the next.
-Errors are divided by those of the seasonal-naive forecast (the same time a week ago, or the step before): 1
-is no better than that, 0 is perfect.
+The forecaster sees a week and the calendar and predicts the next day: ridge regression, every week centred by
+itself and scaled by the deviation of its whole series, so that homes of any size share it. (Scaled by its own
+spread, a quiet week before a loud day weighs so much that a forecaster of real homes lost to the naive one.)
+Where a day has no steps of its own, or the record is short, it sees seven steps and predicts the next. Errors
+are divided by those of the seasonal-naive forecast (the same time a week ago, or the step before): 1 is no
+better than that, 0 is perfect.
 
 Shapes: n series, L steps, C channels, W samples, P numbers seen, H steps predicted.
 """

@@ -1,6 +1,4 @@
-"""The meaning of a table of scores in plain words: better, a tie or worse than each row, and what stands
-out.
-"""
+"""The verdict on a table of scores as sentences: better, tie or worse than each row, and findings."""
 
 import math
 from collections.abc import Mapping, Sequence

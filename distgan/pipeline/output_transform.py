@@ -1,8 +1,9 @@
-"""How series leave: in another year (`generate.start`), and in part (`generate.lengths`).
+"""The last step before series are exported or released: another year (`generate.start`) and missing ends
+(`generate.lengths`).
 
 The store `synthetic.zarr` keeps whole series on the days of the training series, which report and attacks
-compare with. What leaves is a choice of its values that follows from settings, calendar and the released
-ranges alone.
+compare with. An output is a selection of its values that depends only on settings, calendar and the released
+ranges.
 """
 
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ BLOCK_BYTES = 32 << 20  # of series in memory at a time
 
 
 @dataclass(frozen=True)
-class Leaving:
-    """The year and the ranges in which `count` series leave; None: as they were trained, whole."""
+class OutputTransform:
+    """The year and the ranges of `count` exported series; None for the trained year, or whole series."""
 
     year: AnotherYear | None
     lengths: Lengths | None
@@ -35,12 +36,12 @@ class Leaving:
     seed: int
 
     @property
-    def changes(self) -> bool:
-        """True where series leave otherwise than they stand in `synthetic.zarr`."""
+    def has_effect(self) -> bool:
+        """True if exported series differ from those in `synthetic.zarr`."""
         return self.year is not None or self.lengths is not None
 
     def describe(self, meta: Meta) -> Meta:
-        """Describe the series that leave."""
+        """Return the description of the exported series, from that of the store."""
         return meta if self.year is None else self.year.describe(meta)
 
     def describe_lengths(self) -> list[str]:
@@ -55,44 +56,44 @@ class Leaving:
             f"{self.lengths.step} steps at the finest, and does not depend on a series' group or attributes.",
         ]
 
-    def change(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return series as they leave: [n, L, C] of the `rows` [n] of all -> [n, M, C]."""
+    def apply(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Transform series: [n, L, C], the `rows` [n] of all -> [n, M, C], NaN outside of the ranges."""
         values = values if self.year is None else self.year.move(values)
         if self.lengths is None:
             return values
         return self.lengths.apply(values, self.lengths.draw(self.count, self.seed)[rows])
 
     def write(self, source: Path, place: Path) -> None:
-        """Write the series of the store `source` as they leave to `place`, whole or not at all."""
+        """Write the transformed series of the store `source` to `place`, whole or not at all."""
         store = Store.open(source)
         size = max(1, scale_buffer(BLOCK_BYTES) // (4 * store.length * store.channels))
         with StoreWriter(place, self.describe(store.meta)) as writer:
             for first in range(0, store.num_series, size):
                 rows = np.arange(first, min(first + size, store.num_series))
-                writer.append(self.change(store.read_rows_once(rows), rows))
+                writer.append(self.apply(store.read_rows_once(rows), rows))
 
 
-def find_leaving(settings: config.Config, run: Run) -> Leaving:
-    """Return how the run's series leave.
+def find_output_transform(settings: config.Config, run: Run) -> OutputTransform:
+    """Return the transform of the run's exported series.
 
     Raises:
         UserError: the run's series cannot be moved to the wanted year, or have no ranges.
     """
     chosen = settings.generate
     year = find_year(read_scaler(run)[1], chosen.start, settings.data)
-    return Leaving(year, find_lengths(chosen.lengths, run), chosen.count, chosen.seed)
+    return OutputTransform(year, find_lengths(chosen.lengths, run), chosen.count, chosen.seed)
 
 
-def find_leaving_store(run: Run) -> Path:
-    """Return the store of the series as they leave, which is there or not."""
+def find_output_store(run: Run) -> Path:
+    """Return the store of the transformed series if there is one, else that of the generated series."""
     return run.synthetic_moved if run.synthetic_moved.exists() else run.synthetic
 
 
-def write_leaving(settings: config.Config, run: Run) -> Path:
-    """Write the synthetic series as they leave, if that is otherwise than they are; return their store."""
-    leaving = find_leaving(settings, run)
-    if not leaving.changes:
+def write_output_store(settings: config.Config, run: Run) -> Path:
+    """Write the transformed series if they differ from the generated ones; return the store to export."""
+    transform = find_output_transform(settings, run)
+    if not transform.has_effect:
         export.remove(run.synthetic_moved)
         return run.synthetic
-    leaving.write(run.synthetic, run.synthetic_moved)
+    transform.write(run.synthetic, run.synthetic_moved)
     return run.synthetic_moved
