@@ -9,6 +9,7 @@ the few numbers that a stage holds of every series (its id, its owner, its group
 import ctypes
 
 USUAL_MIB = 1024  # for which sizes of blocks are stated
+TRIMMED_BYTES = 256 << 20  # of blocks that are read between two calls of `trim_heap`
 
 _host_mib = USUAL_MIB
 
@@ -34,3 +35,21 @@ def trim_heap() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+class HeapTrimmer:
+    """Return freed memory to the system while blocks are read, results of each of which are kept.
+
+    Where small results lie between freed blocks, glibc may find no place there for the next block, and the
+    heap grows with all that is read.
+    """
+
+    def __init__(self) -> None:
+        self._read = 0
+
+    def count(self, size: int) -> None:
+        """Count the bytes of a block that was used, and trim the heap after `TRIMMED_BYTES` of them."""
+        self._read += size
+        if self._read >= scale_buffer(TRIMMED_BYTES):
+            trim_heap()
+            self._read = 0

@@ -26,7 +26,7 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.writer import AGAIN
 from distgan.errors import UserError, parsing
 from distgan.files import read_json, read_record
-from distgan.memory import scale_buffer
+from distgan.memory import HeapTrimmer, scale_buffer
 from distgan.run import MANIFEST, STORE_METADATA
 
 BLOCK_BYTES = 64 << 20  # of a block of rows in memory, at most; one row may be more
@@ -141,10 +141,11 @@ class Rows:
             yield (self._read_values(shard) if values is None else values)[chunk, place]
 
     def iterate_blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
-        size = self.limit_rows(size)
+        size, heap = self.limit_rows(size), HeapTrimmer()
         for first in range(0, len(self), size):
             last = min(first + size, len(self))
             yield first, self.read(np.arange(first, last))
+            heap.count(4 * (last - first) * math.prod(self.layout.row_shape))
             current = self.find_shards(np.array([last - 1]))[0]
             self.release([shard for shard in self.list_held() if shard < current])
 
@@ -424,11 +425,12 @@ class Part:
     size: int
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        values = self.store.values
+        values, heap = self.store.values, HeapTrimmer()
         size = values.limit_rows(self.size)
         for first in range(0, len(self.rows), size):
             rows = self.rows[first : first + size]
             yield self.store.read_rows(rows)
+            heap.count(4 * len(rows) * math.prod(values.layout.row_shape))
             values.release(
                 [shard for shard in values.list_held() if shard != self.store.find_shards(rows[-1:])[0]]
             )
