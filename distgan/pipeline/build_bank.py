@@ -27,6 +27,7 @@ from distgan.errors import UserError
 from distgan.evaluation.attacks import tracing
 from distgan.evaluation.attacks.tracing import Sample
 from distgan.files import read_record, write_json
+from distgan.memory import HeapTrimmer
 from distgan.pipeline.attribute_cells import (
     assign_by_attributes,
     count_numbers,
@@ -196,10 +197,11 @@ def assign_non_members(
 def encode_series(context: PipelineContext, data: TrainingData) -> np.ndarray:
     """Return the means of the latents of some series, not kept: [n, d]."""
     encoder = load_encoder(context.settings, context.run, data.store).to(context.parallel.device).eval()
-    size, found = context.settings.encoder.batch_size, []
+    size, found, heap = context.settings.encoder.batch_size, [], HeapTrimmer()
     for first in range(0, data.num_series, size):
         series, mask = data.read_scaled(first, first + size)
         found.append(embed(encoder, series, mask, size, context.parallel.device)[0])
+        heap.count(series.numel() * series.element_size())
     return np.concatenate(found)
 
 
