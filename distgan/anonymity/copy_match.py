@@ -139,10 +139,15 @@ def find_varying_steps(values: Array) -> Array:
 def align(values: Array, candidates: Candidates, chosen: Array | slice = slice(None)) -> Array:
     """Bring the second series of each pair to the first: reversed if asked, then moved by the lag."""
     length = values.shape[1]
-    time = np.arange(length)[None]
-    lag, reverse = candidates.lag[chosen][:, None], candidates.reverse[chosen][:, None]
-    source = np.where(reverse, lag - time, time + lag) % length
-    return np.take_along_axis(values, source[:, :, None], axis=1)
+    aligned = np.empty_like(values)
+    for row, (lag, reverse) in enumerate(zip(candidates.lag[chosen] % length, candidates.reverse[chosen])):
+        if reverse:  # step t is step lag - t of the other
+            aligned[row, : lag + 1] = values[row, lag::-1]
+            aligned[row, lag + 1 :] = values[row, :lag:-1]
+        else:  # step t is step t + lag
+            aligned[row, : length - lag] = values[row, lag:]
+            aligned[row, length - lag :] = values[row, :lag]
+    return aligned
 
 
 @dataclass(frozen=True)
@@ -288,21 +293,29 @@ def sum_blocks(first: Array, second: Array) -> Array:
     """
     known = ~np.isnan(first) & ~np.isnan(second)
     count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-    parts = []
-    for each in (first, second):
-        values = np.where(known, each, 0).astype(np.float64)
-        centred = np.where(known, values - values.sum(axis=1, keepdims=True) / count, 0)
-        size = np.sqrt(np.square(centred).sum(axis=1, keepdims=True) / count)
-        parts.append(centred / np.where(size > 0, size, 1))
-    a, b = parts
-    edges = list_block_edges(first.shape[1])[:-1]
-    return np.stack(
-        [
-            np.add.reduceat(each, edges, axis=1)
-            for each in (known.astype(np.float64), a, b, a * a, a * b, b * b)
-        ],
-        axis=-1,
-    )
+    gaps = None if known.all() else ~known
+    a, b = (_standardise_in_place(each.astype(np.float64), gaps, count) for each in (first, second))
+    edges = list_block_edges(first.shape[1])
+    sums = np.empty((len(a), len(edges) - 1, a.shape[2], 6))
+    sums[..., 0] = np.diff(edges)[:, None] if gaps is None else np.add.reduceat(known, edges[:-1], 1, float)
+    sums[..., 1] = np.add.reduceat(a, edges[:-1], axis=1)
+    sums[..., 2] = np.add.reduceat(b, edges[:-1], axis=1)
+    products = np.empty_like(a)
+    for place, pair in enumerate(((a, a), (a, b), (b, b)), 3):
+        sums[..., place] = np.add.reduceat(np.multiply(*pair, out=products), edges[:-1], axis=1)
+    return sums
+
+
+def _standardise_in_place(values: Array, gaps: Array | None, count: Array) -> Array:
+    """Bring series [P, L, C] to mean 0 and deviation 1 over what is measured in both; gaps become 0."""
+    if gaps is not None:
+        values[gaps] = 0
+    values -= values.sum(axis=1, keepdims=True) / count
+    if gaps is not None:
+        values[gaps] = 0
+    size = np.sqrt(np.einsum("plc,plc->pc", values, values)[:, None] / count)
+    values /= np.where(size > 0, size, 1)
+    return values
 
 
 def regress(sums: Array, chosen: Array) -> tuple[Array, Array]:
