@@ -4,7 +4,6 @@ opened.
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,23 +180,14 @@ def tabulate_attributes(
     return header, [list(row) for row in zip(*columns)]
 
 
-def sample_batches(
-    context: PipelineContext, bank: Bank, allowed: np.ndarray | None = None, length: int | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield batches of scaled series (n, L, C) with the location and scale drawn for each (n, C, 2), groups
-    shuffled; `allowed` [G] bool leaves groups out, `length` is another than was trained on.
-    """
-    chosen = context.settings.generate
-    sampler = load_sampler(context, bank, allowed, length)
-    for first in range(0, chosen.count, chosen.batch_size):
-        yield sampler.draw(np.arange(first, min(first + chosen.batch_size, chosen.count)))
-
-
 def sample_series(
     context: PipelineContext, bank: Bank, allowed: np.ndarray | None = None, length: int | None = None
 ) -> np.ndarray:
-    """Return all `generate.count` series in original units: float32 [n, L, C]; arguments as of
-    `sample_batches`.
+    """Return all `generate.count` series in original units: float32 [n, L, C].
+
+    Args:
+        allowed: [G] bool, the groups that series may come from; by default all.
+        length: steps of a series, if other than trained on.
     """
     chosen = context.settings.generate
     sampler = load_sampler(context, bank, allowed, length)

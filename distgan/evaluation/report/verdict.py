@@ -267,8 +267,9 @@ def _describe_classifier(rows: Rows, paired: PairedComparisons, owners: int) -> 
     return _make_sentence("good" if good else "warn" if found[MODEL] < 0.9 else "bad", text, "classifier")
 
 
-def _compute_wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the interval of a share of `count` independent trials (Wilson 1927)."""
+def _compute_wilson(share: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of `count` independent trials (Wilson 1927)."""
+    z = 1.96
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
     return middle - half, middle + half
