@@ -12,6 +12,7 @@ import numpy as np
 
 from distgan import config
 from distgan.anonymity import faiss_backend, private_bank
+from distgan.anonymity.attribute_slopes import state_slopes
 from distgan.anonymity.bank import Bank, make_bank, sample_probe_rows
 from distgan.anonymity.cells import summarise_groups
 from distgan.anonymity.dp import bank as private_sums
@@ -20,7 +21,6 @@ from distgan.anonymity.dp.accounting import make_budget
 from distgan.anonymity.dp.bank import Sums
 from distgan.anonymity.group_size import compute_minimum_group_size, count_released_numbers
 from distgan.anonymity.groups import GroupedSeries, Members, count_effective_owners, merge_small_groups
-from distgan.anonymity.level_slopes import state_slopes
 from distgan.anonymity.projection import Projection
 from distgan.anonymity.public_cells import PublicCells
 from distgan.errors import UserError
