@@ -61,7 +61,7 @@ class Bank:
     effective: np.ndarray  # [G] int64, 1/Σw² rounded down
     attributes_mean: np.ndarray  # [G, C, 2] float32, of (asinh_ratio, log_rms)
     attributes_std: np.ndarray  # [G, C, 2] float32
-    centre: np.ndarray  # [K] float32, mean of all narrow latents
+    centre: np.ndarray  # [K] float32, mean of all projected latents
     scale: np.ndarray  # [K] float32, their deviation
     largest_share: np.ndarray  # [G] float64, of the weighted load, carried by one entity, rounded up
     lowered: np.ndarray  # [G] int64, entities with less than full weight
