@@ -65,6 +65,11 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
+def format_count(number: int, noun: str) -> str:
+    """Return e.g. "1 group", "2 groups"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def estimate_left(done: int, total: int, seconds: float) -> str:
     """Return how long the rest takes at the speed so far, e.g. "3 min left"; "" before anything is done."""
     return f"{format_duration(max(1.0, seconds / done * (total - done)))} left" if 0 < done < total else ""

@@ -38,7 +38,7 @@ from distgan.pipeline.encode import embed
 from distgan.pipeline.private_ledger import make_query, open_ledger, select_head_facts
 from distgan.pipeline.train_encoder import load_encoder
 from distgan.pipeline.training_data import TrainingData, compute_loads, read_owners
-from distgan.progress import say
+from distgan.progress import format_count, say
 from distgan.run import Run
 
 
@@ -236,9 +236,9 @@ def save_attacks(run: Run, attacks: list[tracing.Attack]) -> None:
 
 def format_summary(bank: Bank, settings: config.Config) -> str:
     text = (
-        f"{bank.num_groups} conditions of {settings.bank.condition_dim} numbers, each of {min(bank.sizes)} "
-        f"entities or more; membership inference AUC at most {max(bank.tracing_auc):.2f} (limit "
-        f"{settings.bank.max_tracing_auc})"
+        f"{format_count(bank.num_groups, 'condition')} of {settings.bank.condition_dim} numbers, each of "
+        f"{min(bank.sizes)} entities or more; membership inference AUC at most "
+        f"{max(bank.tracing_auc):.2f} (limit {settings.bank.max_tracing_auc})"
     )
     return f"{text}; for research only, never to be released" if settings.bank.study else text
 

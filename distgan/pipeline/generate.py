@@ -27,7 +27,7 @@ from distgan.pipeline.training_data import find_credit, read_scaler
 from distgan.pipeline.wanted import Plan, describe_wishes, plan_series
 from distgan.pipeline.zeros import read_zero_thresholds
 from distgan.preflight import make_series_token
-from distgan.progress import Progress
+from distgan.progress import Progress, format_count
 from distgan.run import Run, locate_attributes
 
 TABLES = (".csv", ".parquet")
@@ -86,9 +86,9 @@ def refuse_layout(settings: config.Config, run: Run, suffix: str) -> None:
 def summarise(chosen: config.Generate, bank: Bank) -> str:
     """Return the number of series and conditions, and the requested attributes, as a line."""
     there, used = bank.num_groups, len(np.unique(plan_series(chosen, bank).groups))
-    conditions = f"{there}" if used == there else f"{used} of {there}"
+    conditions = format_count(there, "condition") if used == there else f"{used} of {there} conditions"
     asked = describe_wishes(chosen)
-    return f"{chosen.count} synthetic series from {conditions} conditions" + (f", {asked}" if asked else "")
+    return f"{chosen.count} synthetic series from {conditions}" + (f", {asked}" if asked else "")
 
 
 def stage_shards(context: PipelineContext) -> StagedShards:
