@@ -59,7 +59,7 @@ class AttributeColumn(BaseModel):
         return np.array([codes.get(cell, rare) if cell else np.nan for cell in cells], np.float64)
 
     def parse(self, wanted: AttributeValue) -> float:
-        """Parse the value that a user asks for.
+        """Parse a value that a user requests.
 
         Raises:
             UserError: it is no number or no category of the groups.

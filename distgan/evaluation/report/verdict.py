@@ -332,7 +332,8 @@ def _describe_blindness(blind: list[str], standing: Mapping[str, Standing]) -> S
     seeing = [name for name in standing if name not in blind]
     if not judged:
         return None
-    text = f"{len(judged)} of {len(standing)} scores cannot tell a copier from an honest generator"
+    unable = "cannot distinguish a copier from a generator that does not copy"
+    text = f"{len(judged)} of {len(standing)} scores {unable}"
     return _make_sentence(
         "note", f"{text}; only {list_titles(seeing)} can." if seeing else f"{text}: none can here."
     )
