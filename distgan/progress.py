@@ -207,6 +207,7 @@ class Progress:
         return estimate_left(new, self.total - self._first, time.monotonic() - self._began)
 
     def advance(self, number: int = 1) -> None:
+        """Count `number` more units as done, and show it when a line is due."""
         self.done += number
         if self._view is not None:
             self._view.bars.update(self._task, advance=number, left=self.left)

@@ -43,6 +43,7 @@ from distgan.run import Run
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
+    """Build and attack the bank on one process; return the record of the stage."""
     context.run.need(context.run.clusters, "cluster")
     clusters = context.run.cluster_files
     points, groups = np.load(clusters.points), np.load(clusters.groups)

@@ -76,6 +76,7 @@ def list_shared_stages(settings: config.Config) -> tuple[str, ...]:
 
 
 def is_active(dimension: config.Dimension, values: Mapping[str, Any]) -> bool:
+    """Return whether a searched key counts, by its `when` and the drawn values."""
     return all(values.get(other) in allowed for other, allowed in dimension.when.items())
 
 
