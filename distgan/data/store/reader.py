@@ -141,7 +141,6 @@ class Rows:
             yield (self._read_values(shard) if values is None else values)[chunk, place]
 
     def iterate_blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (first row, rows [at most `size`, …]) in order; shards that were passed are released."""
         size = self.limit_rows(size)
         for first in range(0, len(self), size):
             last = min(first + size, len(self))
