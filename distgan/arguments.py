@@ -354,7 +354,7 @@ def open_export(run: str, out: str | None, private: bool, networks: bool) -> tup
             exclude each other.
     """
     if private and networks:
-        raise UserError("--networks and --private exclude each other; leave one of them out")
+        raise UserError("--networks and --private exclude each other; leave one of the two out")
     folder = open_run(run, "export")
     place = check_path(out, "FOLDER of distgan export") if out is not None else None
     refuse_standing(place or folder.exported)

@@ -128,6 +128,7 @@ def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
 
 
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Write UTF-8 text as `write_bytes` does."""
     write_bytes(path, text.encode("utf-8"), private=private)
 
 

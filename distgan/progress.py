@@ -65,6 +65,11 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
+def format_count(number: int, noun: str) -> str:
+    """Return e.g. "1 group", "2 groups"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def estimate_left(done: int, total: int, seconds: float) -> str:
     """Return how long the rest takes at the speed so far, e.g. "3 min left"; "" before anything is done."""
     return f"{format_duration(max(1.0, seconds / done * (total - done)))} left" if 0 < done < total else ""
@@ -202,6 +207,7 @@ class Progress:
         return estimate_left(new, self.total - self._first, time.monotonic() - self._began)
 
     def advance(self, number: int = 1) -> None:
+        """Count `number` more units as done, and show it when a line is due."""
         self.done += number
         if self._view is not None:
             self._view.bars.update(self._task, advance=number, left=self.left)

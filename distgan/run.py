@@ -307,6 +307,7 @@ class Run:
         return self.logs / stage / "trackers.json"
 
     def checkpoints(self, stage: str) -> Path:
+        """Return the folder of the checkpoints of a trained stage."""
         return self.folder / stage / "checkpoints"
 
     @property
@@ -315,6 +316,7 @@ class Run:
         return self.folder / "done"
 
     def record(self, stage: str) -> Path:
+        """Return the path of the record of a finished stage."""
         return self.records / f"{stage}.json"
 
     @property

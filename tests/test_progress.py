@@ -111,3 +111,10 @@ def test_the_time_left_follows_from_the_speed_so_far() -> None:
     assert estimate_left(0, 10, 5.0) == "" and estimate_left(10, 10, 5.0) == ""
     assert estimate_left(2, 10, 5.0) == "20 s left"
     assert estimate_left(9, 10, 0.1) == "1 s left"
+
+
+@pytest.mark.parametrize(
+    "number, text", [(0, "0 groups"), (1, "1 group"), (2, "2 groups"), (1200, "1,200 groups")]
+)
+def test_a_count_agrees_with_its_noun(number: int, text: str) -> None:
+    assert progress.format_count(number, "group") == text

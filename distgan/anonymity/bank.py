@@ -61,7 +61,7 @@ class Bank:
     effective: np.ndarray  # [G] int64, 1/Σw² rounded down
     attributes_mean: np.ndarray  # [G, C, 2] float32, of (asinh_ratio, log_rms)
     attributes_std: np.ndarray  # [G, C, 2] float32
-    centre: np.ndarray  # [K] float32, mean of all narrow latents
+    centre: np.ndarray  # [K] float32, mean of all projected latents
     scale: np.ndarray  # [K] float32, their deviation
     largest_share: np.ndarray  # [G] float64, of the weighted load, carried by one entity, rounded up
     lowered: np.ndarray  # [G] int64, entities with less than full weight
@@ -140,7 +140,7 @@ class Bank:
         """
         mean, deviation = self.attributes_mean[groups], self.attributes_std[groups]
         if self.statics is not None and values is not None:
-            shift, explained = self.statics.shift_levels(groups, values, self.population[1])
+            shift, explained = self.statics.shift_location_scale(groups, values, self.population[1])
             rest = np.maximum(deviation**2 - explained, (SMALLEST_REST * deviation) ** 2)
             mean, deviation = mean + shift, np.sqrt(rest)
         return to_location_and_scale(draw_ratio_and_log_rms(mean, deviation, normal))
@@ -152,8 +152,8 @@ class Bank:
         -> [n, C, 2] float64.
 
         A Latin hypercube in every group: each number covers its distribution evenly, so that the totals of a
-        few hundred series are right to a few per cent, where independent draws are off by levels' deviation
-        over the root of their number (London: 5 % with 200 homes).
+        few hundred series are right to a few per cent, where independent draws are off by the deviation of
+        locations over the root of their number (London: 5 % with 200 homes).
         """
         shape = self.attributes_mean.shape[1:]
         normal = np.empty((len(groups), *shape))

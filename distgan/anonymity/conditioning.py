@@ -22,10 +22,10 @@ class Conditioner:
     anew. The condition proper is the same in both.
 
     "mean": its group's mean, as in the bank. "subset": the mean of a random part of its group, drawn afresh
-    for every (seed, step, sample): the shortest part of a random order that keeps the bank's minimum size
-    and share. The series itself is in that part by chance only. For study: "probes", the mean of a few
-    members, as the upstream fork does; "leave_one_out", the mean of all others, which gives the left-out
-    member away.
+    for every (seed, step, sample): the shortest part of a random order that keeps the bank's minimum size and
+    share. The series itself is in that part by chance only. For research only: "probes", the mean of a few
+    members, as the upstream fork does; "leave_one_out", the mean of all others, which reveals the left-out
+    member.
     """
 
     def __init__(

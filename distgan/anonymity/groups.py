@@ -72,7 +72,7 @@ def _round_down(effective: float) -> int:
 class Members:
     """The entities behind each condition. Private: they stay in the data owner's run folder, in no bank."""
 
-    points: np.ndarray  # [n, K] float32, narrow latents
+    points: np.ndarray  # [n, K] float32, projected latents
     groups: np.ndarray  # [n] int64, 0 .. G-1
     entities: np.ndarray  # [n] int64, 0 .. E-1
     loads: np.ndarray  # [n] float64

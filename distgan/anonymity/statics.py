@@ -40,7 +40,7 @@ class AttributeColumn(BaseModel):
     categories: list[str] = []
     low: float | None = None
     high: float | None = None
-    slopes: list[tuple[float, float]] = []  # of a number: for each channel (level_slopes.py)
+    slopes: list[tuple[float, float]] = []  # of a number: for each channel (attribute_slopes.py)
 
     @property
     def is_number(self) -> bool:
@@ -59,7 +59,7 @@ class AttributeColumn(BaseModel):
         return np.array([codes.get(cell, rare) if cell else np.nan for cell in cells], np.float64)
 
     def parse(self, wanted: AttributeValue) -> float:
-        """Parse the value that a user asks for.
+        """Parse a value that a user requests.
 
         Raises:
             UserError: it is no number or no category of the groups.
@@ -177,7 +177,7 @@ class GroupAttributes:
                 values[:, place] = np.rint(values[:, place])
         return values
 
-    def shift_levels(
+    def shift_location_scale(
         self, groups: np.ndarray, values: np.ndarray, deviation: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return by how much asinh_ratio and log_rms of series with these attributes differ from the means of

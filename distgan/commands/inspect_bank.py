@@ -27,7 +27,7 @@ def run(path: Path) -> Result:
     """Describe a bank, and draw the map of its latents where the owner's private files are.
 
     Raises:
-        Mismatch: the bank is damaged or breaks its own promises.
+        Mismatch: the bank is damaged or contradicts its manifest.
     """
     bank = Bank.load(path)
     tree = {
@@ -49,7 +49,7 @@ def describe_bank(path: Path) -> str:
     """Describe a bank.
 
     Raises:
-        Mismatch: the bank is damaged or breaks its own promises.
+        Mismatch: the bank is damaged or contradicts its manifest.
     """
     bank, settings = Bank.load(path), Bank.load(path).settings
     refused = find_violations(path, choose_strictest(settings))  # as distgan release does

@@ -12,7 +12,7 @@ from distgan.data.store.private_table import find_private_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.plots import series, style
 from distgan.files import write_bytes
-from distgan.progress import Progress
+from distgan.progress import Progress, format_count
 
 PICTURED = 4
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
@@ -114,7 +114,8 @@ def describe(store: Store, found: Sequence[ChannelSummary]) -> str:
         + ("" if axis.leap_days else ", without 29 February"),
         f"units      {meta.units or 'not given'}",
         f"stored     {count_bytes(store.path) / 2**20:,.1f} MiB, {form.dtype}, compressor {form.compressor}, "
-        f"{layout.shards} shards of {layout.shard_rows:,} series in chunks of {layout.chunk_rows}, crc32c",
+        f"{format_count(layout.shards, 'shard')} of {layout.shard_rows:,} series in chunks of "
+        f"{layout.chunk_rows}, crc32c",
     ]
     for channel, each in zip(meta.channels, found):
         name = f" ({channel})" if len(meta.channels) > 1 else ""

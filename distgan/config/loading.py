@@ -128,6 +128,17 @@ def list_shipped() -> list[str]:
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
+def _suggest_shipped(path: Path) -> str:
+    """Return the shipped configs whose names are nearest, or all outside of folders."""
+    shipped = list_shipped()
+    near = difflib.get_close_matches(path.stem, shipped, n=3, cutoff=0.7)
+    return (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"the shipped ones are {', '.join(name for name in shipped if '/' not in name)}"
+    )
+
+
 def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the file's settings over those of its `base:` (a path beside the file)."""
     check_path(str(path), "the config's path")
@@ -138,7 +149,7 @@ def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     if len(seen) == LONGEST_CHAIN:
         raise UserError(f"{path}: base spans more than {LONGEST_CHAIN} files; merge some")
     if not os.path.lexists(path):
-        raise UserError(f"there is no config {path}; the shipped ones are {', '.join(list_shipped())}")
+        raise UserError(f"there is no config {path}; {_suggest_shipped(path)}")
     text = read_text(path, LARGEST)
     if not text.strip():
         raise UserError(f"{path} is empty; a config needs at least one line, e.g. run_dir: runs/default")

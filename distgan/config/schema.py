@@ -71,7 +71,7 @@ class Config(Section):
         if self.bank.condition_dim > self.encoder.latent_dim:
             raise ValueError(
                 f"bank.condition_dim {self.bank.condition_dim} is above encoder.latent_dim "
-                f"{self.encoder.latent_dim}; a condition is a narrow part of the latent"
+                f"{self.encoder.latent_dim}; use {self.encoder.latent_dim} or less"
             )
         if self.data.zeros == "match" and "generate" not in self.stages:
             raise ValueError(f"data.zeros=match is for generated series; model {self.model.name} makes none")

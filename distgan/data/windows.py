@@ -4,7 +4,6 @@ Window w of a store with k windows a series is number w % k of series w // k. Wi
 share their owner: splits and groups count the home, never its windows.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -60,6 +59,7 @@ class Windows:
         return np.asarray(windows) % self.per_series * self.stride
 
     def find_shards(self, windows: np.ndarray) -> np.ndarray:
+        """Return the shard that holds each window."""
         return self.values.find_shards(self.find_series(windows))
 
     def read_rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -67,11 +67,8 @@ class Windows:
         indices = np.asarray(indices, np.int64)
         return self.values.read_pieces(self.find_series(indices), self.find_starts(indices), self.length, out)
 
-    def iterate_blocks(self, size: int = 1024) -> Iterator[tuple[int, np.ndarray]]:
-        for first in range(0, self.num_series, size):
-            yield first, self.read_rows(np.arange(first, min(first + size, self.num_series)))
-
     def select_part(self, rows: np.ndarray, size: int = 1024) -> Part:
+        """Return some windows as blocks that can be walked again."""
         return Part(self, np.asarray(rows), size)
 
     def find_unusable(self, rows: np.ndarray, max_missing: float) -> np.ndarray:

@@ -66,14 +66,18 @@ class SharedAverage:
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
+        """Compute average <- decay · average + (1 - decay) · weights, for the part of this process."""
         torch._foreach_lerp_(self._average, self._optimized.parts, 1.0 - decay)
 
     def collect_state(self) -> dict[str, Tensor]:
+        """Return the whole average by name on rank 0; all processes call it together."""
         return self._optimized.gather(self._average) | self._optimized.collect_buffers()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `collect_state` returned."""
         self._optimized.scatter(state, self._average)
 
 
 def make_average(optimized: OptimizedNetwork) -> Average | SharedAverage:
+    """Return the moving average of a network: of parts if processes partition it."""
     return SharedAverage(optimized) if optimized.partitioned else Average(optimized.plain)

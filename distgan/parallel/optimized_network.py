@@ -53,6 +53,7 @@ class OptimizedNetwork:
         self.adam = _make_adam(list(self.trainable.values()), optimizer)
 
     def set_rate(self, learning_rate: float, beta2: float) -> None:
+        """Set Adam's learning rate and beta2 of the next updates."""
         for group in self.adam.param_groups:
             group["lr"], group["betas"] = float(learning_rate), (group["betas"][0], float(beta2))
 
@@ -181,6 +182,7 @@ class LossScale:
         self.steps = torch.zeros((), dtype=torch.int32, device=device)  # since it last changed
 
     def update(self, bad: Tensor) -> None:
+        """Halve the factor if `bad` is not 0, else count the step; the factor stays at 1 or above."""
         torch._amp_update_scale_(self.scale, self.steps, bad, 2.0, 0.5, SCALE_WINDOW)
         self.scale.clamp_(min=1.0)
 

@@ -205,10 +205,6 @@ class Parallel:
         dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self._control)
         return int(found)
 
-    def agree(self, flag: bool) -> bool:
-        """Return whether the flag is true on any process."""
-        return bool(self.find_largest(int(flag)))
-
     def share(self, thing: T) -> T:
         """Return rank 0's `thing`, which must be representable in JSON, on every rank."""
         if self.world_size == 1:

@@ -79,10 +79,12 @@ class ZeroNetwork(OptimizedNetwork):
     # ------------------------------------------------------------------------------------------- update
 
     def set_rate(self, learning_rate: float, beta2: float) -> None:
+        """Do as `OptimizedNetwork.set_rate`."""
         for group in self._sharded.param_groups:
             group["lr"], group["betas"] = float(learning_rate), (group["betas"][0], float(beta2))
 
     def backward(self, loss: Tensor) -> None:
+        """Do as `OptimizedNetwork.backward`."""
         # What the engine's own forward would do, which calls to the module pass by.
         if hasattr(self._sharded, "clear_backward_seen_flag"):
             self._sharded.clear_backward_seen_flag()
@@ -94,6 +96,7 @@ class ZeroNetwork(OptimizedNetwork):
             self.engine.backward(loss * guard, scale_wrt_gas=False)
 
     def step(self, clip: float = 0.0) -> Tensor:
+        """Do as `OptimizedNetwork.step`; the engine averages and clips the gradients."""
         self._sharded.clip_grad = clip
         self.engine.step()
         if self.parallel.dtype == torch.float16:
@@ -120,6 +123,7 @@ class ZeroNetwork(OptimizedNetwork):
             self._steady = 0
 
     def collect_figures(self) -> dict[str, Tensor]:
+        """Do as `OptimizedNetwork.collect_figures`."""
         if self.parallel.dtype != torch.float16:
             return {}
         return {"loss_scale": torch.tensor(float(self._sharded.cur_scale), device=self.parallel.device)}
@@ -211,6 +215,7 @@ class ZeroNetwork(OptimizedNetwork):
         }
 
     def count_held_bytes(self) -> dict[str, int]:
+        """Do as `OptimizedNetwork.count_held_bytes`."""
         parameters: list[Any] = list(self.trainable.values())
         weights = [p.ds_tensor for p in parameters] if self.zero == 3 else parameters
         states = [self._find_adam_states(flat) for flat in self._list_flat_weights()]
@@ -253,6 +258,7 @@ class ZeroNetwork(OptimizedNetwork):
         return self._sharded.optimizer.state.get(flat, {})
 
     def restore(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Do as `OptimizedNetwork.restore`."""
         weights, moments = state["weights"], state["optimiser"]
         self.scatter(weights, self.parts)
         for name, buffer in self._buffers.items():

@@ -152,6 +152,7 @@ def state_guarantees(bank: Bank, settings: config.Config) -> list[str]:
 
 
 def load_tracing(run: Run) -> list[tracing.Attack]:
+    """Return the attacks on the means of the bank that the stage `bank` ran."""
     path = run.cluster_files.tracing
     fields = tracing.Attack.__dataclass_fields__
     found_scores = read_json(path) if path.exists() else []

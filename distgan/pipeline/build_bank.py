@@ -12,6 +12,7 @@ import numpy as np
 
 from distgan import config
 from distgan.anonymity import faiss_backend, private_bank
+from distgan.anonymity.attribute_slopes import state_slopes
 from distgan.anonymity.bank import Bank, make_bank, sample_probe_rows
 from distgan.anonymity.cells import summarise_groups
 from distgan.anonymity.dp import bank as private_sums
@@ -20,7 +21,6 @@ from distgan.anonymity.dp.accounting import make_budget
 from distgan.anonymity.dp.bank import Sums
 from distgan.anonymity.group_size import compute_minimum_group_size, count_released_numbers
 from distgan.anonymity.groups import GroupedSeries, Members, count_effective_owners, merge_small_groups
-from distgan.anonymity.level_slopes import state_slopes
 from distgan.anonymity.projection import Projection
 from distgan.anonymity.public_cells import PublicCells
 from distgan.errors import UserError
@@ -39,11 +39,12 @@ from distgan.pipeline.encode import embed
 from distgan.pipeline.private_ledger import make_query, open_ledger, select_head_facts
 from distgan.pipeline.train_encoder import load_encoder
 from distgan.pipeline.training_data import TrainingData, compute_loads, read_owners
-from distgan.progress import say
+from distgan.progress import format_count, say
 from distgan.run import Run
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
+    """Build and attack the bank on one process; return the record of the stage."""
     context.run.need(context.run.clusters, "cluster")
     clusters = context.run.cluster_files
     points, groups = np.load(clusters.points), np.load(clusters.groups)
@@ -238,9 +239,9 @@ def save_attacks(run: Run, attacks: list[tracing.Attack]) -> None:
 
 def format_summary(bank: Bank, settings: config.Config) -> str:
     text = (
-        f"{bank.num_groups} conditions of {settings.bank.condition_dim} numbers, each of {min(bank.sizes)} "
-        f"entities or more; membership inference AUC at most {max(bank.tracing_auc):.2f} (limit "
-        f"{settings.bank.max_tracing_auc})"
+        f"{format_count(bank.num_groups, 'condition')} of {settings.bank.condition_dim} numbers, each of "
+        f"{min(bank.sizes)} entities or more; membership inference AUC at most "
+        f"{max(bank.tracing_auc):.2f} (limit {settings.bank.max_tracing_auc})"
     )
     return f"{text}; for research only, never to be released" if settings.bank.study else text
 

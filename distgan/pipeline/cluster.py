@@ -37,7 +37,7 @@ from distgan.pipeline.training_data import (
     read_owners,
     refuse_shared_owners,
 )
-from distgan.progress import Progress
+from distgan.progress import Progress, format_count
 from distgan.rng import make_keyed_generator
 from distgan.run import ClusterFiles, Run
 
@@ -284,11 +284,12 @@ def form_groups(settings: config.Config, run: Run, outcome: Outcome, people: Peo
     save(run, projection, points, groups.assignment, choice, facts)
     auto = f" (by the {choice.criterion})" if choice else ""
     research = settings.bank.study
+    sizes = " to ".join(map(str, sorted({min(groups.sizes), max(groups.sizes)})))
     each = "for research only: no minimum group size" if research else f"at least {fewest} entities each"
     return facts | {
-        "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "
-        f"{len(found.sizes)} clusters{auto}, {each}; merging added {groups.loss:.1%} of the inertia; "
-        f"the projection keeps {projection.explained:.0%} of the latents' variance; "
+        "summary": f"{format_count(len(groups.sizes), 'group')} of {sizes} series from "
+        f"{format_count(len(found.sizes), 'cluster')}{auto}, {each}; merging added {groups.loss:.1%} of the "
+        f"inertia; the projection keeps {projection.explained:.0%} of the latents' variance; "
         f"on {groups.device}{f' x {processes} processes' if processes > 1 else ''}",
     }
 

@@ -26,6 +26,7 @@ from distgan.run import Run
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
+    """Encode the training series on all processes; return the record of the stage."""
     data = TrainingData.open(context.run)
     encoder = load_encoder(context.settings, context.run, data.store).to(context.parallel.device).eval()
     size, dim = context.settings.encoder.batch_size, context.settings.encoder.latent_dim
@@ -87,6 +88,7 @@ def write_part(
     chosen: config.Encoder,
     device: torch.device,
 ) -> None:
+    """Encode some training series and write their latents as one part."""
     with LatentWriter(place, chosen.latent_dim) as writer:
         for first in range(rows.start, rows.stop, chosen.batch_size):
             series, mask = data.read_scaled(first, min(first + chosen.batch_size, rows.stop))

@@ -43,6 +43,7 @@ TRAININGS = ("encoder", "gan")
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
+    """Score the synthetic series and write the report; return the record of the stage."""
     real = open_series(context.run)
     synthetic = Store.open(context.run.need(context.run.synthetic, "generate"))
     table = read_table(context.run.private_table)

@@ -4,7 +4,6 @@ opened.
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from distgan.pipeline.training_data import find_credit, read_scaler
 from distgan.pipeline.wanted import Plan, describe_wishes, plan_series
 from distgan.pipeline.zeros import read_zero_thresholds
 from distgan.preflight import make_series_token
-from distgan.progress import Progress
+from distgan.progress import Progress, format_count
 from distgan.run import Run, locate_attributes
 
 TABLES = (".csv", ".parquet")
@@ -87,9 +86,9 @@ def refuse_layout(settings: config.Config, run: Run, suffix: str) -> None:
 def summarise(chosen: config.Generate, bank: Bank) -> str:
     """Return the number of series and conditions, and the requested attributes, as a line."""
     there, used = bank.num_groups, len(np.unique(plan_series(chosen, bank).groups))
-    conditions = f"{there}" if used == there else f"{used} of {there}"
+    conditions = format_count(there, "condition") if used == there else f"{used} of {there} conditions"
     asked = describe_wishes(chosen)
-    return f"{chosen.count} synthetic series from {conditions} conditions" + (f", {asked}" if asked else "")
+    return f"{chosen.count} synthetic series from {conditions}" + (f", {asked}" if asked else "")
 
 
 def stage_shards(context: PipelineContext) -> StagedShards:
@@ -181,23 +180,14 @@ def tabulate_attributes(
     return header, [list(row) for row in zip(*columns)]
 
 
-def sample_batches(
-    context: PipelineContext, bank: Bank, allowed: np.ndarray | None = None, length: int | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield batches of scaled series (n, L, C) with the location and scale drawn for each (n, C, 2), groups
-    shuffled; `allowed` [G] bool leaves groups out, `length` is another than was trained on.
-    """
-    chosen = context.settings.generate
-    sampler = load_sampler(context, bank, allowed, length)
-    for first in range(0, chosen.count, chosen.batch_size):
-        yield sampler.draw(np.arange(first, min(first + chosen.batch_size, chosen.count)))
-
-
 def sample_series(
     context: PipelineContext, bank: Bank, allowed: np.ndarray | None = None, length: int | None = None
 ) -> np.ndarray:
-    """Return all `generate.count` series in original units: float32 [n, L, C]; arguments as of
-    `sample_batches`.
+    """Return all `generate.count` series in original units: float32 [n, L, C].
+
+    Args:
+        allowed: [G] bool, the groups that series may come from; by default all.
+        length: steps of a series, if other than trained on.
     """
     chosen = context.settings.generate
     sampler = load_sampler(context, bank, allowed, length)

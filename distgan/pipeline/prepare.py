@@ -38,6 +38,7 @@ from distgan.run import Run
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
+    """Read, check, split and store the source, and fit the scaler; return the record of the stage."""
     with open_cache_folder(context.run.series.with_name(".series.parts")) as place:
         found, splits, suspicions = examine(context.settings, place)
         refuse_suspicions(suspicions, context.settings.data.source)

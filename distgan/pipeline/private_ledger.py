@@ -114,4 +114,5 @@ def list_trained_weights(run: Run) -> dict[str, Path]:
 
 
 def digest_weights(path: Path) -> str:
+    """Return the SHA-256 of a file of weights."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -16,7 +16,7 @@ from distgan.data import ingest
 from distgan.data.checks.columns import find_odd_columns
 from distgan.data.checks.fit import format_step
 from distgan.data.checks.survey import Channel
-from distgan.data.checks.suspicions import Looked, Suspicion, list_suspicions, mask_id
+from distgan.data.checks.suspicions import SourceFacts, Suspicion, list_suspicions, mask_id
 from distgan.data.formats.understood import Understood
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.static_attributes import count_entities
@@ -88,7 +88,7 @@ def find_suspicions(settings: config.Config, found: ingest.Series) -> list[Suspi
     assert found.survey is not None
     source = found.source
     return list_suspicions(
-        Looked(
+        SourceFacts(
             found.survey,
             source.meta,
             found.meta,

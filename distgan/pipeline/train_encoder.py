@@ -27,6 +27,7 @@ FOUND = "trained before: the weights that the privacy ledger records"
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
+    """Train the VAE, with or without noise; return the record of the stage."""
     chosen, data = context.settings.encoder, TrainingData.open(context.run)
     torch.manual_seed(context.settings.seed)
     network = VAE(data.store.length, data.store.channels, chosen)

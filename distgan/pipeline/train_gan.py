@@ -61,6 +61,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
 
 
 def train(context: PipelineContext) -> dict[str, Any]:
+    """Train the networks of the family, or fit it; return the record of the stage."""
     data = TrainingData.open(context.run)
     torch.manual_seed(context.settings.seed)
     known = count_labels(context.settings, context.run)
@@ -154,6 +155,7 @@ def list_bank_files(run: Run) -> tuple[Path, Path]:
 
 
 def find_private(context: PipelineContext, data: TrainingData) -> PrivateTraining | None:
+    """Return the private training of the discriminator; None without `privacy.end_to_end`."""
     if not context.settings.privacy.end_to_end:
         return None
     size = context.settings.train.batch_size
@@ -283,6 +285,7 @@ def make_training_conditions(settings: config.Config, run: Run, data: TrainingDa
 def load_conditioner(
     settings: config.Config, run: Run, statics: Sequence[StaticAttribute] = ()
 ) -> Conditioner:
+    """Load the conditions of the training series from the bank and its members."""
     bank = Bank.load(run.need(run.bank, "bank"))
     members = Members.load(run.need(run.cluster_files.members, "bank"))
     chosen = settings.bank.training

@@ -305,12 +305,12 @@ def format_scaling(settings: config.Config, series: Series, device: Device, chos
             "devices",
             "s/step",
             "series/s",
-            "a device",
-            "most for",
+            "per device",
+            "bound by",
             "grown batch",
             "series/s",
-            "a device",
-            "most for",
+            "per device",
+            "bound by",
         ]
     ]
     fixed_0 = grown_0 = 0.0
@@ -321,7 +321,7 @@ def format_scaling(settings: config.Config, series: Series, device: Device, chos
         batch = settings.train.batch_size
         if batch % devices:
             row += ["-", "-", "-", "-"]
-            stop = stop or f"a batch of {batch} has less than a series for each of {devices:,} devices"
+            stop = stop or f"a batch of {batch} does not divide among {devices:,} devices"
         else:
             share = batch // devices
             size = max(math.gcd(share, chosen.micro_batch), min(list_micro_sizes(settings, share)))
@@ -333,7 +333,7 @@ def format_scaling(settings: config.Config, series: Series, device: Device, chos
                 stop = stop or f"{devices:,} devices are no faster than {fewer:,}"
             fastest, fewer = found.series_per_second, devices
             if speed / fixed_0 < POOR:
-                stop = stop or f"at {devices:,} devices most time goes into {found.step.bound}"
+                stop = stop or f"{devices:,} devices spend most time on {found.step.bound}"
         grown = with_engine(chosen.settings, micro_batch=each, batch_size=each * devices)
         found = make_option(grown, series, devices, device)
         speed = found.series_per_second / devices
@@ -341,7 +341,7 @@ def format_scaling(settings: config.Config, series: Series, device: Device, chos
         row += [f"{each * devices:,}", *_format_speed(found, speed / grown_0)[1:]]
         rows.append(row)
     why = (
-        f"More devices stop paying where {stop}."
+        f"More devices stop paying off because {stop}."
         if stop
         else "Speed grows with the devices up to the end of this table."
     )

@@ -28,7 +28,7 @@ def format_all_stages(plan: Plan, needs: list[StageNeed], passes: Passes) -> str
 
 def format_needs(needs: list[StageNeed], plan: Plan) -> str:
     """Return a line per stage: time, host memory of a process, disk, network."""
-    rows = [["stage", "time", "host GiB", "disk GiB", "sent GiB", "works", "most for"]]
+    rows = [["stage", "time", "host GiB", "disk GiB", "sent GiB", "processes", "bound by"]]
     rows += [
         [
             need.name,
@@ -36,7 +36,7 @@ def format_needs(needs: list[StageNeed], plan: Plan) -> str:
             f"{need.memory:.2f}",
             f"{need.disk:,.3g}",
             f"{need.sent:,.3g}",
-            "all" if need.shared and plan.devices > 1 else "one process",
+            "all" if need.shared and plan.devices > 1 else "one",
             need.bound,
         ]
         for need in needs

@@ -35,7 +35,7 @@ def prepare_trial(
         own = settings.with_values(values)
     except UserError as error:  # values that are right each, and wrong together
         trial.open(settings.with_values({}), values, SweepFiles(home.folder).shared)
-        if not trial.looks:
+        if not trial.evaluations:
             trial.keep(
                 make_failed_evaluation(
                     list_evaluation_steps(settings)[0], settings.sweep.objectives, str(error)

@@ -202,8 +202,8 @@ def draw_history(found: Sequence[Result], best: Result, objective: str) -> Figur
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for result in found:
-        steps = [look.step for look in result.looks if not look.gate]
-        losses = [look.scores[objective] for look in result.looks if not look.gate]
+        steps = [evaluation.step for evaluation in result.evaluations if not evaluation.gate]
+        losses = [evaluation.scores[objective] for evaluation in result.evaluations if not evaluation.gate]
         colour = SYNTHETIC if result is best else REAL
         left.plot(steps, losses, color=colour, marker="o", ms=3, lw=2 if result is best else 0.9)
     numbers = [result.number for result in found]
@@ -260,14 +260,14 @@ def compute_key_importance(
 
     By permutation of a random forest's inputs; a key that was not searched in a trial is a value of its own.
     """
-    counted = [result for result in found if not result.looks[0].gate]
+    counted = [result for result in found if not result.evaluations[0].gate]
     if len(counted) < FEWEST:
         return None
     columns = [Column(name, dimension) for name, dimension in space.items()]
     heights = pd.DataFrame(
         {c.name: [c.compute_height(r.values.get(c.name)) for r in counted] for c in columns}
     )
-    losses = np.array([result.looks[0].scores[objective] for result in counted])
+    losses = np.array([result.evaluations[0].scores[objective] for result in counted])
     inputs = heights.fillna(-1.0)
     forest = RandomForestRegressor(300, min_samples_leaf=2, random_state=0).fit(inputs, losses)
     found_shares = permutation_importance(

@@ -140,13 +140,13 @@ def run_trial(drawn: dict[str, Any], folder: str) -> None:
     checkpoint = tune.get_checkpoint()
     trial, steps = prepare_trial(drawn, home, settings, tune.get_context().get_trial_id(), checkpoint)
     exchange = settings.sweep.scheduler == "pbt" and "confirm" not in drawn
-    for look in _iterate_evaluations(trial, steps, settings.sweep):
-        metrics = {"step": look.step, "hopeless": look.hopeless, **look.counted}
-        if not exchange or look.lost:  # what is lost has nothing to give
+    for evaluation in _iterate_evaluations(trial, steps, settings.sweep):
+        metrics = {"step": evaluation.step, "hopeless": evaluation.hopeless, **evaluation.counted}
+        if not exchange or evaluation.lost:  # what is lost has nothing to give
             tune.report(metrics)
-        elif checkpoint is None or look.step > _read_step(checkpoint):
+        elif checkpoint is None or evaluation.step > _read_step(checkpoint):
             with tempfile.TemporaryDirectory(dir=trial.run.folder) as place:
-                offer_checkpoint(trial, look.step, Path(place))
+                offer_checkpoint(trial, evaluation.step, Path(place))
                 tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(place))
 
 
@@ -225,9 +225,9 @@ def run_worker(job: Mapping[str, Any]) -> None:
 
 
 def _go_on_and_tell(trial: Trial, job: Mapping[str, Any], is_main: bool) -> None:
-    for look in continue_trial(trial, job["steps"], job["objectives"], is_main):
+    for evaluation in continue_trial(trial, job["steps"], job["objectives"], is_main):
         if is_main:
-            job["found"].put(vars(look))
+            job["found"].put(vars(evaluation))
 
 
 # ------------------------------------------------------------------------------------------------- the search

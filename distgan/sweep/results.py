@@ -32,26 +32,26 @@ class Result:
     number: int
     folder: Path
     values: dict[str, Any]
-    looks: list[Evaluation]
+    evaluations: list[Evaluation]
     state: str = "running"
     exchanges: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def step(self) -> int:
-        return self.looks[-1].step if self.looks else 0
+        return self.evaluations[-1].step if self.evaluations else 0
 
     @property
     def seconds(self) -> float:
-        return sum(look.seconds for look in self.looks)
+        return sum(evaluation.seconds for evaluation in self.evaluations)
 
     @property
     def gate(self) -> str:
-        return self.looks[-1].gate if self.looks else ""
+        return self.evaluations[-1].gate if self.evaluations else ""
 
     @property
     def losses(self) -> dict[str, float]:
         """Losses of the last evaluation, as the search counts them."""
-        return self.looks[-1].counted if self.looks else {}
+        return self.evaluations[-1].counted if self.evaluations else {}
 
     def find_loss(self, objective: str) -> float:
         return self.losses.get(objective, WORST)
@@ -70,12 +70,12 @@ def read_results(home: Run, steps: int, part: str = SEARCH) -> list[Result]:
     results = []
     for number, (record, files) in enumerate(records, 1):
         with parsing(files.record):
-            looks = [Evaluation(**look) for look in record["looks"]]
+            evaluations = [Evaluation(**each) for each in record["looks"]]
         state = states.get(files.folder.name, "running")
-        if state == "ended" and looks and looks[-1].step < steps and not looks[-1].lost:
+        if state == "ended" and evaluations and evaluations[-1].step < steps and not evaluations[-1].lost:
             state = "stopped"
         exchanges = record.get("exchanges", [])
-        results.append(Result(number, files.folder, record["values"], looks, state, exchanges))
+        results.append(Result(number, files.folder, record["values"], evaluations, state, exchanges))
     return results
 
 
@@ -84,8 +84,13 @@ def refuse_hopeless(home: Run, steps: int) -> None:
     Raises:
         UserError: a trial found that its objective can have no value in this sweep.
     """
-    for look in (look for found in read_results(home, steps) for look in found.looks if look.hopeless):
-        raise UserError(f"{look.gate}; start again in a new run_dir=PATH")
+    for evaluation in (
+        evaluation
+        for found in read_results(home, steps)
+        for evaluation in found.evaluations
+        if evaluation.hopeless
+    ):
+        raise UserError(f"{evaluation.gate}; start again in a new run_dir=PATH")
 
 
 def record_state(home: Run, name: str, state: str) -> None:
@@ -116,7 +121,7 @@ def find_best(results: Sequence[Result], objectives: Sequence[str], steps: int) 
     Raises:
         UserError: no trial has a score that counts.
     """
-    scored = [result for result in results if result.looks and result.find_loss(objectives[0]) < WORST]
+    scored = [result for result in results if result.evaluations and result.find_loss(objectives[0]) < WORST]
     if not scored:
         why = next((result.gate for result in results if result.gate), "none was scored")
         raise UserError(f"no trial of the sweep has a valid score ({why})")
@@ -131,7 +136,7 @@ def find_pareto_front(results: Sequence[Result], objectives: Sequence[str]) -> l
         pairs = [(one.find_loss(name), other.find_loss(name)) for name in objectives]
         return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
-    scored = [result for result in results if result.looks and max(result.losses.values()) < WORST]
+    scored = [result for result in results if result.evaluations and max(result.losses.values()) < WORST]
     return [result for result in scored if not any(is_better(other, result) for other in scored)]
 
 
@@ -176,14 +181,14 @@ def make_frame(results: Sequence[Result], objectives: Sequence[str]) -> pd.DataF
             "trial": result.number,
             "folder": result.folder.name,
             "state": result.state,
-            "step": look.step,
-            **{name: look.scores.get(name) for name in objectives},
-            "gate": look.gate,
-            "seconds": look.seconds,
+            "step": evaluation.step,
+            **{name: evaluation.scores.get(name) for name in objectives},
+            "gate": evaluation.gate,
+            "seconds": evaluation.seconds,
             **result.values,
         }
         for result in results
-        for look in result.looks
+        for evaluation in result.evaluations
     ]
     table = pd.DataFrame(rows)
     for name in table.columns:  # Parquet wants one type a column: what is not all numbers is written as words
@@ -216,16 +221,16 @@ def write_hyper_parameters(results: Sequence[Result]) -> None:
 
     for result in results:
         place = Run(result.folder).logs / "sweep"
-        if place.exists() or not result.looks or result.state == "running":
+        if place.exists() or not result.evaluations or result.state == "running":
             continue
         values = {
             name: value if isinstance(value, int | float) else format_value(value)
             for name, value in result.values.items()
         }
         with SummaryWriter(str(place)) as writer:
-            for look in result.looks:
-                for name, loss in look.scores.items():
-                    writer.add_scalar(f"objective/{name}", loss, look.step)
+            for evaluation in result.evaluations:
+                for name, loss in evaluation.scores.items():
+                    writer.add_scalar(f"objective/{name}", loss, evaluation.step)
             writer.add_hparams(values, {f"last/{n}": loss for n, loss in result.losses.items()}, run_name=".")
 
 
@@ -237,7 +242,9 @@ def format_table(results: Sequence[Result], objectives: Sequence[str], steps: in
     keys = list(dict.fromkeys(name for result in results for name in result.values))
     rows = [["trial", "state", "step", *objectives, "s", *(_shorten_key(key, keys) for key in keys)]]
     for result in results:
-        losses = [f"{result.looks[-1].scores[name]:.4g}" if result.looks else "" for name in objectives]
+        losses = [
+            f"{result.evaluations[-1].scores[name]:.4g}" if result.evaluations else "" for name in objectives
+        ]
         if result.gate:
             losses = ["fails" for _ in objectives]
         values = [_format_cell(result.values.get(key, "")) for key in keys]
@@ -261,7 +268,9 @@ def _format_cell(value: Any) -> str:
 
 def format_line(result: Result, objectives: Sequence[str], steps: int) -> str:
     """Return `trial 3    running   step 333/1000  fidelity 0.51  generator_rate 0.0004 …`."""
-    losses = " ".join(f"{name} {result.looks[-1].scores[name]:.4g}" for name in objectives if result.looks)
+    losses = " ".join(
+        f"{name} {result.evaluations[-1].scores[name]:.4g}" for name in objectives if result.evaluations
+    )
     keys = list(result.values)
     values = "  ".join(
         f"{_shorten_key(key, keys)} {_format_cell(value)}" for key, value in result.values.items()
@@ -315,6 +324,6 @@ def read_confirmations(home: Run, objectives: Sequence[str], steps: int) -> dict
     for result in read_results(home, steps, CONFIRM):
         label = found.setdefault(result.folder.name.partition("-")[0], {name: [] for name in objectives})
         for name in objectives:
-            if result.looks:
-                label[name].append(result.looks[-1].scores[name])
+            if result.evaluations:
+                label[name].append(result.evaluations[-1].scores[name])
     return dict(sorted(found.items()))

@@ -214,13 +214,13 @@ def stop_in_order() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def describe(settings: config.Config, looks: Sequence[int], shared: Sequence[str]) -> str:
+def describe(settings: config.Config, steps: Sequence[int], shared: Sequence[str]) -> str:
     chosen = settings.sweep
     lines = [
         f"{chosen.trials} trials, searcher {chosen.searcher}, scheduler {chosen.scheduler}, "
         f"for {', '.join(chosen.objectives)}",
         f"made once: {', '.join(shared) or 'nothing'}",
-        f"each trial is scored after {', '.join(f'{step:,}' for step in looks)} steps",
+        f"each trial is scored after {', '.join(f'{step:,}' for step in steps)} steps",
     ]
     for name, dimension in chosen.space.items():
         way, found = dimension.way

@@ -33,7 +33,7 @@ class Evaluation:
     step: int
     scores: dict[str, float]
     gate: str = ""
-    seconds: float = 0.0  # of this trial's training and scoring since the look before
+    seconds: float = 0.0  # of this trial's training and scoring since the evaluation before
     hopeless: bool = False  # no other trial can score, either
 
     @property
@@ -76,6 +76,7 @@ def list_shared_stages(settings: config.Config) -> tuple[str, ...]:
 
 
 def is_active(dimension: config.Dimension, values: Mapping[str, Any]) -> bool:
+    """Return whether a searched key counts, by its `when` and the drawn values."""
     return all(values.get(other) in allowed for other, allowed in dimension.when.items())
 
 
@@ -120,17 +121,17 @@ class Trial:
         write_json(self.files.record, {**old, **facts})
 
     @property
-    def looks(self) -> list[Evaluation]:
-        return [Evaluation(**look) for look in self.record["looks"]]
+    def evaluations(self) -> list[Evaluation]:
+        return [Evaluation(**each) for each in self.record["looks"]]
 
-    def keep(self, look: Evaluation) -> None:
-        self.write(looks=[vars(found) for found in [*self.looks, look]])
+    def keep(self, evaluation: Evaluation) -> None:
+        self.write(looks=[vars(found) for found in [*self.evaluations, evaluation]])
 
 
 def continue_trial(
     trial: Trial, steps: Sequence[int], objectives: Sequence[str], is_main: bool = True
 ) -> Iterator[Evaluation]:
-    """Train to each of `steps` and score; looks that the folder has already are given again, not redone.
+    """Train to each of `steps` and score; evaluations in the record are yielded again, not repeated.
 
     All processes of a trial go on together; rank 0 keeps the record. A trial that diverges, or whose values
     cannot go together, ends with the worst score; one whose objective cannot have a value ends the sweep.
@@ -140,7 +141,7 @@ def continue_trial(
             other processes, signals and full disks do, that is every error of values that have trained
             before, such as a checkpoint that another version of the program does not take.
     """
-    known = {look.step: look for look in trial.looks}
+    known = {each.step: each for each in trial.evaluations}
     trained = max(list_steps(trial.run.checkpoints("gan")), default=0)
     for step in steps:
         if step in known:
@@ -152,19 +153,19 @@ def continue_trial(
             continue
         started = time.monotonic()
         try:
-            look = train_and_score(trial, step, objectives)
+            evaluation = train_and_score(trial, step, objectives)
         except (LostProcess, DiskFull, Stopped):
             raise
         except UserError as error:
             if trained and not isinstance(error, Diverged | scores.NoValue):
                 raise
-            look = make_failed_evaluation(step, objectives, str(error))
-            look = replace(look, hopeless=isinstance(error, scores.NoValue))
-        look = replace(look, seconds=round(time.monotonic() - started, 1))
+            evaluation = make_failed_evaluation(step, objectives, str(error))
+            evaluation = replace(evaluation, hopeless=isinstance(error, scores.NoValue))
+        evaluation = replace(evaluation, seconds=round(time.monotonic() - started, 1))
         if is_main:
-            trial.keep(look)
-        yield look
-        if look.lost:
+            trial.keep(evaluation)
+        yield evaluation
+        if evaluation.lost:
             return
 
 
@@ -232,7 +233,7 @@ def take_over_checkpoint(
     checkpoint.save(trial.run.checkpoints("gan"), step, found.state, facts)
     trial.run.config.unlink(missing_ok=True)
     trial.set(settings)
-    kept = [vars(look) for look in trial.looks if look.step <= step]
+    kept = [vars(each) for each in trial.evaluations if each.step <= step]
     before = [change for change in trial.record.get("exchanges", []) if change["step"] < step]
     change = (
         [] if origin["trial"] == name else [{"step": step, "of": origin["trial"], "values": dict(values)}]

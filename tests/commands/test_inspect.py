@@ -39,7 +39,7 @@ def test_all_that_a_store_says_and_its_statistics(tmp_path: Path) -> None:
         "kwh, heat",
         "2019-01-01T00:00:00 to 2019-01-14T23:00:00, every 3600 s, without 29 February",
         "units      kWh",
-        "float32, compressor none, 1 shards of 30 series in chunks of 30, crc32c",
+        "float32, compressor none, 1 shard of 30 series in chunks of 30, crc32c",
         "1.49% (heat)",
         "0.00% (kwh)",
         "reduction.factor 2",

@@ -9,7 +9,7 @@ from distgan import config
 from distgan.data import ingest
 from distgan.data.checks import series
 from distgan.data.checks.survey import SAMPLE_VALUES, Survey
-from distgan.data.checks.suspicions import Looked, list_suspicions, mask_id, refuse_suspicions
+from distgan.data.checks.suspicions import SourceFacts, list_suspicions, mask_id, refuse_suspicions
 from distgan.data.cleaning import difference_counters, mask_edge_zeros
 from distgan.data.formats.understood import Understood
 from distgan.data.store.metadata import Axis, Meta
@@ -291,8 +291,8 @@ def test_examples_in_files(tmp_path: Path, name: str, names: set[str], words: st
     )
     found = ingest.open_source(settings.data, tmp_path, survey=True)
     assert found.survey is not None
-    looked = Looked(found.survey, found.source.meta, found.meta, settings, found.source.entities)
-    suspicions = {each.name: each for each in list_suspicions(looked)}
+    facts = SourceFacts(found.survey, found.source.meta, found.meta, settings, found.source.entities)
+    suspicions = {each.name: each for each in list_suspicions(facts)}
     assert serious(suspicions) == names
     each = suspicions[next(iter(names))]
     assert words in each.text + each.advice
@@ -313,6 +313,6 @@ def test_the_thousands_mark_is_the_one_that_was_read_as_a_decimal_mark(homes: np
     survey.add(0, values)
     understood = Understood(layout="wide", decimal=",")
     found = list_suspicions(
-        Looked(survey, source, source, config.load(None, [*QUIET]), ["a"] * HOMES, understood)
+        SourceFacts(survey, source, source, config.load(None, [*QUIET]), ["a"] * HOMES, understood)
     )
     assert found[0].name == "thousands" and found[0].advice == "set data.thousands=','"

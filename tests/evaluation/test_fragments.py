@@ -190,7 +190,7 @@ def test_fingerprints_are_equal_where_windows_are() -> None:
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 3, (5, 60)).astype(np.float32)
     codes = hashes.encode_bits(rows)
-    found = hashes.hash_windows(hashes.hash_prefixes(hashes.mix(codes)), 7)
+    found = hashes.hash_steps(hashes.mix(codes), 7)
     windows = np.lib.stride_tricks.sliding_window_view(rows, 7, axis=1).reshape(-1, 7)
     keys = found.reshape(-1)
     same = (windows[:, None] == windows[None]).all(axis=2)

@@ -6,7 +6,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data.checks.survey import Survey
-from distgan.data.checks.suspicions import Looked, Suspicion, list_suspicions
+from distgan.data.checks.suspicions import SourceFacts, Suspicion, list_suspicions
 from distgan.data.cleaning import clean_blocks
 from distgan.data.store.metadata import Axis, Meta
 
@@ -37,7 +37,7 @@ def look(
         source, axis=replace(source.axis, step_seconds=step * factor, length=values.shape[1] // factor)
     )
     names = [f"private-{number}" for number in range(len(values))]
-    found = list_suspicions(Looked(survey, source, meta, settings, names))
+    found = list_suspicions(SourceFacts(survey, source, meta, settings, names))
     assert len({each.name for each in found}) == len(found) and {each.name for each in found} <= {
         *config.SUSPICIONS
     }

@@ -67,7 +67,6 @@ def talk(parallel: Parallel) -> dict[str, Any]:
     return {
         "mean": parallel.average(torch.tensor([parallel.rank, 4.0])).tolist(),
         "total": parallel.sum_values(np.array([parallel.rank + 1, 1e-17])).tolist(),
-        "agree": [parallel.agree(parallel.rank == 1), parallel.agree(False)],
         "largest": parallel.find_largest(parallel.rank * 7),
         "shared": parallel.share({"from": parallel.rank}),
         "on_main": parallel.run_on_main(lambda: f"done by {parallel.rank}"),
@@ -225,7 +224,7 @@ def test_processes_exchange_values_and_errors(two: Path) -> None:
         assert words["world_size"] == 2
         assert words["mean"] == [0.5, 4.0]
         assert words["total"] == [3.0, 2e-17]
-        assert words["agree"] == [True, False] and words["largest"] == 7
+        assert words["largest"] == 7
         assert words["shared"] == {"from": 0} and words["on_main"] == "done by 0"
         assert words["refusal"] == "only rank 0 knows", rank
 

@@ -192,7 +192,7 @@ def test_only_who_has_the_token_may_join(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_for_what_has_no_value_ends_at_its_first_look(homes_csv: Path, tmp_path: Path) -> None:
+def test_a_sweep_for_what_has_no_value_ends_at_its_first_evaluation(homes_csv: Path, tmp_path: Path) -> None:
     chosen: dict[str, Any] = {"trials": 4, "interval": 10, "objectives": ["metrics.nosuchthing"]}
     run = Sweep(homes_csv, tmp_path / "sweep", RATE, **chosen)
     for _ in range(2):  # the same command again says the same
@@ -306,7 +306,9 @@ def test_weaker_trials_take_over_the_better_ones_training(homes_csv: Path, tmp_p
     for found, change in exchanges:
         assert change["of"] in names - {found.folder.name}
         # What it had trained after that step itself is gone; what it scores later, it has trained since.
-        assert [look.step for look in found.looks] == sorted({look.step for look in found.looks})
+        assert [evaluation.step for evaluation in found.evaluations] == sorted(
+            {evaluation.step for evaluation in found.evaluations}
+        )
 
 
 @pytest.mark.slow
@@ -331,7 +333,7 @@ def test_a_trial_of_two_workers_is_one_training(homes_csv: Path, tmp_path: Path)
     run = Sweep(homes_csv, tmp_path / "two", space, "train.steps=6", trials=1, interval=3, resources=workers)
     run.start().end()
     (found,) = run.results
-    assert [look.step for look in found.looks] == [3, 6]
+    assert [evaluation.step for evaluation in found.evaluations] == [3, 6]
     saved = checkpoint.load(Run(found.folder).checkpoints("gan"), 6)
     assert saved.facts["world_size"] == 2
 

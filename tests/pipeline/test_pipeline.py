@@ -134,7 +134,8 @@ def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
 
     generate.load_generator = watched
     try:
-        list(generate.sample_batches(PipelineContext(settings, run, Parallel(settings.engine)), bank))
+        context = PipelineContext(settings, run, Parallel(settings.engine))
+        generate.load_sampler(context, bank).draw(np.arange(settings.generate.count))
     finally:
         generate.load_generator = load
     conditions = np.concatenate(seen)
@@ -163,12 +164,11 @@ def test_samples_have_the_location_and_scale_of_their_condition(
     settings, bank, scaler = config.load(run.config), Bank.load(run.bank), read_scaler(run)[0]
     for used in (load, wild):
         monkeypatch.setattr(generate, "load_generator", used)
-        for scaled, content in generate.sample_batches(
-            PipelineContext(settings, run, Parallel(settings.engine)), bank
-        ):
-            assert np.abs(scaled).max() <= 1
-            found = replace(scaler, lower_bound=None).compute_attributes(scaler.restore(scaled, content))
-            np.testing.assert_allclose(found, content, rtol=0.05, atol=0.05 * content[..., 1].max())
+        sampler = generate.load_sampler(PipelineContext(settings, run, Parallel(settings.engine)), bank)
+        scaled, content = sampler.draw(np.arange(settings.generate.count))
+        assert np.abs(scaled).max() <= 1
+        found = replace(scaler, lower_bound=None).compute_attributes(scaler.restore(scaled, content))
+        np.testing.assert_allclose(found, content, rtol=0.05, atol=0.05 * content[..., 1].max())
 
 
 def test_the_averaged_generator_is_the_one_that_samples(run: Run) -> None:

@@ -255,9 +255,17 @@ def test_more_devices_make_a_step_shorter_until_messages_and_launches_do_not() -
 def test_devices_that_are_no_faster_than_one_are_named() -> None:
     settings, of = small("train.batch_size=16"), report.Series(LENGTH, 1)
     one = report.make_option(settings, of, 1, H100)
-    assert "stop paying where 8 devices are no faster than 1." in report.format_scaling(
+    assert "stop paying off because 8 devices are no faster than 1." in report.format_scaling(
         settings, of, H100, one
     )
+
+
+def test_a_batch_that_does_not_divide_among_more_devices_is_named() -> None:
+    settings, of = small("train.batch_size=24"), report.Series(LENGTH, 1)
+    slow = replace(H100, wide=1e11, bandwidth=1e10, launch=1e-9)
+    one = report.make_option(settings, of, 1, slow)
+    found = report.format_scaling(settings, of, slow, one)
+    assert found.endswith("stop paying off because a batch of 24 does not divide among 16 devices.")
 
 
 def test_the_recommended_settings_fit_and_load() -> None:
@@ -310,7 +318,7 @@ def test_the_command_tells_everything(capsys: pytest.CaptureFixture[str]) -> Non
         assert word in text, word
     rows = re.findall(r"^ +([\d,]+) .*%", text, flags=re.MULTILINE)
     assert [int(row.replace(",", "")) for row in rows][-10:] == list(report.COUNTS)
-    assert "Recommended: " in text and "More devices stop paying where" in text
+    assert "Recommended: " in text and "More devices stop paying off because" in text
 
 
 def test_the_plan_as_a_tree() -> None:

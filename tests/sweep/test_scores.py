@@ -98,8 +98,8 @@ def test_copies_fail_the_gate_and_count_as_worst(tmp_path: Path) -> None:
 
 
 def result(number: int, one: float, two: float, step: int = 9, gate: str = "") -> results.Result:
-    look = Evaluation(step, {"fidelity": one, "tracing": two}, gate)
-    return results.Result(number, Path(str(number)), {}, [look], "ended")
+    evaluation = Evaluation(step, {"fidelity": one, "tracing": two}, gate)
+    return results.Result(number, Path(str(number)), {}, [evaluation], "ended")
 
 
 def test_the_best_is_whole_and_counts_and_the_front_is_unbeaten() -> None:

@@ -56,14 +56,14 @@ def test_trials_share_stages_and_are_evaluated_twice_as_one_run_would_be(
     home = shared[1]
     whole, parts = begin(shared, "whole", 1e-3), begin(shared, "parts", 1e-3)
     assert parts.run.series.is_symlink() and parts.run.series.samefile(home / "shared" / "series.zarr")
-    looks = list(trial.continue_trial(parts, [3, 6], ["fidelity"]))
-    assert [look.step for look in looks] == [3, 6]
-    assert looks[1].scores == next(trial.continue_trial(whole, [6], ["fidelity"])).scores
+    evaluations = list(trial.continue_trial(parts, [3, 6], ["fidelity"]))
+    assert [evaluation.step for evaluation in evaluations] == [3, 6]
+    assert evaluations[1].scores == next(trial.continue_trial(whole, [6], ["fidelity"])).scores
     assert same(weights(whole, 6), weights(parts, 6))
     assert read_json(parts.run.record("prepare")) == read_json(home / "shared" / "done" / "prepare.json")
-    # Again: what was looked at is told from the record, with nothing trained.
+    # Again: evaluations are read from the record, and nothing is trained.
     written = parts.run.record("gan").stat().st_mtime_ns
-    assert list(trial.continue_trial(parts, [3, 6], ["fidelity"])) == looks
+    assert list(trial.continue_trial(parts, [3, 6], ["fidelity"])) == evaluations
     assert parts.run.record("gan").stat().st_mtime_ns == written
 
 
@@ -85,7 +85,7 @@ def test_an_exchange_is_exact_and_goes_on_with_its_own_values(
     assert checkpoint.list_steps(taker.run.checkpoints("gan")) == [3]
     assert same(weights(taker, 3), given)
     assert checkpoint.load(taker.run.checkpoints("gan"), 3).facts["identity"] == own.identity
-    assert [look.step for look in taker.looks] == [3]
+    assert [evaluation.step for evaluation in taker.evaluations] == [3]
     assert taker.record["exchanges"] == [{"step": 3, "of": "donor", "values": values}]
     list(trial.continue_trial(taker, [3, 6], ["fidelity"]))
     assert (
@@ -97,11 +97,11 @@ def test_an_exchange_is_exact_and_goes_on_with_its_own_values(
     late = begin(shared, "late", 1e-4)
     trial.offer_checkpoint(taker, 6, tmp_path / "ahead")
     trial.take_over_checkpoint(late, own, values, tmp_path / "ahead")
-    assert [look.step for look in trial.continue_trial(late, [3, 6], ["fidelity"])] == [6]
+    assert [evaluation.step for evaluation in trial.continue_trial(late, [3, 6], ["fidelity"])] == [6]
     # Its own newest state changes nothing; a damaged offer is refused.
     trial.offer_checkpoint(taker, 6, tmp_path / "own")
     trial.take_over_checkpoint(taker, own, values, tmp_path / "own")
-    assert [look.step for look in taker.looks] == [3, 6]
+    assert [evaluation.step for evaluation in taker.evaluations] == [3, 6]
     file = next((tmp_path / "step-3").glob("generator.safetensors"))
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match="does not match its checksum"):
@@ -110,9 +110,9 @@ def test_an_exchange_is_exact_and_goes_on_with_its_own_values(
 
 def test_a_trial_that_diverges_is_worst_and_over(shared: tuple[config.Config, Path]) -> None:
     lost = begin(shared, "lost", 1e30)
-    (look,) = trial.continue_trial(lost, [3, 6], ["fidelity"])
-    assert look.lost and "not finite" in look.gate
-    assert [*trial.continue_trial(lost, [3, 6], ["fidelity"])] == [look]
+    (evaluation,) = trial.continue_trial(lost, [3, 6], ["fidelity"])
+    assert evaluation.lost and "not finite" in evaluation.gate
+    assert [*trial.continue_trial(lost, [3, 6], ["fidelity"])] == [evaluation]
 
 
 def test_a_checkpoint_that_no_longer_fits_is_not_counted_against_the_values(
@@ -120,19 +120,19 @@ def test_a_checkpoint_that_no_longer_fits_is_not_counted_against_the_values(
 ) -> None:
     """As after an update of the program in the middle of a sweep."""
     found = begin(shared, "older", 1e-3)
-    looks = list(trial.continue_trial(found, [3], ["fidelity"]))
+    evaluations = list(trial.continue_trial(found, [3], ["fidelity"]))
     found.set(found.settings.with_values({"train.generator_rate": 2e-3}))
     with pytest.raises(UserError, match="choose another run_dir"):
         list(trial.continue_trial(found, [3, 6], ["fidelity"]))
-    assert found.looks == looks and not looks[0].lost
+    assert found.evaluations == evaluations and not evaluations[0].lost
 
 
 def test_an_objective_without_a_value_ends_the_sweep(shared: tuple[config.Config, Path]) -> None:
     home = shared[1]
     for name in ("channels", "metrics.nosuchthing"):
         found = begin(shared, name, 1e-3)
-        (look,) = trial.continue_trial(found, [3, 6], [name])
-        assert look.hopeless and look.lost
+        (evaluation,) = trial.continue_trial(found, [3, 6], [name])
+        assert evaluation.hopeless and evaluation.lost
         with pytest.raises(UserError, match=f"objectives {name} .*; start again in a new run_dir=PATH"):
             results.refuse_hopeless(Run(home), 6)
         shutil.rmtree(found.run.folder)

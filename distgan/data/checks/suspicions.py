@@ -47,7 +47,7 @@ class Suspicion:
 
 
 @dataclass(frozen=True)
-class Looked:
+class SourceFacts:
     """The facts from which suspicions are drawn."""
 
     survey: Survey
@@ -60,10 +60,10 @@ class Looked:
     columns: OddColumns | None = None
 
 
-def list_suspicions(looked: Looked) -> list[Suspicion]:
+def list_suspicions(facts: SourceFacts) -> list[Suspicion]:
     """Return all suspicions, those that change the meaning of the data first; accepted ones are marked."""
-    found = [suspicion for look in LOOKS for suspicion in look(looked)]
-    accepted = set(looked.settings.data.accept)
+    found = [suspicion for look in LOOKS for suspicion in look(facts)]
+    accepted = set(facts.settings.data.accept)
     found = [replace(each, severity="accepted") if each.name in accepted else each for each in found]
     order = {"error": 0, "warning": 1, "hint": 2, "accepted": 3}
     return sorted(found, key=lambda each: order[each.severity])
@@ -93,16 +93,16 @@ def mask_id(name: str) -> str:
 
 
 def _suspect_series(
-    looked: Looked, name: str, severity: Severity, describe: Callable[[Channel, Tally], str], advice: str
+    facts: SourceFacts, name: str, severity: Severity, describe: Callable[[Channel, Tally], str], advice: str
 ) -> Iterator[Suspicion]:
     """Yield a suspicion from the tallies of all channels; `describe` follows `12 of 200 series `."""
     texts, shared = [], []
-    for channel, label in zip(looked.survey.channels, _list_labels(looked)):
+    for channel, label in zip(facts.survey.channels, _list_labels(facts)):
         tally = channel.found.get(name)
         if tally is None or not tally.series or (name in ZEROS and _is_often_zero(channel)):
             continue
         words = describe(channel, tally)
-        texts.append(f"{_count(channel, tally)} {words}{label}, first {_format_place(looked, tally)}")
+        texts.append(f"{_count(channel, tally)} {words}{label}, first {_format_place(facts, tally)}")
         shared.append(f"{_count(channel, tally)} {SHARED.get(name, words)}{label}")
     if texts:
         yield Suspicion(name, severity, _list_few(texts), _list_few(shared), advice)
@@ -126,8 +126,8 @@ def _is_often_zero(channel: Channel) -> bool:
     return channel.zeros - edges > MANY_ZEROS * max(channel.measured - edges, 1)
 
 
-def _list_labels(looked: Looked) -> list[str]:
-    names = looked.source.channels
+def _list_labels(facts: SourceFacts) -> list[str]:
+    names = facts.source.channels
     return [f" (channel {name})" for name in names] if len(names) > 1 else [""]
 
 
@@ -139,22 +139,22 @@ def _list_few(texts: Sequence[str], most: int = 3) -> str:
     return ", ".join(texts[:most]) + (f", and {len(texts) - most} more channels" if len(texts) > most else "")
 
 
-def _format_place(looked: Looked, tally: Tally) -> str:
+def _format_place(facts: SourceFacts, tally: Tally) -> str:
     row = tally.examples[0]
-    return f"series {row + 1} ({mask_id(looked.entities[row])})"
+    return f"series {row + 1} ({mask_id(facts.entities[row])})"
 
 
-def _format_time(looked: Looked, steps: int) -> str:
-    if looked.source.is_nominal:
+def _format_time(facts: SourceFacts, steps: int) -> str:
+    if facts.source.is_nominal:
         return f"{steps:,} steps"
-    days = steps / looked.source.axis.steps_per_day
+    days = steps / facts.source.axis.steps_per_day
     return f"{days:,.3g} days"
 
 
-def _find_missing_codes(looked: Looked) -> Iterator[Suspicion]:
+def _find_missing_codes(facts: SourceFacts) -> Iterator[Suspicion]:
     counts: dict[float, Tally] = {}
-    of = max((channel.series for channel in looked.survey.channels), default=0)
-    for channel in looked.survey.channels:
+    of = max((channel.series for channel in facts.survey.channels), default=0)
+    for channel in facts.survey.channels:
         for code, tally in channel.codes.items():
             known = counts.setdefault(code, Tally())
             known.series += tally.series
@@ -166,7 +166,7 @@ def _find_missing_codes(looked: Looked) -> Iterator[Suspicion]:
     texts = [
         f"{_format_float(code)} stands {counts[code].values:,} times in {counts[code].series:,} series of "
         f"{of:,} and far "
-        f"from all other values, first in {_format_place(looked, counts[code])}"
+        f"from all other values, first in {_format_place(facts, counts[code])}"
         for code in codes
     ]
     yield Suspicion(
@@ -186,8 +186,8 @@ def _format_float(code: float) -> str:
     return str(short)
 
 
-def _find_thousands(looked: Looked) -> Iterator[Suspicion]:
-    for channel, label in zip(looked.survey.channels, _list_labels(looked)):
+def _find_thousands(facts: SourceFacts) -> Iterator[Suspicion]:
+    for channel, label in zip(facts.survey.channels, _list_labels(facts)):
         found = channel.found
         plain, fits, alone = (found[name].series for name in ("plain", "thousands", "thousands_alone"))
         constant = found["constant"].series
@@ -198,17 +198,17 @@ def _find_thousands(looked: Looked) -> Iterator[Suspicion]:
         text = (
             f"{_count(channel, tally)} hold {tally.values:,} numbers with three decimals beside whole "
             "numbers below "
-            f"1000{label}, first {_format_place(looked, tally)}: a thousands mark may have been read as a "
+            f"1000{label}, first {_format_place(facts, tally)}: a thousands mark may have been read as a "
             "decimal mark"
         )
         shared = f"{_count(channel, tally)} mix numbers of three decimals and whole numbers below 1000{label}"
-        mark = looked.understood.decimal if looked.understood else None
+        mark = facts.understood.decimal if facts.understood else None
         advice = f"set data.thousands='{mark}'" if mark else "set data.thousands to that mark, '.' or ','"
         yield Suspicion("thousands", "error", text, shared, advice)
 
 
-def _find_odd_columns(looked: Looked) -> Iterator[Suspicion]:
-    odd, understood = looked.columns or OddColumns(), looked.understood
+def _find_odd_columns(facts: SourceFacts) -> Iterator[Suspicion]:
+    odd, understood = facts.columns or OddColumns(), facts.understood
     what = "channel" if odd.channels else "series"
     wide = understood is not None and understood.layout == "wide"
     by_columns = understood is not None and bool(understood.value_columns) and (odd.channels or wide)
@@ -226,40 +226,40 @@ def _find_odd_columns(looked: Looked) -> Iterator[Suspicion]:
         yield Suspicion(name, "error", text, f"{len(found)} {what} hold {words}", advice)
 
 
-def _find_registers(looked: Looked) -> Iterator[Suspicion]:
+def _find_registers(facts: SourceFacts) -> Iterator[Suspicion]:
     def describe(channel: Channel, tally: Tally) -> str:
         resets = f" and start again {tally.longest} times at most" if tally.longest else ""
         return f"only rise{resets}, as a counter's readings do"
 
-    yield from _suspect_series(looked, "register", "error", describe, "set data.registers=difference")
+    yield from _suspect_series(facts, "register", "error", describe, "set data.registers=difference")
 
 
-def _find_steps(looked: Looked) -> Iterator[Suspicion]:
-    step, factor = _find_commonest_step(looked, "step")
+def _find_steps(facts: SourceFacts) -> Iterator[Suspicion]:
+    step, factor = _find_commonest_step(facts, "step")
     if factor:
         words = f"measure only one in {factor} steps"
         advice = f"set data.resample.step={step.replace(' ', '')}"
-        yield from _suspect_series(looked, "step", "error", lambda channel, tally: words, advice)
-    step, repeats = _find_commonest_step(looked, "repeated_values")
+        yield from _suspect_series(facts, "step", "error", lambda channel, tally: words, advice)
+    step, repeats = _find_commonest_step(facts, "repeated_values")
     if repeats:
         said = f"repeat every value {repeats} times, as if their step was {step}"
         advice = f"set data.reduce.factor={repeats} data.reduce.method=mean"
-        yield from _suspect_series(looked, "repeated_values", "warning", lambda channel, tally: said, advice)
+        yield from _suspect_series(facts, "repeated_values", "warning", lambda channel, tally: said, advice)
 
 
-def _find_commonest_step(looked: Looked, name: str) -> tuple[str, int]:
+def _find_commonest_step(facts: SourceFacts, name: str) -> tuple[str, int]:
     """Return the factor by which most series' own step is longer, and that step; 0 where there is none."""
     counts: Counter[int] = Counter()
-    for channel in looked.survey.channels:
+    for channel in facts.survey.channels:
         counts.update({factor: n for (kind, factor), n in channel.factors.items() if kind == name})
     factor = counts.most_common(1)[0][0] if counts else 0
-    return fit.format_step(looked.source.axis.step_seconds * factor), factor
+    return fit.format_step(facts.source.axis.step_seconds * factor), factor
 
 
-def _find_runs(looked: Looked) -> Iterator[Suspicion]:
+def _find_runs(facts: SourceFacts) -> Iterator[Suspicion]:
     def make_description(words: str) -> Callable[[Channel, Tally], str]:
         def describe(channel: Channel, tally: Tally) -> str:
-            fewest, longest = (_format_time(looked, steps) for steps in (looked.survey.stuck, tally.longest))
+            fewest, longest = (_format_time(facts, steps) for steps in (facts.survey.stuck, tally.longest))
             return (
                 f"{words} for {fewest} or longer (the longest {longest}; "
                 f"{tally.values / channel.values:.2%} of all)"
@@ -267,7 +267,7 @@ def _find_runs(looked: Looked) -> Iterator[Suspicion]:
 
         return describe
 
-    ragged = looked.settings.data.start_ragged
+    ragged = facts.settings.data.start_ragged
     late = "set data.start_ragged to the smallest measured share"
     if ragged is not None:
         late = f"data.start_ragged={ragged:g} keeps those of which as much is measured"
@@ -283,12 +283,12 @@ def _find_runs(looked: Looked) -> Iterator[Suspicion]:
         ("early_end", "end early and miss values", late),
     )
     for name, words, advice in checks:
-        yield from _suspect_series(looked, name, "warning", make_description(words), advice)
+        yield from _suspect_series(facts, name, "warning", make_description(words), advice)
 
 
-def _find_spikes(looked: Looked) -> Iterator[Suspicion]:
+def _find_spikes(facts: SourceFacts) -> Iterator[Suspicion]:
     yield from _suspect_series(
-        looked,
+        facts,
         "spikes",
         "warning",
         lambda channel, tally: (
@@ -298,9 +298,9 @@ def _find_spikes(looked: Looked) -> Iterator[Suspicion]:
     )
 
 
-def _find_constant(looked: Looked) -> Iterator[Suspicion]:
+def _find_constant(facts: SourceFacts) -> Iterator[Suspicion]:
     yield from _suspect_series(
-        looked,
+        facts,
         "constant",
         "warning",
         lambda channel, tally: "never change",
@@ -311,8 +311,8 @@ def _find_constant(looked: Looked) -> Iterator[Suspicion]:
 # ------------------------------------------------------------------------------------------- the whole source
 
 
-def _find_clock_changes(looked: Looked) -> Iterator[Suspicion]:
-    changes = looked.survey.clock.find_changes()
+def _find_clock_changes(facts: SourceFacts) -> Iterator[Suspicion]:
+    changes = facts.survey.clock.find_changes()
     kinds: tuple[tuple[str, Severity, bool], ...] = (
         ("doubled_hour", "error", True),
         ("missing_hour", "warning", False),
@@ -332,18 +332,18 @@ def _find_clock_changes(looked: Looked) -> Iterator[Suspicion]:
         yield Suspicion(name, severity, text, text, advice)
 
 
-def _find_misfits(looked: Looked) -> Iterator[Suspicion]:
-    data, meta = looked.settings.data, looked.meta
-    units, periods = fit.check_units(data, looked.source, meta), fit.check_periods(looked.settings, meta)
+def _find_misfits(facts: SourceFacts) -> Iterator[Suspicion]:
+    data, meta = facts.settings.data, facts.meta
+    units, periods = fit.check_units(data, facts.source, meta), fit.check_periods(facts.settings, meta)
     factor = units.factor if units is not None else None
-    if periods and factor and not fit.check_periods(looked.settings, _reduce_meta(factor, looked)):
+    if periods and factor and not fit.check_periods(facts.settings, _reduce_meta(factor, facts)):
         periods = replace(periods, advice=f"data.reduce.factor={factor} mends that, too; or {periods.advice}")
     misfits = {"units": units, "periods": periods}
-    first = looked.survey.channels[0]
-    if len(looked.survey.channels) == 1 and first.measured:
+    first = facts.survey.channels[0]
+    if len(facts.survey.channels) == 1 and first.measured:
         median = first.compute_quantile(0.5)
         misfits["magnitude"] = fit.check_magnitude(
-            data, looked.source.axis.step_seconds, median, is_whole(first)
+            data, facts.source.axis.step_seconds, median, is_whole(first)
         )
     for name, misfit in misfits.items():
         if misfit is not None:
@@ -351,24 +351,24 @@ def _find_misfits(looked: Looked) -> Iterator[Suspicion]:
             yield Suspicion(name, severity, misfit.text, misfit.text, misfit.advice)
 
 
-def _reduce_meta(factor: int, looked: Looked) -> Meta:
+def _reduce_meta(factor: int, facts: SourceFacts) -> Meta:
     """Return the meta of the series with another data.reduce.factor."""
-    axis, step = looked.meta.axis, looked.source.axis.step_seconds * factor
+    axis, step = facts.meta.axis, facts.source.axis.step_seconds * factor
     length = axis.length * axis.step_seconds // step
-    return replace(looked.meta, axis=replace(axis, step_seconds=step, length=length))
+    return replace(facts.meta, axis=replace(axis, step_seconds=step, length=length))
 
 
-def _find_bounds(looked: Looked) -> Iterator[Suspicion]:
-    channels = list(zip(looked.survey.channels, _list_labels(looked)))
-    for found in suggest_bounds(channels, looked.settings.data):
+def _find_bounds(facts: SourceFacts) -> Iterator[Suspicion]:
+    channels = list(zip(facts.survey.channels, _list_labels(facts)))
+    for found in suggest_bounds(channels, facts.settings.data):
         yield Suspicion(*found)
 
 
-def _count_looked(looked: Looked) -> Iterator[Suspicion]:
-    if looked.copies:
-        text = f"{looked.copies:,} series are exact copies of another owner's"
+def _count_looked(facts: SourceFacts) -> Iterator[Suspicion]:
+    if facts.copies:
+        text = f"{facts.copies:,} series are exact copies of another owner's"
         yield Suspicion("copies", "warning", text, text, "remove them, or name their common owner")
-    understood = looked.understood
+    understood = facts.understood
     if understood is None:
         return
     if understood.merged_duplicates or understood.conflicting_duplicates:
@@ -383,7 +383,7 @@ def _count_looked(looked: Looked) -> Iterator[Suspicion]:
         yield Suspicion("off_grid", "warning", text, text, "data.resample.step takes rows between steps in")
 
 
-LOOKS: tuple[Callable[[Looked], Iterator[Suspicion]], ...] = (
+LOOKS: tuple[Callable[[SourceFacts], Iterator[Suspicion]], ...] = (
     _find_thousands,
     _find_odd_columns,
     _find_missing_codes,

@@ -67,5 +67,6 @@ class LatentStore:
             yield first, mean, logvar
 
     def verify(self) -> None:
+        """Verify every checksum; raises as `Rows.verify`."""
         self._mean.verify()
         self._logvar.verify()

@@ -154,6 +154,7 @@ class Rows:
         return max(1, min(most, scale_buffer(BLOCK_BYTES) // (4 * math.prod(self.layout.row_shape))))
 
     def find_shards(self, indices: np.ndarray) -> np.ndarray:
+        """Return the shard of each row."""
         return np.asarray(indices) // self.layout.shard_rows
 
     def list_held(self) -> list[int]:
@@ -409,11 +410,14 @@ class Readable(Protocol):
     @property
     def whole_axis(self) -> Axis: ...
 
-    def read_rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
+    def read_rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the series `indices` [n] as float32 [n, L, C], NaN where missing."""
 
-    def find_starts(self, indices: np.ndarray) -> np.ndarray: ...
+    def find_starts(self, indices: np.ndarray) -> np.ndarray:
+        """Return the step of the whole axis at which each series begins: [n]."""
 
-    def find_shards(self, indices: np.ndarray) -> np.ndarray: ...
+    def find_shards(self, indices: np.ndarray) -> np.ndarray:
+        """Return the shard that holds each series: [n]."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 with leaks.
 
 Every home has eight numbers of its own (size, rhythms, noise), drawn from one distribution; its series is a
-draw given those. An honest sampler draws new homes, so nothing of a member is in it. Each leak is what
-somebody has done, or could do by mistake; every one must fail the battery, and the honest release must pass.
+draw given those. A release without leaks holds new homes only, so nothing of a member is in it. Each leak
+scenario is a known or likely mistake; the battery must refuse every one of them, and pass the release without
+leaks.
 """
 
 from collections.abc import Callable
@@ -52,7 +53,7 @@ def draw_series(numbers: Array, length: int, rng: np.random.Generator) -> Array:
 
 @dataclass(frozen=True)
 class Population:
-    """The artificial homes of every side, and of the synthetic series of an honest sampler."""
+    """The artificial homes of every side, and synthetic series of new homes, without leaks."""
 
     members: Array  # [n, 8]
     non_members: Array
@@ -226,8 +227,8 @@ def release_noisy_bank(population: Population, noise: float) -> AttackData:
 
 
 def read_by_coarse_meters(attack_data: AttackData) -> AttackData:
-    """Return the attack data as read by coarse meters: steps of 0.001, quiet nights on two levels of standby
-    in 40 % of the homes, and 10 % of the days empty, with zeros.
+    """Return the attack data as coarse meters measure them: steps of 0.001, quiet nights on two levels of
+    standby in 40 % of the homes, and 10 % of the days empty, with zeros.
     """
     rng = attack_data.make_rng("meters")
 

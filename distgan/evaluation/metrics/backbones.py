@@ -9,7 +9,6 @@ Shapes: B series, L steps, C channels, D units.
 
 import itertools
 import math
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +16,6 @@ from torch.nn import functional
 
 KERNEL, DILATIONS = 3, (1, 2, 4)  # together 15 steps
 HEADS, BLOCKS = 4, 2
-
-
-class Backbone(Protocol):
-    def __call__(self, series: Tensor, *, last: bool) -> Tensor: ...
 
 
 class RecurrentNetwork(nn.Module):

@@ -267,8 +267,9 @@ def _describe_classifier(rows: Rows, paired: PairedComparisons, owners: int) -> 
     return _make_sentence("good" if good else "warn" if found[MODEL] < 0.9 else "bad", text, "classifier")
 
 
-def _compute_wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the interval of a share of `count` independent trials (Wilson 1927)."""
+def _compute_wilson(share: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of `count` independent trials (Wilson 1927)."""
+    z = 1.96
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
     return middle - half, middle + half
@@ -331,7 +332,8 @@ def _describe_blindness(blind: list[str], standing: Mapping[str, Standing]) -> S
     seeing = [name for name in standing if name not in blind]
     if not judged:
         return None
-    text = f"{len(judged)} of {len(standing)} scores cannot tell a copier from an honest generator"
+    unable = "cannot distinguish a copier from a generator that does not copy"
+    text = f"{len(judged)} of {len(standing)} scores {unable}"
     return _make_sentence(
         "note", f"{text}; only {list_titles(seeing)} can." if seeing else f"{text}: none can here."
     )

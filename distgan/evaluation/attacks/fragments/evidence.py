@@ -15,7 +15,7 @@ from distgan.evaluation.attacks.rates import IntervalEstimate, bound_rate
 
 Array = np.ndarray
 
-FALSE_ALARMS = 0.001  # chance that an honest release is refused by any look of a fragment attack
+FALSE_ALARMS = 0.001  # chance that an honest release is refused by any search of a fragment attack
 
 
 @dataclass(frozen=True)

@@ -30,17 +30,11 @@ def hash_prefixes(mixed: Array) -> Array:
     return np.ascontiguousarray(found.T)
 
 
-def hash_windows(prefixes: Array, steps: int) -> Array:
-    """Hash every window of `steps` codes, Σ x_{i+j} B^(w-1-j) (Karp and Rabin 1987): [n, T + 1] -> [n, T -
-    steps + 1].
-    """
-    return prefixes[:, steps:] - prefixes[:, : prefixes.shape[1] - steps] * compute_power(steps)
-
-
 def hash_steps(mixed: Array, steps: int) -> Array:
-    """Hash every window of `steps` codes, as `hash_windows`: [n, T] uint64 -> [n, T - steps + 1].
+    """Hash every window of `steps` codes: [n, T] uint64 -> [n, T - steps + 1].
 
-    By doubling: H of a + b codes from i on is H of a codes · B^b + H of b codes from i + a on.
+    The hash of codes x_i … x_(i+w-1) is Σ x_(i+j) B^(w-1-j) (Karp and Rabin 1987). By doubling: H of a + b
+    codes from i on is H of a codes · B^b + H of b codes from i + a on.
     """
     found, length = mixed, 1
     for bit in format(steps, "b")[1:]:

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from distgan.anonymity.attribute_slopes import state_slopes
 from distgan.anonymity.attributes import to_location_and_scale, to_ratio_and_log_rms
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import Members, merge_small_groups
-from distgan.anonymity.level_slopes import state_slopes
 from distgan.anonymity.manifest import find_violations
 from distgan.anonymity.statics import AttributeColumn, GroupAttributes
 from distgan.files import read_json, write_json

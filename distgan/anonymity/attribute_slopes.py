@@ -18,21 +18,21 @@ from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import Members
 from distgan.anonymity.statics import FARTHEST, GroupAttributes
 
-DIGITS = 3  # of a slope, in deviations of the level over all groups for one deviation of the number
+DIGITS = 3  # of a slope, in deviations of location or scale over all groups, for one deviation of the number
 ENTITIES_PER_SLOPE = 50  # at least; with fewer no slope is stated
 
 
-def state_slopes(bank: Bank, values: np.ndarray, levels: np.ndarray, members: Members) -> Bank:
+def state_slopes(bank: Bank, values: np.ndarray, location_scale: np.ndarray, members: Members) -> Bank:
     """Return a bank whose columns of numbers state their slopes.
 
     Args:
         values: [n, A] attributes of the training series, NaN where unknown.
-        levels: [n, C, 2] their location and scale.
+        location_scale: [n, C, 2] of the series.
     """
     statics = bank.statics
     if statics is None or not statics.numbers.any():
         return bank
-    slopes = _regress(statics, values, _standardise_levels(bank, levels, members), members)
+    slopes = _regress(statics, values, _standardise(bank, location_scale, members), members)
     rounded = np.round(slopes, DIGITS).reshape(len(slopes), -1, 2)
     columns = [
         column.model_copy(update={"slopes": list(map(tuple, rounded[place].tolist()))})
@@ -43,26 +43,26 @@ def state_slopes(bank: Bank, values: np.ndarray, levels: np.ndarray, members: Me
     return replace(bank, statics=replace(statics, columns=tuple(columns)))
 
 
-def _standardise_levels(bank: Bank, levels: np.ndarray, members: Members) -> np.ndarray:
+def _standardise(bank: Bank, location_scale: np.ndarray, members: Members) -> np.ndarray:
     """Return deviations from the group's means, over the population's deviations: [n, C, 2] -> [n, 2C]."""
     _, deviation = bank.population
-    found = (to_ratio_and_log_rms(levels) - bank.attributes_mean[members.groups]) / deviation
-    return np.clip(found, -FARTHEST, FARTHEST).reshape(len(levels), -1)
+    found = (to_ratio_and_log_rms(location_scale) - bank.attributes_mean[members.groups]) / deviation
+    return np.clip(found, -FARTHEST, FARTHEST).reshape(len(location_scale), -1)
 
 
 def _regress(
-    statics: GroupAttributes, values: np.ndarray, levels: np.ndarray, members: Members
+    statics: GroupAttributes, values: np.ndarray, deviations: np.ndarray, members: Members
 ) -> np.ndarray:
-    """Return slopes of standardised levels on standardised numbers within groups: [A, 2C]."""
+    """Return slopes of standardised location and scale on standardised numbers within groups: [A, 2C]."""
     places = np.flatnonzero(statics.numbers)
     _, scale = statics.population
     numbers = (values - statics.values[members.groups])[:, places] / scale[places]
     numbers = np.clip(np.nan_to_num(numbers), -FARTHEST, FARTHEST)  # unknown: says nothing
     weights = members.weights * statics.sizes[members.groups]  # about one for each entity
     products = (numbers * weights[:, None]).T @ numbers
-    slopes = np.zeros((len(statics.columns), levels.shape[1]))
-    enough = statics.sizes.sum() >= ENTITIES_PER_SLOPE * len(places) * levels.shape[1]
+    slopes = np.zeros((len(statics.columns), deviations.shape[1]))
+    enough = statics.sizes.sum() >= ENTITIES_PER_SLOPE * len(places) * deviations.shape[1]
     if enough and (np.diag(products) > 0).all():
         ridge = 1e-6 * np.trace(products) * np.eye(len(places))
-        slopes[places] = np.linalg.solve(products + ridge, (numbers * weights[:, None]).T @ levels)
+        slopes[places] = np.linalg.solve(products + ridge, (numbers * weights[:, None]).T @ deviations)
     return slopes
