@@ -82,10 +82,20 @@ def open_run(text: str, command: str) -> Run:
 def refuse_no_run(run: Run, remedy: str = TRAIN) -> None:
     """
     Raises:
-        UserError: the folder holds no run's config; `remedy` says how to make one.
+        UserError: the folder holds no run's config, or a sweep; `remedy` says how to make one.
     """
     if not run.config.exists():
         raise UserError(f"{run.folder} is no run folder (it has no config.yaml); {remedy}")
+    refuse_sweep(run, "its trials are runs, in the folder trials")
+
+
+def refuse_sweep(run: Run, remedy: str) -> None:
+    """
+    Raises:
+        UserError: the folder is of a sweep: a run in it would replace the config that the sweep needs.
+    """
+    if Run(run.shared).records.is_dir():
+        raise UserError(f"{run.folder} is the folder of a sweep, not of a run; {remedy}")
 
 
 def refuse_filter(run: Run) -> None:
