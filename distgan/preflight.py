@@ -13,7 +13,7 @@ from typing import Any
 from distgan import config
 from distgan.errors import UserError, reading
 from distgan.files import KINDS, check_path
-from distgan.run import Run, list_steps
+from distgan.run import HubFolder, Run, list_steps
 
 NAMED = ("auckland",)  # sources that are no path
 REPORT_SCHEMA = "distgan.report/5"
@@ -82,10 +82,16 @@ def open_run(text: str, command: str) -> Run:
 def refuse_no_run(run: Run, remedy: str = TRAIN) -> None:
     """
     Raises:
-        UserError: the folder holds no run's config, or a sweep; `remedy` says how to make one.
+        UserError: the folder holds no run's config, or a sweep, or an export where a run is wanted; `remedy`
+            says how to make one.
     """
     if not run.config.exists():
         raise UserError(f"{run.folder} is no run folder (it has no config.yaml); {remedy}")
+    if not isinstance(run, HubFolder) and HubFolder(run.folder).generator_weights.exists():
+        raise UserError(
+            f"{run.folder} is an export, which has no stages; sample from it with distgan.load in Python, or "
+            "give the folder of its run"
+        )
     refuse_sweep(run, "its trials are runs, in the folder trials")
 
 
@@ -174,9 +180,11 @@ def check_earlier(name: str, settings: config.Config, run: Run) -> None:
     """
     for earlier in settings.stages[: settings.stages.index(name)]:
         if find_current(earlier, settings, run) is None:
-            how = run.format_command(earlier) if run.config.exists() else f"--stages {earlier}"
-            if run.config.exists() and config.load(run.config).train.steps != settings.train.steps:
-                how += f" train.steps={settings.train.steps}"
+            how, saved = f"--stages {earlier}", config.load(run.config) if run.config.exists() else None
+            if saved is not None and saved.identities[earlier] == settings.identities[earlier]:
+                how = run.format_command(earlier)
+                if saved.train.steps != settings.train.steps:
+                    how += f" train.steps={settings.train.steps}"
             raise UserError(
                 f"stage {name} needs stage {earlier}, which is not done in {run.folder} with these "
                 f"settings; run that stage first: {how}"
