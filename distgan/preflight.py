@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ SERIES = (
 )
 WISHES_TABLE = "a CSV table with commas between its cells"
 ATTRIBUTES_TABLE = "a table (CSV, Excel, Parquet; compressed ones too) with a row per entity"
+FEW = 3  # settings that a command in a message repeats
 OTHER_FOLDER = "choose another run_dir=PATH, or remove that folder"
 
 
@@ -180,15 +182,25 @@ def check_earlier(name: str, settings: config.Config, run: Run) -> None:
     """
     for earlier in settings.stages[: settings.stages.index(name)]:
         if find_current(earlier, settings, run) is None:
-            how, saved = f"--stages {earlier}", config.load(run.config) if run.config.exists() else None
-            if saved is not None and saved.identities[earlier] == settings.identities[earlier]:
-                how = run.format_command(earlier)
-                if saved.train.steps != settings.train.steps:
-                    how += f" train.steps={settings.train.steps}"
+            how = format_remedy(earlier, settings, run)
             raise UserError(
                 f"stage {name} needs stage {earlier}, which is not done in {run.folder} with these "
                 f"settings; run that stage first: {how}"
             )
+
+
+def format_remedy(stage: str, settings: config.Config, run: Run) -> str:
+    """Return how to run a stage with these settings: by the run's own config and the few that are others now,
+    or as a part of the command at hand.
+    """
+    if not run.config.exists():
+        return f"--stages {stage}"
+    old, new = config.load(run.config).flatten(), settings.flatten()
+    changed = [name for name in new if name != "run_dir" and old.get(name) != new[name]]
+    if len(changed) > FEW or set(old) - set(new):
+        return f"--stages {stage}"
+    values = [shlex.quote(f"{name}={json.dumps(new[name])}") for name in changed]
+    return " ".join([run.format_command(stage), *values])
 
 
 def refuse_another(

@@ -1,5 +1,6 @@
 """Folders that are no run's, and what a command advises for stages that are not done."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -27,16 +28,15 @@ def test_an_export_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str],
 
 def test_the_stage_that_is_missing_is_made_with_the_settings_at_hand(tmp_path: Path) -> None:
     """Not with those of a config that the folder holds of an earlier try."""
-    run, now = Run(tmp_path), config.load(None, ["model=mlp_gan", "encoder.patch=3"])
-    run.config.write_text("model: mlp_gan")
-    with pytest.raises(UserError, match=r"run that stage first: --stages encoder$"):
-        _check("encode", now, run)
-    run.config.write_text(now.to_yaml())
-    with pytest.raises(UserError, match=rf"first: distgan train --config {run.config} .* --stages encoder$"):
-        _check("encode", now, run)
-
-
-def _check(name: str, settings: config.Config, run: Run) -> None:
-    """Check the stages before `name`, the first of which is done."""
-    run.finish("prepare", summary="done", token=make_tokens(settings)["prepare"])
-    check_earlier(name, settings, run)
+    run, now = Run(tmp_path), config.load(None, ["model=mlp_gan", "encoder.patch=3", "data.units=a b"])
+    run.finish("prepare", summary="done", token=make_tokens(now)["prepare"])
+    command = f"distgan train --config {run.config} --run-dir {run.folder} --stages encoder"
+    for text, end in (
+        (now.to_yaml(), command),
+        ("{model: mlp_gan, data: {units: a b}}", f"{command} encoder.patch=3"),
+        ("{model: mlp_gan, encoder: {patch: 3}}", f"{command} 'data.units=\"a b\"'"),
+        ("{model: tts_gan}", ": --stages encoder"),  # too much is another
+    ):
+        run.config.write_text(text)
+        with pytest.raises(UserError, match=f"run that stage first.*{re.escape(end)}$"):
+            check_earlier("encode", now, run)
