@@ -227,6 +227,11 @@ def _check_place(place: Path, run: Run, force: bool) -> None:
                     f"--out: {each} is a file, and a .zarr store is a folder; --force does not replace it, "
                     "choose another path"
                 )
+    if os.path.lexists(place) and not locate_readme(place).exists():
+        raise UserError(
+            f"--out: {place} is no earlier export (there is no {locate_readme(place).name} beside it); "
+            "--force does not replace it, choose another path"
+        )
 
 
 def _is_table_folder(place: Path) -> bool:

@@ -20,7 +20,7 @@ from click.exceptions import Exit, MissingParameter, NoArgsIsHelpError, NoSuchCo
 from click.shell_completion import CompletionItem, get_completion_class, shell_complete
 
 from distgan import progress
-from distgan.errors import EXIT_CODES, UserError
+from distgan.errors import EXIT_CODES, UserError, escape_controls
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 WIDEST = 100  # columns of help
@@ -80,7 +80,7 @@ class Command(click.RichCommand):
                 result = super().invoke(ctx)
             print(json.dumps(make_finite(result.tree), indent=2, allow_nan=False))
         elif (result := super().invoke(ctx)) is not None and result.text:
-            print(result.text, end="" if result.text.endswith("\n") else "\n")
+            print(escape_controls(result.text), end="" if result.text.endswith("\n") else "\n")
         if result is not None and result.error is not None:
             raise result.error
 

@@ -7,6 +7,7 @@ else. Any other exception is an internal error and keeps its traceback.
 import errno
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -33,6 +34,7 @@ EXIT_CODES = {
     75: "stopped by a signal; run the same command again to continue",
     130: "interrupted with Ctrl-C",
 }
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but line ends and tabs
 BROKEN_PIPE = 141  # as a shell counts a program that SIGPIPE ended
 
 
@@ -208,8 +210,15 @@ def answer(main: Callable[[], None]) -> int:
     return 0
 
 
+def escape_controls(text: str) -> str:
+    """Return the text without what a terminal would obey: names come from a user's file, whose author may be
+    anybody. Line ends and tabs stay.
+    """
+    return CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
 def _print_line(text: str) -> None:
-    rank, line = os.environ.get("RANK", "0"), " ".join(text.split())
+    rank, line = os.environ.get("RANK", "0"), escape_controls(" ".join(text.split()))
     print(f"distgan: {line}" if rank == "0" else f"distgan (process {rank}): {line}", file=sys.stderr)
 
 

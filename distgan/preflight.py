@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from distgan import config
 from distgan.errors import UserError, reading
 from distgan.files import KINDS, check_path
-from distgan.run import Run, list_steps
+from distgan.run import HubFolder, Run, list_steps
 
 NAMED = ("auckland",)  # sources that are no path
 REPORT_SCHEMA = "distgan.report/5"
@@ -24,6 +25,7 @@ SERIES = (
 )
 WISHES_TABLE = "a CSV table with commas between its cells"
 ATTRIBUTES_TABLE = "a table (CSV, Excel, Parquet; compressed ones too) with a row per entity"
+FEW = 3  # settings that a command in a message repeats
 OTHER_FOLDER = "choose another run_dir=PATH, or remove that folder"
 
 
@@ -82,10 +84,26 @@ def open_run(text: str, command: str) -> Run:
 def refuse_no_run(run: Run, remedy: str = TRAIN) -> None:
     """
     Raises:
-        UserError: the folder holds no run's config; `remedy` says how to make one.
+        UserError: the folder holds no run's config, or a sweep, or an export where a run is wanted; `remedy`
+            says how to make one.
     """
     if not run.config.exists():
         raise UserError(f"{run.folder} is no run folder (it has no config.yaml); {remedy}")
+    if not isinstance(run, HubFolder) and HubFolder(run.folder).generator_weights.exists():
+        raise UserError(
+            f"{run.folder} is an export, which has no stages; sample from it with distgan.load in Python, or "
+            "give the folder of its run"
+        )
+    refuse_sweep(run, "its trials are runs, in the folder trials")
+
+
+def refuse_sweep(run: Run, remedy: str) -> None:
+    """
+    Raises:
+        UserError: the folder is of a sweep: a run in it would replace the config that the sweep needs.
+    """
+    if Run(run.shared).records.is_dir():
+        raise UserError(f"{run.folder} is the folder of a sweep, not of a run; {remedy}")
 
 
 def refuse_filter(run: Run) -> None:
@@ -164,13 +182,25 @@ def check_earlier(name: str, settings: config.Config, run: Run) -> None:
     """
     for earlier in settings.stages[: settings.stages.index(name)]:
         if find_current(earlier, settings, run) is None:
-            how = run.format_command(earlier) if run.config.exists() else f"--stages {earlier}"
-            if run.config.exists() and config.load(run.config).train.steps != settings.train.steps:
-                how += f" train.steps={settings.train.steps}"
+            how = format_remedy(earlier, settings, run)
             raise UserError(
                 f"stage {name} needs stage {earlier}, which is not done in {run.folder} with these "
                 f"settings; run that stage first: {how}"
             )
+
+
+def format_remedy(stage: str, settings: config.Config, run: Run) -> str:
+    """Return how to run a stage with these settings: by the run's own config and the few that are others now,
+    or as a part of the command at hand.
+    """
+    if not run.config.exists():
+        return f"--stages {stage}"
+    old, new = config.load(run.config).flatten(), settings.flatten()
+    changed = [name for name in new if name != "run_dir" and old.get(name) != new[name]]
+    if len(changed) > FEW or set(old) - set(new):
+        return f"--stages {stage}"
+    values = [shlex.quote(f"{name}={json.dumps(new[name])}") for name in changed]
+    return " ".join([run.format_command(stage), *values])
 
 
 def refuse_another(

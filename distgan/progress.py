@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from distgan.errors import escape_controls
+
 FIRST = 2.0  # seconds of work before the first plain line
 BETWEEN = 20.0  # seconds between plain lines
 OFTEN = 2.0  # the same under --verbose
@@ -46,7 +48,7 @@ def set_verbosity(quiet: bool | None = None, verbose: bool | None = None) -> Non
 def say(text: str) -> None:
     """Print a line of a run's record to standard output, unless --quiet was given."""
     if not _state.quiet:
-        print(text, flush=True)
+        print(escape_controls(text), flush=True)
 
 
 def has_terminal() -> bool:

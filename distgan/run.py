@@ -320,6 +320,11 @@ class Run:
         return self.records / f"{stage}.json"
 
     @property
+    def shared(self) -> Path:
+        """The run that all trials start from, of the folder of a sweep."""
+        return self.folder / "shared"
+
+    @property
     def lock_file(self) -> Path:
         return self.folder / ".lock"
 

@@ -88,11 +88,12 @@ def run_stages(
     """
     from distgan.arguments import load_settings, select_stage_names
     from distgan.config import STAGES
-    from distgan.preflight import check_free, check_order
+    from distgan.preflight import check_free, check_order, refuse_sweep
     from distgan.run import Run
 
     settings, names = load_settings(config, overrides, run_dir), select_stage_names(stages)
     run = Run(Path(settings.run_dir))
+    refuse_sweep(run, "choose another run_dir=PATH, or continue the sweep with distgan sweep")
     check_order(settings, run, settings.stages if names == STAGES else names)
     if not dry_run:
         check_free(run)

@@ -14,6 +14,7 @@ from torch import nn
 
 from distgan import config
 from distgan.command_line import Result
+from distgan.csvtext import unescape_cell
 from distgan.data import ingest
 from distgan.data.export import export
 from distgan.data.ingest_cache import open_cache_folder
@@ -77,15 +78,15 @@ def run(run: Run, source: str, place: Path) -> Result:
 
 
 def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> ingest.Series:
-    """Open the series of `source`, read as the run read its own; those in the run's steps already are not
-    reduced. Series without times are taken for the run's steps, as all are by a run that learned no times and
-    reduced nothing.
+    """Open the series of `source`, read as the run read its own, but for the attributes of training series;
+    those in the run's steps already are not reduced. Series without times are taken for the run's steps, as
+    all are by a run that learned no times and reduced nothing.
 
     Raises:
         UserError: they cannot be read, or have other steps.
     """
     all_of_it = {"cut": "whole", "windows": config.Windows(), "labels": None, "max_missing": 1.0}
-    own = {"source": source, "reduce": config.Reduce(), "unusable": "error"}
+    own = {"source": source, "attributes": None, "reduce": config.Reduce(), "unusable": "error"}
     as_it_is = learned.model_copy(update={**all_of_it, **own})
     found = ingest.open_source(as_it_is, parts, flat=True)
     if (found.meta.is_nominal and not meta.is_nominal) or (meta.is_nominal and learned.reduce.factor == 1):
@@ -105,12 +106,13 @@ def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> i
 
 def refuse_other_channels(source: str, given: Sequence[str], learned: Sequence[str]) -> None:
     """Refuse series that the run's scaler has no numbers for, or those of another channel. The name of a
-    single channel does not matter.
+    single channel does not matter, nor that tables hold names escaped.
 
     Raises:
         UserError: the channels are not those that the run was trained on, in their order.
     """
-    if len(given) != len(learned) or (len(learned) > 1 and list(given) != list(learned)):
+    differ = list(map(unescape_cell, given)) != list(map(unescape_cell, learned))
+    if len(given) != len(learned) or (len(learned) > 1 and differ):
         raise UserError(
             f"{source} has the channels {list(given)}, but the run scales each of {list(learned)} by "
             "numbers of its own (data.scaling.scope, data.scaling.marginal); give series of these channels, "

@@ -5,6 +5,7 @@ from distgan.command_line import Result
 from distgan.commands import inspect_bank, inspect_run, inspect_store
 from distgan.errors import UserError
 from distgan.pipeline import source_summary
+from distgan.preflight import refuse_no_run
 from distgan.run import Run, is_store
 
 
@@ -27,5 +28,6 @@ def run(request: Inspection) -> Result:
     if alone and is_bank:
         return inspect_bank.run(path)
     if alone and Run(path).config.exists():
+        refuse_no_run(Run(path))
         return inspect_run.run(Run(path))
     return Result(*source_summary.examine(source_summary.parse(request.positional, request.config)))

@@ -17,7 +17,7 @@ class SweepFiles:
     @property
     def shared(self) -> Run:
         """The stages that all trials start from."""
-        return Run(self.folder / "shared")
+        return Run(Run(self.folder).shared)
 
     def locate_shared(self, seed: int) -> Run:
         """Return the same for the runs of a confirmation with another seed."""

@@ -15,9 +15,10 @@ from types import FrameType
 from typing import Any
 
 from distgan import config
-from distgan.errors import SIGNALS, Stopped, UserError
+from distgan.errors import SIGNALS, Stopped, UserError, reading
 from distgan.files import write_text
-from distgan.preflight import NAMED, count_settings
+from distgan.preflight import NAMED, count_settings, refuse_absent
+from distgan.progress import say
 from distgan.run import Run
 from distgan.sweep.files import SweepFiles
 
@@ -41,10 +42,54 @@ def sweep(settings: config.Config, dry_run: bool = False) -> None:
     scores.check_objectives(settings.sweep.objectives, settings.evaluate)
     refuse_many_draws(settings, trial.list_shared_stages(settings))
     refuse_uneven_evaluations(settings, trial.list_evaluation_steps(settings))
+    settings, home = resolve_source(settings), Run(Path(settings.run_dir))
+    refuse_uneven_batches(settings, trial.list_shared_stages(settings))
+    refuse_start(settings, home)
+    if (late := warn_of_late_comparison(settings)) is not None:
+        say(late)
     if dry_run:
         print(describe(settings, trial.list_evaluation_steps(settings), trial.list_shared_stages(settings)))
     else:
-        run_sweep(settings, Run(Path(settings.run_dir)))
+        run_sweep(settings, home)
+
+
+def refuse_start(settings: config.Config, home: Run) -> None:
+    """Refuse what the folder and the source alone show to be impossible.
+
+    Raises:
+        UserError: the folder is of a run, of another sweep or of fewer trials; or the source is absent.
+    """
+    with reading(home.folder):
+        refuse_growth(settings, home)
+        refuse_another_sweep(settings, home)
+        if SweepFiles(home.folder).shared.read_record("prepare") is None:
+            refuse_absent(settings.data.source)
+
+
+def refuse_uneven_batches(settings: config.Config, shared: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: a batch does not divide among the workers of a trial, so no trial could train.
+    """
+    workers, values = settings.sweep.resources.workers, settings.flatten()
+    for key in ("train.batch_size", *(["encoder.batch_size"] if "encoder" not in shared else [])):
+        if key not in settings.sweep.space and values[key] % workers:
+            lower = values[key] // workers * workers
+            near = f"{lower} or {lower + workers}" if lower else f"{workers}"
+            raise UserError(
+                f"{key} {values[key]} is not a multiple of sweep.resources.workers {workers}; use {near}"
+            )
+
+
+def warn_of_late_comparison(settings: config.Config) -> str | None:
+    """Return a line for a scheduler that has nothing to compare before trials end."""
+    chosen, steps = settings.sweep, settings.train.steps
+    if chosen.scheduler == "none" or chosen.interval is None or chosen.interval < steps:
+        return None
+    return (
+        f"warning: sweep.interval={chosen.interval} is not below train.steps={steps}, so {chosen.scheduler} "
+        "compares no trials before they end"
+    )
 
 
 def refuse_many_draws(settings: config.Config, shared: Sequence[str]) -> None:
@@ -86,7 +131,6 @@ def run_sweep(settings: config.Config, home: Run) -> None:
     """
     from distgan.sweep import confirmation, page, ray_session, results
 
-    settings = resolve_source(settings)
     with home.lock():
         refuse_growth(settings, home)
         claim_folder(settings, home)
@@ -151,8 +195,20 @@ def claim_folder(settings: config.Config, home: Run) -> None:
     """Keep the config in the folder.
 
     Raises:
-        UserError: the folder is of a sweep with another one.
+        UserError: as `refuse_another_sweep`.
     """
+    refuse_another_sweep(settings, home)
+    write_text(home.config, settings.to_yaml())
+
+
+def refuse_another_sweep(settings: config.Config, home: Run) -> None:
+    """
+    Raises:
+        UserError: the folder is of a run, or of a sweep with another config.
+    """
+    is_run = any(home.record(stage).exists() for stage in config.STAGES)
+    if is_run and not SweepFiles(home.folder).shared.records.exists():
+        raise UserError(f"{home.folder} holds a run, not a sweep; choose another run_dir=PATH")
     if home.config.exists():
         old, new = _select_fixed_settings(config.load(home.config)), _select_fixed_settings(settings)
         changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
@@ -161,7 +217,6 @@ def claim_folder(settings: config.Config, home: Run) -> None:
                 f"{home.folder} belongs to another sweep ({changed[0]} was {old.get(changed[0])}, now "
                 f"{new.get(changed[0])}; {count_settings(len(changed))}); choose another run_dir=PATH"
             )
-    write_text(home.config, settings.to_yaml())
 
 
 def _select_fixed_settings(settings: config.Config) -> dict[str, Any]:

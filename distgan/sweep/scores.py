@@ -32,8 +32,10 @@ def check_objectives(objectives: Sequence[str], chosen: config.Evaluate) -> None
         chosen: the settings of the evaluation.
 
     Raises:
-        UserError: there is no such objective, or it is not evaluated.
+        UserError: there is no such objective, it is not evaluated, or one is named twice.
     """
+    if len(set(objectives)) < len(objectives):
+        raise UserError(f"sweep.objectives names {objectives[0]} twice; name two scores, or one")
     for name in objectives:
         if name not in (FIDELITY, TRACING, *BY_NAME) and not name.startswith(METRICS):
             raise UserError(

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 import distgan
 from distgan import cli, errors, rng
+from distgan.commands.denoise import refuse_other_channels
 from distgan.data.loader import Batch
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
@@ -210,6 +211,21 @@ def test_series_that_tell_no_times_are_filtered_as_they_stand(run: Path, tmp_pat
     assert np.corrcoef(made.ravel(), series.ravel())[0, 1] > 0.9
 
 
+def test_the_table_of_attributes_is_of_the_training_series_alone(tmp_path: Path) -> None:
+    """Others have other ids, and none of its attributes matters to the filter."""
+    label = np.array(["noisy", "clean"])[np.arange(40) % 2]
+    np.savez(tmp_path / "waves.npz", x=waves(40).series.numpy(), label=label)
+    about = tmp_path / "about.csv"
+    about.write_text("id,age\n" + "".join(f"{row},{row % 7 + 20}\n" for row in range(40)))
+    settings = [f"data.source={tmp_path / 'waves.npz'}", "model=nr_gan", f"data.attributes={about}"]
+    sizes = ["model.frame=16", "model.width=4", "train.steps=1", "train.batch_size=8", "engine.threads=1"]
+    assert main(["--run-dir", str(tmp_path / "run"), *settings, *sizes]) == 0
+    np.savez(tmp_path / "more.npz", x=waves(3).series.numpy(), ids=["a", "b", "c"])
+    assert denoise(tmp_path / "run", tmp_path / "more.npz", tmp_path / "filtered.zarr") == 0
+    about.unlink()
+    assert denoise(tmp_path / "run", tmp_path / "more.npz", tmp_path / "again.zarr") == 0
+
+
 def test_what_does_not_vary_comes_back_as_it_is(run: Path, tmp_path: Path) -> None:
     """Series without power, or without readings, among others: each keeps its place."""
     series = waves(4).series.numpy()
@@ -251,6 +267,7 @@ def test_a_run_that_scales_by_channel_filters_these_channels_alone(
         assert denoise(tmp_path / "run", tmp_path / "other.npz", tmp_path / f"{number}.zarr") == 2
         assert f"has the channels {channels}, but the run scales each of" in capsys.readouterr().err
         assert not (tmp_path / f"{number}.zarr").exists()
+    refuse_other_channels("table", ["'=a", "b\\n"], ["=a", "b\n"])  # as tables hold names
     np.savez(tmp_path / "same.npz", x=x[:4], channels=["a", "b"])
     assert denoise(tmp_path / "run", tmp_path / "same.npz", tmp_path / "filtered.zarr") == 0
     made = Store.open(tmp_path / "filtered.zarr").read_rows(np.arange(4))

@@ -1,6 +1,7 @@
 """Whatever lies where a command reads or writes is one line, and nothing of others is replaced."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,7 @@ def test_an_export_replaces_only_what_it_may(
     (tmp_path / "old.csv").write_text("mine")
     (tmp_path / "old.labels.csv").write_text("mine")
     (tmp_path / "folder.zarr").mkdir()
+    shutil.copytree(stored.series, tmp_path / "other.zarr")  # real series of another run
     (tmp_path / "file.zarr").write_text("mine")
     (tmp_path / "dangling.csv").symlink_to(tmp_path / "gone")
     for place, force, words in (
@@ -67,6 +69,8 @@ def test_an_export_replaces_only_what_it_may(
         ("folder.zarr", True, "is a folder that distgan did not write"),
         ("file.zarr", True, "is a file, and a .zarr store is a folder"),
         ("run/series.zarr", True, "is part of the run"),
+        ("old.csv", True, "old.csv is no earlier export (there is no old.README.txt beside it)"),
+        ("other.zarr", True, "is no earlier export"),
     ):
         options = ["--out", str(tmp_path / place), *(["--force"] if force else [])]
         refused(capsys, "generate", str(stored.folder), *options, words=words)

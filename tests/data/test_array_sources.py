@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from distgan import cli, errors
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.private_table import find_private_table, write_table
 from distgan.data.store.writer import StoreWriter
@@ -131,3 +132,17 @@ def test_channels_are_chosen_by_name(tmp_path: Path, form: str) -> None:
 def test_a_single_channel_without_a_name_has_any_name(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(4, 48)))
     assert load(tmp_path / "a.npy", columns={"values": ["kWh"]}).meta.channels == ("value",)
+
+
+def test_names_of_a_file_give_a_terminal_no_orders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(
+        tmp_path / "a.npz", x=np.random.default_rng(0).random((4, 48, 2)), channels=["\x1b[2Jred", "b\x07"]
+    )
+    command = ["inspect", str(tmp_path / "a.npz")]
+    assert errors.answer(lambda: cli.run_command(command)) == 0
+    assert errors.answer(lambda: cli.run_command([*command, "data.columns.values=[c, d]"])) == 2
+    output = capsys.readouterr()
+    assert "\\x1b[2Jred" in output.out and "x1b" in output.err
+    assert not {"\x1b", "\x07"} & set(output.out + output.err)
