@@ -216,7 +216,7 @@ class Data(Section):
     registers: Literal["keep", "difference"] = key(
         "keep",
         "use readings of counters that only rise as they are, or as differences from the "
-        "reading before (missing where the counter restarts)",
+        "reading before (missing where the counter restarts, or was misread)",
     )
     accept: tuple[str, ...] = key(
         (), "suspicions about the data that were checked and accepted, by the names that `inspect` prints"

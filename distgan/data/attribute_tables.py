@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.column_names import is_entity_name
 from distgan.data.formats.columns import make_tuple
 from distgan.data.formats.containers import detect_kind, unpack
 from distgan.data.formats.pieces import Source
@@ -113,25 +114,35 @@ def convert_decimal_commas(column: pd.Series) -> pd.Series:
 
 
 def find_ids(path: Path, frame: pd.DataFrame, entities: list[str], settings: config.Data) -> tuple[str, ...]:
-    """Return the columns that hold the ids of the series: data.columns.id where the table has it, else the
-    column with the most of them.
+    """Return the columns that hold the ids of the series: data.columns.id where the table has it, else one
+    that is named like an id if there is, whose cells are all different if there is, with the most ids.
 
     Raises:
-        UserError: no column holds any.
+        UserError: no column holds any, or several do alike: ids that are numbers are also numbers of people.
     """
     asked = make_tuple(settings.columns.id)
     if asked and all(name in frame.columns for name in asked):
         return asked
     known = set(entities)
     matches = {name: len(known & set(frame[name])) for name in frame.columns}
-    best = max(matches, key=lambda name: matches[name])
-    if not matches[best]:
+    found = [name for name, count in matches.items() if count]
+    if not found:
         names = ", ".join(list(frame.columns)[:SHOWN])
         raise UserError(
             f"data.attributes {path}: no column ({names}) holds an id of the series of {settings.source}; "
             "one column must hold the ids as that source writes them (distgan inspect shows how they begin)"
         )
-    return (best,)
+    rows = frame.drop_duplicates()
+    for says in (is_entity_name, lambda name: not rows[name].duplicated().any()):
+        found = [name for name in found if says(name)] or found
+    most = max(matches[name] for name in found)
+    best = [name for name in found if matches[name] == most]
+    if len(best) > 1 and any(not frame[name].equals(frame[best[0]]) for name in best):
+        raise UserError(
+            f"data.attributes {path}: columns {', '.join(best[:SHOWN])} hold ids of the series alike; call "
+            "the one that says whose the attributes are 'id'"
+        )
+    return (best[0],)
 
 
 def join_ids(frame: pd.DataFrame, ids: tuple[str, ...], known: set[str]) -> pd.Series:

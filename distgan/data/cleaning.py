@@ -13,6 +13,7 @@ from distgan.data.store.metadata import Meta
 
 EDGE_DAYS = 3
 FEWEST_EDGE = 24  # steps
+BACK = 0.9  # of the fall of a counter, up at one step: its reading was wrong
 Block = Callable[[int, int], np.ndarray]
 
 
@@ -64,6 +65,34 @@ def difference_counters(values: np.ndarray) -> np.ndarray:
     change[:, 1:] = np.diff(values, axis=1)
     down = np.count_nonzero(change < 0, axis=1) > np.count_nonzero(change > 0, axis=1)
     np.negative(change, out=change, where=np.broadcast_to(down[:, None], change.shape))
+    wrong = _mark_wrong_readings(np.where(down[:, None], -values, values))
     change[change == 0] = 0  # no negative zeros
     change[change < 0] = np.nan
+    change[:, 1:][wrong] = np.nan
     return change
+
+
+def _mark_wrong_readings(counted: np.ndarray) -> np.ndarray:
+    """Return which changes lead to or from a wrong reading of a rising counter, as a zero or a code that a
+    logger wrote: [n, L, C] -> bool [n, L-1, C].
+
+    A counter that starts again stays below its last reading. One that is back above it at one step never
+    fell; one that falls back at one step to where it was before never rose, which is the same seen backwards.
+    """
+    return _mark_returns(counted) | _mark_returns(-counted[:, ::-1])[:, ::-1]
+
+
+def _mark_returns(counted: np.ndarray) -> np.ndarray:
+    """Return which changes lead back above the reading before the last fall, and are about as large."""
+    change = np.diff(counted, axis=1)
+    steps = np.arange(counted.shape[1], dtype=np.int32)[None, :, None]
+    latest = np.maximum.accumulate(np.where(np.isnan(counted), 0, steps), axis=1)
+    filled = np.take_along_axis(counted, latest, axis=1)  # the last reading where one is missing
+    rise = np.diff(filled, axis=1, prepend=filled[:, :1])
+    if not (rise < 0).any():
+        return np.zeros(change.shape, bool)
+    fall = np.maximum.accumulate(np.where(rise < 0, steps, 0), axis=1)  # the step of the last one; 0 for none
+    level = np.take_along_axis(filled, np.maximum(fall - 1, 0), axis=1)[:, 1:]
+    depth = -np.take_along_axis(rise, fall, axis=1)[:, 1:]
+    crosses = (fall[:, 1:] > 0) & (filled[:, :-1] < level) & (filled[:, 1:] >= level)
+    return np.asarray(crosses & (change >= BACK * depth))

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from distgan import config
 from distgan.data.formats import parquet_pieces
@@ -237,3 +239,13 @@ def test_a_folder_an_entity_with_a_file_a_month(tmp_path: Path) -> None:
             part = table[[name]].iloc[48 * number : 48 * (number + 1)].rename(columns={name: "kwh"})
             written(part, tmp_path / str(name) / f"{month}.csv", index=True)
     expect(load(tmp_path), table)
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_text_that_parquet_holds_as_bytes_is_text(tmp_path: Path, encoded: bool) -> None:
+    table = melted(frame())
+    ids = pa.array([name.encode() for name in table["LCLid"]], pa.binary())
+    columns = {"LCLid": ids.dictionary_encode() if encoded else ids}
+    columns |= {name: pa.array(table[name]) for name in table.columns if name != "LCLid"}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    expect(load(tmp_path / "a.parquet"), frame())

@@ -280,6 +280,7 @@ def test_ids_come_from_the_variable_that_is_marked(tmp_path: Path) -> None:
         ([0.0, 1 / 24, 2 / 24, 3 / 24], "days since 2013-01-01", "2013-01-01T00:00:00"),
         ([0, 60, 120, 180], "minutes since 2012-12-31 23:00:00 -01:00", "2013-01-01T00:00:00"),
         ([1356998400, 1357002000, 1357005600, 1357009200], "seconds since 1970-01-01", "2013-01-01T00:00:00"),
+        ([0, 1, 2, 3], "Hours Since 2013-1-1 5:0", "2013-01-01T05:00:00"),
     ],
 )
 def test_times_count_from_a_moment(tmp_path: Path, values: list[float], units: str, right: str) -> None:
@@ -288,6 +289,26 @@ def test_times_count_from_a_moment(tmp_path: Path, values: list[float], units: s
     data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     axis = load(tmp_path / "a.nc").meta.axis
     assert (axis.start, axis.step_seconds, axis.length) == (right, 3600, 4)
+
+
+@pytest.mark.parametrize("units", ["hours since 01/02/2013", "hours since 1.2.2013", "hours from 2013-01-01"])
+def test_moments_that_are_not_plain_are_refused(tmp_path: Path, units: str) -> None:
+    data = xarray.Dataset({"kwh": (("home", "time"), numbers(2, 4))}, coords={"time": ("time", range(4))})
+    data["time"].attrs["units"] = units
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with pytest.raises(UserError, match=r"may be read in two ways|without units such as 'hours since 2013"):
+        load(tmp_path / "a.nc")
+
+
+@pytest.mark.parametrize("label", [0.0, 0.5, 1.0])  # begin, middle or end of the hour
+def test_intervals_stand_for_the_time_at_which_they_begin(tmp_path: Path, label: float) -> None:
+    hours = np.arange(4.0)
+    data = xarray.Dataset({"kwh": (("home", "time"), numbers(2, 4))}, coords={"time": hours + label})
+    data["time"].attrs |= {"units": "hours since 2013-01-01", "bounds": "time_bnds"}
+    data["time_bnds"] = (("time", "nv"), np.stack([hours, hours + 1], axis=1))
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    axis = load(tmp_path / "a.nc").meta.axis
+    assert (axis.start, axis.step_seconds, axis.length) == ("2013-01-01T00:00:00", 3600, 4)
 
 
 def test_times_that_are_not_regular(tmp_path: Path) -> None:

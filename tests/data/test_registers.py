@@ -10,6 +10,7 @@ import pytest
 import zarr
 
 from distgan import config
+from distgan.data.cleaning import difference_counters
 from distgan.data.ingest import read
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.writer import StoreWriter
@@ -92,3 +93,42 @@ def test_counters_of_a_store_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match="has rounded them"):
         read(settings)
+
+
+COUNTED = 1000.0 + np.arange(12)  # used: 1 a step
+WRONG_READINGS = {
+    "a zero": ({5: 0.0}, {5, 6}),
+    "zeros": ({5: 0.0, 6: 0.0, 7: 0.0}, {5, 8}),  # between, nothing was counted
+    "a zero after a gap": ({4: np.nan, 5: 0.0}, {4, 5, 6}),
+    "a code": ({5: 65535.0}, {5, 6}),
+    "a code that lasts": ({5: 65535.0, 6: 65535.0}, {5, 7}),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_READINGS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_wrong_readings_of_a_counter_are_no_use(name: str, sign: int) -> None:
+    written, missing = WRONG_READINGS[name]
+    values = COUNTED.copy()
+    values[list(written)] = list(written.values())
+    found = difference_counters(sign * values[None, :, None])[0, :, 0]
+    assert set(np.flatnonzero(np.isnan(found)).tolist()) == {0, *missing}
+    assert set(found[~np.isnan(found)].tolist()) <= {0.0, 1.0}
+
+
+def test_a_counter_that_starts_again_grows_beyond_its_last_reading() -> None:
+    values = np.concatenate([np.arange(5.0), np.arange(12.0)])
+    found = difference_counters(values[None, :, None])[0, :, 0]
+    np.testing.assert_array_equal(found, [np.nan, 1, 1, 1, 1, np.nan, *[1] * 11])
+
+
+def test_steps_of_counters_are_whole_and_means(tmp_path: Path) -> None:
+    table = pd.read_csv(write_wide(tmp_path)).astype({"H2": float})
+    table.loc[11, "H2"] = np.nan
+    table.to_csv(tmp_path / "wide.csv", index=False)
+    settings: dict[str, Any] = {"source": str(tmp_path / "wide.csv"), "registers": "difference"}
+    resample = {"step": "2h", "method": "mean"}
+    found = read(config.Data.model_validate(settings | {"resample": resample, "max_missing": 0.1})).values
+    assert np.flatnonzero(np.isnan(found[1, :, 0])).tolist() == [0, 5, 6]
+    with pytest.raises(UserError, match="would add up readings of counters"):
+        read(config.Data.model_validate(settings | {"resample": resample | {"method": "sum"}}))

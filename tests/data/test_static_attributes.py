@@ -178,3 +178,40 @@ def test_ids_of_several_columns_and_padded_ids_are_joined(tmp_path: Path) -> Non
     about.assign(site="T").to_csv(tmp_path / "about.csv", index=False)
     with pytest.raises(UserError, match=r"no row of site, meter has an id of the series"):
         read(path, *joined)
+
+
+NUMBERED = {"1": "yes", "2": "no", "3": "yes", "4": "no"}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"people": [4, 3, 2, 1], "id": [1, 2, 3, 4]},
+        {"people": [4, 3, 2], "home_id": [1, 2, 3]},  # fewer ids than numbers of people
+        {"people": [2, 2, 3, 1], "nr": [1, 2, 3, 4]},
+        {"zone_id": [1, 1, 2, 2], "home_id": [1, 2, 3, 4]},
+    ],
+)
+def test_numbers_of_people_are_no_ids(tmp_path: Path, table: dict[str, list[int]]) -> None:
+    path = long_table(tmp_path / "homes.csv", homes=4, number=[1, 2, 3, 4])
+    text = path.read_text()
+    for home in range(4):
+        text = text.replace(f"H{home:03d}", f"{home + 1}")
+    path.write_text(text)
+    frame = pd.DataFrame(table)
+    name = frame.columns[-1]
+    frame["ev"] = [NUMBERED[str(number)] for number in frame[name]]
+    frame.to_csv(tmp_path / "about.csv", index=False)
+    found = read(path, f"data.attributes={tmp_path / 'about.csv'}", "data.columns.id=home")
+    right = ["true" if NUMBERED[str(number)] == "yes" else "false" for number in range(1, len(frame) + 1)]
+    assert cells(found)["ev"][1][: len(frame)] == right
+
+
+def test_two_columns_of_ids_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "homes.csv"
+    table = pd.DataFrame(np.random.default_rng(0).gamma(2, size=(48, 3)), columns=["1", "2", "3"])
+    table.insert(0, "time", pd.date_range("2013-01-01", periods=48, freq="h"))
+    table.to_csv(path, index=False)
+    (tmp_path / "about.csv").write_text("people,nr\n3,1\n1,2\n2,3\n")
+    with pytest.raises(UserError, match="columns people, nr hold ids of the series alike; call the one"):
+        read(path, f"data.attributes={tmp_path / 'about.csv'}")

@@ -423,3 +423,29 @@ def test_a_file_that_holds_its_rows_twice(tmp_path: Path) -> None:
     source = load_text(WIDE + WIDE, tmp_path)
     np.testing.assert_array_equal(values(source), EXPECTED)
     assert (source.understood.merged_duplicates, source.understood.repeated_headers) == (4, 1)
+
+
+@pytest.mark.parametrize("cut", ["1.2", "1.", "1", "-"])
+def test_a_file_that_ends_within_a_number_is_refused(tmp_path: Path, cut: str) -> None:
+    times = pd.date_range("2013-01-01", periods=60, freq="h").strftime("%Y-%m-%d %H:%M")
+    rows = [f"{time},{place % 7 + 0.125:.3f},{place % 5 + 0.25:.3f}" for place, time in enumerate(times)]
+    text = "\n".join(["time,H1,H2", *rows])
+    path = tmp_path / "cut.csv"
+    path.write_text(text[: -len("4.250")] + cut)
+    with pytest.raises(UserError, match=f"ends in '{cut}', without an end of the line"):
+        load(path, tmp_path)
+    for whole in (text, text + "\n", text[: -len("4.250")]):  # the last reading is missing
+        path.write_text(whole)
+        assert load(path, tmp_path).meta.axis.length == 60
+
+
+@pytest.mark.parametrize("header", ["time;H1;H2", "time\tH1\tH2", '"time,H1,H2"'])
+def test_names_between_other_separators_than_the_rows_are_refused(tmp_path: Path, header: str) -> None:
+    times = pd.date_range("2013-01-01", periods=60, freq="h").strftime("%Y-%m-%d %H:%M")
+    rows = [f"{time},{place % 7 + 0.125:.3f},{place % 5 + 0.25:.3f}" for place, time in enumerate(times)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    with pytest.raises(UserError, match="line 1 seems to name the 3 columns, between other separators"):
+        load(path, tmp_path)
+    path.write_text("\n".join(["Homes of Our Town", *rows]) + "\n")
+    assert load(path, tmp_path).meta.axis.length == 60

@@ -285,3 +285,11 @@ def test_years_of_two_digits_that_fall_into_two_centuries_are_refused() -> None:
     texts = [f"{day:02}/12/68" for day in range(20, 32)] + [f"{day:02}/01/69" for day in range(1, 20)]
     with pytest.raises(UserError, match="of the year 2068 as %y has it, and others are of 1969"):
         load(texts, date_format="%d/%m/%y")
+
+
+def test_seconds_since_another_moment_are_not_read_as_those_since_1970() -> None:
+    times = pd.date_range("2013-01-01", periods=48, freq="h")
+    texts = [str(int((time - pd.Timestamp("1904-01-01")).total_seconds())) for time in times]
+    with pytest.raises(UserError, match=r"is a number of unknown unit; set data\.time_unit=s"):
+        load(texts)
+    same(load(texts, time_unit="s"), times + (pd.Timestamp("1970-01-01") - pd.Timestamp("1904-01-01")))

@@ -21,6 +21,7 @@ KNOWN_CODES = frozenset(MISSING_CODES.tolist())
 FEWEST_DISTINCT = 5  # other values; a device that is on or off has no missing codes
 FEWEST_RISES = 24  # of a register; fewer rises in a row are chance
 MOST_RESETS = 0.1  # of its rises
+HUGE, HUGE_GAP = 1e15, 1e6  # of a code, and of its distance in spans of the others
 STEP_FACTORS = (2, 3, 4, 6, 12)
 
 
@@ -124,6 +125,8 @@ def _is_missing_code(code: np.float32, values: np.ndarray) -> bool:
     if known and only_negative:
         return True if code <= -99 else _is_small_code(at, values)
     if known and gap > 0.5 * span:
+        return True
+    if count >= 2 and abs(float(code)) >= HUGE and gap > HUGE_GAP * span:  # 9.99e37, whatever its digits
         return True
     if known and count >= 3 and gap > 0.05 * span:
         return gap > 3 * _measure_outer_percent(rest, above=bool(code > high))

@@ -221,7 +221,7 @@ class Survey:
         small = (high < 1000) & ((high >= 100) | (np.fmin(np.abs(low), np.abs(high)) >= 1))
         tests = {
             "register": (more >= 3) & (fewer <= 0.15 * more),
-            "codes": known | negative | odd,
+            "codes": known | negative | odd | (np.fmax(np.abs(low), np.abs(high)) >= series.HUGE),
             "spikes": away > 9 * reach,
             "runs": measured.stuck,
             "thousands": small & (high == high),

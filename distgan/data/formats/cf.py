@@ -6,6 +6,7 @@ valid_min, valid_max, valid_range), unsigned integers (_Unsigned), times (units 
 
 import base64
 import binascii
+import re
 import struct
 import warnings
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from distgan.errors import UserError
 
 PACKED = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
 VALID = ("valid_min", "valid_max", "valid_range")
+SINCE = re.compile(r"\s+since\s+", re.I)
+OTHER_DATE = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-]\d{2,}|\d{1,2}[/.]")  # that begins with no year
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
@@ -152,13 +155,25 @@ def decode_times(
     return whole
 
 
+def counts_from_moment(attributes: Mapping[str, Any]) -> bool:
+    """Return whether units say from when on numbers count: "hours since 2013-01-01"."""
+    return bool(SINCE.search(str(attributes.get("units", ""))))
+
+
 def _decode_moments(
     values: np.ndarray, attributes: Mapping[str, Any], where: str, unit: str | None
 ) -> np.ndarray:
     """Return the times of numbers that count from a moment."""
-    if " since " in str(attributes.get("units", "")):
+    if counts_from_moment(attributes):
         xarray = import_xarray()
         kept = {name: attributes[name] for name in ("units", "calendar", *PACKED) if name in attributes}
+        length, moment = SINCE.split(str(attributes["units"]), maxsplit=1)
+        if OTHER_DATE.match(moment):
+            raise UserError(
+                f"{where} counts {length.strip()} since {moment!r}, a date that may be read in two ways; "
+                "write it as 2013-01-01 in the attribute units"
+            )
+        kept["units"] = f"{length.strip().lower()} since {moment}"
         coded = xarray.Variable(("time",), values, kept)
         return np.asarray(xarray.conventions.decode_cf_variable("time", coded, decode_times=True).values)
     if unit is None:

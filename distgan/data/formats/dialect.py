@@ -293,6 +293,7 @@ def _find_header(
     ]
     full = [place for place in several if abs(len(rows[place].cells) - width) <= 1]
     if not several:
+        _refuse_other_separator(rows[:top], width, path)
         return None, [], list(range(top))
     if not full or (
         len(rows[full[0]].cells) != width and not _differs_by_empties(rows, full[0], first, width)
@@ -319,6 +320,20 @@ def _find_header(
         raise UserError(f"{path}: lines {shown} name the columns; set data.header to the line that does")
     place = complete[0]
     return place, list(range(place + 1, top)), list(range(place))
+
+
+def _refuse_other_separator(rows: list[Row], width: int, path: Path) -> None:
+    """
+    Raises:
+        UserError: a line above the rows has as many parts as they have cells, between other separators or
+            within one pair of quotes.
+    """
+    for row in rows:
+        if width > 2 and any(row.raw.count(mark) == width - 1 for mark in (b",", b";", b"\t", b"|")):
+            raise UserError(
+                f"{path} line {row.line} seems to name the {width} columns, between other separators "
+                "than the rows have, or in quotes as a whole; write it as them, or set data.header=none"
+            )
 
 
 def _differs_by_empties(rows: list[Row], header: int, first: int | None, width: int) -> bool:

@@ -7,6 +7,8 @@ from pathlib import Path
 from distgan.errors import UserError
 
 TAIL_BYTES = 1 << 16
+DECIMALS = re.compile(r"[^.,]*[.,](\d+)\D*")
+FEWEST_ALIKE, MOST_ALIKE = 50, 200  # lines before one that may be cut off
 MOST_LINES = 20  # of a footer
 SUMMARY = re.compile(
     r"(?i)\W*((grand |sub)?totals?|sums?|averages?|mean|sources?|notes?|copyright|end of|\d+ rows?)\b|\*|©"
@@ -67,6 +69,7 @@ def refuse_footer(
     Raises:
         UserError: the last lines are no rows of the table; says how many.
     """
+    refuse_cut_number(path, read_last_lines(file, *rows, MOST_ALIKE), cells_of)
     lines = read_last_lines(file, *rows, MOST_LINES + 1)
     footer = 0
     for _, raw in reversed(lines):
@@ -83,6 +86,26 @@ def refuse_footer(
         f"{path}: {which} {_count_lines_to(file, start)} ({shown!r}), cannot be read as rows of the "
         f"table; set data.skip_footer={footer} to leave them out, or correct them"
     )
+
+
+def refuse_cut_number(
+    path: Path, lines: list[tuple[int, bytes]], cells_of: Callable[[bytes], list[str]]
+) -> None:
+    """
+    Raises:
+        UserError: a file ends within a number: without an end of the line, and with fewer decimals than all
+            lines before, which have the same number of them.
+    """
+    if len(lines) < FEWEST_ALIKE or lines[-1][1].endswith((b"\n", b"\r")):
+        return
+    last = [cells[-1].strip() for _, raw in lines if (cells := cells_of(raw))]
+    decimals = [len(match[1]) if (match := DECIMALS.fullmatch(cell)) else 0 for cell in last]
+    begun = re.fullmatch(r"[+-]?\d*[.,]?\d*", last[-1]) is not None and last[-1] != ""
+    if begun and len(set(decimals[:-1])) == 1 and decimals[-1] < decimals[0]:
+        raise UserError(
+            f"{path} ends in {last[-1]!r}, without an end of the line, and all lines before have "
+            f"{decimals[0]} decimals: it seems to be cut off; copy it again, or end the line if it is whole"
+        )
 
 
 def _count_lines_to(file: Path, place: int) -> int:

@@ -1,5 +1,6 @@
 """Series from arrays whose dimensions have names: the variables of a Zarr group or a NetCDF file."""
 
+import re
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -180,6 +181,8 @@ def _read_times(container: Container, dim: str, length: int, settings: config.Da
     stamps = cf.decode_times(
         coordinate.read_whole(path), coordinate.attributes, f"{path}: {dim}", settings.time_unit
     )
+    begins = _read_begins(container, coordinate, len(stamps), settings)
+    stamps = stamps if begins is None else begins
     order = np.argsort(stamps, kind="stable")
     rising = stamps[order]
     same = np.flatnonzero(np.diff(rising) == np.timedelta64(0, "s"))
@@ -197,10 +200,23 @@ def _read_times(container: Container, dim: str, length: int, settings: config.Da
     return Times(grid.axis, clock, None if as_they_are else places, grid.filled)
 
 
+def _read_begins(
+    container: Container, coordinate: Variable, length: int, settings: config.Data
+) -> np.ndarray | None:
+    """Return when the intervals begin that the CF attribute `bounds` names, or None where it names none."""
+    bounds = container.variables.get(str(coordinate.attributes.get("bounds", "")))
+    if bounds is None or bounds.shape != (length, 2):
+        return None
+    attributes = {**coordinate.attributes, **bounds.attributes}
+    where = f"{container.path}: {bounds.name}"
+    ends = cf.decode_times(bounds.read_whole(container.path).ravel(), attributes, where, settings.time_unit)
+    return np.asarray(ends.reshape(length, 2).min(axis=1))
+
+
 def _is_count(path: Path, coordinate: Variable, settings: config.Data) -> bool:
     """Return whether a coordinate only counts steps."""
-    says = str(coordinate.attributes.get("units", ""))
-    if coordinate.dtype.kind not in "fiu" or " since " in says or settings.time_unit is not None:
+    dated = re.search(r"\d", str(coordinate.attributes.get("units", ""))) is not None
+    if coordinate.dtype.kind not in "fiu" or dated or settings.time_unit is not None:
         return False
     values = coordinate.read_whole(path)
     return bool(np.isin(values[:1], (0, 1)).all() and (np.diff(values.astype(np.float64)) == 1).all())

@@ -359,7 +359,7 @@ class Long(Parts):
             tracks, times, exact = tracks[starts], times[starts], exact[starts]
         local, many = tracks - first * dealt.kinds, (last - first) * dealt.kinds
         pace = Pace(many)
-        if self.settings.resample.method == "sum":
+        if self.needs_whole_steps:
             pace.learn(local, exact)
         bins = local * dealt.steps + grid.locate(times)
         columns = [

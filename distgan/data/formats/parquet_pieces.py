@@ -170,10 +170,32 @@ def _read_batch(
 
 
 def _flatten_index(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Index levels become columns; all names are strings."""
+    """Index levels become columns; all names are strings, and so are bytes that hold text."""
     if not isinstance(frame.index, pd.RangeIndex):  # an unnamed count of rows says nothing
         counted = frame.index.name is None and pd.api.types.is_integer_dtype(frame.index)
         frame = frame.reset_index(drop=counted)
     frame.columns = pd.Index([str(name) for name in frame.columns])
     refuse_twice(list(frame.columns), f"{path}: column")
-    return frame.reset_index(drop=True)
+    texts = {
+        name: _decode_texts(frame[name])
+        for name in frame.columns
+        if frame[name].dtype == object or isinstance(frame[name].dtype, pd.CategoricalDtype)
+    }
+    return frame.assign(**texts).reset_index(drop=True)
+
+
+def _decode_texts(column: pd.Series) -> pd.Series:
+    """Return a column of bytes as text, as Spark and Impala write text without its mark; any other as it
+    is.
+    """
+    try:
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            names = column.cat.categories
+            coded = len(names) > 0 and isinstance(names[0], bytes)
+            return column.cat.rename_categories([name.decode() for name in names]) if coded else column
+        there = column.dropna()
+        if len(there) and isinstance(there.iloc[0], bytes):
+            return column.map(lambda cell: cell.decode() if isinstance(cell, bytes) else cell)
+    except UnicodeDecodeError:
+        return column
+    return column

@@ -132,6 +132,11 @@ class Parts:
     def resampling(self) -> bool:
         return self.settings.resample.step is not None
 
+    @property
+    def needs_whole_steps(self) -> bool:
+        """True where a step of which readings are missing is missing: the mean of a counter follows which."""
+        return self.settings.resample.method == "sum" or self.settings.registers == "difference"
+
     def make_grid(self, times: np.ndarray, measured: Callable[[], np.ndarray]) -> tuple[Grid, np.ndarray]:
         """Return the regular axis of all rising `times` or the resampled one, and the times that it leaves
         out: those between its steps at which nobody has a reading.

@@ -41,6 +41,7 @@ def read_source(settings: config.Data, place: Path) -> Source:
     """
     if settings.source == DEMO:
         return read_auckland()
+    _refuse_sums_of_counters(settings)
     refuse_absent(settings.source)
     path = _fetch_source(settings.source, place)
     if is_pattern(settings.source):
@@ -144,6 +145,20 @@ def _read_folder(path: Path, settings: config.Data, place: Path) -> Source:
     if inside and not any(file.is_file() for file in path.iterdir()):  # unpacked from an archive
         return _read_folder(inside[0], settings, place)
     return read_dataset(Dataset.from_folder(path), settings, place, partial(_make_key, settings))
+
+
+def _refuse_sums_of_counters(settings: config.Data) -> None:
+    """
+    Raises:
+        UserError: readings of counters are to be added up before they are differenced.
+    """
+    resample = settings.resample
+    if settings.registers == "difference" and resample.step is not None and resample.method == "sum":
+        raise UserError(
+            "data.resample.method=sum would add up readings of counters (data.registers=difference); leave "
+            "data.resample out and set data.reduce.factor, which sums their differences, or set "
+            "data.resample.method=mean if readings are uneven"
+        )
 
 
 def _refuse_registers(path: Path, settings: config.Data) -> None:

@@ -14,7 +14,8 @@ from distgan.errors import UserError
 
 NUMBER = r"^[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?$"
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-FIRST, LAST = 315_532_800, 4_102_444_800  # 1980 and 2100, in seconds: what a stamp may plausibly mean
+FIRST, LAST = 315_532_800, 4_102_444_800  # 1980 and 2100, in seconds: what a stamp may mean
+PLAUSIBLE = 2_524_608_000  # 2050: seconds since 1904, as LabVIEW counts them, would be later
 EARLIEST = -2_208_988_800  # 1900
 COMPACT = (8, 10, 12, 14)  # digits of a date alone, with hour, minute, second
 PARTS = r"^\+?(?P<whole>-?[0-9]+)(?:\.(?P<part>[0-9]*))?"
@@ -37,10 +38,10 @@ def are_compact_dates(texts: pa.Array) -> bool:
 
 
 def find_unit(numbers: np.ndarray) -> str | None:
-    """Return the unit in which all numbers, since 1970, are times of 1980 to 2100; None if there is none."""
+    """Return the unit in which all numbers, since 1970, are times of 1980 to 2050; None if there is none."""
     low, high = float(numbers.min()), float(numbers.max())
     for unit, factor in PER_SECOND.items():
-        if low >= FIRST * factor and high <= LAST * factor:
+        if low >= FIRST * factor and high <= PLAUSIBLE * factor:
             return unit
     return None
 

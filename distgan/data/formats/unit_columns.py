@@ -12,6 +12,11 @@ UNIT_NAME = re.compile(
 )
 ZONE_NAME = re.compile(r"(^|[^a-z])(tz|time_?zone|(utc|gmt|tz)_?offset)([^a-z]|$)")
 UNIT_IN_NAME = re.compile(r".*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*")
+UNIT_BESIDE_NAME = re.compile(  # H1_kWh, Wh H2: of energy and power, which are no names
+    r"(?:(?P<first>[kmgt]?(?:wh|vah|varh)|[kmgt](?:w|va|var))[ _.-]\S.*"
+    r"|.*\S[ _.-](?P<last>[kmgt]?(?:wh|vah|varh)|[kmgt](?:w|va|var)))",
+    re.I,
+)
 KNOWN_UNIT = re.compile(  # of two letters or more: (A), (N) and (W) are as often names
     r"[kmgt]?(wh?|va|var|vah|varh|hz|pa|bar|hpa|jh?)(/h|/m[2²])?|°\s?[cfk]|deg\.?\s?[cfk]|%|ppm|lux|lx"
     r"|[mcdk]?m[23²³]?(/(s|h|min))?|km/h|mph|[mk]?l(/(s|h|min))?|kg(/h)?|(eur|usd|gbp|[€$£])/[km]wh",
@@ -61,7 +66,8 @@ def refuse_mixed_columns(path: Path, names: Sequence[str], units_row: Mapping[st
     """
     ends = [match[1] if match else "" for match in map(UNIT_IN_NAME.fullmatch, names)]
     written = [unit if len(unit) > 1 or unit == "%" else "" for unit in ends]
-    for found in ([units_row.get(name, "") for name in names], written):
+    beside = [(match["first"] or match["last"]) if match else "" for match in map(_match_beside, names)]
+    for found in ([units_row.get(name, "") for name in names], written, beside):
         units = [unit if KNOWN_UNIT.fullmatch(unit) else "" for unit in found]
         different = _list_different(units)
         if all(units) and len(different) > 1:
@@ -69,6 +75,10 @@ def refuse_mixed_columns(path: Path, names: Sequence[str], units_row: Mapping[st
                 f"{path}: the columns have different units ({', '.join(different[:4])}), and each column is "
                 "read as an entity; choose those of one unit with data.columns.values"
             )
+
+
+def _match_beside(name: str) -> re.Match[str] | None:
+    return UNIT_BESIDE_NAME.fullmatch(name.strip())
 
 
 def _list_different(units: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data.formats.arrays import Index
+from distgan.data.formats.cf import counts_from_moment
 from distgan.data.formats.pieces import take_first_line
 from distgan.errors import UserError
 
@@ -244,10 +245,6 @@ def _can_be_time(container: Container, dim: str, settings: config.Data) -> bool:
     if coordinate is None:
         return dim.lower() in TIME_NAMES
     says = coordinate.attributes
-    if (
-        says.get("axis") == "T"
-        or says.get("standard_name") == "time"
-        or " since " in str(says.get("units", ""))
-    ):
+    if says.get("axis") == "T" or says.get("standard_name") == "time" or counts_from_moment(says):
         return True
     return dim.lower() in TIME_NAMES or coordinate.dtype.kind == "M"

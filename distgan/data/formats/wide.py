@@ -39,7 +39,7 @@ class Wide(Parts):
         self._count_duplicates(exact)
         first = self.kept[self.groups[0][self.groups[1]]]  # one row of each time, rising
         places, pace = grid.locate(placed[first]), Pace(1)
-        if self.settings.resample.method == "sum":
+        if self.needs_whole_steps:
             pace.learn(np.zeros(len(first), dtype=np.int64), exact[first])
         whole = int(pace.count_whole(grid.axis.step_seconds)[0])
         names = list(self.table.values)
