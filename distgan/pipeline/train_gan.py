@@ -45,10 +45,14 @@ from distgan.pipeline.training_data import (
 )
 from distgan.pipeline.zeros import match_zeros
 from distgan.planning import memory
+from distgan.progress import say
 from distgan.run import Run
 
 PICTURED = 4  # series on a sheet of samples
 DAY = 86400  # seconds
+MANY_PASSES = (
+    400  # over the training series: with 109 homes, 300 were better than 600 and 900 (benchmarks/LOG.md)
+)
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
@@ -102,6 +106,8 @@ def train(context: PipelineContext) -> dict[str, Any]:
             conditions=make_training_conditions(context.settings, context.run, data),
         )
         batches = data.make_loader(context.settings.train.batch_size, context.settings, context.parallel)
+    if context.parallel.is_main and (hint := warn_of_passes(context.settings, data.num_series)):
+        say(hint)
     trained = fit(
         objective, optimized_networks, batches, context.parallel, plan, job=make_job(context, selector)
     )
@@ -111,6 +117,17 @@ def train(context: PipelineContext) -> dict[str, Any]:
         return record
     steps = f"{context.settings.train.steps:,} steps; {private.describe()}"
     return {"summary": steps, **private.finish(context.run.generator_weights)}
+
+
+def warn_of_passes(settings: config.Config, num_series: int) -> str:
+    """Return a hint where training reads each of `num_series` series very often, else ""."""
+    passes = settings.train.steps * settings.train.batch_size / max(1, num_series)
+    if passes <= MANY_PASSES or settings.train.select.score is not None:
+        return ""
+    return (
+        f"hint: train.steps={settings.train.steps} reads each of {num_series:,} training series "
+        f"{passes:,.0f} times, and a generator may memorise them; compare with fewer steps, or set train.select"
+    )
 
 
 def keep_generator(

@@ -16,6 +16,7 @@ from distgan.evaluation.metrics import fidelity
 from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.metrics.validation import Validation
 from distgan.evaluation.report import verdict
+from distgan.pipeline import train_gan
 from distgan.run import Run
 from distgan.sweep import runner, scores
 from distgan.train import main
@@ -162,3 +163,14 @@ def test_the_report_states_the_choice(selected: Run) -> None:
     )
     assert scores.read_objectives(selected, ["fidelity"]) == {"fidelity": record["selection"]["loss"]}
     assert np.isfinite(report.overall[0].value or np.nan)
+
+
+@pytest.mark.parametrize(
+    ("series", "more", "warned"),
+    [(109, [], True), (5000, [], False), (240, [], False), (109, SELECT, False)],
+)
+def test_many_passes_over_few_series_are_warned_of(series: int, more: list[str], warned: bool) -> None:
+    settings = config.load(None, [*more, "train.steps=6000", "train.batch_size=16"])
+    hint = train_gan.warn_of_passes(settings, series)
+    assert bool(hint) == warned
+    assert not warned or "each of 109 training series 881 times" in hint
