@@ -126,7 +126,8 @@ def warn_of_passes(settings: config.Config, num_series: int) -> str:
         return ""
     return (
         f"hint: train.steps={settings.train.steps} reads each of {num_series:,} training series "
-        f"{passes:,.0f} times, and a generator may memorise them; compare with fewer steps, or set train.select"
+        f"{passes:,.0f} times, and a generator may memorise them; compare with fewer steps, or set "
+        "train.select"
     )
 
 
