@@ -227,7 +227,8 @@ def _check_place(place: Path, run: Run, force: bool) -> None:
                     f"--out: {each} is a file, and a .zarr store is a folder; --force does not replace it, "
                     "choose another path"
                 )
-    if os.path.lexists(place) and not locate_readme(place).exists():
+    exported = locate_readme(place).exists() or (place.is_dir() and _is_table_folder(place))
+    if os.path.lexists(place) and not exported:
         raise UserError(
             f"--out: {place} is no earlier export (there is no {locate_readme(place).name} beside it); "
             "--force does not replace it, choose another path"

@@ -1,5 +1,4 @@
-"""Paths of the run folder, of a release and of an export, and the records of finished stages.
-(`sweep/files.py` has the paths of a sweep.)
+"""Paths of the run folder, of a release and of an export (not of a sweep), and records of finished stages.
 
 Stages meet only through these files. A stage is done if its record exists. The record is written last, and
 removed when the stage or an earlier one runs again, so a killed stage is not done.
@@ -291,9 +290,7 @@ class Run:
 
     @property
     def private(self) -> tuple[Path, ...]:
-        """Paths that only the owner of the data may read, since they hold private data or reveal private
-        facts.
-        """
+        """Paths that only the owner of the data may read."""
         parts = (self.series, self.scaler, self.encoder, self.latents, self.clusters, self.bank, self.ledger)
         more = (self.noisy_sums, self.gan, self.report, self.scores, self.logs, self.config)
         return (*parts, *more, self.records, self.private_table, self.scaler_tensors)
@@ -349,9 +346,8 @@ class Run:
             UserError: it is not; names the stage that makes it.
         """
         if not path.exists():
-            raise UserError(
-                f"no {path.name} in {self.folder}; run that stage first: {self.format_command(stage)}"
-            )
+            command = self.format_command(stage)
+            raise UserError(f"no {path.name} in {self.folder}; run that stage first: {command}")
         return path
 
     def lock(self) -> IO[str]:

@@ -30,7 +30,7 @@ def test_years_of_a_home_in_files_of_their_own_are_one_home(tmp_path: Path, name
             part.rename("kwh").rename_axis("time").to_csv(folder / f"{name.format(home=home, year=year)}.csv")
     source = load(folder, tmp_path)
     compare(source, table)
-    assert any("6 files are of 3 entities" in note for note in source.understood.notes)
+    assert any("6 files hold 3 entities" in note for note in source.understood.notes)
     apart = load(folder, tmp_path, layout="per_file")
     assert len(apart.entities) == 6
 

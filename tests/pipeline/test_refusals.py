@@ -69,10 +69,11 @@ def test_a_refused_wish_leaves_config_and_records(
 
 
 def test_the_named_command_has_the_steps_that_were_asked_for(
-    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = copy(run, tmp_path / "run")
-    assert main(arguments(homes_csv, mine.folder, "train.steps=30", "--stages", "generate")) == 2
+    given = ["--config", str(mine.config), "--run-dir", str(mine.folder), "train.steps=30"]
+    assert main([*given, "--stages", "generate"]) == 2
     assert capsys.readouterr().err.endswith("--stages gan train.steps=30\n")
 
 
