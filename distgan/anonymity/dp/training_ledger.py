@@ -36,8 +36,8 @@ class TrainingLedger:
         return self.query.name
 
     def begin(self, budget: Budget) -> bytes:
-        """Spend all steps, and return the key of their coins and noise; the same key when it is called "
-        "again.
+        """Spend all steps, and return the key of their coins and noise; the same key when it is called
+        again.
         """
         assert self.query.kind == TRAINING
         self.ledger.verify()
