@@ -18,6 +18,7 @@ import numpy as np
 from distgan import config
 from distgan.anonymity.statics import AttributeColumn, encode_columns
 from distgan.data.static_attributes import FALSE, TRUE, TRUTH, StaticAttribute
+from distgan.errors import UserError
 
 
 def make_public_column(name: str, categories: Sequence[str]) -> AttributeColumn:
@@ -30,35 +31,59 @@ def make_public_column(name: str, categories: Sequence[str]) -> AttributeColumn:
 
 
 def _are_truths(categories: Sequence[str]) -> bool:
-    return {TRUTH.get(value.lower()) for value in categories} == {FALSE, TRUE} and len(categories) == 2
+    return {_make_key(value) for value in categories} == {FALSE, TRUE} and len(categories) == 2
 
 
-def translate_cells(attribute: StaticAttribute, categories: Sequence[str]) -> StaticAttribute:
+def translate_cells(
+    attribute: StaticAttribute, categories: Sequence[str], as_written: bool = False
+) -> StaticAttribute:
     """Return an attribute whose cells are listed values, or missing.
 
     How cells are written must not depend on other entities: the kind that was found from all cells decides
-    whether 1 is written as 1, 1.0 or true. So numbers are compared by value, and truths by meaning.
+    whether `1` is written as 1, 1.0 or true, and `Yes` as Yes or true. So numbers are compared by value, and
+    truths by meaning.
+
+    Args:
+        as_written: the settings say that the attribute is categorical, so that its cells are as written, and
+            values that mean the same may be listed.
+
+    Raises:
+        UserError: two categories mean the same.
     """
+    alike = find_alike(categories)
+    if alike and not as_written:
+        raise UserError(
+            f"privacy.categories.{attribute.name} lists {alike[0]!r} and {alike[1]!r}, which a column of "
+            "numbers or of truth values does not keep apart; list one of them, or set "
+            f"data.attribute_kinds.{attribute.name}=categorical"
+        )
     if _are_truths(categories):
-        truths = [TRUTH.get(cell.lower(), "") for cell in attribute.cells]
+        truths = [text if text in (TRUE, FALSE) else "" for text in map(_make_key, attribute.cells.tolist())]
         return StaticAttribute(attribute.name, "boolean", np.array(truths, dtype=str))
-    known = {_make_key(value): value for value in categories}
-    digits = {TRUE: "1", FALSE: "0"}  # a column of 0 and 1 is read as boolean
-
-    def translate(cell: str) -> str:
-        return known.get(_make_key(cell), known.get(digits.get(cell, cell) + ".0", ""))
-
-    texts = [translate(cell) if cell else "" for cell in attribute.cells]
+    known = {value if alike else _make_key(value): value for value in categories}
+    texts = [known.get(cell if alike else _make_key(cell), "") for cell in attribute.cells.tolist()]
     return StaticAttribute(attribute.name, "categorical", np.array(texts, dtype=str))
 
 
+def find_alike(categories: Sequence[str]) -> tuple[str, str] | None:
+    """Return two values that mean the same number or truth, or None."""
+    known: dict[str, str] = {}
+    for value in categories:
+        if (before := known.setdefault(_make_key(value), value)) != value:
+            return before, value
+    return None
+
+
 def _make_key(text: str) -> str:
-    """Return a text that is the same for all ways to write a number."""
+    """Return a text that is the same for all ways to write a number or a truth; 1 and 0 are truths, too."""
     try:
         number = float(text)
     except ValueError:
+        return TRUTH.get(text.lower(), text)
+    if not math.isfinite(number):
         return text
-    return repr(number) if math.isfinite(number) else text
+    plain = repr(number + 0.0)  # -0 is 0
+    return TRUTH.get(plain, plain)
 
 
 @dataclass(frozen=True)

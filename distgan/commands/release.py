@@ -3,8 +3,8 @@
 First the files are verified, and that series, weights, bank and split belong together (exit code 5
 otherwise), then rules that no setting lifts, then the attacks (3: over a limit, 4: too little evidence), on
 the series together with earlier releases and a sample of the generator. The verdict is always written beside
-the run; the release folder only if all checks pass, complete or not at all. Every attempt that reached the
-attacks is recorded in `releases.jsonl`.
+the run; the release folder only if all checks pass, complete or not at all. Every attempt whose
+attacks came to an end is recorded in `releases.jsonl`.
 """
 
 import datetime

@@ -5,7 +5,8 @@ From every release stay behind: what an attack says of the few it found, figures
 people, the share of a group's load that one entity carries, and digests of files that do not leave. To one
 who knows all other entities an exact count of those trained on tells whether the last one is among them, and
 so does a rounded one at an edge. Under privacy.epsilon no count of people and no success of an attack leaves
-at all: what is said of the evidence is the public number that every release needs.
+at all, nor which attacks could be tried: what is said of the evidence is the public number that every release
+needs.
 """
 
 from collections.abc import Mapping
@@ -23,10 +24,13 @@ OF_PUBLIC_THINGS = (  # checks whose numbers count groups, released series and a
     "series of the generator",
 )
 LEFT_OUT = (
-    "Counts of people and the success of the attacks are left out: they are functions of the real series "
-    "without noise. That every attack stayed within its limit is one, too, and epsilon does not cover it."
+    "Counts of people, the success of the attacks and which of them could be tried are left out: they are "
+    "functions of the real series without noise. That every attack stayed within its limit is one, too, and "
+    "epsilon does not cover it."
 )
+NO_FIGURES = "figures are left out, and whether it could be tried"
 OF_PEOPLE = ("value", "low", "high", "n", "non_members")  # figures of an attack
+IF_TRACED = ("P6", "P6b")  # attacks whose limit is that of the battery unless they were tried
 OF_ONE_ENTITY = ("largest_share", "lowered")  # of a group, in the manifest
 
 
@@ -39,6 +43,8 @@ def make_public_verdict(verdict: Verdict, private: bool) -> dict[str, Any]:
     """
     public = verdict.to_json()
     result = public["privacy"]
+    if private:
+        result["attacks"], result["others"] = list_as_within(result)
     for kind in ("attacks", "others"):
         result[kind] = [make_public_attack(each, private) for each in result[kind]]
     if not private:
@@ -57,11 +63,31 @@ def make_public_verdict(verdict: Verdict, private: bool) -> dict[str, Any]:
     return public
 
 
+def list_as_within(result: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the attacks with a limit as within it, and those without one, in the order of the battery.
+
+    Whether an attack could be tried is a function of the series: P11 is, if one owner has several, and P6 if
+    a group has enough non-members. So one that could not is listed as those that passed, since it is within
+    its limit as well.
+    """
+    order = {attack.id: place for place, attack in enumerate(battery.BATTERY)}
+    every = sorted([*result["attacks"], *result["others"]], key=lambda each: order[each["id"]])
+    judged, others = [], []
+    for each in every:
+        attack = battery.BATTERY[order[each["id"]]]
+        if attack.rule == "report":
+            others.append({**each, "outcome": battery.REPORTED})
+        else:
+            limit = attack.limit if attack.id in IF_TRACED else each["limit"]
+            judged.append({**each, "outcome": battery.PASS, "limit": limit})
+    return judged, others
+
+
 def make_public_attack(attack: Mapping[str, Any], private: bool) -> dict[str, Any]:
     """Return one line of the battery's result as it leaves."""
     public = {name: value for name, value in attack.items() if name != "detail"}
     if private:
-        return {**public, **dict.fromkeys(OF_PEOPLE), "groups": [], "note": "figures are left out"}
+        return {**public, **dict.fromkeys(OF_PEOPLE), "groups": [], "note": NO_FIGURES}
     counts_people = attack["statistic"] == battery.FOUND_MORE
     groups = [] if counts_people else [group for group in attack["groups"] if not is_of_few(group)]
     public["groups"] = [dict(group) for group in groups]

@@ -50,10 +50,17 @@ class Batch:
 
     def split(self, size: int) -> list["Batch"]:
         """Return micro-batches of `size` series."""
-        optional = [name for name in ("attributes", "calendar") if getattr(self, name) is not None]
-        names = ["series", "mask", "rows", "sample", *optional]
+        names = self._list_tensors()
         parts = zip(*(getattr(self, name).split(size) for name in names), strict=True)
         return [replace(self, **dict(zip(names, part)), whole=self) for part in parts]
+
+    def take(self, places: Tensor) -> "Batch":
+        """Return the series at some places, repeated where a place is: [n] int64."""
+        return replace(self, **{name: getattr(self, name)[places] for name in self._list_tensors()})
+
+    def _list_tensors(self) -> list[str]:
+        optional = [name for name in ("attributes", "calendar") if getattr(self, name) is not None]
+        return ["series", "mask", "rows", "sample", *optional]
 
     def average_count(self, count: Callable[["Batch"], Tensor]) -> Tensor:
         """Return `count` of the process's part, as a mean over its micro-batches: a sum divided by it (and by

@@ -54,10 +54,17 @@ def select_training_statics(settings: config.Config, data: TrainingData) -> tupl
 
 
 def translate(settings: config.Config, statics: Iterable[StaticAttribute]) -> tuple[StaticAttribute, ...]:
-    """Return attributes as privacy.categories lists their values; others as they are."""
-    listed = settings.privacy.categories
+    """Return attributes as privacy.categories lists their values; others as they are.
+
+    Raises:
+        UserError: as `translate_cells`.
+    """
+    listed, kinds = settings.privacy.categories, settings.data.attribute_kinds
     return tuple(
-        translate_cells(each, listed[each.name]) if each.name in listed else each for each in statics
+        translate_cells(each, listed[each.name], as_written=kinds.get(each.name) == "categorical")
+        if each.name in listed
+        else each
+        for each in statics
     )
 
 

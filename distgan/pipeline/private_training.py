@@ -163,8 +163,9 @@ class PrivateTraining:
 
 
 def describe_spending(settings: config.Config, name: str) -> str:
-    """Return what a training is going to spend, as a part of what its stage does; "" where nothing is "
-    "spent."""
+    """Return what a training is going to spend, as a part of what its stage does; "" where nothing is
+    spent.
+    """
     if not settings.privacy.end_to_end:
         return ""
     plan = make_plan(settings)

@@ -1,5 +1,6 @@
 """A private training is spent as a whole before it begins, once, and repeated by nobody."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,20 @@ def test_a_lost_or_changed_key_ends_the_training(tmp_path: Path) -> None:
         training_of(tmp_path).begin(BUDGET)
     place.write_bytes(key)
     assert training_of(tmp_path).begin(BUDGET) == key
+
+
+def test_a_copy_of_the_run_does_not_go_on_with_the_same_noise(tmp_path: Path) -> None:
+    """Else two trainings, on other devices, have the same noise, and their difference none."""
+    one, two, moved = tmp_path / "one", tmp_path / "two", tmp_path / "moved"
+    key = training_of(one).begin(BUDGET)
+    shutil.copytree(one, two)
+    with pytest.raises(Mismatch, match="is a copy"):
+        training_of(two).begin(BUDGET)
+    one.rename(moved)
+    assert training_of(moved).begin(BUDGET) == key
+    training_of(moved).finish("digest")
+    shutil.copytree(moved, one)
+    assert training_of(one).find_result() == "digest"  # what is done may be copied
 
 
 def test_a_key_without_a_line_was_used_by_nobody(tmp_path: Path) -> None:

@@ -47,6 +47,39 @@ def test_how_cells_are_written_depends_on_no_other_entity() -> None:
         assert found.cells.tolist() == ["true", "false", ""] and found.kind == "boolean"
 
 
+@pytest.mark.parametrize(
+    ("categories", "cells"),
+    [
+        (("yes", "no", "unknown"), ["yes", "No", "unknown", "Y", "1", "", "0.0", "never"]),
+        (("True", "False", "maybe"), ["true", "False", "maybe", "TRUE", "perhaps"]),
+        (("1", "no", "2"), ["1", "no", "2", "01", "1.00", "+1", "-0", "true"]),
+        (("0", "1"), ["0", "1", "-0", "+1", "1.00", "1e0", "2", "yes", "no"]),
+        (("0", "1", "2", "2.5"), ["0", "-0", "-0.0", "2", "2.50", "002", "nan", "inf"]),
+    ],
+)
+def test_a_cell_is_read_alone_whatever_the_other_cells_are(
+    categories: tuple[str, ...], cells: list[str]
+) -> None:
+    """Truths among listed words were unknown until some other entity's cell was no truth."""
+    for cell in cells:
+        others = [[], ["word"], ["yes"], ["no"], ["1", "0"], ["yes", "no", "2.5"], ["2.5"], ["-0"], ["7"]]
+        read = {
+            str(translate_cells(make_attribute("n", [cell, *context]), categories).cells[0])
+            for context in (*others, *([other] for other in cells))
+        }
+        assert len(read) == 1, (cell, read)
+    listed = translate_cells(make_attribute("n", list(categories)), categories).cells.tolist()
+    assert listed == (["false", "true"] if categories == ("0", "1") else list(categories))
+
+
+@pytest.mark.parametrize("categories", [("n", "f", "x"), ("1", "1.0", "2"), ("yes", "true", "maybe")])
+def test_categories_that_mean_the_same_need_cells_as_written(categories: tuple[str, ...]) -> None:
+    attribute = make_attribute("heating", list(categories), "categorical")
+    with pytest.raises(UserError, match=r"data\.attribute_kinds\.heating=categorical"):
+        translate_cells(attribute, categories)
+    assert translate_cells(attribute, categories, as_written=True).cells.tolist() == list(categories)
+
+
 def test_every_entity_lies_in_one_cell_of_its_first_series() -> None:
     statics = share_first(people_of(6), np.array([0, 0, 1, 1, 2, 2]))
     assert all((each.cells[::2] == each.cells[1::2]).all() for each in statics)

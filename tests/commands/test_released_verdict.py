@@ -108,6 +108,32 @@ def test_under_epsilon_all_that_leaves_is_the_same_for_another_database() -> Non
     assert [each["limit"] for each in public["privacy"]["attacks"]] == [0, 0, 0.03, 0.65]
 
 
+def test_under_epsilon_nobody_sees_which_attacks_could_be_tried() -> None:
+    """P11 can, as soon as one owner has several series; P6 and P6b with enough non-members of a group."""
+
+    def judge_whole(tried: bool) -> dict[str, Any]:
+        every = []
+        for attack in battery.BATTERY:
+            found = Finding(rates.estimate_rate(0, MEMBERS), limit=0.7 if attack.id == "P6b" else None)
+            if not tried and attack.id in ("P6", "P6b", "P8", "P11", "P11a"):
+                found = Finding(None, note="every owner has one series: as P4 and P5")
+            every.append(battery.make_result(attack, found, enough=True))
+        parts = {
+            "attacks": [each for each in every if each.outcome not in ("report", "skipped")],
+            "others": [each for each in every if each.outcome in ("report", "skipped")],
+        }
+        verdict = judged()
+        privacy = verdict.privacy
+        assert privacy is not None
+        return make_public_verdict(
+            verdict.model_copy(update={"privacy": privacy.model_copy(update=parts)}), private=True
+        )
+
+    with_all, with_few = judge_whole(True), judge_whole(False)
+    assert json.dumps(with_all) == json.dumps(with_few)
+    assert [each["id"] for each in with_all["privacy"]["others"]] == ["P9"]
+
+
 def test_no_figure_of_few_people_leaves() -> None:
     """The looks of the fragment attacks, what they found in words, and exposures with few on either side."""
     verdict = judged()

@@ -10,8 +10,8 @@ Every line has the hash of the one before it, so nothing can be changed or taken
 was cut off, the whole was deleted, or an older copy was put back is found by the *head*: the number of lines
 and the last one's hash, which stands beside the results, in the bank's manifest and in the records of the
 stages. A line has 32 random bytes, so that a head that leaves in a manifest tells nothing of what the line
-says. A ledger counts what is drawn in its own run folder: a copy of the folder may reuse what was drawn, and
-draws nothing more.
+says. A ledger counts what is drawn in its own run folder: a copy of the folder may reuse sums and weights
+that are done, and draws nothing more.
 """
 
 import hashlib
@@ -257,11 +257,7 @@ class Ledger:
                 f"{self.path}: with {query.name}, epsilon {epsilon:.3g} would be spent, above "
                 f"privacy.epsilon {budget.epsilon:g}; choose another run_dir and count both"
             )
-        if before and before[0]["inode"] != self.path.stat().st_ino:
-            raise Mismatch(
-                f"{self.path} is a copy, and the original folder may draw {query.name} too; run that "
-                "stage there, or choose another run_dir and count both"
-            )
+        self.refuse_copy(query, before)
         return {
             **asdict(query),
             "delta": budget.delta,
@@ -269,6 +265,20 @@ class Ledger:
             "unit": "entity, added or removed with all its series",
             "insecure": budget.settings.insecure_seed is not None,
         }
+
+    def refuse_copy(self, query: Query, before: Sequence[dict[str, Any]]) -> None:
+        """
+        Args:
+            before: all draws so far.
+
+        Raises:
+            Mismatch: the ledger is a copy of that of the folder where they were made.
+        """
+        if before and before[0]["inode"] != self.path.stat().st_ino:
+            raise Mismatch(
+                f"{self.path} is a copy, and the original folder may draw {query.name} too; run that "
+                "stage there, or choose another run_dir and count both"
+            )
 
     def _publish(self, entry: dict[str, Any]) -> None:
         """Give the pending sums their final name, and note that."""

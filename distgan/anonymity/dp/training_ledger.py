@@ -4,8 +4,9 @@
    number of steps, their sampling rate and noise, and the key's digest: from here on all planned steps are
    spent, however few of them are taken.
 2. The training takes coins and noise from the key. After a kill it goes on from a checkpoint and takes the
-   same
-   coins and noise again, so that steps that are repeated tell nothing more.
+   same coins and noise again, so that steps that are repeated tell nothing more. A copy of the folder does
+   not go on: with another number of processes or device it ends with other weights, and in the difference
+   of both the same noise would cancel.
 3. When the weights are on disk, a line `released` has their digest, and the key is removed. Without the key
    nothing can be repeated: a training whose weights are gone is refused.
 """
@@ -36,8 +37,8 @@ class TrainingLedger:
         return self.query.name
 
     def begin(self, budget: Budget) -> bytes:
-        """Spend all steps, and return the key of their coins and noise; the same key when it is called "
-        "again.
+        """Spend all steps, and return the key of their coins and noise; the same key when it is called
+        again.
         """
         assert self.query.kind == TRAINING
         self.ledger.verify()
@@ -51,6 +52,7 @@ class TrainingLedger:
                     "gone, as it is when a training is done; a second training would spend the budget "
                     f"twice: restore weights and checkpoints, or {ELSEWHERE.partition(', or ')[2]}"
                 )
+            self.ledger.refuse_copy(self.query, self.ledger.list_draws())
             return place.read_bytes()
         entry = self.ledger.make_entry(self.query, budget)
         key = lattice.make_key(budget.settings.insecure_seed)
