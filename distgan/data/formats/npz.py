@@ -7,6 +7,7 @@ data.columns.attributes names.
 
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +80,22 @@ def read_npz(path: Path, settings: config.Data, work: IngestCache) -> Source:
     return source
 
 
+def _list_named(names: Sequence[str], unread: Sequence[str], settings: config.Data) -> list[str]:
+    """Return the unread arrays that have one of the names, in any case, and that nobody ignores."""
+    return [key for key in unread if key.lower() in names and key not in settings.columns.ignore]
+
+
 def _refuse_meanings(path: Path, unread: list[str], settings: config.Data) -> None:
     """
     Raises:
         UserError: an array is named for what it does to the values, and nobody ignores it.
     """
-    for name in unread:
-        if name.lower() in NPZ_MEANINGS and name not in settings.columns.ignore:
-            raise UserError(
-                f"{path}: array {name!r} may change what the values of {NPZ_VALUES} mean, and is not read; "
-                f"apply it to {NPZ_VALUES} (missing values are NaN) and save that, or set "
-                f"data.columns.ignore=[{name}]"
-            )
+    for name in _list_named(NPZ_MEANINGS, unread, settings):
+        raise UserError(
+            f"{path}: array {name!r} may change what the values of {NPZ_VALUES} mean, and is not read; "
+            f"apply it to {NPZ_VALUES} (missing values are NaN) and save that, or set "
+            f"data.columns.ignore=[{name}]"
+        )
 
 
 def _refuse_times(path: Path, unread: list[str], settings: config.Data) -> None:
@@ -98,20 +103,19 @@ def _refuse_times(path: Path, unread: list[str], settings: config.Data) -> None:
     Raises:
         UserError: an array without `t0` is named for the times, and nobody ignores it.
     """
-    for name in unread:
-        if name.lower() in NPZ_TIMES and name not in settings.columns.ignore:
-            raise UserError(
-                f"{path}: array {name!r} seems to hold the times of {NPZ_VALUES}, and is not read; save the "
-                "first time as t0='2013-01-01T00:00:00' and the step as freq='1h', or set "
-                f"data.columns.ignore=[{name}]"
-            )
+    for name in _list_named(NPZ_TIMES, unread, settings):
+        raise UserError(
+            f"{path}: array {name!r} seems to hold the times of {NPZ_VALUES}, and is not read; save the "
+            "first time as t0='2013-01-01T00:00:00' and the step as freq='1h', or set "
+            f"data.columns.ignore=[{name}]"
+        )
 
 
 def _read_lengths(
     path: Path, unread: list[str], content: Any, settings: config.Data
 ) -> dict[str, np.ndarray]:
     """Return the arrays that are named for the lengths of series, unless they are ignored."""
-    names = [key for key in unread if key.lower() in NPZ_LENGTHS and key not in settings.columns.ignore]
+    names = _list_named(NPZ_LENGTHS, unread, settings)
     return {name: _read_plain_array(path, name, content) for name in names}
 
 
