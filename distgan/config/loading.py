@@ -263,12 +263,24 @@ def load(path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = 
     changed, where = tree, str(path or "config")
     for text in overrides:
         changed = _override_key(changed, text)
-    mistake = _find_mistake(changed) if overrides else None
-    if mistake is not None and mistake != _find_mistake(tree):
-        alone = [text for text in overrides if _find_mistake(_override_key(tree, text)) == mistake]
-        named = [" ".join(text[:80].split()) for text in alone or overrides]
-        where = ("override " if len(named) == 1 else "overrides ") + " ".join(named[:5])
-    return from_tree(changed, where)
+    try:
+        return from_tree(changed, where)
+    except UserError:
+        if (wrong := _find_wrong_overrides(tree, changed, overrides)) is None:
+            raise
+    return from_tree(changed, wrong)
+
+
+def _find_wrong_overrides(
+    tree: dict[str, Any], changed: dict[str, Any], overrides: Sequence[str]
+) -> str | None:
+    """Return the overrides that make `tree` into a wrong `changed`, or None where the tree is wrong alike."""
+    mistake = _find_mistake(changed)
+    if mistake == _find_mistake(tree):
+        return None
+    alone = [text for text in overrides if _find_mistake(_override_key(tree, text)) == mistake]
+    named = [" ".join(text[:80].split()) for text in alone or overrides]
+    return ("override " if len(named) == 1 else "overrides ") + " ".join(named[:5])
 
 
 def _find_mistake(tree: dict[str, Any]) -> str | None:
