@@ -137,6 +137,15 @@ def _shorten(path: Path | str) -> str:
     return text if len(text) <= 200 else f"{text[:80]}…{text[-40:]}"
 
 
+def is_disk_full(error: OSError) -> bool:
+    """Return whether a write failed for lack of space. numpy gives no number when it has written a part of an
+    array.
+    """
+    words = str(error)
+    partly = error.errno is None and " requested and " in words and words.endswith(" written")
+    return error.errno in FULL or partly
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn errors of the operating system in writing `path` into one-line errors.
@@ -148,7 +157,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
+        if is_disk_full(error):
             raise DiskFull(
                 f"disk full while writing {path}; free some space and run the same command again"
             ) from error
@@ -172,6 +181,9 @@ UNUSABLE = (
     errno.ELOOP,
     errno.EINVAL,
     errno.ENXIO,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ESTALE,
 )  # a place that cannot be read or written, whatever the program does
 
 
@@ -200,13 +212,15 @@ def answer(main: Callable[[], None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: Python flushes at exit
         return BROKEN_PIPE
     except OSError as error:
-        if error.errno in FULL and error.filename is None:  # what is written through an open file has no name
-            _print_line(f"disk full ({error.strerror}); free some space and run the same command again")
+        full = is_disk_full(error)
+        if full and error.filename is None:  # what is written through an open file has no name
+            why = error.strerror or error
+            _print_line(f"disk full ({why}); free some space and run the same command again")
             return DiskFull.exit_code
-        if error.errno not in (*UNUSABLE, *FULL) or error.filename is None:
+        if not (full or error.errno in UNUSABLE) or error.filename is None:
             raise
         _print_line(f"cannot use {_shorten(os.fsdecode(error.filename))}: {error.strerror}")
-        return DiskFull.exit_code if error.errno in FULL else UserError.exit_code
+        return DiskFull.exit_code if full else UserError.exit_code
     return 0
 
 

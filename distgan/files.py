@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distgan.errors import FULL, DiskFull, UserError, reading, writing
+from distgan.errors import DiskFull, UserError, is_disk_full, reading, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -293,7 +293,7 @@ def writing_temporary() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if not is_disk_full(error):
             raise
         raise DiskFull(
             f"disk full while writing temporary files in {place}; set TMPDIR to a folder with more room, and "

@@ -25,7 +25,7 @@ from distgan.anonymity.projection import Projection, find_principal_directions, 
 from distgan.anonymity.public_cells import PublicCells
 from distgan.data.store.latents import LatentStore
 from distgan.data.store.reader import Store
-from distgan.errors import UserError
+from distgan.errors import UserError, writing
 from distgan.files import whole_folder, write_bytes, write_json
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.attribute_cells import count_numbers, find_training_cells, select_training_statics
@@ -73,14 +73,13 @@ class Share:
             yield self.store.read_mean(np.arange(first, min(first + self.size, self.end)))
 
     def write_projected(self, projection: Projection) -> None:
-        """Write the projected part of every latent of this share."""
-        shape = (self.end - self.first, projection.directions.shape[1])
-        points = np.lib.format.open_memmap(self.file, "w+", np.float32, shape) if shape[0] else None
-        first = 0
-        for block in self.iterate_latents():
-            assert points is not None
-            points[first : first + len(block)] = projection(block)
-            first += len(block)
+        """Write the projected part of every latent of this share; not by a map, which a full disk ends."""
+        header = np.lib.format.header_data_from_array_1_0(np.empty((0, 0), np.float32))
+        header["shape"] = (self.end - self.first, projection.directions.shape[1])
+        with writing(self.file), open(self.file, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for block in self.iterate_latents():
+                file.write(np.ascontiguousarray(projection(block), np.float32).data)
 
     def iterate_points(self) -> Iterator[np.ndarray]:
         if self.end > self.first:

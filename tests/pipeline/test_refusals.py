@@ -2,16 +2,20 @@
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from distgan import config
+from distgan.anonymity.projection import Projection
+from distgan.data.ingest_cache import IngestCache
 from distgan.data.store.reader import Store
 from distgan.engine.telemetry import Telemetry
 from distgan.errors import DiskFull
 from distgan.parallel.processes import Parallel
+from distgan.pipeline.cluster import Share
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.runs import arguments, copy
@@ -162,6 +166,28 @@ def test_a_disk_that_fills_while_training_is_one_line(small_disk: Path) -> None:
             output.report(step)
     with pytest.raises(DiskFull, match="disk full while writing"):
         output.close()
+
+
+def test_arrays_on_a_full_disk_are_one_line(small_disk: Path) -> None:
+    """numpy's error has no number after a part of an array; a mapped file would be a signal."""
+    numbers = np.random.default_rng(0).random((50_000, 8), np.float32)
+    with pytest.raises(DiskFull, match="disk full while writing"):
+        IngestCache(small_disk / "cache", {}).save("part", {}, numbers=numbers)
+    store = SimpleNamespace(read_mean=lambda rows: numbers[rows])
+    share = Share(store, 0, len(numbers), 1000, small_disk / "points.npy")  # type: ignore[arg-type]
+    with pytest.raises(DiskFull, match="disk full while writing"):
+        share.write_projected(Projection(np.zeros(8, np.float32), np.eye(8, dtype=np.float32), 1.0))
+
+
+def test_projected_points_are_read_as_they_were_written(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).random((250, 8), np.float32)
+    projection = Projection(np.full(8, 0.5, np.float32), np.eye(8, 3, dtype=np.float32), 1.0)
+    store = SimpleNamespace(read_mean=lambda rows: numbers[rows])
+    share = Share(store, 50, 250, 64, tmp_path / "points.npy")  # type: ignore[arg-type]
+    share.write_projected(projection)
+    blocks = list(share.iterate_points())
+    assert [len(block) for block in blocks] == [64, 64, 64, 8]
+    np.testing.assert_array_equal(np.concatenate(blocks), projection(numbers[50:]))
 
 
 @pytest.mark.parametrize(
