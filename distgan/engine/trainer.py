@@ -69,6 +69,7 @@ def fit(
             except SpoiledError as spoiled:
                 training.roll_back(spoiled)
         training.finish_saving()
+        stop_if_asked(training, caught)  # after the last step, or of a training that was finished before
         return training.collect_networks()
 
 

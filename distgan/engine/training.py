@@ -295,8 +295,9 @@ class Training:
         """Save one checkpoint for all processes, unless this step has one or, not `always`, is in trouble."""
         if self.saved == self.step:
             return
-        if not always and 0 < float(self.row) < self.step < self.schedule.steps and list_steps(self.folder):
-            return  # in trouble: what was saved before it is worth more
+        in_trouble = 0 < float(self.row) < self.step and not self.is_finished
+        if not always and in_trouble and list_steps(self.folder):
+            return  # what was saved before is worth more
         facts = self.facts | {
             "series": self.step * self.schedule.batch_size,
             "world_size": self.parallel.world_size,

@@ -204,6 +204,30 @@ def test_a_signal_saves_and_stops(
     assert_same_bits(last(tmp_path), last(undisturbed))
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_signal_after_the_last_step_stops_the_run(
+    parallel: Parallel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    usual_signals: None,
+    trained: bool,
+) -> None:
+    """As it does while a training that was finished before is looked at: the next stage does not begin."""
+    place, name = (trainer.Telemetry, "close") if trained else (training.Training, "resume")
+    usual = getattr(place, name)
+
+    def asked(self: object) -> None:
+        usual(self)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if not trained:
+        train(parallel, tmp_path, 3)
+    with monkeypatch.context() as patched, pytest.raises(Stopped, match="stopped at step 3 by SIGTERM"):
+        patched.setattr(place, name, asked)
+        train(parallel, tmp_path, 3)
+    assert last(tmp_path).step == 3
+
+
 def test_a_second_interrupt_does_not_wait(parallel: Parallel, tmp_path: Path, usual_signals: None) -> None:
     def asked(step: int, series: Tensor) -> None:
         for _ in range(2):
