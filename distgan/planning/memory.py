@@ -1,6 +1,7 @@
 """The memory of a process, estimated before it starts and compared with the device's."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,17 +96,40 @@ def _read_meminfo() -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
 
 
-def _read_container_limit(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """Return the bytes left under the container's limit, if it has one."""
+def _read_container_limit(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> float:
+    """Return the bytes left under the memory limits of this process's control group and of those above it: a
+    container's, a batch job's; infinity without one.
+    """
+    left = [float("inf")]
+    with suppress(OSError):
+        for line in own.read_text(encoding="utf-8").splitlines():
+            _, controllers, place = line.split(":", 2)
+            if controllers in ("", "memory"):
+                group = Path(controllers, place.lstrip("/"))
+                left += [_read_group(root / folder, controllers == "") for folder in (group, *group.parents)]
+    return min(left)
+
+
+def _read_group(folder: Path, unified: bool) -> float:
+    """Return the bytes left under the limit of one control group (`unified`: version 2). Page cache is free:
+    the kernel gives it up, so a group that has read large files may stand at its limit.
+    """
+    limit, used, prefix = (
+        ("max", "current", "") if unified else ("limit_in_bytes", "usage_in_bytes", "total_")
+    )
     try:
-        limit = (root / "memory.max").read_text(encoding="utf-8").strip()
-        return (
-            float("inf")
-            if limit == "max"
-            else float(limit) - float((root / "memory.current").read_text(encoding="utf-8"))
-        )
+        stat = dict(line.split() for line in _read_text(folder / "memory.stat").splitlines())
+        cache = sum(float(stat.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
+        most = float(_read_text(folder / f"memory.{limit}").replace("max", "inf"))
+        return most - float(_read_text(folder / f"memory.{used}")) + cache
     except (OSError, ValueError):
         return float("inf")
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip()
 
 
 def check_memory(settings: config.Config, parallel: Parallel, length: int, channels: int) -> Need:

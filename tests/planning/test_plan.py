@@ -4,6 +4,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -227,6 +228,32 @@ def test_missing_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     recurrent = config.load(None, ["model=crnn_gan", "model.width=8", "engine.precision=bf16"])
     with pytest.raises(UserError, match=r"GiB are missing; use more processes"):  # zero=3 it cannot have
         memory.check_memory(recurrent, ImaginaryProcesses(recurrent.engine, 2), LENGTH, 1)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_memory_under_the_limits_of_control_groups(tmp_path: Path, version: int) -> None:
+    """The least that a group or one above it leaves; page cache counts as free."""
+    folder, prefix = ("memory/", "total_") if version == 1 else ("", "")
+    limits = ("limit_in_bytes", "usage_in_bytes", "stat") if version == 1 else ("max", "current", "stat")
+    no_limit = "max" if version == 2 else str(2**63 - 4096)
+
+    def make_group(group: str, limit: str, used: int, cache: int) -> None:
+        stat = f"anon 5\n{prefix}inactive_file {cache - 100}\n{prefix}active_file 100\n"
+        for name, content in zip(limits, (limit, str(used), stat), strict=True):
+            place = tmp_path / folder / group / f"memory.{name}"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(f"{content}\n")
+
+    own = tmp_path / "cgroup"
+    own.write_text("3:cpu:/\n4:memory:/job/step\n" if version == 1 else "0::/job/step\n")
+    assert memory._read_container_limit(tmp_path, own) == math.inf
+    make_group("job/step", no_limit, 9000, 300)
+    assert memory._read_container_limit(tmp_path, own) > 2**60
+    make_group("job", "10000", 9900, 4000)
+    assert memory._read_container_limit(tmp_path, own) == 4100
+    make_group("", "20000", 19000, 500)
+    assert memory._read_container_limit(tmp_path, own) == 1500
+    assert memory._read_container_limit(tmp_path, tmp_path / "absent") == math.inf
 
 
 # ---------------------------------------------------------------------------------------------- time, choice
