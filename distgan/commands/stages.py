@@ -1,5 +1,6 @@
 """`distgan generate RUN` and `distgan evaluate RUN`: one stage of a trained run, done again if it is due."""
 
+from functools import partial
 from pathlib import Path
 
 from distgan.arguments import RunRequest
@@ -20,7 +21,8 @@ def generate(given: RunRequest, place: Path | None) -> Result:
     settings, run = given.settings, given.run
     if run.bank.exists() and place is not None and place.suffix != ".zarr":
         refuse_layout(settings, run, place.suffix)  # before the series are made
-    runner.run(settings, run, ("generate",))
+    export = None if place is None else partial(export_to, settings, run, place)
+    said = runner.run(settings, run, ("generate",), export=export)
     store = find_output_store(run)
     tree = {
         "series": settings.generate.count,
@@ -28,9 +30,7 @@ def generate(given: RunRequest, place: Path | None) -> Result:
         "store": str(store),
         "out": None if place is None else str(place),
     }
-    if place is None:
-        return Result(f"series    {store}", tree)
-    return Result(export_to(settings, run, place), tree)
+    return Result(said or f"series    {store}", tree)
 
 
 def evaluate(given: RunRequest) -> Result:

@@ -99,16 +99,16 @@ def export(source: Path, place: Path, name: str, layout: str = "auto") -> Export
         for first in range(0, store.num_series, rows)
     ]
     if len(parts) == 1:
-        if place.is_dir():  # of an earlier export, which was larger
-            shutil.rmtree(place)
         with whole_file(place) as temporary:
             _write_tables(temporary, place.suffix, parts[0])
+            if place.is_dir():  # of an earlier export, which was larger
+                shutil.rmtree(place)
         return Exported(place, chosen, name)
-    if place.is_file():
-        place.unlink()
     with whole_folder(place) as temporary:
         for number, tables in enumerate(parts):
             _write_tables(temporary / f"part-{number:05d}{place.suffix}", place.suffix, tables)
+        if place.is_file():  # of an earlier export, which was smaller
+            place.unlink()
     return Exported(place, chosen, name)
 
 

@@ -5,7 +5,7 @@ the latest outputs of earlier stages.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -37,11 +37,22 @@ STAGES = {  # the module of each, imported by the processes that run it, since s
 TOGETHER = ("encoder", "encode", "cluster", "gan", "generate")  # by every process; the others by rank 0
 
 
-def run(settings: config.Config, run: Run, names: tuple[str, ...], *, closing: bool = False) -> None:
+def run(
+    settings: config.Config,
+    run: Run,
+    names: tuple[str, ...],
+    *,
+    closing: bool = False,
+    export: Callable[[], str] | None = None,
+) -> str:
     """Take `names` in order. Done stages are skipped; an interrupted one goes on where it was.
 
     Args:
         closing: print at the end what came of it, where things are, and what to do next.
+        export: done by rank 0 after the stages, while no other command can change the run.
+
+    Returns:
+        What `export` returned; "" without it.
 
     Raises:
         UserError: of any kind; what was complete stays.
@@ -56,8 +67,10 @@ def run(settings: config.Config, run: Run, names: tuple[str, ...], *, closing: b
             with open_view(parallel.is_main):
                 for name in names:
                     run_stage(name, PipelineContext(settings, run, parallel))
+            said = "" if export is None else parallel.run_on_main(export)
         if parallel.is_main and closing:
             print(format_closing(settings, run), flush=True)
+        return said
     finally:
         parallel.close()
 

@@ -92,6 +92,24 @@ def test_a_smaller_export_replaces_a_folder_and_a_larger_one_a_file(
     assert not made.place.exists()
 
 
+@pytest.mark.parametrize("sizes", [(30_000, 1 << 30), (1 << 30, 30_000)])
+def test_an_earlier_export_stays_where_the_next_one_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int]
+) -> None:
+    def fail(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    store(tmp_path / "s.zarr", CHANNELS[3])
+    place = tmp_path / "out.parquet"
+    monkeypatch.setattr(export, "FILE_BYTES", sizes[0])
+    export.export(tmp_path / "s.zarr", place, "synthetic", "long")
+    monkeypatch.setattr(export, "FILE_BYTES", sizes[1])
+    monkeypatch.setattr(export, "_write_tables", fail)
+    with pytest.raises(errors.DiskFull):
+        export.export(tmp_path / "s.zarr", place, "synthetic", "long")
+    assert len(pd.read_parquet(place)) == 30 * 336
+
+
 def test_a_table_of_too_many_columns_is_refused_and_not_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

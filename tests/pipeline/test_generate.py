@@ -118,6 +118,24 @@ def test_an_impossible_table_is_refused_before_the_work(
         config.load(None, ["generate.layout=wide", "generate.count=5001", "generate.format=csv"])
 
 
+def test_a_run_is_held_while_its_series_are_exported(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another command would put other series, labels and attributes under the names that are copied."""
+    run = Run(shutil.copytree(trained.folder, tmp_path / "run"))
+    write = export.export
+
+    def look(*given: object) -> export.Exported:
+        with pytest.raises(UserError, match="is in use by process"):
+            run.lock()
+        return write(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(export, "export", look)
+    cli.run_command(["generate", str(run.folder), "--out", str(tmp_path / "a.csv")])
+    assert len(pd.read_csv(tmp_path / "a.csv").columns) == 71
+    run.lock().close()
+
+
 def test_shards_of_other_settings_are_not_taken(trained: Run, homes_csv: Path, tmp_path: Path) -> None:
     run = Run(shutil.copytree(trained.folder, tmp_path / "run"))
     litter = run.folder / "synthetic.zarr.parts-0123456789ab"
