@@ -7,6 +7,7 @@ executed.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ from distgan.run import MANIFEST, list_steps
 log = logging.getLogger(__name__)
 
 FORMAT = 1
+UNREADABLE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
 TensorFiles = dict[str, dict[str, Tensor]]
 
 
@@ -125,13 +127,21 @@ def load_latest(folder: Path, wanted: Callable[[str], bool] = lambda name: True)
     A damaged one is named in a warning and the one before it is taken.
 
     Raises:
-        UserError: there are checkpoints and all are damaged; training does not start anew over them.
+        UserError: there are checkpoints and all are damaged; training does not start anew over them. Or one
+            cannot be read for a reason that says nothing of its content: it may be whole.
     """
     problems: list[str] = []
     for step in sorted(list_steps(folder), reverse=True):
         try:
             found = _read_checkpoint(locate(folder, step), step, wanted)
+        except MemoryError:
+            raise
         except Exception as error:  # whatever a damaged file makes of a reader
+            if isinstance(error, OSError) and error.errno in UNREADABLE:
+                raise UserError(
+                    f"cannot read checkpoint {locate(folder, step)}: {error.strerror}; make it readable, and "
+                    "run the same command again"
+                ) from error
             problems.append(_explain(error))
             log.warning(
                 "checkpoint %s is damaged: %s; trying the one before", locate(folder, step), problems[-1]

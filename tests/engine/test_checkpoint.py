@@ -1,5 +1,6 @@
 """A checkpoint is whole or it is noticed: flips, cuts, missing files, kills in the middle of a save."""
 
+import errno
 import json
 import logging
 import os
@@ -171,6 +172,29 @@ def test_all_damaged_is_an_error_not_a_fresh_start(tmp_path: Path) -> None:
     ) as e:
         checkpoint.load_latest(tmp_path)
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(PermissionError(errno.EACCES, "Permission denied"), UserError), (MemoryError(), MemoryError)],
+)
+def test_one_that_cannot_be_read_now_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
+) -> None:
+    """Otherwise training would go on from the one before, and remove the whole one."""
+    save(tmp_path, 10)
+    newest, read = save(tmp_path, 20), Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path == newest / "generator.safetensors":
+            raise error
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(kind) as found:
+        checkpoint.load_latest(tmp_path)
+    if kind is UserError:
+        assert str(found.value).startswith(f"cannot read checkpoint {newest}: Permission denied; ")
 
 
 def test_a_checkpoint_under_another_name_is_refused(tmp_path: Path) -> None:
