@@ -14,7 +14,7 @@ from distgan.engine import checkpoint
 from distgan.engine.collapse_monitor import CollapseMonitor
 from distgan.engine.ema import make_average
 from distgan.engine.selection import Selector
-from distgan.errors import Diverged, UserError
+from distgan.errors import Diverged, UserError, parsing
 from distgan.files import read_record, write_json
 from distgan.objectives.base import Objective, Phase
 from distgan.parallel.optimized_network import OptimizedNetwork
@@ -332,7 +332,8 @@ class Training:
         if found is not None:
             self.load(found)
             path = self.folder / ROLLBACKS
-            self.rollbacks = read_record(path, "rollbacks")["rollbacks"] if path.exists() else 0
+            with parsing(path):
+                self.rollbacks = int(read_record(path, "rollbacks")["rollbacks"]) if path.exists() else 0
 
     def find_common_checkpoint(self) -> checkpoint.Checkpoint | None:
         """Return the newest whole checkpoint that rank 0 finds; the others read and verify the same one."""

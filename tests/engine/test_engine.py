@@ -153,6 +153,11 @@ def test_what_does_not_fit_is_refused(parallel: Parallel, tmp_path: Path) -> Non
         train(parallel, tmp_path, steps=5, facts={"identity": "other"})
     with pytest.raises(UserError, match="is at step 3, but only 2 steps are set"):
         train(parallel, tmp_path, steps=2)
+    count = Run(tmp_path).checkpoints("gan") / training.ROLLBACKS
+    count.write_text('{"rollbacks": "many"}')
+    with pytest.raises(UserError, match=r"rollbacks\.json is damaged"):
+        train(parallel, tmp_path, steps=5)
+    count.unlink()
     network = nn.Linear(2, 2)
     non_member = {name: parallel.prepare(name, network, Adam(1.0)) for name in ("generator", "critic")}
     schedule = training.Schedule(5, BATCH, rates)
