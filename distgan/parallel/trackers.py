@@ -6,6 +6,7 @@ since nothing has attacked them yet.
 """
 
 import io
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,9 +22,12 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from PIL import Image
 
 from distgan import config
-from distgan.errors import UserError, writing
+from distgan.errors import UserError, is_disk_full, writing
 from distgan.files import read_record, write_json
+from distgan.progress import show_warning
 from distgan.run import Run
+
+log = logging.getLogger(__name__)
 
 TENSORBOARD = "tensorboard"
 EVENTS = "events.out.tfevents"  # beginning of the names of TensorBoard's files
@@ -141,17 +145,15 @@ class Trackers:
 
     def store_settings(self, settings: Mapping[str, Any]) -> None:
         """Send flat settings, without names of people, files or columns, to the services."""
-        if self.services and not self.sent:
-            for tracker in self.services.values():
-                tracker.store_init_configuration(dict(settings))
+        if not self.sent:
+            self._send("settings", lambda name, tracker: tracker.store_init_configuration(dict(settings)))
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
         """Send the figures of one report line."""
         if self.board is not None:
             self.board.log(step, numbers)
         if step > self.sent:
-            for tracker in self.services.values():
-                tracker.log(dict(numbers), step=step)
+            self._send(f"step {step}", lambda name, tracker: tracker.log(dict(numbers), step=step))
 
     def log_figures(self, step: int, figures: Mapping[str, Any]) -> None:
         """Send matplotlib figures by name: to TensorBoard, and to a service that takes pictures if asked."""
@@ -159,15 +161,37 @@ class Trackers:
         if self.board is not None:
             self.board.log_figures(step, pictures)
         if self.pictures and step > self.sent:
-            for name, tracker in self.services.items():
-                _send_pictures(name, tracker, step, pictures, figures)
+            self._send(
+                f"step {step}",
+                lambda name, tracker: _send_pictures(name, tracker, step, pictures, figures),
+            )
 
     def close(self) -> None:
         if self.board is not None:
             self.board.close()
-        for tracker in self.services.values():
-            tracker.finish()
+        self._send("the end", lambda name, tracker: tracker.finish())
         self.services = {}
+
+    def _send(self, what: str, send: Callable[[str, GeneralTracker], Any]) -> None:
+        """Call each service. One that fails is left out from here on, with a warning: a server that is down
+        for an hour ends no training of a week.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        for name, tracker in list(self.services.items()):
+            try:
+                send(name, tracker)
+            except Exception as error:
+                if isinstance(error, OSError) and is_disk_full(error):
+                    raise
+                del self.services[name]
+                words = (
+                    f"engine.trackers {name} failed at {what} ({_shorten_error(error)}) and gets nothing "
+                    "more until training is resumed; metrics.jsonl has all figures"
+                )
+                log.warning(words)
+                show_warning(words)
 
 
 def takes_pictures(settings: config.Engine) -> bool:
@@ -192,12 +216,15 @@ def start_service(name: str, project: str, place: tuple[str, Path], known: str |
         tracker: GeneralTracker = LOGGER_TYPE_TO_CLASS[name](project, **arguments)
         tracker.start()
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"engine.trackers {name} cannot start ({reason}); set {service.offline} to work without a "
-            "server, give its key and address, or take it out of engine.trackers"
+            f"engine.trackers {name} cannot start ({_shorten_error(error)}); set {service.offline} to work "
+            "without a server, give its key and address, or take it out of engine.trackers"
         ) from error
     return tracker
+
+
+def _shorten_error(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _draw_pixels(figure: Any) -> np.ndarray:

@@ -3,8 +3,9 @@
 import importlib.util
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.figure
@@ -20,7 +21,7 @@ from distgan.parallel.processes import Parallel
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.runs import arguments
-from tests.helpers.small_gan import train
+from tests.helpers.small_gan import lines, train
 
 ABSENT = next((name for name in trackers.SERVICES if importlib.util.find_spec(name) is None), None)
 
@@ -95,6 +96,39 @@ def test_settings_that_are_sent_name_no_place_and_no_person() -> None:
     assert sent["train.batch_size"] == settings.train.batch_size and sent["model.name"] == "multiscale"
     assert "/home/ann" not in json.dumps(sent)
     assert all(isinstance(value, bool | int | float | str) for value in sent.values())
+
+
+@pytest.mark.parametrize(
+    ("method", "place", "reached"),
+    [("store_init_configuration", "settings", 1), ("log", "step 2", 2), ("finish", "the end", 5)],
+)
+def test_a_service_that_fails_is_left_out_and_training_goes_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    place: str,
+    reached: int,
+) -> None:
+    calls: list[str] = []
+
+    def record(name: str) -> Callable[..., None]:
+        def call(*given: object, **more: object) -> None:
+            calls.append(name)
+            if name == method:
+                raise ConnectionError("the server is\ngone")
+
+        return call
+
+    names = ("store_init_configuration", "log", "finish")
+    service = SimpleNamespace(tracker=SimpleNamespace(id="1"), **{name: record(name) for name in names})
+    monkeypatch.setattr(trackers, "refuse_absent", lambda names: None)
+    monkeypatch.setattr(trackers, "start_service", lambda *given: service)
+    train(parallel_with("wandb"), tmp_path, steps=6, report_every=2)
+    assert calls == ["store_init_configuration", "log", "log", "log", "finish"][:reached]
+    (said,) = [found.getMessage() for found in caplog.records if found.levelname == "WARNING"]
+    assert said.startswith(f"engine.trackers wandb failed at {place} (the server is gone) and gets nothing")
+    assert [line["step"] for line in lines(tmp_path)] == [2, 4, 6]
 
 
 # ------------------------------------------------------------------------------- the real packages, offline
