@@ -154,7 +154,7 @@ def _find_advice(settings: config.Config, parallel: Parallel, length: int, chann
     """Return the first of ever stronger changes that fits, as overrides."""
     engine = settings.engine
     steps: list[tuple[str, dict[str, object]]] = []
-    if parallel.compute_micro_batch(settings.train.batch_size) > 1 and not settings.model.whole_batch:
+    if parallel.compute_micro_batch(settings.train.batch_size) > 1 and not settings.of_whole_batches:
         steps.append(("engine.micro_batch=1", {"engine.micro_batch": 1}))
     if not engine.checkpoint_activations and settings.model.recomputes:
         steps.append(("engine.checkpoint_activations=true", {"engine.checkpoint_activations": True}))

@@ -225,6 +225,9 @@ def test_missing_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "find_available_memory", lambda parallel: 0.01)
     with pytest.raises(UserError, match=r"are not enough: use more processes with engine\.zero=3"):
         memory.check_memory(settings, parallel, LENGTH, 1)
+    whole = config.load(None, ["objective.features=1", "train.batch_size=16"])
+    with pytest.raises(UserError, match=r"GiB are missing; engine.checkpoint_activations=true"):
+        memory.check_memory(whole, ImaginaryProcesses(whole.engine), LENGTH, 1)
     recurrent = config.load(None, ["model=crnn_gan", "model.width=8", "engine.precision=bf16"])
     with pytest.raises(UserError, match=r"GiB are missing; use more processes"):  # zero=3 it cannot have
         memory.check_memory(recurrent, ImaginaryProcesses(recurrent.engine, 2), LENGTH, 1)
