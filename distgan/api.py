@@ -98,7 +98,10 @@ class Trained:
             raise UserError("lengths are those of series as trained, and length asks for another; use one")
         transform = OutputTransform(year, find_lengths(chosen.lengths, self.run), chosen.count, chosen.seed)
         parallel = open_for_inference(settings)
-        made = sample_series(PipelineContext(settings, self.run, parallel), self.bank, allowed, length)
+        try:
+            made = sample_series(PipelineContext(settings, self.run, parallel), self.bank, allowed, length)
+        finally:
+            parallel.close()  # torch has the caller's threads again
         return transform.apply(made, np.arange(len(made)))
 
     def sample_attributes(

@@ -74,6 +74,7 @@ class Parallel:
         self._check_world()
         self._heartbeat: Heartbeat | None = None
         self.lent: list[str] = []  # environment variables set for DeepSpeed
+        self._before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
         self.threads = _choose_threads(settings.threads)
         torch.set_num_threads(self.threads)
         set_host_memory(settings.host_memory_mib)
@@ -250,11 +251,13 @@ class Parallel:
                 tensor.copy_(piece.view_as(tensor))
 
     def close(self) -> None:
-        """Leave the process group, if it was started here."""
+        """Leave the process group, if it was started here, and restore torch's settings of before."""
         if self._owns_group and dist.is_initialized():
             dist.destroy_process_group()
         while self.lent:
             os.environ.pop(self.lent.pop(), None)
+        threads, torch.backends.cudnn.allow_tf32 = self._before
+        torch.set_num_threads(threads)
 
     def _check_world(self) -> None:
         launched = int(os.environ.get("WORLD_SIZE", 1))

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import distgan
 from distgan import cli, config
 from distgan.anonymity.manifest import find_violations
 from distgan.data.store.private_table import find_private_table, read_table
@@ -206,3 +208,11 @@ def test_prepare_merges_the_owners_of_near_copies(tmp_path: Path, capsys: pytest
         assert table.entities[one] == table.entities[other]
         assert table.splits[one] == table.splits[other]
     assert len(set(table.owners)) == len(set(table.entities)) == 58
+
+
+def test_sampling_leaves_the_callers_torch_as_it_was(run: Run) -> None:
+    trained = distgan.load(run.folder)
+    before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
+    other = trained.settings.with_values({"engine.threads": before[0] + 2}, "test")
+    assert len(replace(trained, settings=other).sample(2)) == 2
+    assert (torch.get_num_threads(), torch.backends.cudnn.allow_tf32) == before
