@@ -148,14 +148,18 @@ class Adversarial:
     @staticmethod
     def measure_health(real_BLC: Tensor, fake_BLC: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Return how unlike the generated series are, next to the real ones (mean squared distance of pairs;
-        0 when all are one), and how often the discriminator ranks a pair correctly (a half by chance).
+        0 when all are one; left out of a single series), and how often the discriminator ranks a pair
+        correctly (a half by chance).
         """
+        health = {"accuracy": (real.mean(1) > fake.mean(1)).float().mean()}
+        if len(fake_BLC) < 2:
+            return health
 
         def measure_distance(series_BLC: Tensor) -> Tensor:
             return series_BLC.float().var(0, correction=0).mean()
 
         spread = (measure_distance(fake_BLC) + 1e-12) / (measure_distance(real_BLC) + 1e-12)
-        return {"spread": spread.sqrt(), "accuracy": (real.mean(1) > fake.mean(1)).float().mean()}
+        return {"spread": spread.sqrt(), **health}
 
     def summarise_logits(self, loss: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Return what the discriminator's phase shows of its logits."""

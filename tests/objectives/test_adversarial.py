@@ -53,3 +53,12 @@ def test_one_pass_for_loss_and_penalty_gives_what_two_give(count: int, augment: 
         torch.testing.assert_close(one[0][name], two[0][name], rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(*(each[1] for each in (one, two)), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_a_single_series_has_no_spread() -> None:
+    """Its variance is 0, whatever the generator makes: a ratio of 1 would hide a collapse."""
+    real, logits = torch.randn(4, 96, 1), torch.tensor([[1.0]] * 4)
+    alike = torch.ones(4, 96, 1)
+    health = Adversarial.measure_health(real, alike, logits, logits - 1)
+    assert float(health["spread"]) < 1e-5 and float(health["accuracy"]) == 1
+    assert list(Adversarial.measure_health(real[:1], alike[:1], logits[:1], logits[:1])) == ["accuracy"]
