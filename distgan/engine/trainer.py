@@ -20,7 +20,7 @@ from distgan.objectives.base import Objective
 from distgan.parallel.optimized_network import OptimizedNetwork
 from distgan.parallel.processes import Parallel
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Batches(Protocol):
@@ -46,7 +46,7 @@ def fit(
         step. `job.select` has the weights of the best one.
 
     Raises:
-        Stopped: SIGTERM, SIGINT or SIGUSR1 reached a process; all is saved.
+        Stopped: SIGTERM, SIGINT, SIGHUP or SIGUSR1 reached a process; all is saved.
         Diverged: losses or gradients are not finite beyond max_skips and max_rollbacks.
         LostProcess: another process died or fell silent.
         UserError: the checkpoints are damaged, of another run, or beyond `schedule.steps`.
@@ -139,7 +139,9 @@ def stop_if_asked(training: Training, caught: list[int]) -> None:
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[list[int]]:
-    """Yield a list that signals are added to while the block runs; a second Ctrl-C interrupts immediately."""
+    """Yield a list that signals are added to while the block runs; a second Ctrl-C interrupts immediately. A
+    signal that is ignored (SIGHUP under nohup) stays ignored.
+    """
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -150,7 +152,11 @@ def catch_signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():  # Python lets only the main thread listen
         yield caught
         return
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    before = {
+        number: signal.signal(number, note) or signal.SIG_DFL  # None: a handler that is not Python's
+        for number in SIGNALS
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield caught
     finally:

@@ -178,7 +178,8 @@ def test_what_does_not_fit_is_refused(parallel: Parallel, tmp_path: Path) -> Non
 @pytest.fixture
 def usual_signals() -> Iterator[None]:
     """Handlers as at a terminal: nohup and jobs in the background inherit some signals as ignored."""
-    usual: dict[int, signal.Handlers] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGUSR1: signal.SIG_DFL}
+    ending = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+    usual: dict[int, signal.Handlers] = dict.fromkeys(ending, signal.SIG_DFL)
     before = {
         number: signal.signal(number, handler)
         for number, handler in (usual | {signal.SIGINT: signal.default_int_handler}).items()
@@ -188,7 +189,7 @@ def usual_signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_a_signal_saves_and_stops(
     parallel: Parallel, undisturbed: Path, tmp_path: Path, number: signal.Signals, usual_signals: None
 ) -> None:

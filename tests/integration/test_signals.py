@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from distgan import errors
+from distgan.engine import trainer
 from tests.helpers.commands import code_of
 from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT
@@ -62,6 +63,22 @@ sys.exit(errors.answer(work))
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # as nohup starts it
     )
     assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
+
+
+def test_an_ignored_signal_stays_ignored_while_a_network_is_trained() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGUSR1)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        with trainer.catch_signals() as caught:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGUSR1)
+        assert caught == [signal.SIGUSR1]
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_handlers_are_given_back() -> None:
