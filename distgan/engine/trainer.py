@@ -129,11 +129,14 @@ def stop_if_asked(training: Training, caught: list[int]) -> None:
     """
     number = training.parallel.find_largest(caught[0] if caught else 0)
     if number:
-        training.save(always=True)
+        training.save()
         training.finish_saving()
+        kept = "everything is saved"
+        if training.saved != training.step:
+            kept = f"as its steps are being skipped, the checkpoint of step {training.saved} is kept"
         raise Stopped(
-            f"stopped at step {training.step} by {signal.Signals(number).name}, and everything is "
-            "saved; run the same command again to continue"
+            f"stopped at step {training.step} by {signal.Signals(number).name}, and {kept}; run the same "
+            "command again to continue"
         )
 
 

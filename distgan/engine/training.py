@@ -291,13 +291,15 @@ class Training:
         files |= {f"{name}.average": average.collect_state() for name, average in self.averages.items()}
         return files if self.selector is None else files | self.selector.collect_state()
 
-    def save(self, always: bool = False) -> None:
-        """Save one checkpoint for all processes, unless this step has one or, not `always`, is in trouble."""
+    def save(self) -> None:
+        """Save one checkpoint for all processes, unless this step has one or is skipped while there is an
+        earlier one: a rollback must find what was before, also after a signal and a resume.
+        """
         if self.saved == self.step:
             return
         in_trouble = 0 < float(self.row) < self.step and not self.is_finished
-        if not always and in_trouble and list_steps(self.folder):
-            return  # what was saved before is worth more
+        if in_trouble and list_steps(self.folder):
+            return
         facts = self.facts | {
             "series": self.step * self.schedule.batch_size,
             "world_size": self.parallel.world_size,

@@ -1,0 +1,52 @@
+"""A signal amid steps that are skipped: what was saved before stays the last checkpoint."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from distgan import config
+from distgan.engine import checkpoint, training
+from distgan.errors import Stopped
+from distgan.parallel.processes import Parallel
+from distgan.run import Run
+from tests.helpers.small_gan import Loader, last, train
+
+
+@pytest.fixture
+def usual_signal() -> Iterator[None]:
+    """As at a terminal: a job in the background may inherit it as ignored."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_stopped_amid_skipped_steps_it_rolls_back_as_if_never_stopped(
+    tmp_path: Path, usual_signal: None
+) -> None:
+    parallel = Parallel(config.Engine(threads=1))
+
+    def make_loader(folder: Path, stop_at: int) -> Loader:
+        def spoil(step: int, series: Tensor) -> None:
+            """Spoil steps 8 to 13 until the first rollback."""
+            if 8 <= step < 14 and not (Run(folder).checkpoints("gan") / training.ROLLBACKS).exists():
+                series[1, 2] = float("inf")
+                if step == stop_at:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        return Loader(spoil)
+
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(parallel, whole, loader=make_loader(whole, -1), max_skips=4)
+    with pytest.raises(Stopped, match=r"stopped at step 11 by SIGTERM, .*checkpoint of step 5 is kept"):
+        train(parallel, stopped, loader=make_loader(stopped, 10), max_skips=4)
+    assert checkpoint.list_steps(Run(stopped).checkpoints("gan")) == [5]
+    train(parallel, stopped, loader=make_loader(stopped, -1), max_skips=4)
+    ours, theirs = last(stopped), last(whole)
+    assert ours.step == theirs.step == 20
+    for name, tensors in theirs.state.items():
+        assert all(torch.equal(value, ours.state[name][key]) for key, value in tensors.items()), name
