@@ -1,6 +1,7 @@
 """Verdicts by paired differences: real series must pass, and no baseline is called better than it is."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,6 +88,41 @@ def test_of_four_held_out_owners_nothing_is_concluded():
     assert not [s for s in table.verdict if "better than" in s.text or "orse than" in s.text]
 
 
+@pytest.mark.parametrize("count", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_of_four_synthetic_series_nothing_is_concluded(count):
+    """A tie of four series with sixteen homes is no evidence that a generator is good."""
+    with average_over(FEW_DRAWS):
+        table = judge_model(homes(count, seed=3))
+    for row in table.paired.rows:
+        assert {each.verdict for each in row.scores.values()} == {"few"}
+    assert set(table.standing.values()) == {"few"}
+    answer = answers.answer_good(Findings(fidelity=table))
+    said = "one synthetic series" if count == 1 else "4 synthetic series"
+    assert answer.verdict == "unknown" and f"Only {said} can be compared; 6 are needed" in answer.text
+    assert said in table.verdict[0].text and "certain" not in "".join(each.text for each in table.verdict)
+    assert not [s for s in table.verdict if "better than" in s.text.lower() or "worse than" in s.text.lower()]
+
+
+def test_the_smaller_side_is_the_evidence():
+    losses = np.random.default_rng(0).gamma(9, 1, (24, len(BY_NAME)))
+    found = replace(resampled(owners=40, model=losses, other=losses), synthetic=7)
+    assert found.evidence == 7 and found.reach == pytest.approx(student.ppf(0.975, 6))
+    few = paired.compare_rows(replace(found, synthetic=5), "model", "none")
+    assert few.lacking == "5 synthetic series" and not few.is_enough
+    assert paired.compare_rows(found, "model", "none").is_enough
+
+
+def test_no_repeat_among_few_real_series_is_no_proof_of_a_difference():
+    """Of 20 real series none repeats another, so one in 20 may: 4 % of synthetic ones are a tie."""
+    base, rng = np.zeros((24, len(BY_NAME))), np.random.default_rng(0)
+    place = list(BY_NAME).index("repeats")
+    for share, expected in ((0.04, "tie"), (0.4, "worse")):
+        made = base.copy()
+        made[:, place] = rng.binomial(10, share, 24) / 10
+        found = paired.compare_rows(resampled(model=made, real=base), "model", "real")
+        assert found.find("real").scores["repeats"].verdict == expected
+
+
 def resampled(owners: int = 9, **halves: np.ndarray) -> paired.ResampledLosses:
     """Rows whose losses are the means of their halves."""
     names = tuple(BY_NAME)
@@ -98,6 +134,7 @@ def resampled(owners: int = 9, **halves: np.ndarray) -> paired.ResampledLosses:
         errors=dict.fromkeys(halves, blank),
         shrinkage=0.5,
         owners=owners,
+        synthetic=40,
         compared=20,
     )
 

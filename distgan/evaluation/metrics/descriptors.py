@@ -60,6 +60,7 @@ class Descriptors:
     """Descriptors of each series, [n, …]; the description of a set is a mean over its rows."""
 
     measured: Array  # [n, C] number of values that are not missing
+    changes: Array  # [n, C] number of neighbouring steps of which neither is missing
     value_cdf: Array  # [n, C, G] share of values at or below the grid
     ramp_cdf: Array  # [n, C, G]
     level: Array  # [n, C] mean
@@ -222,6 +223,7 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
     blank = np.zeros(n)
     return Descriptors(
         measured=mask.sum(-1).astype(np.float64),
+        changes=(mask[..., 1:] & mask[..., :-1]).sum(-1).astype(np.float64),
         value_cdf=_compute_distribution(values, grid.value_grid),
         ramp_cdf=_compute_distribution(np.diff(values, axis=1), grid.ramp_grid),
         level=level,

@@ -65,8 +65,8 @@ def _count_owners(paired: PairedComparisons) -> str:
     if not paired.overall:
         return "There are too few held-out real series to compare with. Hold out more owners."
     return (
-        f"Only {paired.owners} held-out owner{'s' if paired.owners != 1 else ''} can be compared with; "
-        f"{paired.needed} are needed for any verdict. The scores below are shown without one."
+        f"Only {paired.lacking or 'few series'} can be compared; {paired.needed} are needed for any verdict. "
+        "The scores below are shown without one."
     )
 
 
@@ -123,10 +123,9 @@ def _judge_safety(findings: Findings, facts: Facts) -> tuple[str, str]:
         return key, privacy.sentence.removeprefix(f"{WORDS[key].text}: ") + end
     share = findings.fidelity.by_name[MODEL].values["copies"] or 0
     if share > 0:
-        return (
-            "no",
-            f"{share:.1%} of them are near copies of training series. A release would give those away.",
-        )
+        shown = verdict.format_share(share)
+        text = f"{shown} of them are near copies of training series. A release would give those away."
+        return "no", text
     text = "No near copy of a training series was found, but that shows little. No privacy attack was run."
     if facts.unknown:
         text = (
