@@ -272,3 +272,14 @@ def test_changes_weigh_by_their_number():
     real = np.diff(np.concatenate([target, homes(20, seed=99)]), axis=1)
     expected = wasserstein_distance(*sides) / np.nanstd(real)
     assert found == pytest.approx(expected, rel=0.02)
+
+
+def test_real_series_that_baselines_are_made_of_are_no_copies_of_themselves():
+    """With --all-held-out one half of the real series is training set and real row at once."""
+    half, made = homes(12, seed=1, days=15), homes(12, seed=3, days=15)
+    made[:6] = half[:6]
+    with average_over((1, 4)):
+        table = judge_sets(half, homes(12, seed=2, days=15), made, half)
+    assert values_of(table, REAL)["copies"] == 0 and values_of(table, REAL)["nearness"] > 0.9
+    assert values_of(table, MODEL)["copies"] == 0.5 and table.standing["copies"] == "baseline"
+    assert "copies" not in table.blind_to_copier

@@ -329,6 +329,8 @@ def evaluate(
         **{name: partial(np.asarray, values) for name, values in (baseline_sets or {}).items()},
     }
     descriptors, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, networks, seed)
+    if sets.reference is sets.train:  # the real row is what baselines are made of: it copies itself
+        descriptors[REAL] = replace(descriptors[REAL], to_training=descriptors[REAL].to_own)
     size = min(len(target), *(len(rows) for rows in descriptors.values()))
     rows, resampled = _make_rows(measure, descriptors, trained, size, seed)
     measured = Measurements(
