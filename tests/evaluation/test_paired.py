@@ -11,6 +11,7 @@ from distgan.evaluation import baselines
 from distgan.evaluation.comparisons import WORDS
 from distgan.evaluation.metrics import paired
 from distgan.evaluation.metrics.scores import BY_NAME, SCORES
+from distgan.evaluation.metrics.two_sample_table import TwoSampleTests
 from distgan.evaluation.report import answers, verdict
 from distgan.evaluation.report.terms import TERMS, Explainer
 from distgan.evaluation.report.verdict import COPIER, COPIES, MODEL, REAL, SIMPLE
@@ -86,6 +87,14 @@ def test_of_four_held_out_owners_nothing_is_concluded():
     answer = answers.answer_good(Findings(fidelity=table))
     assert (answer.verdict, answer.short) == ("unknown", "Not enough evidence")
     assert not [s for s in table.verdict if "better than" in s.text or "orse than" in s.text]
+    for found, expected in (
+        ("between", "unknown"),
+        ("baseline", "no"),
+    ):  # a classifier may be sure all the same
+        tests = TwoSampleTests(views=[], verdict=found, tone="warn", sentence="It is right about 99 %.")
+        answer = answers.answer_good(Findings(fidelity=table, tests=tests))
+        assert answer.verdict == expected and "held-out owners can be compared" in answer.text
+        assert (tests.sentence in answer.text) == (expected == "no")
 
 
 @pytest.mark.parametrize("count", [1, pytest.param(4, marks=pytest.mark.slow)])
