@@ -193,6 +193,13 @@ def test_every_verdict_has_words_and_one_tone():
         assert texts.setdefault(word.text.lower(), word.tone) == word.tone, word
 
 
+def test_shares_and_names_are_written_as_they_are():
+    shares = {0: "0%", 1: "100%", 0.25: "25.0%", 0.0004: "0.04%", 0.9996: "99.96%", 1e-6: "0.0001%"}
+    assert {share: verdict.format_share(share) for share in shares} == shares
+    titles = verdict.list_titles(["vendi", "context_fid", "coverage"])
+    assert titles == "Vendi score, Fréchet distance and coverage"
+
+
 def test_a_term_is_a_link_where_it_first_occurs_and_text_is_escaped():
     explain = Explainer()
     text = explain("AUC < 0.6 of held-out owners, AUC again")

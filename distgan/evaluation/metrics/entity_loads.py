@@ -1,10 +1,11 @@
 """Figures of each load: base load and zeros, ramps and flat steps, nights, days, weeks, and low runs.
 
 For loads: values that are never negative, several steps a day, whole days. A figure is one number for each
-    entity; two sets are compared by the Wasserstein-1 distance of its distribution over entities, in units of
-    the distance between two random sets of real entities of the same sizes. The geometric mean of these
-    ratios is one for real series. The Vendi score of standardised figures counts how many different entities
-    a set holds (Friedman and Dieng 2023).
+entity; two sets are compared by the Wasserstein-1 distance of its distribution over entities, in units of the
+distance between two random sets of real entities of the same sizes. The mean of these ratios is one for
+halves of the real series; their geometric mean is below: 0.92 for two sets of 100 homes of London, 0.74 for
+two of 17, whose distances grow less than by the root of their sizes. The Vendi score of standardised figures
+counts how many different entities a set holds (Friedman and Dieng 2023).
 
 The night is the quarter of the day in which real loads are lowest.
 

@@ -109,7 +109,7 @@ def _describe_baselines(paired: PairedComparisons) -> str:
     }
     worse = [name for name in verdict.find_worse_baselines(paired) if name != best.row]
     text = (
-        f"The best simple baseline, {best.row}, reaches {format_number(best.value)}; "
+        f"The best baseline that holds no real series, {best.row}, reaches {format_number(best.value)}; "
         f"{said[row.ratio.verdict]}"
     )
     return f"{text}. They are worse than {list_words(worse)}." if worse else f"{text}."

@@ -31,7 +31,7 @@ COPIES = (COPIER, NOISY_COPIER)  # real series: no rivals
 
 RHYTHM = ("acf_short", "spectrum", "daily_profile", "weekly_profile")
 VARIETY = ("value_distance", "spread_distance", "diversity")
-PROPER = "Fréchet"  # a name, with a capital letter everywhere
+PROPER = ("Fréchet", "Vendi")  # names, with a capital letter everywhere
 MOST_REPEATS = 0.05  # of a set: more show a collapse
 UNSURE = 30  # owners below which large differences are needed to be sure
 
