@@ -262,6 +262,16 @@ def test_a_series_as_near_to_unseen_ones_is_no_copy():
     assert found == pytest.approx(1 / 32)
 
 
+def test_a_moved_weekday_is_seen_where_weekdays_are_compared():
+    """Saturday and Monday are exchanged: the mean week hardly tells, beside how different homes are."""
+    target, made = homes(20, seed=1), homes(20, seed=2)
+    moved = made.reshape(20, 6, 7, 24, 1)[:, :, [5, 1, 2, 3, 4, 0, 6]].reshape(made.shape)
+    right, wrong = scores(target, made), scores(target, moved)
+    assert wrong["weekdays"] > 2 * right["weekdays"]
+    assert wrong["weekdays"] - right["weekdays"] > 0.9 * (wrong["weekly_profile"] - right["weekly_profile"])
+    assert wrong["daily_profile"] == pytest.approx(right["daily_profile"])
+
+
 def test_changes_weigh_by_their_number():
     """Every second value of some series is missing: they have no changes, and say nothing about them."""
     target, made = homes(12, seed=1), homes(12, seed=2)

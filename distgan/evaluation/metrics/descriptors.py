@@ -320,6 +320,13 @@ def fold(standard: Array, mask: Array, position: Array | None, size: int) -> Arr
     return means.reshape(n, channels, size)
 
 
+def average_weekdays(week: Array) -> Array:
+    """Return the mean week less its mean day, how weekdays differ: [n, C, 7 D] -> [C, 7 D]."""
+    means = average_known(week)
+    days = means.reshape(*means.shape[:-1], 7, -1) if means.size else means
+    return (days - days.mean(-2, keepdims=True)).reshape(means.shape) if means.size else means
+
+
 def _fold_moments(standard: Array, mask: Array, position: Array | None, size: int) -> Array:
     """Return mean and spread by position, concatenated: [n, C, L] -> [n, C, 2 size]."""
     means = fold(standard, mask, position, size)

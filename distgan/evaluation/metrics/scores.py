@@ -13,7 +13,13 @@ from scipy.spatial.distance import cdist
 
 from distgan.evaluation.metrics import vendi
 from distgan.evaluation.metrics.c2st import compute_held_out_accuracy
-from distgan.evaluation.metrics.descriptors import DURATION_LEVELS, Array, Descriptors, ReferenceGrid
+from distgan.evaluation.metrics.descriptors import (
+    DURATION_LEVELS,
+    Array,
+    Descriptors,
+    ReferenceGrid,
+    average_weekdays,
+)
 from distgan.evaluation.metrics.entity_loads import average_ratios, compare_loads
 from distgan.evaluation.metrics.gaps import average_known
 from distgan.evaluation.metrics.point_sets import compute_frechet, compute_mmd, compute_wasserstein
@@ -96,16 +102,14 @@ def compute_spread_distance(target: Descriptors, candidate: Descriptors, grid: R
     return _compare_entities(target.spread, candidate.spread, _compute_entity_scale(target.spread, grid))
 
 
-def _make_curve_error(descriptor: str) -> Function:
-    """Return a score: the mean absolute difference of the populations' mean curves; NaN where the curve does
-    not exist.
-    """
+def _make_curve_error(descriptor: str, average: Callable[[Array], Array] = average_known) -> Function:
+    """Return a score: the mean absolute difference of the populations' mean curves; NaN without any."""
 
     def compute_error(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
         one, two = getattr(target, descriptor), getattr(candidate, descriptor)
         if not one[0].size:
             return math.nan
-        gaps = np.abs(average_known(one) - average_known(two))
+        gaps = np.abs(average(one) - average(two))
         known = gaps[~np.isnan(gaps)]  # what one of the sets has nowhere is not compared
         return float(known.mean()) if known.size else math.nan
 
@@ -237,11 +241,9 @@ def compute_classifier_accuracy(target: Descriptors, candidate: Descriptors, gri
 
 
 def compute_minirocket_accuracy(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    return (
-        math.nan
-        if grid.rocket is None
-        else compute_held_out_accuracy(target, candidate, grid.value_scale, "rocket")
-    )
+    if grid.rocket is None:
+        return math.nan
+    return compute_held_out_accuracy(target, candidate, grid.value_scale, "rocket")
 
 
 def compute_load_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
@@ -348,6 +350,10 @@ SCORES: tuple[Score, ...] = (
     Score(
         "weekly_profile", "Weekly profile", "rhythm", _make_curve_error("week"), "lower", 0.0,
         "difference between the mean weeks, scaled likewise",
+    ),
+    Score(
+        "weekdays", "Weekdays", "rhythm", _make_curve_error("week", average_weekdays), "lower", 0.0,
+        "the same, each week less its mean day: how weekdays differ from one another",
     ),
     Score(
         "season", "Course of the year", "rhythm", _make_curve_error("season"), "lower", 0.0,

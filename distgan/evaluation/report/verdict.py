@@ -97,7 +97,7 @@ def _find_rows(paired: PairedComparisons, verdict: str) -> list[str]:
 
 
 def _compute_loss(row: Row | None, score: Score) -> float:
-    value = None if row is None else row.values[score.name]
+    value = None if row is None else row.values.get(score.name)  # an earlier report may lack a score
     return math.nan if value is None else score.compute_loss(value)
 
 
