@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import t as student
 
 from distgan.evaluation import baselines
-from distgan.evaluation.comparisons import WORDS
+from distgan.evaluation.comparisons import WORDS, Difference, PairedComparisons, RowComparison
 from distgan.evaluation.metrics import paired
 from distgan.evaluation.metrics.scores import BY_NAME, SCORES
 from distgan.evaluation.metrics.two_sample_table import TwoSampleTests
@@ -191,6 +191,17 @@ def test_every_verdict_has_words_and_one_tone():
     texts = {}
     for word in WORDS.values():
         assert texts.setdefault(word.text.lower(), word.tone) == word.tone, word
+
+
+@pytest.mark.parametrize(
+    ("repeats", "said"), [(0.0, "they are far too alike"), (0.9, "has collapsed onto few curves")]
+)
+def test_noise_without_variety_has_not_collapsed_onto_few_curves(repeats, said):
+    worse = Difference(value=1.0, low=0.5, high=1.5, verdict="worse")
+    row = RowComparison(row=REAL, ratio=None, scores={"diversity": worse, "repeats": worse})
+    compared = PairedComparisons(owners=30, needed=6, scores=0, overall=[], rows=[row])
+    sentence = verdict._describe_variety({"diversity": 0.4, "repeats": repeats}, compared)
+    assert sentence.tone == "bad" and said in sentence.text
 
 
 def test_shares_and_names_are_written_as_they_are():
