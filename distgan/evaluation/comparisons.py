@@ -25,9 +25,9 @@ TOO_FEW = "not enough evidence"
 WORDS: dict[str, Wording] = {
     # of a difference between two sets of series
     "better": Wording("better", "good", "the whole 95 % interval of the difference is on the better side"),
-    "tie": Wording("tie", "note", "the 95 % interval of the difference includes zero"),
+    "tie": Wording("tie", "note", "the 95 % interval includes zero, or the difference is below 1 %"),
     "worse": Wording("worse", "bad", "the whole 95 % interval of the difference is on the worse side"),
-    "few": Wording(TOO_FEW, "note", "fewer held-out owners than any verdict needs"),
+    "few": Wording(TOO_FEW, "note", "fewer held-out owners or synthetic series than any verdict needs"),
     # of a score of the synthetic series
     "real": Wording("tie with real", "good", "not worse than held-out real series beyond the 95 % interval"),
     "between": Wording(
@@ -104,7 +104,8 @@ class PairedComparisons(JsonResult):
 
     Attributes:
         owners: held-out owners that were resampled.
-        needed: owners that a verdict needs.
+        synthetic: series of the set that is judged; None where a report does not say.
+        needed: owners and synthetic series that a verdict needs.
         scores: how many scores the overall score averages.
     """
 
@@ -113,6 +114,21 @@ class PairedComparisons(JsonResult):
     scores: int
     overall: list[OverallScore]
     rows: list[RowComparison]
+    synthetic: int | None = None
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are as many owners and synthetic series as a verdict needs."""
+        return self.lacking == ""
+
+    @property
+    def lacking(self) -> str:
+        """The side with fewer than needed, in words."""
+        if self.owners < self.needed:
+            return "one held-out owner" if self.owners == 1 else f"{self.owners} held-out owners"
+        if self.synthetic is not None and self.synthetic < self.needed:
+            return "one synthetic series" if self.synthetic == 1 else f"{self.synthetic} synthetic series"
+        return ""
 
     def find_overall(self, row: str) -> OverallScore | None:
         return next((each for each in self.overall if each.row == row), None)

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import wasserstein_distance
 
 from distgan.errors import UserError
 from distgan.evaluation.metrics import descriptors, fidelity
+from distgan.evaluation.metrics.fidelity import Measure
 from distgan.evaluation.metrics.nearest import Shapes, find_nearest
-from distgan.evaluation.metrics.scores import SCORES
+from distgan.evaluation.metrics.scores import SCORES, compute_copies
 from distgan.evaluation.report import verdict
 from distgan.evaluation.report.verdict import COPIER, MEAN_CURVE, MODEL, REAL, SHUFFLED
 from distgan.evaluation.results import ScoreTable
@@ -47,8 +49,6 @@ def test_scaling_every_series_changes_the_scale_but_no_rhythm():
 
 
 def test_value_distance_is_the_wasserstein_distance():
-    from scipy.stats import wasserstein_distance
-
     target, candidate = homes(10), homes(15, seed=1) ** 1.3
     scale = np.concatenate([target, homes(20, seed=99)]).std()
     truth = wasserstein_distance(target.ravel(), candidate.ravel()) / scale
@@ -232,3 +232,64 @@ def test_a_further_baseline_is_a_row():
     more = {"noisy copier": homes(5) * 1.01}
     results = judge_sets(homes(5), homes(5, seed=1), homes(5, seed=2), steps_per_day=24, baseline_sets=more)
     assert values_of(results, "noisy copier")["copies"] == 1
+
+
+def test_every_series_of_a_set_is_searched_for_copies():
+    """One copy among 200 series is 0.5 %, whatever part of them the other scores compare."""
+    train, made = homes(30, seed=1, days=21), homes(200, seed=3, days=21)
+    made[120] = 1.5 * train[4]
+    measure = Measure(train, homes(12, seed=2, days=21), PER_DAY)
+    described = measure.compute_descriptors(made)
+    with average_over((1, 2)):
+        found = fidelity._average_scores(measure, described, 12, seed=0)
+    assert found["copies"] == pytest.approx(1 / 200)
+    rest = np.delete(np.arange(200), 120)
+    assert compute_copies(measure.target, described.take(rest), measure.grid) == 0
+
+
+def test_a_series_as_near_to_unseen_ones_is_no_copy():
+    """Heaters on one timer are alike in homes that never met; a copy of one is still nearer."""
+    rng, hours = np.random.default_rng(0), np.arange(24 * 21)
+    timer = 5.0 * (hours % 24 < 7)[None, :, None]
+    train, target, made = (homes(n, seed=n, days=21) for n in (30, 31, 32))
+    for each in (train, target, made):
+        each[0] = timer + 0.5 * rng.standard_normal(timer.shape)
+    measure = Measure(train, target, PER_DAY)
+    described = measure.compute_descriptors(made)
+    assert described.to_training[0] < 0.4 and compute_copies(measure.target, described, measure.grid) == 0
+    made[0] = train[0] * (1 + 0.02 * rng.standard_normal(train[0].shape))
+    found = compute_copies(measure.target, measure.compute_descriptors(made), measure.grid)
+    assert found == pytest.approx(1 / 32)
+
+
+def test_a_moved_weekday_is_seen_where_weekdays_are_compared():
+    """Saturday and Monday are exchanged: the mean week hardly tells, beside how different homes are."""
+    target, made = homes(20, seed=1), homes(20, seed=2)
+    moved = made.reshape(20, 6, 7, 24, 1)[:, :, [5, 1, 2, 3, 4, 0, 6]].reshape(made.shape)
+    right, wrong = scores(target, made), scores(target, moved)
+    assert wrong["weekdays"] > 2 * right["weekdays"]
+    assert wrong["weekdays"] - right["weekdays"] > 0.9 * (wrong["weekly_profile"] - right["weekly_profile"])
+    assert wrong["daily_profile"] == pytest.approx(right["daily_profile"])
+
+
+def test_changes_weigh_by_their_number():
+    """Every second value of some series is missing: they have no changes, and say nothing about them."""
+    target, made = homes(12, seed=1), homes(12, seed=2)
+    target[:6, 1::2], made[:3, ::2] = np.nan, np.nan
+    found = scores(target, made)["ramp_distance"]
+    changes = [np.diff(each, axis=1) for each in (target, made)]
+    sides = [each[~np.isnan(each)] for each in changes]
+    real = np.diff(np.concatenate([target, homes(20, seed=99)]), axis=1)
+    expected = wasserstein_distance(*sides) / np.nanstd(real)
+    assert found == pytest.approx(expected, rel=0.02)
+
+
+def test_real_series_that_baselines_are_made_of_are_no_copies_of_themselves():
+    """With --all-held-out one half of the real series is training set and real row at once."""
+    half, made = homes(12, seed=1, days=15), homes(12, seed=3, days=15)
+    made[:6] = half[:6]
+    with average_over((1, 4)):
+        table = judge_sets(half, homes(12, seed=2, days=15), made, half)
+    assert values_of(table, REAL)["copies"] == 0 and values_of(table, REAL)["nearness"] > 0.9
+    assert values_of(table, MODEL)["copies"] == 0.5 and table.standing["copies"] == "baseline"
+    assert "copies" not in table.blind_to_copier

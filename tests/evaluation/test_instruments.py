@@ -23,6 +23,7 @@ from distgan.evaluation.metrics import (
     vendi,
 )
 from distgan.evaluation.metrics.minirocket import MiniRocket, choose_dilations, choose_stride, fit_minirocket
+from distgan.evaluation.metrics.point_sets import compute_wasserstein
 from distgan.evaluation.metrics.two_sample import Effort, Sample, compare_samples
 from distgan.evaluation.report.answers import answer_good
 from distgan.evaluation.report.verdict import GAUSSIAN, MEAN_CURVE, PCA_COPULA, PCA_GMM, SHUFFLED, TEMPLATE_AR
@@ -226,11 +227,34 @@ def test_distances_are_one_between_real_sets_and_grow() -> None:
 LAYOUT = entity_loads.Layout(24, np.arange(24) < 6)
 
 
-def test_quantiles_leave_out_what_is_missing() -> None:
-    values = np.random.default_rng(0).standard_normal((31, 4))
-    values[:7, 1], values[:, 2], values[1:, 3] = np.nan, 5, np.nan
-    levels = (np.arange(200) + 0.5) / 200
-    np.testing.assert_allclose(entity_loads._read_quantiles(values), np.nanquantile(values, levels, axis=0))
+@pytest.mark.parametrize("sizes", [(17, 17), (20, 41), (1, 5)])
+def test_distances_of_figures_are_wasserstein_distances(sizes: tuple[int, int]) -> None:
+    """Second derivation: the area between the two distribution functions, missing values left out."""
+    rng = np.random.default_rng(0)
+    one, two = (rng.lognormal(0, 1.5, (size, 3)) for size in sizes)
+    two[1:, 1], two[:, 2] = np.nan, np.nan
+    found = compute_wasserstein(one, two)
+    for column in (0, 1):
+        sides = [np.sort(side[~np.isnan(side[:, column]), column]) for side in (one, two)]
+        places = np.sort(np.concatenate(sides))
+        first, second = (np.searchsorted(side, places[:-1], "right") / len(side) for side in sides)
+        assert found[column] == pytest.approx(np.sum(np.abs(first - second) * np.diff(places)))
+    assert np.isnan(found[2])
+
+
+def test_the_unit_of_a_load_changes_no_ratio() -> None:
+    loads = np.random.default_rng(0).gamma(2.0, 0.2, (40, 24 * 15)) * np.linspace(0.2, 3, 40)[:, None]
+    loads[3] = 0
+    results = []
+    for factor in (1e-9, 1.0, 1e9):
+        figures = entity_loads.measure_loads(factor * loads, LAYOUT)
+        unit = entity_loads.fit_unit(figures)
+        results.append(
+            (entity_loads.compare_loads(figures[::2], 1.3 * figures[1::2], unit), unit.place(figures))
+        )
+    for ratios, points in results[1:]:
+        np.testing.assert_allclose(ratios, results[0][0], rtol=1e-6)
+        np.testing.assert_allclose(points, results[0][1], atol=1e-6)
 
 
 def test_the_vendi_score_counts_groups() -> None:

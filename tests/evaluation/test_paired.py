@@ -1,15 +1,17 @@
 """Verdicts by paired differences: real series must pass, and no baseline is called better than it is."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import t as student
 
 from distgan.evaluation import baselines
-from distgan.evaluation.comparisons import WORDS
+from distgan.evaluation.comparisons import WORDS, Difference, PairedComparisons, RowComparison
 from distgan.evaluation.metrics import paired
 from distgan.evaluation.metrics.scores import BY_NAME, SCORES
+from distgan.evaluation.metrics.two_sample_table import TwoSampleTests
 from distgan.evaluation.report import answers, verdict
 from distgan.evaluation.report.terms import TERMS, Explainer
 from distgan.evaluation.report.verdict import COPIER, COPIES, MODEL, REAL, SIMPLE
@@ -85,6 +87,49 @@ def test_of_four_held_out_owners_nothing_is_concluded():
     answer = answers.answer_good(Findings(fidelity=table))
     assert (answer.verdict, answer.short) == ("unknown", "Not enough evidence")
     assert not [s for s in table.verdict if "better than" in s.text or "orse than" in s.text]
+    for found, expected in (
+        ("between", "unknown"),
+        ("baseline", "no"),
+    ):  # a classifier may be sure all the same
+        tests = TwoSampleTests(views=[], verdict=found, tone="warn", sentence="It is right about 99 %.")
+        answer = answers.answer_good(Findings(fidelity=table, tests=tests))
+        assert answer.verdict == expected and "held-out owners can be compared" in answer.text
+        assert (tests.sentence in answer.text) == (expected == "no")
+
+
+@pytest.mark.parametrize("count", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_of_four_synthetic_series_nothing_is_concluded(count):
+    """A tie of four series with sixteen homes is no evidence that a generator is good."""
+    with average_over(FEW_DRAWS):
+        table = judge_model(homes(count, seed=3))
+    for row in table.paired.rows:
+        assert {each.verdict for each in row.scores.values()} == {"few"}
+    assert set(table.standing.values()) == {"few"}
+    answer = answers.answer_good(Findings(fidelity=table))
+    said = "one synthetic series" if count == 1 else "4 synthetic series"
+    assert answer.verdict == "unknown" and f"Only {said} can be compared; 6 are needed" in answer.text
+    assert said in table.verdict[0].text and "certain" not in "".join(each.text for each in table.verdict)
+    assert not [s for s in table.verdict if "better than" in s.text.lower() or "worse than" in s.text.lower()]
+
+
+def test_the_smaller_side_is_the_evidence():
+    losses = np.random.default_rng(0).gamma(9, 1, (24, len(BY_NAME)))
+    found = replace(resampled(owners=40, model=losses, other=losses), synthetic=7)
+    assert found.evidence == 7 and found.reach == pytest.approx(student.ppf(0.975, 6))
+    few = paired.compare_rows(replace(found, synthetic=5), "model", "none")
+    assert few.lacking == "5 synthetic series" and not few.is_enough
+    assert paired.compare_rows(found, "model", "none").is_enough
+
+
+def test_no_repeat_among_few_real_series_is_no_proof_of_a_difference():
+    """Of 20 real series none repeats another, so one in 20 may: 4 % of synthetic ones are a tie."""
+    base, rng = np.zeros((24, len(BY_NAME))), np.random.default_rng(0)
+    place = list(BY_NAME).index("repeats")
+    for share, expected in ((0.04, "tie"), (0.4, "worse")):
+        made = base.copy()
+        made[:, place] = rng.binomial(10, share, 24) / 10
+        found = paired.compare_rows(resampled(model=made, real=base), "model", "real")
+        assert found.find("real").scores["repeats"].verdict == expected
 
 
 def resampled(owners: int = 9, **halves: np.ndarray) -> paired.ResampledLosses:
@@ -98,6 +143,7 @@ def resampled(owners: int = 9, **halves: np.ndarray) -> paired.ResampledLosses:
         errors=dict.fromkeys(halves, blank),
         shrinkage=0.5,
         owners=owners,
+        synthetic=40,
         compared=20,
     )
 
@@ -145,6 +191,24 @@ def test_every_verdict_has_words_and_one_tone():
     texts = {}
     for word in WORDS.values():
         assert texts.setdefault(word.text.lower(), word.tone) == word.tone, word
+
+
+@pytest.mark.parametrize(
+    ("repeats", "said"), [(0.0, "they are far too alike"), (0.9, "has collapsed onto few curves")]
+)
+def test_noise_without_variety_has_not_collapsed_onto_few_curves(repeats, said):
+    worse = Difference(value=1.0, low=0.5, high=1.5, verdict="worse")
+    row = RowComparison(row=REAL, ratio=None, scores={"diversity": worse, "repeats": worse})
+    compared = PairedComparisons(owners=30, needed=6, scores=0, overall=[], rows=[row])
+    sentence = verdict._describe_variety({"diversity": 0.4, "repeats": repeats}, compared)
+    assert sentence.tone == "bad" and said in sentence.text
+
+
+def test_shares_and_names_are_written_as_they_are():
+    shares = {0: "0%", 1: "100%", 0.25: "25.0%", 0.0004: "0.04%", 0.9996: "99.96%", 1e-6: "0.0001%"}
+    assert {share: verdict.format_share(share) for share in shares} == shares
+    titles = verdict.list_titles(["vendi", "context_fid", "coverage"])
+    assert titles == "Vendi score, Fréchet distance and coverage"
 
 
 def test_a_term_is_a_link_where_it_first_occurs_and_text_is_escaped():

@@ -163,6 +163,22 @@ def test_numbers_read_well(value, text):
     assert writer.format_number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("ends", "limit", "text"),
+    [
+        ((0.62, 0.9961), 1.0, "0.62 to 0.996"),
+        ((1.0004, 1.3), 1.0, "1.0004 to 1.3"),
+        ((0.55, 0.6003), 0.6, "0.55 to 0.6003"),
+        ((0.04999, 0.2), 0.05, "0.04999 to 0.20"),
+        ((0.0, 0.0), 0.0, "0 to 0"),
+        ((0.031, 0.034), None, "0.031 to 0.034"),
+        ((None, 0.6), 0.6, ""),
+    ],
+)
+def test_an_interval_shows_on_which_side_of_its_limit_it_ends(ends, limit, text):
+    assert writer.format_interval(*ends, limit) == text
+
+
 def test_what_is_promised_of_the_groups_and_how_tracing_went(written):
     text = (written / "report.html").read_text()
     for said in (

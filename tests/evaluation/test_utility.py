@@ -44,6 +44,19 @@ def test_samples_leave_out_days_with_gaps_and_fill_those_in_weeks():
     assert not len(utility.make_samples(np.ones((2, 480, 1), np.float32), task)[0])
 
 
+def test_series_that_repeat_every_week_have_no_relative_error():
+    """A lamp on a timer: the naive forecast is right to the last digit, and no ratio to it says anything."""
+    train, held_out = homes(12, seed=1, days=28), homes(8, seed=2, days=28)
+    task = utility.choose_task(held_out.shape[1], PER_DAY)
+    expected = utility.measure_error(train, held_out, task)
+    lamp = np.tile(held_out[:1, :168], (1, 4, 1)) + np.float32(1e-7)
+    with_lamp = np.concatenate([held_out, lamp])
+    assert utility.measure_error(train, with_lamp, task) == pytest.approx(expected)
+    test = utility.make_held_out_weeks(with_lamp, task, np.r_[np.arange(8), 0], 0)  # of an owner with others
+    assert len(test.base) == 8
+    assert utility.make_held_out_weeks(lamp, task, None, 0) is None
+
+
 def test_quiet_weeks_do_not_drown_the_others():
     """Homes that are now and then empty: a forecaster of such homes beats the naive forecast for others."""
     rng = np.random.default_rng(0)

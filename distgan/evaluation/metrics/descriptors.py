@@ -60,6 +60,7 @@ class Descriptors:
     """Descriptors of each series, [n, …]; the description of a set is a mean over its rows."""
 
     measured: Array  # [n, C] number of values that are not missing
+    changes: Array  # [n, C] number of neighbouring steps of which neither is missing
     value_cdf: Array  # [n, C, G] share of values at or below the grid
     ramp_cdf: Array  # [n, C, G]
     level: Array  # [n, C] mean
@@ -222,6 +223,7 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
     blank = np.zeros(n)
     return Descriptors(
         measured=mask.sum(-1).astype(np.float64),
+        changes=(mask[..., 1:] & mask[..., :-1]).sum(-1).astype(np.float64),
         value_cdf=_compute_distribution(values, grid.value_grid),
         ramp_cdf=_compute_distribution(np.diff(values, axis=1), grid.ramp_grid),
         level=level,
@@ -316,6 +318,13 @@ def fold(standard: Array, mask: Array, position: Array | None, size: int) -> Arr
     counts = mask.reshape(-1, length).astype(np.float32) @ pick
     means = np.where(counts > 0, sums / np.maximum(counts, 1), np.float32(np.nan))
     return means.reshape(n, channels, size)
+
+
+def average_weekdays(week: Array) -> Array:
+    """Return the mean week less its mean day, how weekdays differ: [n, C, 7 D] -> [C, 7 D]."""
+    means = average_known(week)
+    days = means.reshape(*means.shape[:-1], 7, -1) if means.size else means
+    return (days - days.mean(-2, keepdims=True)).reshape(means.shape) if means.size else means
 
 
 def _fold_moments(standard: Array, mask: Array, position: Array | None, size: int) -> Array:

@@ -1,10 +1,11 @@
 """Figures of each load: base load and zeros, ramps and flat steps, nights, days, weeks, and low runs.
 
 For loads: values that are never negative, several steps a day, whole days. A figure is one number for each
-    entity; two sets are compared by the Wasserstein-1 distance of its distribution over entities, in units of
-    the distance between two random sets of real entities of the same sizes. The geometric mean of these
-    ratios is one for real series. The Vendi score of standardised figures counts how many different entities
-    a set holds (Friedman and Dieng 2023).
+entity; two sets are compared by the Wasserstein-1 distance of its distribution over entities, in units of the
+distance between two random sets of real entities of the same sizes. The mean of these ratios is one for
+halves of the real series; their geometric mean is below: 0.92 for two sets of 100 homes of London, 0.74 for
+two of 17, whose distances grow less than by the root of their sizes. The Vendi score of standardised figures
+counts how many different entities a set holds (Friedman and Dieng 2023).
 
 The night is the quarter of the day in which real loads are lowest.
 
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distgan.evaluation.metrics import vendi
+from distgan.evaluation.metrics.point_sets import compute_wasserstein
 from distgan.rng import make_keyed_generator
 
 Array = NDArray[Any]
@@ -30,6 +32,7 @@ CYCLES = (4, 40)  # a year: of daily totals, slower than weeks and faster than s
 NIGHT = 0.25  # of a day
 SPLITS = 40  # of real series into two halves, to measure the distance between real sets
 REACH = 5.0  # standard deviations that a figure is from the median, at most
+SMALLEST_FIGURE = 1e-6  # whose logarithm is taken, at least
 SMALLEST, LARGEST = 0.05, 50.0  # ratio of one figure to its unit, at least and at most
 
 FIGURES: dict[str, str] = {
@@ -250,63 +253,52 @@ class Unit:
     Attributes:
         distance: [Q] Wasserstein-1 distance of two sets of one entity each, as it falls with the root of
             their sizes. centre, scale: [Q] of the real figures.
+        smallest_mean: `SMALLEST_FIGURE` of the real loads' median mean.
     """
 
     distance: Array
     centre: Array
     scale: Array
+    smallest_mean: float
 
     def place(self, figures: Array) -> Array:
         """Return points for the Vendi score, in standard deviations of real figures, at most `REACH`: [n, Q]
         twice.
         """
-        points = (even_out(figures) - self.centre) / self.scale
+        points = (even_out(figures, self.smallest_mean) - self.centre) / self.scale
         return np.nan_to_num(np.clip(points, -REACH, REACH), nan=0.0)
 
 
 def fit_unit(real: Array, seed: int = 0) -> Unit:
     """Fit the unit of distances to figures of real entities [n, Q]: the mean over random halves."""
-    real = even_out(real)
+    means = real[:, list(FIGURES).index("mean")]
+    smallest = SMALLEST_FIGURE * float(np.median(means[means > 0])) if (means > 0).any() else SMALLEST_FIGURE
+    real = even_out(real, smallest)
     rng = make_keyed_generator(seed, 0, "load figures unit")
     half = len(real) // 2
     found = []
     for _ in range(SPLITS):
         order = rng.permutation(len(real))
-        found.append(measure_distances(real[order[:half]], real[order[half:]]))
+        found.append(compute_wasserstein(real[order[:half]], real[order[half:]]))
     distance = np.nanmean(found, axis=0) / np.sqrt(1 / half + 1 / (len(real) - half))
     centre, scale = np.nanmedian(real, axis=0), np.nanstd(real, axis=0)
-    return Unit(distance, centre, np.where(scale > 0, scale, 1.0))
+    return Unit(distance, centre, np.where(scale > 0, scale, 1.0), smallest)
 
 
-def even_out(figures: Array) -> Array:
-    """Take logarithms of figures that are positive and wide, so that they can be compared: [n, Q] -> [n,
-    Q].
+def even_out(figures: Array, smallest_mean: float) -> Array:
+    """Take logarithms of figures that are positive and wide, so that they can be compared: [n, Q] -> [n, Q].
+
+    Args:
+        smallest_mean: in the unit of the loads, of which all other figures are free.
     """
     result = np.array(figures, np.float64)
     for place, name in enumerate(FIGURES):
         if name in POSITIVE:
-            result[:, place] = np.log(np.maximum(result[:, place], 1e-6))
+            least = smallest_mean if name == "mean" else SMALLEST_FIGURE
+            result[:, place] = np.log(np.maximum(result[:, place], least))
         elif name in COUNTS:
             result[:, place] = np.log1p(result[:, place])
     return result
-
-
-def measure_distances(one: Array, two: Array) -> Array:
-    """Return the Wasserstein-1 distance of each figure over entities: [n, Q], [m, Q] -> [Q]."""
-    return np.asarray(np.abs(_read_quantiles(one) - _read_quantiles(two)).mean(0))
-
-
-def _read_quantiles(figures: Array) -> Array:
-    """Return 200 interpolated quantiles of the known values of each column: [n, Q] -> [200, Q]; NaN
-    without.
-    """
-    levels = (np.arange(200) + 0.5)[:, None] / 200
-    ordered = np.sort(figures, axis=0)  # NaN last
-    place = levels * np.maximum((~np.isnan(figures)).sum(0) - 1, 0)
-    below = place.astype(int)
-    low = np.take_along_axis(ordered, below, axis=0)
-    high = np.take_along_axis(ordered, np.minimum(below + 1, np.ceil(place).astype(int)), axis=0)
-    return low + (high - low) * (place - below)
 
 
 def compare_loads(real: Array, made: Array, unit: Unit) -> Array:
@@ -314,7 +306,7 @@ def compare_loads(real: Array, made: Array, unit: Unit) -> Array:
     NaN without a unit.
     """
     expected = unit.distance * np.sqrt(1 / len(real) + 1 / len(made))
-    found = measure_distances(even_out(real), even_out(made))
+    found = compute_wasserstein(*(even_out(each, unit.smallest_mean) for each in (real, made)))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(expected > 0, np.clip(found / expected, SMALLEST, LARGEST), np.nan)
 

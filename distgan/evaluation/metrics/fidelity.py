@@ -46,7 +46,7 @@ from distgan.evaluation.metrics.descriptors import (
 from distgan.evaluation.metrics.gaps import apply_gaps, copy_gaps
 from distgan.evaluation.metrics.kernels import fit_embedding, fit_standard
 from distgan.evaluation.metrics.nearest import Shapes, find_nearest
-from distgan.evaluation.metrics.scores import BY_NAME, SCORES
+from distgan.evaluation.metrics.scores import BY_NAME, OF_ALL, SCORES
 from distgan.evaluation.report.verdict import COPIER, MODEL, REAL, ROWS, judge
 from distgan.evaluation.results import Counts, Measurements, Row, ScoreMeaning, Scores, ScoreTable
 from distgan.progress import Progress
@@ -144,7 +144,11 @@ def _average_scores(measure: Measure, candidate: Descriptors, size: int, seed: i
     for _ in range(min(max(DRAWN_SERIES // size, 1), VALUE_DRAWS)):
         target = measure.target.take(rng.permutation(len(measure.target)))
         results.append(measure.compute_scores(candidate.take(rng.permutation(len(candidate))[:size]), target))
-    return {name: float(np.mean([result[name] for result in results])) for name in results[0]}
+    found = {name: float(np.mean([result[name] for result in results])) for name in results[0]}
+    every = {name: BY_NAME[name].function for name in OF_ALL}
+    return found | {
+        name: score(measure.target, candidate, measure.grid) for name, score in every.items() if score
+    }
 
 
 def _score_halves(measure: Measure, candidate: Descriptors, size: int, seed: int) -> list[dict[str, float]]:
@@ -325,6 +329,8 @@ def evaluate(
         **{name: partial(np.asarray, values) for name, values in (baseline_sets or {}).items()},
     }
     descriptors, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, networks, seed)
+    if sets.reference is sets.train:  # the real row is what baselines are made of: it copies itself
+        descriptors[REAL] = replace(descriptors[REAL], to_training=descriptors[REAL].to_own)
     size = min(len(target), *(len(rows) for rows in descriptors.values()))
     rows, resampled = _make_rows(measure, descriptors, trained, size, seed)
     measured = Measurements(
@@ -407,6 +413,7 @@ def _make_rows(
         errors={name: _list_trained_errors(found) for name, found in trained.items()},
         shrinkage=shrinkage,
         owners=owners,
+        synthetic=len(descriptors[MODEL]),
         compared=size,
     )
     made = [

@@ -8,12 +8,14 @@ either value, and it is the difference that is judged:
     better  the whole 95 % interval of (loss of the synthetic series - loss of the other row) is below 0
     worse   the whole interval is above 0
     tie     neither, or a difference of less than 1 % of the larger loss
-    few     fewer than `FEWEST_OWNERS` held-out owners
+    few     fewer than `FEWEST_OWNERS` held-out owners or synthetic series
 
 Halves are drawn without replacement (the variance of a mean of n/2 among n is s²/n, that of a mean of n, so
 the deviation over halves is the standard error). A bootstrap with replacement would put copies of a series
 into a set, and neighbours, recall and repeats would measure those. The interval is Student's t with as many
 degrees of freedom as there are owners, less one: with seven owners it is 2.4, not 2, standard errors wide.
+Fewer synthetic series than owners count in their place. Where none of 17 real series repeats another, one in
+17 may: the error of real series in a share is at least one series.
 On London's loads, real series as the model (56 splits, 7 to 36 owners) were never called better or worse
 overall, and on 1 % of single scores: the intervals are cautious.
 
@@ -62,6 +64,7 @@ class ResampledLosses:
         errors: row -> [S] standard errors of scores that are not resampled, NaN elsewhere.
         shrinkage: standard error of all series over the spread of the halves.
         owners: held-out owners.
+        synthetic: series of the row that is judged.
         compared: series of each set that are scored together.
     """
 
@@ -71,12 +74,23 @@ class ResampledLosses:
     errors: Mapping[str, Array]
     shrinkage: float
     owners: int
+    synthetic: int
     compared: int
+
+    @property
+    def evidence(self) -> int:
+        """The number of independent draws on the smaller side."""
+        return min(self.owners, self.synthetic)
 
     @property
     def reach(self) -> float:
         """Half the width of a 95 % interval, in standard errors."""
-        return float(student.ppf(0.975, max(self.owners - 1, 1)))
+        return float(student.ppf(0.975, max(self.evidence - 1, 1)))
+
+    @property
+    def units(self) -> Array:
+        """The least standard error of each score: one series of a share, [S]."""
+        return np.array([1 / self.compared if name in SHARES else EXACT for name in self.names])
 
 
 @dataclass(frozen=True)
@@ -107,6 +121,7 @@ def compare_rows(resampled: ResampledLosses, model: str, real: str) -> PairedCom
     ratios = _collect_ratios(resampled, real) if real in resampled.losses else None
     return PairedComparisons(
         owners=resampled.owners,
+        synthetic=resampled.synthetic,
         needed=FEWEST_OWNERS,
         scores=0 if ratios is None else int(np.isfinite(ratios.whole[real]).sum()),
         overall=[] if ratios is None else [_summarise(row, ratios, real, resampled) for row in ratios.whole],
@@ -125,8 +140,8 @@ def collect_losses(values: Mapping[str, float]) -> Array:
 def _compare_row(
     model: str, other: str, real: str, ratios: Ratios | None, found: ResampledLosses
 ) -> RowComparison:
-    """Compare two rows. Against real series the error is at most that of two rows of real series; otherwise
-    wild series in a set would widen the interval into a tie.
+    """Compare two rows. Against real series the error is at most that of two rows of real series, or one
+    series of a share; otherwise wild series in a set would widen the interval into a tie.
     """
     differences = found.losses[model] - found.losses[other]
     sizes = np.fmax(found.losses[model], found.losses[other])
@@ -134,10 +149,13 @@ def _compare_row(
     if len(found.halves[model]) and len(found.halves[other]):
         spread = np.std(found.halves[model] - found.halves[other], axis=0, ddof=1)
         if other == real:
-            spread = np.fmin(spread, math.sqrt(2) * np.std(found.halves[real], axis=0, ddof=1))
+            most = math.sqrt(2) * np.std(found.halves[real], axis=0, ddof=1)
+            spread = np.fmin(spread, np.fmax(most, found.units))
         errors = np.where(np.isnan(errors), found.shrinkage * spread, errors)
     scores = {
-        name: _make_difference(float(value), found.reach * float(error), found.owners, SMALLEST * float(size))
+        name: _make_difference(
+            float(value), found.reach * float(error), found.evidence, SMALLEST * float(size)
+        )
         for name, value, error, size in zip(found.names, differences, errors, sizes)
         if math.isfinite(value)
     }
@@ -147,17 +165,17 @@ def _compare_row(
         half = _compute_half_width(ratios.halves[model] - ratios.halves[other], found)
         if other == real:
             half = min(half, math.sqrt(2) * _compute_half_width(ratios.real, found))
-        ratio = _exponentiate(_make_difference(value, half, found.owners, SMALLEST))
+        ratio = _exponentiate(_make_difference(value, half, found.evidence, SMALLEST))
     return RowComparison(row=other, ratio=ratio, scores=scores)
 
 
-def _make_difference(value: float, half: float, owners: int, smallest: float) -> Difference:
+def _make_difference(value: float, half: float, evidence: int, smallest: float) -> Difference:
     """Return the difference with an interval of that half width, NaN where it is unknown; a difference not
     above `smallest` is a tie.
     """
     known = math.isfinite(half)
     verdict: Comparison = "better" if value < 0 else "worse"
-    if not known or owners < FEWEST_OWNERS:
+    if not known or evidence < FEWEST_OWNERS:
         verdict = "few"
     elif abs(value) <= max(half, smallest, EXACT):
         verdict = "tie"
@@ -178,8 +196,7 @@ def _exponentiate(found: Difference) -> Difference:
 
 
 def _collect_ratios(found: ResampledLosses, real: str) -> Ratios:
-    unit = np.array([1 / found.compared if name in SHARES else EXACT for name in found.names])
-    halves = found.halves[real]
+    unit, halves = found.units, found.halves[real]
     spread = found.shrinkage * np.std(halves, axis=0, ddof=1) if len(halves) > 1 else unit
     room = np.fmax(spread, unit)
     part = np.array([_is_averaged(name) for name in found.names])
@@ -214,5 +231,5 @@ def _compute_half_width(draws: Array, found: ResampledLosses) -> float:
 
 def _summarise(row: str, ratios: Ratios, real: str, found: ResampledLosses) -> OverallScore:
     half = _compute_half_width(ratios.real if row == real else ratios.halves[row], found)
-    interval = _exponentiate(_make_difference(ratios.average(row), half, found.owners, SMALLEST))
+    interval = _exponentiate(_make_difference(ratios.average(row), half, found.evidence, SMALLEST))
     return OverallScore(row=row, value=interval.value, low=interval.low, high=interval.high)

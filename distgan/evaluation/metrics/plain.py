@@ -22,7 +22,7 @@ class Statistic(JsonResult):
     title: str
     real: float | None
     synthetic: float | None
-    share: bool = False  # of all values, 0 to 1
+    share: bool = False  # 0 to 1: missing ones of all values, zeros of those that are not
 
 
 class ChannelStatistics(JsonResult):
@@ -109,8 +109,9 @@ def _describe_channel(real: Array, synthetic: Array, codes: Array, anonymous: bo
             synthetic=_round_number(made.mean()) if len(made) else None,
         )
     )
-    for title, share in (("zeros", lambda v: v == 0), ("missing", np.isnan)):
-        both = [float(np.mean(share(each))) if each.size else None for each in (real, synthetic)]
+    shares = {"zeros": ((values == 0), (made == 0)), "missing": (np.isnan(real), np.isnan(synthetic))}
+    for title, flags in shares.items():
+        both = [float(np.mean(each)) if each.size else None for each in flags]
         lines.append(
             Statistic(
                 title=title,

@@ -1,9 +1,25 @@
-"""Distances between two sets of points."""
+"""Distances between two sets of points or numbers."""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, pdist
+from scipy.stats import wasserstein_distance
 
-from distgan.evaluation.metrics.descriptors import Array
+Array = NDArray[Any]
+
+
+def compute_wasserstein(one: Array, two: Array) -> Array:
+    """Return the Wasserstein-1 distance of the known values of each column: [n, Q], [m, Q] -> [Q]; NaN where
+    one set has none.
+    """
+    found = np.full(one.shape[1], np.nan)
+    for column, pair in enumerate(zip(one.T, two.T)):
+        known = [values[~np.isnan(values)] for values in pair]
+        if min(map(len, known)):
+            found[column] = wasserstein_distance(*known)
+    return found
 
 
 def compute_frechet(one: Array, two: Array) -> float:

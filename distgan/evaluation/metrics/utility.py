@@ -28,6 +28,7 @@ MOST_STEPS = 96  # of a day that is predicted at once; finer series are predicte
 FEWEST_DAYS = 15
 TRAINING_SAMPLES, SERIES = 20_000, 200  # at most: weeks that are learned from, series of a set
 ALPHA = 10.0
+SMALLEST_NAIVE = 0.01  # of the owners' median: series that repeat themselves have no relative error
 
 NAIVE, REAL, SYNTHETIC, BOTH = "seasonal naive", "real", "synthetic", "real + synthetic"
 MEANINGS = {
@@ -155,15 +156,20 @@ class HeldOutWeeks:
 
 
 def make_held_out_weeks(held_out: Array, task: Task, owners: Array | None, seed: int) -> HeldOutWeeks | None:
-    """Make the test set of forecasters; return None where held-out series hold no whole week and day."""
+    """Make the test set of forecasters, without owners whose weeks are all alike (lamps, estimated meters);
+    return None where held-out series hold no whole week and day, or every week is the same.
+    """
     rows = np.sort(make_keyed_generator(seed, 0, "usefulness test").permutation(len(held_out))[:SERIES])
     owners = np.arange(len(held_out)) if owners is None else np.asarray(owners)
     seen, true, naive, series = make_samples(np.asarray(held_out, np.float32)[rows], task)
     if not len(seen):
         return None
     base = _average_by_owner(np.abs(true - naive).mean(1), series, owners[rows])
-    base = np.maximum(base, 1e-6 * max(float(base.max()), 1e-30))
-    return HeldOutWeeks(task, seen, true, series, owners[rows], base)
+    if not base.any():
+        return None
+    known = base > SMALLEST_NAIVE * np.median(base[base > 0])
+    keep = known[np.unique(owners[rows][series], return_inverse=True)[1]]
+    return HeldOutWeeks(task, seen[keep], true[keep], series[keep], owners[rows], base[known])
 
 
 def measure_error(
@@ -188,7 +194,8 @@ def evaluate(
     """Return relative errors on held-out series by training set of the forecaster.
 
     An error is an owner's mean absolute error, in spreads of its series, over that of the naive forecast;
-    owners weigh alike, and 95 % t-intervals are over them; one owner has none. `gaps` are paired
+    owners weigh alike but those whose weeks are all the same, and 95 % t-intervals are over them; one owner
+    has none. `gaps` are paired
     differences: `synthetic - real` is the price of not having the real series, `gain` what synthetic series
     take off the error of real ones.
 

@@ -29,13 +29,15 @@ def answer_good(findings: Findings) -> Answer:
         two-sample tests, and no finding is bad.
     `no`: worse than a generator without a network, not better than a simple baseline, easily distinguished by
         a two-sample test, or collapsed.
-    `unknown`: too few held-out owners. Everything else: `reservations`.
+    `unknown`: too few held-out owners or synthetic series, unless a two-sample test, which needs fewer,
+        distinguishes them easily. Everything else: `reservations`.
     """
     table = findings.fidelity
     paired, key = table.paired, _judge_quality(table, findings.tests)
     word = WORDS[key]
-    if key == "unknown":
+    if not _is_judged(paired):
         text = _count_owners(paired)
+        text += f" {findings.tests.sentence}" if findings.tests is not None and key == "no" else ""
     else:
         text = f"{_describe_overall(paired)} {_describe_baselines(paired)}"
         why = [each.text for each in table.verdict if each.tone == "bad" and each.topic != "copies"]
@@ -44,16 +46,14 @@ def answer_good(findings: Findings) -> Answer:
 
 
 def _judge_quality(table: ScoreTable, tests: TwoSampleTests | None) -> str:
-    paired = table.paired
-    found = paired.find(REAL)
-    if found is None or found.ratio is None or found.ratio.verdict == "few":
-        return "unknown"
+    paired, told = table.paired, "real" if tests is None else tests.verdict
+    if not _is_judged(paired):
+        return "no" if told == "baseline" else "unknown"
     worse = verdict.find_worse_baselines(paired)
     better = verdict.find_better_baselines(paired)
     simple = [row for row in SIMPLE if paired.find(row) is not None]
     if any(row in FITTED for row in worse) or any(row not in better for row in simple):
         return "no"
-    told = "real" if tests is None else tests.verdict
     if told == "baseline" or verdict.has_collapsed(table.by_name[MODEL].values, paired):
         return "no"
     bad = any(sentence.tone == "bad" for sentence in table.verdict if sentence.topic != "copies")
@@ -61,12 +61,18 @@ def _judge_quality(table: ScoreTable, tests: TwoSampleTests | None) -> str:
     return "yes" if like and not worse and not bad else "reservations"
 
 
+def _is_judged(paired: PairedComparisons) -> bool:
+    """Return whether the synthetic series could be compared with a row of real ones."""
+    found = paired.find(REAL)
+    return found is not None and found.ratio is not None and found.ratio.verdict != "few"
+
+
 def _count_owners(paired: PairedComparisons) -> str:
     if not paired.overall:
         return "There are too few held-out real series to compare with. Hold out more owners."
     return (
-        f"Only {paired.owners} held-out owner{'s' if paired.owners != 1 else ''} can be compared with; "
-        f"{paired.needed} are needed for any verdict. The scores below are shown without one."
+        f"Only {paired.lacking or 'few series'} can be compared; {paired.needed} are needed for any verdict. "
+        "The scores below are shown without one."
     )
 
 
@@ -103,7 +109,7 @@ def _describe_baselines(paired: PairedComparisons) -> str:
     }
     worse = [name for name in verdict.find_worse_baselines(paired) if name != best.row]
     text = (
-        f"The best simple baseline, {best.row}, reaches {format_number(best.value)}; "
+        f"The best baseline that holds no real series, {best.row}, reaches {format_number(best.value)}; "
         f"{said[row.ratio.verdict]}"
     )
     return f"{text}. They are worse than {list_words(worse)}." if worse else f"{text}."
@@ -123,10 +129,9 @@ def _judge_safety(findings: Findings, facts: Facts) -> tuple[str, str]:
         return key, privacy.sentence.removeprefix(f"{WORDS[key].text}: ") + end
     share = findings.fidelity.by_name[MODEL].values["copies"] or 0
     if share > 0:
-        return (
-            "no",
-            f"{share:.1%} of them are near copies of training series. A release would give those away.",
-        )
+        shown = verdict.format_share(share)
+        text = f"{shown} of them are near copies of training series. A release would give those away."
+        return "no", text
     text = "No near copy of a training series was found, but that shows little. No privacy attack was run."
     if facts.unknown:
         text = (

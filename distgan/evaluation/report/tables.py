@@ -43,9 +43,23 @@ def format_number(value: float | None, digits: int = 2) -> str:
     return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
 
 
-def format_interval(low: float | None, high: float | None) -> str:
-    """Return `0.87 to 1.3`, or nothing where there is no interval."""
-    return "" if low is None or high is None else f"{format_number(low)} to {format_number(high)}"
+def format_beside(value: float | None, limit: float | None) -> str:
+    """Format a number with the digits that show on which side of a limit it is: 0.998 beside 1, not 1.00."""
+    if value is None or limit is None or value == limit:
+        return format_number(value)
+    texts = [format_number(value, digits) for digits in range(2, 7)]
+    shown = [float(text.replace(",", "")) for text in texts]
+    on_side = [
+        text for text, number in zip(texts, shown) if number != limit and (number > limit) == (value > limit)
+    ]
+    return on_side[0] if on_side else texts[-1]
+
+
+def format_interval(low: float | None, high: float | None, limit: float | None = 1.0) -> str:
+    """Return `0.87 to 1.3`, or nothing where there is no interval; ends beside a limit, 1 for ratios."""
+    if low is None or high is None:
+        return ""
+    return f"{format_beside(low, limit)} to {format_beside(high, limit)}"
 
 
 def make_table(table: ScoreTable) -> list[Line]:

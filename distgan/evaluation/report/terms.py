@@ -14,13 +14,14 @@ TERMS: dict[str, tuple[str, str]] = {  # key -> name, explanation
     ),
     "interval": (
         "95 % interval",
-        "The range that holds the true value in 95 of 100 repetitions with other owners. It comes from "
-        "24 random halves of the held-out owners, the same halves for every row.",
+        "The range that holds the true value in 95 of 100 repetitions with other owners. That of a score "
+        "comes from 24 random halves of the held-out owners, the same halves for every row.",
     ),
     "verdicts": (
         "better, tie, worse",
         "A difference is called better or worse only where its whole 95 % interval is on one side of "
-        "zero. Everything else is a tie. Of 100 ties about 5 are called a difference by chance.",
+        "zero and it is 1 % or more. Everything else is a tie. Of 100 ties about 5 are called a "
+        "difference by chance.",
     ),
     "held-out": (
         "held-out",

@@ -31,7 +31,8 @@ COPIES = (COPIER, NOISY_COPIER)  # real series: no rivals
 
 RHYTHM = ("acf_short", "spectrum", "daily_profile", "weekly_profile")
 VARIETY = ("value_distance", "spread_distance", "diversity")
-PROPER = "Fréchet"  # a name, with a capital letter everywhere
+PROPER = ("Fréchet", "Vendi")  # names, with a capital letter everywhere
+MOST_REPEATS = 0.05  # of a set: more show a collapse
 UNSURE = 30  # owners below which large differences are needed to be sure
 
 Rows = Mapping[str, Row]  # by name
@@ -96,7 +97,7 @@ def _find_rows(paired: PairedComparisons, verdict: str) -> list[str]:
 
 
 def _compute_loss(row: Row | None, score: Score) -> float:
-    value = None if row is None else row.values[score.name]
+    value = None if row is None else row.values.get(score.name)  # an earlier report may lack a score
     return math.nan if value is None else score.compute_loss(value)
 
 
@@ -163,6 +164,12 @@ def _make_sentence(tone: Tone, text: str, topic: str = "") -> Sentence:
     return Sentence(tone=tone, text=text, topic=topic)
 
 
+def format_share(share: float) -> str:
+    """Format a share as a percentage that is 0 or 100 only where the share is 0 or 1."""
+    rest = 100 * min(share, 1 - share)
+    return f"{share:.{max(1, -math.floor(math.log10(rest))) if rest > 0 else 0}%}"
+
+
 def list_titles(names: Sequence[str]) -> str:
     """Return the titles of scores as a list in words."""
     titles = [BY_NAME[name].title for name in names]
@@ -184,7 +191,7 @@ def _describe_against_real(standing: Mapping[str, Standing], paired: PairedCompa
         )
     judged = [name for name in standing if BY_NAME[name].group != "copies"]
     like = [name for name in judged if standing[name] == "real"]
-    if not judged or paired.owners < paired.needed:
+    if not judged or not paired.is_enough:
         return None
     off = [name for name in judged if standing[name] in ("between", "baseline")]
     off.sort(key=lambda name: (-_count_interval_widths(row, name), name))
@@ -206,7 +213,7 @@ def _describe_against_baselines(paired: PairedComparisons) -> Sentence | None:
     """Describe every baseline as one that the series are overall better than, a tie with or worse than, by
     name.
     """
-    if paired.owners < paired.needed or not paired.overall:
+    if not paired.is_enough or not paired.overall:
         return None
     words = {"better": "better than", "tie": "a tie with", "worse": "worse than"}
     found = {verdict: _find_rows(paired, verdict) for verdict in words}
@@ -228,7 +235,7 @@ def _describe_against_simple(paired: PairedComparisons, baseline: str) -> Senten
     name.
     """
     row = paired.find(baseline)
-    if row is None or paired.owners < paired.needed:
+    if row is None or not paired.is_enough:
         return None
     must = [name for name in (VARIETY if baseline == MEAN_CURVE else RHYTHM) if name in row.scores]
     lost = [name for name in must if row.scores[name].verdict == "worse"]
@@ -284,7 +291,7 @@ def has_collapsed(values: Scores, paired: PairedComparisons) -> bool:
         return False
     little = ratio < 0.5 and _find_verdict(real, "diversity") in ("worse", "few")
     return little or (
-        (values["repeats"] or 0.0) > 0.05 and _find_verdict(real, "repeats") in ("worse", "few")
+        (values["repeats"] or 0.0) > MOST_REPEATS and _find_verdict(real, "repeats") in ("worse", "few")
     )
 
 
@@ -294,9 +301,11 @@ def _describe_variety(values: Scores, paired: PairedComparisons) -> Sentence | N
         return None
     text = f"Synthetic series differ from one another {ratio:.2f} times as much as real ones do"
     if repeated > 0:
-        text += f", and {repeated:.0%} of them nearly repeat another"
+        text += f", and {format_share(repeated)} of them nearly repeat another"
     if has_collapsed(values, paired):
-        return _make_sentence("bad", text + ": the generator has collapsed onto few curves.")
+        few = repeated > MOST_REPEATS  # noise repeats nothing, and its series have the same statistics
+        why = "the generator has collapsed onto few curves" if few else "they are far too alike"
+        return _make_sentence("bad", f"{text}: {why}.")
     return _make_sentence("good" if 0.75 <= ratio <= 1.33 else "warn", text + ".")
 
 
@@ -305,7 +314,9 @@ def _describe_copies(model: Row, rows: Rows) -> Sentence:
     real = rows[REAL].values["nearness"] if REAL in rows else None
     if share > 0:
         return _make_sentence(
-            "bad", f"{share:.1%} of the synthetic series are near copies of training series.", "copies"
+            "bad",
+            f"{format_share(share)} of the synthetic series are near copies of training series.",
+            "copies",
         )
     text = "No synthetic series is a near copy of a training series"
     if ratio is not None:
@@ -321,7 +332,7 @@ def explain_nearness(model: Row, rows: Rows) -> str:
     share, ratio = model.values["copies"] or 0.0, model.values["nearness"]
     real = rows[REAL].values["nearness"] if REAL in rows else None
     if share > 0:
-        return f"{share:.1%} near copies of training series"
+        return f"{format_share(share)} near copies of training series"
     if ratio is not None and ratio < 0.8 * min(real or 1.0, 1.0):
         return f"only {ratio:.2f} times as far from training series as from held-out ones"
     return ""
@@ -342,17 +353,15 @@ def _describe_blindness(blind: list[str], standing: Mapping[str, Standing]) -> S
 def _describe_evidence(measured: Measurements) -> list[Sentence]:
     """Describe the limits that the number of held-out owners sets; None where it is large."""
     paired = measured.paired
-    if paired.owners < paired.needed:
-        owners = "one owner" if paired.owners == 1 else f"{paired.owners} owners"
+    if paired.lacking:
         text = (
-            f"Not enough evidence: comparisons rest on {owners} held out; {paired.needed} are needed for any "
+            f"Not enough evidence: comparisons rest on {paired.lacking}; {paired.needed} are needed for any "
             f"verdict, {UNSURE} or more for small differences. Scores are shown without one."
         )
         return [_make_sentence("warn", text)]
-    if paired.owners >= UNSURE:
+    made = paired.owners if paired.synthetic is None else paired.synthetic
+    if min(paired.owners, made) >= UNSURE:
         return []
-    text = (
-        f"Comparisons rest on {paired.owners} held-out owners: intervals are wide, and a tie may hide a "
-        "difference."
-    )
+    few = f"{paired.owners} held-out owners" if paired.owners <= made else f"{made} synthetic series"
+    text = f"Comparisons rest on {few}: intervals are wide, and a tie may hide a difference."
     return [_make_sentence("note", text)]
