@@ -33,7 +33,7 @@ def load(table: pd.DataFrame, place: Path, **settings: Any) -> Raw:
 @pytest.mark.parametrize("name", ["region_id", "meter", "zone"])
 def test_a_label_that_is_named_like_an_id_is_refused(tmp_path: Path, name: str, cells: Any) -> None:
     table = wide(**{name: cells})
-    with pytest.raises(UserError, match=rf"set data.columns.id={name}, data.columns.ignore=\[{name}\]"):
+    with pytest.raises(UserError, match=rf"set data.columns.id={name}(,| or) data.columns.ignore=\[{name}\]"):
         load(table, tmp_path)
     found = load(table, tmp_path, columns={"ignore": [name]})
     assert found.entities == ["H1", "H2", "H3"]

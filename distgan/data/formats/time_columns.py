@@ -26,11 +26,19 @@ from distgan.data.formats.time_numbers import (
     find_unit,
     is_day_count,
 )
+from distgan.data.formats.time_parts import (
+    PARTS,
+    are_date_and_clock,
+    are_in_range,
+    are_named_parts,
+    find_nameless_parts,
+    find_short_parts,
+    is_joined_by_blanks,
+)
 from distgan.data.formats.time_patterns import MONTHLY, read_fields, tidy
 from distgan.errors import UserError
 
 SAMPLE = 50  # different values of a column that are looked at
-PARTS = ("year", "month", "day", "hour", "minute", "second")  # columns that make up a time together
 NAMED = re.compile(
     r"(?i)(^|[^a-z])(date|time|timestamp|datetime|tstp|ts|epoch|unix|utc|when|datum|zeit|day|localminute|datenum|serial|jd|mjd|julian)([^a-z]|$)"
     r"|time$|date$|timestamp|datetime"
@@ -79,10 +87,12 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
             if name not in head.columns:
                 shown = ", ".join(map(str, head.columns[:6]))
                 raise UserError(f"{key} {name!r} is no column of {path}; it has {shown}, …")
-        if len(names) > 2 and not _are_parts(names):
+        joined = is_joined_by_blanks(settings.date_format)
+        if len(names) > 2 and not (joined or are_in_range(head, names) or are_date_and_clock(head, names)):
             raise UserError(
-                f"{key} names {len(names)} columns; name one, a date and a clock column, or columns called "
-                f"{', '.join(PARTS[:4])}"
+                f"{key} names {len(names)} columns; name one, a date and a clock column, or columns that "
+                f"hold {', '.join(PARTS[:4])} and so on in this order, or set data.date_format to a strptime "
+                "format of their cells with blanks between, e.g. '%Y %j %H'"
             )
         undecided = len(names) == 1 and settings.time_unit is None and settings.date_format is None
         if (
@@ -100,13 +110,17 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
     taken = _list_taken(settings)
     free = [name for name in head.columns if name not in taken]
     parts = [name for part in PARTS for name in free if str(name).strip().lower() == part]
-    if _are_parts(parts) and _are_in_range(head, parts):
-        return parts
+    if are_named_parts(parts) and are_in_range(head, parts):
+        whole = _complete_parts(head, parts, free, settings, path)
+        if whole:
+            return whole
     found = [name for name in free if are_times(head[name], settings)]
     found = found or [name for name in free if _are_numeric_times(head[name])]
     found = [name for name in found if head[name].nunique() > 1] or found
     if len(found) > 1:
         found = _drop_repeated_dates(head, _drop_clocks(head, found))
+    if not found and (parts := find_short_parts(head, free)):
+        return _complete_parts(head, parts, free, settings, path)
     if not found:
         raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); {_advise(head, free)}")
     if len(found) > 1:
@@ -118,6 +132,11 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
 
 def _advise(head: pd.DataFrame, free: list[str]) -> str:
     """Say what a table without times may have instead, and which setting reads it."""
+    if parts := find_nameless_parts(head, free):
+        return (
+            f"if columns {parts[0]!r} to {parts[-1]!r} hold {', '.join(PARTS[: len(parts)])}, set "
+            f"data.columns.time={show_list(parts)}"
+        )
     for name in free:
         texts = _sample(head[name])
         if texts and all(MONTHLY.fullmatch(text) and not re.match(NUMBER, text) for text in texts):
@@ -195,18 +214,25 @@ def _list_taken(settings: config.Data) -> set[str]:
     }
 
 
-def _are_parts(names: list[str]) -> bool:
-    called = [str(name).strip().lower() for name in names]
-    return len(called) >= 3 and called == list(PARTS[: len(called)])
+def _complete_parts(
+    head: pd.DataFrame, parts: list[str], free: list[str], settings: config.Data, path: Path
+) -> list[str]:
+    """Return year, month and day with the column of clock times beside them; nothing where dates repeat and
+    another column holds dates with clock times.
 
-
-def _are_in_range(head: pd.DataFrame, names: list[str]) -> bool:
-    limits = ((1900, 2100), (1, 12), (1, 31), (0, 24), (0, 59), (0, 59))
-    for name, (low, high) in zip(names, limits):
-        numbers = pd.to_numeric(head[name], errors="coerce").dropna()
-        if not len(numbers) or not numbers.between(low, high).all():
-            return False
-    return True
+    Raises:
+        SeveralTimes: several columns hold clock times.
+    """
+    if len(parts) > 3 or not head.duplicated(parts).any():
+        return parts
+    others = [name for name in free if name not in parts]
+    if any(are_times(head[name], settings) and not _are_dates(head[name]) for name in others):
+        return []
+    named = [name for name in others if CLOCK_NAME.search(_split_words(name))]
+    clocks = [name for name in named if _are_clock_times(head[name]) and vary_within(head, parts, name)]
+    if len(clocks) > 1:
+        raise SeveralTimes(path, [(*parts, name) for name in clocks])
+    return [*parts, *clocks]
 
 
 def are_times(values: pd.Series, settings: config.Data) -> bool:
@@ -405,11 +431,14 @@ def join_written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
     return pd.Series([*texts, None], dtype=object).iloc[places].set_axis(frame.index)
 
 
-def encode_times(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, list[str]]:
+def encode_times(
+    frame: pd.DataFrame, columns: list[str], form: str | None = None
+) -> tuple[np.ndarray, list[str]]:
     """Return the times of all rows: the place of each in the different texts (int32 [rows], -1 where a part
     is missing), and these texts in order of first appearance.
 
-    A date and a clock time are joined by a blank; year, month, day and smaller parts by their marks.
+    A date and a clock time are joined by a blank; year, month, day and smaller parts by their marks, unless
+    data.date_format (`form`) has the day of the year.
     """
     parts = [pd.factorize(frame[name]) for name in columns]
     codes, missing = np.zeros(len(frame), np.int64), np.zeros(len(frame), bool)
@@ -423,16 +452,18 @@ def encode_times(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, l
         kept, rest = np.divmod(kept, len(unique) + 1)
         cells = _format_cells(pd.Series(unique, name=name)).str.strip()
         texts.insert(0, cells.iloc[rest - 1].reset_index(drop=True))
-    return places, _join_texts(texts).tolist()
+    return places, _join_texts(texts, is_joined_by_blanks(form)).tolist()
 
 
-def _join_texts(texts: list[pd.Series]) -> pd.Series:
+def _join_texts(texts: list[pd.Series], by_blanks: bool) -> pd.Series:
     if len(texts) == 1:
         return texts[0]
+    if by_blanks:
+        return texts[0].str.cat(texts[1:], sep=" ")
     if len(texts) == 2:
         date = texts[0].str.replace(MIDNIGHT, "", regex=True)
         return date + " " + simplify_hours(texts[1].str.replace(r"^0 days ", "", regex=True))
     joined = texts[0] + "-" + texts[1] + "-" + texts[2]
     for place, text in enumerate(texts[3:]):
-        joined = joined + (" " if place == 0 else ":") + text.str.zfill(2)
+        joined = joined + (" " if place == 0 else ":") + simplify_hours(text).str.zfill(2)
     return joined
