@@ -20,6 +20,7 @@ from distgan.data.checks.series import find_ranges
 from distgan.data.checks.survey import Survey
 from distgan.data.cleaning import clean_blocks
 from distgan.data.cuts import Cut, plan_pieces
+from distgan.data.formats.advice import show_without
 from distgan.data.formats.sources import Source, read_source
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.static_attributes import StaticAttribute
@@ -154,9 +155,11 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
             if "infinite" in left_out
             else ""
         )
+        advices = (_advise_channels(source, scanned.whole, number) for number in range(len(REASONS)))
+        advice = next((text for text in advices if text), "")
         raise UserError(
-            f"no usable series in {settings.source}: {reasons}; see {endless}data.max_missing, "
-            "data.start_ragged, data.unusable"
+            f"no usable series in {settings.source}: {reasons}; "
+            + (advice or f"see {endless}data.max_missing, data.start_ragged, data.unusable")
         )
     by_year = settings.cut != "whole" and meta.provenance.get("entity") == "year"
     entities = [source.entities[row] + (f"/{pieces[piece].year}" if by_year else "") for piece, row in rows]
@@ -324,6 +327,19 @@ def find_unusable(values: np.ndarray) -> np.ndarray:
     return find_ranges(values).find_unusable(values.shape[1])
 
 
+def _advise_channels(source: Source, flags: np.ndarray, number: int) -> str:
+    """Return the setting that leaves out channels which are infinite, empty or constant (`number`) in every
+    series; nothing where there are none. flags: [n, 3, C].
+    """
+    channels = source.meta.channels
+    bad = [name for place, name in enumerate(channels) if len(flags) and flags[:, number, place].all()]
+    if not 0 < len(bad) < len(channels):
+        return ""
+    columns = source.understood.value_columns if source.understood else []
+    what = f"channel {bad[0]} is" if len(bad) == 1 else f"channels {', '.join(bad[:3])} are"
+    return f"{what} {REASONS[number]} in every series: set {show_without(bad, channels, columns)}"
+
+
 def _leave_out_unusable(
     flags: np.ndarray,
     kept: np.ndarray,
@@ -344,9 +360,10 @@ def _leave_out_unusable(
             first = int(kept[np.argmax(bad)])
             channel = source.meta.channels[int(np.argmax(flags[first, number]))]
             name = source.entities[first if series is None else int(series[first])]
+            advice = _advise_channels(source, flags, number)
             raise UserError(
                 f"{settings.source}: {bad.sum()} of {len(flags)} series are {reason}, the first "
-                f"{name!r} (channel {channel}); correct them or set data.unusable=drop"
+                f"{name!r} (channel {channel}); {advice or 'correct them or set data.unusable=drop'}"
             )
         left_out[reason] = left_out.get(reason, 0) + int(bad.sum())
         kept = kept[~bad]

@@ -67,6 +67,13 @@ def is_name_of_parts(name: str) -> bool:
     return PART_NAME.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()) is not None
 
 
+def guess_period(numbers: pd.Series) -> str:
+    """Return the likely length of numbered periods of a day, by the largest number."""
+    largest = int(pd.to_numeric(numbers, errors="coerce").max())
+    usual = next((usual for usual in PARTS_OF_A_DAY if usual - 1 <= largest <= usual + usual // 24), 48)
+    return f"{1440 // usual}min" if usual > 24 else "1h"
+
+
 def find_day_parts(cells: Sequence[str]) -> int:
     """Return into how many parts the different cells of a column number a day: 1 to 24 (or 23, or 25, where
     clocks change), P1 to P48, 00-01 to 23-24; 24 for clock times such as 0 to 2330, too; 0 where they number

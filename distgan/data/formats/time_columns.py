@@ -11,6 +11,7 @@ from distgan import config
 from distgan.data.formats.advice import show_list, show_name
 from distgan.data.formats.day_parts import (
     CLOCK,
+    guess_period,
     refuse_parts_of_hours,
     refuse_words_among_clocks,
     vary_within,
@@ -386,7 +387,8 @@ def _find_clock_beside(
     if periods and head.duplicated(date).any() and not (settings.date_format or "").startswith("periods:"):
         raise UserError(
             f"{path}: column {periods[0]!r} seems to number the periods of the days of {date!r}; set "
-            f"data.columns.time=[{date},{periods[0]}] and data.date_format=periods:30min with their length"
+            f"data.columns.time={show_list([date, periods[0]])} and "
+            f"data.date_format=periods:{guess_period(head[periods[0]])} with their length"
         )
     if not clocks and head.duplicated(date).any():
         refuse_words_among_clocks(head, others, path)
