@@ -11,6 +11,7 @@ import numpy as np
 from distgan.data.formats.duplicates import Tally
 from distgan.data.formats.pieces import Piece
 from distgan.data.formats.rows import Reading
+from distgan.data.formats.stamps import refuse_late_midnights
 from distgan.data.formats.times import Where, read_times
 from distgan.data.formats.understood import Understood
 from distgan.data.grid import (
@@ -59,6 +60,7 @@ class Parts:
         self.time_notes = list(found.notes)
         self.understood.notes += found.notes
         self.moments = found.values.astype("M8[us]")  # of all different stamps
+        refuse_late_midnights(self.moments, Where(self.path, self._find_line_of))
         self.offsets = np.array(self.table.offsets, dtype="m8[s]")
         late = self.offsets.max() if len(self.offsets) else np.timedelta64(0, "s")
         self.span = found.values.min(), found.values.max() + late

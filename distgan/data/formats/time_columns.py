@@ -178,7 +178,8 @@ def _advise(head: pd.DataFrame, free: list[str]) -> str:
                 "data.date_locale to it, or write months as numbers"
             )
     return (
-        "name one with data.columns.time, and say how it is written with data.date_format or data.time_unit"
+        "name one with data.columns.time, and say how it is written with data.date_format or data.time_unit; "
+        "or, without times, give the readings alone as an NPY array [series, steps], whose steps are counted"
     )
 
 
