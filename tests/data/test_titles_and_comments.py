@@ -107,3 +107,32 @@ def test_a_channel_that_is_constant_everywhere_is_named(tmp_path: Path) -> None:
             open_source(given, tmp_path / unusable)
     given = config.Data.model_validate(settings | frozen({"columns": {"ignore": ["imputed"]}}))
     np.testing.assert_array_equal(open_source(given, tmp_path / "right").read_rows(0, 2)[:, :, 0], RIGHT)
+
+
+# ------------------------------------------------------------------------- beside the times of a day
+
+DAYS = pd.date_range("2021-02-22", periods=14)
+OF_DAYS = np.random.default_rng(1).gamma(2, size=(len(DAYS), 24)).round(2) + 0.01
+CLOCKS = ",".join(f"{hour}:00" for hour in range(24))
+
+
+def days(name: str, cells: list[str]) -> str:
+    rows = [
+        f"{day:%Y-%m-%d},{cell}," + ",".join(f"{value:.2f}" for value in readings)
+        for day, cell, readings in zip(DAYS, cells, OF_DAYS)
+    ]
+    return joined([f"Date,{name},{CLOCKS}"], rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "said"),
+    [
+        ("Weekday", DAYS.day_name().tolist(), "every date stands once, so column 'Weekday'"),
+        ("Total", [f"{row.sum():.2f}" for row in OF_DAYS], "column 'Total' holds numbers and is no time"),
+    ],
+)
+def test_what_describes_days_is_no_id(tmp_path: Path, name: str, cells: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=rf"{said}.*data.columns.ignore=\[{name}\]"):
+        load_text(days(name, cells), tmp_path)
+    found = values(load_text(days(name, cells), tmp_path, columns={"ignore": [name]}))
+    np.testing.assert_array_equal(found.ravel(), OF_DAYS.ravel().astype(np.float32))

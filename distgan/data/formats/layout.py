@@ -305,6 +305,25 @@ class _Finder:
             raise UserError(f"{self.path}: a long table needs id, time and value columns; it has no values")
         return self._ignore_rest(Table("long", self.names, time, ids, tuple(values), channel, tuple(texts)))
 
+    def _refuse_numbers_of_days(self, described: list[str]) -> None:
+        """
+        Raises:
+            UserError: columns beside the times of the day hold fractions that change, as sums of the days.
+        """
+        asked = {*self._find_asked(), self.columns.channel}
+        sums = []
+        for name in select_columns(self.frame[described], pd.api.types.is_float_dtype):
+            cells = self.frame[name].dropna()
+            changes = cells.nunique() > max(3, 0.5 * len(cells))
+            if name not in asked and changes and (cells % 1 != 0).any():
+                sums.append(name)
+        if sums:
+            raise UserError(
+                f"{self.path}: column {sums[0]!r} holds numbers and is no time of the day; leave it out with "
+                f"data.columns.ignore={show_list(sums)}, or keep it with data.columns.attributes if it "
+                "describes the entity"
+            )
+
     def make_day_wide(self) -> Table:
         """Return a table with a row for each entity and day, and a column for each time of the day."""
         clocks = self._find_clocks()
@@ -319,6 +338,7 @@ class _Finder:
         time = find_times(rest, self.settings, self.path)
         ids, channel = make_tuple(self.columns.id), self.columns.channel
         described = [name for name in rest.columns if name not in time and rest[name].notna().any()]
+        self._refuse_numbers_of_days(described)
         if not ids and described:
             rows = rest[[*time, *described]]
             ids, channel = IdFinder(self.path, rows, self.columns, time).find(channel)

@@ -189,7 +189,7 @@ def _find_texts_of_ids(
 
 def _make_change_error(piece: Piece, name: str, line: int, one: str, other: str) -> UserError:
     return UserError(
-        f"{piece.file} line {line}: column {name!r} holds words that change within an entity ({one!r} after "
+        f"{piece.file} line {line}: column {name!r} holds cells that change within an entity ({one!r} after "
         f"{other!r}); set data.columns.ignore={show_list([name])}, data.columns.channel={show_name(name)} if "
         "it names the channel, or data.columns.id to all columns that identify the entity"
     )

@@ -27,7 +27,11 @@ def refuse_unclear_ids(table: Long) -> None:
     """
     columns = table.settings.columns
     asked = columns.id is not None or columns.channel is not None
-    if asked or table.table.layout != "long" or not table.table.ids or table.table.channel is not None:
+    if asked or not table.table.ids or table.table.channel is not None:
+        return
+    if table.table.layout == "day_wide":
+        _refuse_names_of_days(table)
+    if table.table.layout != "long":
         return
     values, rows = table.table.values, _count_rows(table)
     if len(values) == 1 and len(table.ids) == 1:
@@ -48,6 +52,23 @@ def refuse_unclear_ids(table: Long) -> None:
         f"may identify the entity, or describe the rows of a table with one column per entity ({shown}); "
         f"set data.columns.id={show_name(name)}{leave} data.columns.ignore={show_list([name])} to leave it "
         f"out{reading}"
+    )
+
+
+def _refuse_names_of_days(table: Long) -> None:
+    """
+    Raises:
+        UserError: a row holds a day, and no date stands in two rows, so that ids may describe the days.
+    """
+    days = _count_rows(table) // len(table.table.offsets)
+    dates = np.unique(table.moments.astype("M8[D]"))
+    if len(table.ids) == 1 or len(dates) < max(3, days):
+        return
+    name = table.table.ids[0]
+    raise UserError(
+        f"{table.path}: every date stands once, so column {name!r} ({len(table.ids)} different cells) may "
+        "identify the entity, or describe the days of one entity, as weekdays do; set "
+        f"data.columns.id={show_name(name)} or data.columns.ignore={show_list([name])} to leave it out"
     )
 
 
