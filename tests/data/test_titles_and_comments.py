@@ -8,7 +8,7 @@ import pytest
 
 from distgan.data.ingest import open_source
 from distgan.errors import UserError
-from tests.helpers.tables import frozen, load_text, values
+from tests.helpers.tables import frozen, load, load_text, values
 
 TIMES = pd.date_range("2021-02-20", periods=120, freq="h")
 READINGS = np.random.default_rng(0).gamma(2, size=(2, len(TIMES))).round(2) + 0.01
@@ -136,3 +136,28 @@ def test_what_describes_days_is_no_id(tmp_path: Path, name: str, cells: list[str
         load_text(days(name, cells), tmp_path)
     found = values(load_text(days(name, cells), tmp_path, columns={"ignore": [name]}))
     np.testing.assert_array_equal(found.ravel(), OF_DAYS.ravel().astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("form", "one", "other"),
+    [
+        ("Unit: {}\ntime,value,more", "kWh", "Wh"),
+        ("# Time zone: {}\ntime,value,more", "UTC+1", "UTC+2"),
+        ("time,value,more\n,{0},{0}", "[kWh]", "[MWh]"),
+    ],
+)
+def test_files_that_state_different_units_or_zones_are_refused(
+    tmp_path: Path, form: str, one: str, other: str
+) -> None:
+    folder = tmp_path / "homes"
+    folder.mkdir()
+    for number, unit in enumerate((one, one, other)):
+        text = joined([form.format(unit)], lines("%Y-%m-%d %H:%M", ","))
+        (folder / f"home{'abc'[number]}.csv").write_text(text)
+    with pytest.raises(UserError, match=r"homec\.csv line [12] states the (unit|time zone) .*homea\.csv"):
+        load(folder, tmp_path)
+    if not form.startswith("time"):
+        source = load(folder, tmp_path, skip_rows=1)
+        np.testing.assert_array_equal(values(source), np.stack([RIGHT.T] * 3))
+    (folder / "homec.csv").unlink()
+    assert load(folder, tmp_path).entities == ["homea", "homeb"]

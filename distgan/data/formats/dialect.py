@@ -14,6 +14,7 @@ from distgan.data.formats.marks import is_number
 from distgan.data.formats.missing_cells import MISSING
 from distgan.data.formats.other_texts import refuse_archive_of_series
 from distgan.data.formats.text import refuse_not_utf8
+from distgan.data.formats.titles import find_stated
 from distgan.data.formats.units_rows import is_units, read_units
 from distgan.errors import UserError
 
@@ -34,6 +35,7 @@ COMMENT = "#"
 class Dialect:
     """Rules by which the lines of a text table are read; `file` is UTF-8.
 
+    stated: units and time zones that lines above the rows state (`find_stated`).
     header: the header line as it stands, without its end; None where no line names the columns. start: the
     byte at which the data begin, in line `first_line`; stop: at which they end. empty: the
     names of nameless columns without any cell (lines that end with a separator). dropped: columns that
@@ -54,6 +56,7 @@ class Dialect:
     skipped: tuple[str, ...]
     units: tuple[tuple[str, str], ...]
     dropped: tuple[str, ...] = ()
+    stated: tuple[tuple[str, str, int], ...] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -147,6 +150,7 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
         tuple(_format_row(rows[row]) for row in (*skipped, *between)),
         tuple(units.items()),
         tuple(dropped),
+        find_stated([(number, raw) for number, _, raw in lines if number < rows[first].line], units),
     )
 
 
