@@ -21,6 +21,7 @@ from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 
 MANY_ZEROS = 0.3
+LOOKED_NAMES = 64  # of series that may state units
 ZEROS = ("zero_runs", "leading_zeros", "trailing_zeros")
 
 
@@ -368,6 +369,8 @@ def _find_misfits(facts: SourceFacts) -> Iterator[Suspicion]:
     factor = units.factor if units is not None else None
     if periods and factor and not fit.check_periods(facts.settings, _reduce_meta(factor, facts)):
         periods = replace(periods, advice=f"data.reduce.factor={factor} mends that, too; or {periods.advice}")
+    names = facts.source.channels if facts.source.channels != ("value",) else facts.entities[:LOOKED_NAMES]
+    units = units or fit.check_stated_units(data, names) or fit.check_sums(data)
     misfits = {"units": units, "periods": periods}
     first = facts.survey.channels[0]
     if len(facts.survey.channels) == 1 and first.measured:
