@@ -141,3 +141,17 @@ def test_the_day_of_the_year_is_read_by_a_format(tmp_path: Path) -> None:
     source = load_text(text, tmp_path, columns=time, date_format="%Y %j %H")
     assert source.meta.axis.start == "2021-02-20T00:00:00" and source.meta.axis.step_seconds == 3600
     np.testing.assert_array_equal(values(source)[0], READINGS[0].astype(np.float32))
+
+
+def test_the_step_that_is_advised_is_that_of_one_series(tmp_path: Path) -> None:
+    """Sensors that are read one after the other have steps of an hour each, and 7 s between them."""
+    table = [
+        f"{sensor},{time + pd.Timedelta(seconds=7 * sensor)},{READINGS[sensor, hour]:.3f}"
+        for hour, time in enumerate(TIMES)
+        for sensor in range(3)
+    ]
+    text = "\n".join(["sensor,time,value", *table]) + "\n"
+    with pytest.raises(UserError, match=r"data.resample.step=1h"):
+        load_text(text, tmp_path)
+    found = values(load_text(text, tmp_path, resample={"step": "1h"}))
+    np.testing.assert_array_equal(found, READINGS.astype(np.float32))

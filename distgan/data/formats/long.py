@@ -50,6 +50,7 @@ class Long(Parts):
         self.ids, self._own_ids = self.merge_texts("ids")
         kinds = dict.fromkeys(name for facts in self.facts for name in facts.get("channels", ()))
         self.kinds = self._list_kinds(list(kinds))
+        self.tracks = len(self.ids) * max(1, len(self.kinds))
         self.attributes = self._find_attributes()
         self.columns = self._find_changing_columns()
         asked = self.settings.columns.attributes
