@@ -149,18 +149,7 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
     kept = _leave_out_unusable(flags, np.arange(len(rows)), source, rule, left_out, rows[:, 1])
     rows = rows[kept]
     if not len(rows):
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds none"
-        endless = (
-            "data.missing_values=[inf,-inf] (numbers beyond 3.4e38 count as infinite: change their unit), "
-            if "infinite" in left_out
-            else ""
-        )
-        advices = (_advise_channels(source, scanned.whole, number) for number in range(len(REASONS)))
-        advice = next((text for text in advices if text), "")
-        raise UserError(
-            f"no usable series in {settings.source}: {reasons}; "
-            + (advice or f"see {endless}data.max_missing, data.start_ragged, data.unusable")
-        )
+        raise _make_empty_error(source, settings, scanned.whole, left_out)
     by_year = settings.cut != "whole" and meta.provenance.get("entity") == "year"
     entities = [source.entities[row] + (f"/{pieces[piece].year}" if by_year else "") for piece, row in rows]
     owners = [source.owners[row] for _, row in rows]
@@ -169,6 +158,24 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
     loads = scanned.loads[rows[:, 0], rows[:, 1]]
     found = Series(source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies, loads)
     return replace(found, survey=surveyed, statics=tuple(each.take(rows[:, 1]) for each in statics))
+
+
+def _make_empty_error(
+    source: Source, settings: config.Data, flags: np.ndarray, left_out: dict[str, int]
+) -> UserError:
+    """Return the error for a source of which no series is left, with the setting that keeps some."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds none"
+    endless = (
+        "data.missing_values=[inf,-inf] (numbers beyond 3.4e38 count as infinite: change their unit), "
+        if "infinite" in left_out
+        else ""
+    )
+    advices = (_advise_channels(source, flags, number) for number in range(len(REASONS)))
+    advice = next((text for text in advices if text), "")
+    return UserError(
+        f"no usable series in {settings.source}: {reasons}; "
+        + (advice or f"see {endless}data.max_missing, data.start_ragged, data.unusable")
+    )
 
 
 def _find_incomplete(
