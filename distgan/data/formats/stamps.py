@@ -10,6 +10,7 @@ import pyarrow as pa
 from distgan.errors import UserError
 
 FEWEST_LATE = 0.5  # share of dates whose midnight stands last
+SORTED = 0.95  # share of the other times that rise
 DAY = 86400
 
 
@@ -86,7 +87,9 @@ def refuse_late_midnights(moments: np.ndarray, where: Where) -> None:
         order = order[::-1]  # the latest rows stand first
     date, end = days[order], midnight[order]
     late = np.flatnonzero(end[1:] & ~end[:-1] & (date[1:] == date[:-1])) + 1
-    if len(late) >= max(2, FEWEST_LATE * len(np.unique(days))) and end.sum() - len(late) <= 1:
+    rises = np.diff(np.delete(moments[order], late)).astype(np.int64) > 0
+    most = len(late) >= max(2, FEWEST_LATE * len(np.unique(days))) and end.sum() - len(late) <= 1
+    if most and rises.mean() > SORTED:
         raise UserError(
             f"{where.path}: midnight stands after the other times of its date on {len(late)} dates, the "
             f"first in line {where.line_of(int(order[late].min()))}, as if it ended the day: write it as "
