@@ -119,7 +119,9 @@ class Columns(Section):
         "id column of a long table, or several columns that identify an entity together; detected by default",
     )
     time: str | tuple[str, ...] | None = key(
-        None, "time column, or the columns of date and time of day; detected by default"
+        None,
+        "time column, or the columns of date and time of day, or of year, month, day, hour and so on; "
+        "detected by default",
     )
     values: tuple[str, ...] | None = key(
         None,
@@ -171,8 +173,8 @@ class Data(Section):
     separator: str = key("auto", "separator of the cells of a text file: auto, or one character")
     header: int | Literal["auto", "none"] = key(
         "auto",
-        "number of the line that holds the column names, from 1; none if there is no such"
-        " line; detected by default",
+        "number of the line that holds the column names, from 1 (it may begin with #); none if there is no "
+        "such line; detected by default",
     )
     skip_rows: int = key(0, "lines to skip before the header of a text table", ge=0)
     decimal: Literal["auto", ".", ","] = key("auto", "decimal mark of a text table")

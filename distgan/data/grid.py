@@ -53,8 +53,11 @@ def find_calendar_months(times: np.ndarray) -> int | None:
     return step if (index[-1] - index[0]) // step + 1 <= 2 * len(times) else None
 
 
-def make_regular_grid(times: np.ndarray, source: str) -> Grid:
+def make_regular_grid(times: np.ndarray, source: str, typical: float = 0) -> Grid:
     """Return the regular axis of rising `times`: datetime64[s] [n].
+
+    Args:
+        typical: seconds between readings of one series, for the advice; 0 if unknown.
 
     Raises:
         UserError: the stamps lie on no regular grid, or on less than half of it.
@@ -64,7 +67,7 @@ def make_regular_grid(times: np.ndarray, source: str) -> Grid:
     elapsed = (times - times[0]).astype(np.int64)
     step = find_common_step(times)
     if mark_off_grid(times, step).any():
-        raise UserError(f"{source}: {_describe_unequal(times, step)}")
+        raise UserError(f"{source}: {_describe_unequal(times, step, typical)}")
     length = int(elapsed[-1] // step) + 1
     if length > 2 * len(times):
         widest = int(np.argmax(np.diff(elapsed)))
@@ -76,8 +79,10 @@ def make_regular_grid(times: np.ndarray, source: str) -> Grid:
     return Grid(Axis(str(times[0]), step, length, leap_days=True), length - len(times))
 
 
-def _describe_unequal(times: np.ndarray, step: int) -> str:
-    """Say how times that are not equally spaced lie, and which setting helps."""
+def _describe_unequal(times: np.ndarray, step: int, typical: float) -> str:
+    """Say how times that are not equally spaced lie, and which setting helps; `typical` seconds lie between
+    readings of one series, where these are measured at times of their own.
+    """
     months = find_calendar_months(times)
     if months is not None:
         what = "one month" if months == 1 else f"{months} months"
@@ -88,7 +93,8 @@ def _describe_unequal(times: np.ndarray, step: int) -> str:
         )
     beside = mark_off_grid(times, step)
     first = int(np.flatnonzero(beside)[0])
-    whole = find_closest_step(float(np.median(np.diff(times).astype(np.int64))))
+    median = float(np.median(np.diff(times).astype(np.int64)))
+    whole = find_closest_step(typical if typical >= 2 * median else median)
     advice = f"set data.resample.step={format_duration(whole)}, the nearest usual step"
     phases = times.astype(np.int64) % whole
     largest = int(np.minimum(phases, whole - phases).max())

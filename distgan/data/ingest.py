@@ -20,6 +20,7 @@ from distgan.data.checks.series import find_ranges
 from distgan.data.checks.survey import Survey
 from distgan.data.cleaning import clean_blocks
 from distgan.data.cuts import Cut, plan_pieces
+from distgan.data.formats.advice import show_without
 from distgan.data.formats.sources import Source, read_source
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.static_attributes import StaticAttribute
@@ -148,16 +149,7 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
     kept = _leave_out_unusable(flags, np.arange(len(rows)), source, rule, left_out, rows[:, 1])
     rows = rows[kept]
     if not len(rows):
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds none"
-        endless = (
-            "data.missing_values=[inf,-inf] (numbers beyond 3.4e38 count as infinite: change their unit), "
-            if "infinite" in left_out
-            else ""
-        )
-        raise UserError(
-            f"no usable series in {settings.source}: {reasons}; see {endless}data.max_missing, "
-            "data.start_ragged, data.unusable"
-        )
+        raise _make_empty_error(source, settings, scanned.whole, left_out)
     by_year = settings.cut != "whole" and meta.provenance.get("entity") == "year"
     entities = [source.entities[row] + (f"/{pieces[piece].year}" if by_year else "") for piece, row in rows]
     owners = [source.owners[row] for _, row in rows]
@@ -166,6 +158,24 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
     loads = scanned.loads[rows[:, 0], rows[:, 1]]
     found = Series(source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies, loads)
     return replace(found, survey=surveyed, statics=tuple(each.take(rows[:, 1]) for each in statics))
+
+
+def _make_empty_error(
+    source: Source, settings: config.Data, flags: np.ndarray, left_out: dict[str, int]
+) -> UserError:
+    """Return the error for a source of which no series is left, with the setting that keeps some."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds none"
+    endless = (
+        "data.missing_values=[inf,-inf] (numbers beyond 3.4e38 count as infinite: change their unit), "
+        if "infinite" in left_out
+        else ""
+    )
+    advices = (_advise_channels(source, flags, number) for number in range(len(REASONS)))
+    advice = next((text for text in advices if text), "")
+    return UserError(
+        f"no usable series in {settings.source}: {reasons}; "
+        + (advice or f"see {endless}data.max_missing, data.start_ragged, data.unusable")
+    )
 
 
 def _find_incomplete(
@@ -324,6 +334,19 @@ def find_unusable(values: np.ndarray) -> np.ndarray:
     return find_ranges(values).find_unusable(values.shape[1])
 
 
+def _advise_channels(source: Source, flags: np.ndarray, number: int) -> str:
+    """Return the setting that leaves out channels which are infinite, empty or constant (`number`) in every
+    series; nothing where there are none. flags: [n, 3, C].
+    """
+    channels = source.meta.channels
+    bad = [name for place, name in enumerate(channels) if len(flags) and flags[:, number, place].all()]
+    if not 0 < len(bad) < len(channels):
+        return ""
+    columns = source.understood.value_columns if source.understood else []
+    what = f"channel {bad[0]} is" if len(bad) == 1 else f"channels {', '.join(bad[:3])} are"
+    return f"{what} {REASONS[number]} in every series: set {show_without(bad, channels, columns)}"
+
+
 def _leave_out_unusable(
     flags: np.ndarray,
     kept: np.ndarray,
@@ -344,9 +367,10 @@ def _leave_out_unusable(
             first = int(kept[np.argmax(bad)])
             channel = source.meta.channels[int(np.argmax(flags[first, number]))]
             name = source.entities[first if series is None else int(series[first])]
+            advice = _advise_channels(source, flags, number)
             raise UserError(
                 f"{settings.source}: {bad.sum()} of {len(flags)} series are {reason}, the first "
-                f"{name!r} (channel {channel}); correct them or set data.unusable=drop"
+                f"{name!r} (channel {channel}); {advice or 'correct them or set data.unusable=drop'}"
             )
         left_out[reason] = left_out.get(reason, 0) + int(bad.sum())
         kept = kept[~bad]

@@ -18,7 +18,7 @@ from distgan.data.formats.columns import convert_numbers, select_columns
 from distgan.data.formats.csv_pieces import iterate_csv_pieces, read_sample
 from distgan.data.formats.dialect import Dialect, find_dialect
 from distgan.data.formats.layout import Table, find_table
-from distgan.data.formats.long import Long, refuse_unclear_ids
+from distgan.data.formats.long import Long
 from distgan.data.formats.marks import (
     Marks,
     Place,
@@ -35,6 +35,7 @@ from distgan.data.formats.parts import Parsed
 from distgan.data.formats.pieces import Piece, Source, refuse_twice, take_first_line
 from distgan.data.formats.rows import Reading, read_rows
 from distgan.data.formats.text import open_as_utf8
+from distgan.data.formats.unclear_ids import refuse_parts_as_ids, refuse_unclear_ids
 from distgan.data.formats.understood import Understood
 from distgan.data.formats.wide import Wide
 from distgan.data.ingest_cache import IngestCache, pack_texts
@@ -118,8 +119,10 @@ def read_table(sampled: Sampled, settings: config.Data, work: IngestCache) -> So
     if not table.by_entity:
         return Wide(parsed).read_source()
     long = Long(parsed)
-    if settings.layout == "auto" and not sampled.per_file:
-        refuse_unclear_ids(long)
+    if not sampled.per_file:
+        refuse_parts_as_ids(long)
+        if settings.layout == "auto":
+            refuse_unclear_ids(long)
     return long.read_source()
 
 

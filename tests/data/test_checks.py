@@ -185,6 +185,19 @@ def test_registers_are_errors_and_differences_are_not(homes: np.ndarray, kind: s
     assert "register" not in look(register, "data.registers=difference")
 
 
+def test_a_register_among_other_channels_is_to_be_left_out(homes: np.ndarray) -> None:
+    """Since data.registers=difference takes the differences of all channels."""
+    two = np.stack([homes.astype(np.float64).cumsum(axis=1), homes], axis=2)
+    advice = look(two)["register"].advice
+    assert "if all channels are counters" in advice and "data.columns.values=[channel1]" in advice
+
+
+def test_a_channel_that_never_changes_is_to_be_left_out(homes: np.ndarray) -> None:
+    """Instead of all series, as data.unusable=drop would."""
+    advice = look(np.stack([homes, np.full_like(homes, 3)], axis=2))["constant"].advice
+    assert advice == "set data.columns.values=[channel0]"
+
+
 def test_difference_undoes_a_register(homes: np.ndarray) -> None:
     register = homes[..., None].astype(np.float64).cumsum(axis=1)
     register[:, 300:] -= register[:, 300:301]  # replaced by a new one that begins at zero

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from distgan import config
+from distgan.data.checks import fit
 from tests.helpers.suspicions import HOMES, HOURS, look, serious
 
 YEAR = 24 * 365
@@ -135,3 +137,30 @@ def test_periods_and_patches_are_days_or_the_advice_makes_them_so(minutes: int) 
     assert (
         look(values, *settings, "data.accept=[periods]", step=60 * minutes)["periods"].severity == "accepted"
     )
+
+
+@pytest.mark.parametrize(
+    ("units", "names", "stated"),
+    [
+        ("kWh", ["H1 (kW)", "H2 (kW)"], "kW"),
+        ("kW", ["KWH/hh (per half hour)"], "KWH"),
+        ("kWh per 30 min", ["power_kw"], "kw"),
+        ("kWh", ["KWH/hh (per half hour)"], None),
+        ("kWh", ["H1", "WH Smith"], None),
+        ("kWh", ["A (kW)", "B (kWh)"], None),  # which are refused where they are entities
+        ("people", ["H1 (kW)"], None),
+        ("", ["H1 (kW)"], None),
+    ],
+)
+def test_units_that_the_names_of_columns_contradict(units: str, names: list[str], stated: str | None) -> None:
+    found = fit.check_stated_units(config.Data(units=units), names)
+    assert found is None if stated is None else found is not None and found.text.endswith(f"state {stated}")
+
+
+def test_sums_of_power_and_temperature_are_reported() -> None:
+    values = np.random.default_rng(0).gamma(2, size=(20, 24 * 60))
+    settings = ["data.units=kW", "data.reduce.factor=4", "model.patch=42", "encoder.patch=42"]
+    found = look(values, *settings, "model.discriminator.periods=[6,42]")["units"]
+    assert found.severity == "warning" and found.advice.startswith("set data.reduce.method=mean")
+    for other in ("data.units=kWh", "data.reduce.method=mean", "data.reduce.factor=1"):
+        assert "units" not in look(values, *settings, other)

@@ -33,7 +33,7 @@ def load(table: pd.DataFrame, place: Path, **settings: Any) -> Raw:
 @pytest.mark.parametrize("name", ["region_id", "meter", "zone"])
 def test_a_label_that_is_named_like_an_id_is_refused(tmp_path: Path, name: str, cells: Any) -> None:
     table = wide(**{name: cells})
-    with pytest.raises(UserError, match=rf"set data.columns.id={name}, data.columns.ignore=\[{name}\]"):
+    with pytest.raises(UserError, match=rf"set data.columns.id={name}(,| or) data.columns.ignore=\[{name}\]"):
         load(table, tmp_path)
     found = load(table, tmp_path, columns={"ignore": [name]})
     assert found.entities == ["H1", "H2", "H3"]
@@ -177,6 +177,8 @@ def test_readings_in_different_units_are_refused(tmp_path: Path) -> None:
         ["t [°C]", "rh [%]", "wind [m/s]"],
         ["A_kWh", "B_Wh", "C_kWh"],
         ["kWh A", "MW B", "kWh C"],
+        ["speed (m/s)", "direction (deg)", "air (C)"],
+        ["A (W)", "B (Wh)", "C (W)"],
     ],
 )
 def test_columns_of_different_units_are_no_entities(tmp_path: Path, names: list[str]) -> None:
@@ -191,6 +193,8 @@ def test_columns_of_different_units_are_no_entities(tmp_path: Path, names: list[
 
 
 def test_words_in_brackets_are_no_units(tmp_path: Path) -> None:
+    names = ["Queen Street (A)", "Queen Street (W)", "Quay (C)"]
+    assert load(wide().set_axis(["time", *names], axis=1), tmp_path).entities == names
     names = ["Queen Street (north)", "Queen Street (S)", "Quay W"]
     assert load(wide().set_axis(["time", *names], axis=1), tmp_path).entities == names
 

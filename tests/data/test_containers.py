@@ -190,7 +190,7 @@ def test_containers_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no files"):
         load(zipped(tmp_path / "none.zip", {}))
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b""))
-    with pytest.raises(UserError, match="is empty"):
+    with pytest.raises(UserError, match=r"/a\.csv\.gz \(a\.csv\) is empty"):
         load(tmp_path / "a.csv.gz")
     content = gzip.compress(frame().to_csv().encode())
     for _ in range(3):
@@ -209,6 +209,10 @@ def test_containers_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
         ("a.mat", b"MATLAB 5.0 MAT-file", "save an NPY"),
         ("a.pkl", b"\x80\x04\x95", "pickle"),
         ("a.bin", bytes(range(256)), "unknown kind '.bin'"),
+        ("a.xls", "Périmètre\tDate\nFrance\t2020-01-01\n".encode("latin-1"), "not UTF-8.*data.encoding"),
+        ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
+        ("a.tsf", b"# Monash\n" * 90 + b"@relation nn5\n@data\nT1:2020-01-01 00-00-00:1,2,3\n", "archive of"),
+        ("a.arff", b"@RELATION a\n@ATTRIBUTE b NUMERIC\n@DATA\n1,2\n3,4\n", "archive of"),
     ],
 )
 def test_files_of_other_kinds_are_refused_with_the_remedy(

@@ -301,6 +301,26 @@ def test_a_row_an_entity_and_a_column_a_time(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values(source), EXPECTED)
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda day: f"{day.month}/{day.day}/{day:%y}",  # as Johns Hopkins wrote cases of COVID-19
+        lambda day: f"{day.day}.{day.month}.{day.year}",
+        lambda day: f"{day:%d %b %Y}",
+        lambda day: f"{day:%Y%m%d}",
+    ],
+)
+def test_every_column_that_is_named_by_a_date_holds_readings(
+    tmp_path: Path, form: Callable[[pd.Timestamp], str]
+) -> None:
+    days = pd.date_range("2019-01-01", periods=60)
+    readings = np.random.default_rng(0).integers(0, 99, (2, len(days)))
+    rows = [["home", "PM2.5", *map(form, days)], *([f"H{n}", str(n), *map(str, readings[n])] for n in (0, 1))]
+    source = load_text(joined(rows), tmp_path)
+    assert source.attributes == {"PM2.5": ["0", "1"]} and source.meta.axis.start == "2019-01-01T00:00:00"
+    np.testing.assert_array_equal(values(source), readings)
+
+
 DAY_NAMES: dict[str, Callable[[int], str]] = {
     "0:00": lambda step: f"{step * 6}:00",
     "06:00 to 0:00": lambda step: f"{(step + 1) * 6 % 24:02d}:00",

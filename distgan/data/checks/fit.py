@@ -1,6 +1,7 @@
 """Check that settings fit the steps and values of a source: units, periods, patches."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -16,6 +17,8 @@ SECONDS = {
     **dict.fromkeys(("w", "week"), 7 * DAY),
 }
 ENERGIES = r"(?<![A-Za-z]){}(Wh?|wh?)(?![A-Za-z])"
+STATED = re.compile(r"(?<![A-Za-z])([kKMGT][Ww][Hh]?|[Ww]h)(?![A-Za-z])|[(\[]\s*(W)\s*[)\]]")
+RATE = re.compile(r"[kKMGT]?W|°?[CFK]|deg ?[CF]|%|[kmM]?VA|hPa|m/s|km/h")
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,33 @@ def check_units(settings: config.Data, source: Meta, meta: Meta) -> Misfit | Non
         else ""
     )
     return Misfit(text, advice, exact, factor)
+
+
+def check_stated_units(settings: config.Data, names: Sequence[str]) -> Misfit | None:
+    """Compare `data.units` with the units of energy or power in the names of columns: kWh is no kW."""
+    wanted = _find_energy_unit(f"({settings.units.split()[0]})" if settings.units.split() else "")
+    found = {unit.lower(): unit for name in names if (unit := _find_energy_unit(name))}
+    if not wanted or len(found) != 1 or wanted.lower() in found:
+        return None
+    text = f"data.units is {settings.units!r}, and names of columns state {next(iter(found.values()))}"
+    return Misfit(text, "check the unit, and set data.units", False)
+
+
+def _find_energy_unit(name: str) -> str:
+    """Return the unit of energy or power in a name, as H1_kWh or H1 (W); W alone only in brackets."""
+    match = STATED.search(name)
+    return (match[1] or match[2]) if match else ""
+
+
+def check_sums(settings: config.Data) -> Misfit | None:
+    """Find units of which sums over steps are no values: power, temperature, percent."""
+    reduced = settings.reduce.factor > 1 and settings.reduce.method == "sum"
+    summed = settings.resample.step is not None and settings.resample.method == "sum"
+    if not (reduced or summed) or not RATE.fullmatch(settings.units):
+        return None
+    key = "data.reduce.method" if reduced else "data.resample.method"
+    text = f"data.units is {settings.units!r}, and {key}=sum adds up the values of several steps"
+    return Misfit(text, f"set {key}=mean, or data.units to what the sum is", False)
 
 
 def check_magnitude(settings: config.Data, step_seconds: int, median: float, whole: bool) -> Misfit | None:

@@ -15,12 +15,13 @@ from distgan.data.checks import fit
 from distgan.data.checks.bounds import Severity, is_whole, suggest_bounds
 from distgan.data.checks.columns import OddColumns
 from distgan.data.checks.survey import Channel, Survey, Tally
-from distgan.data.formats.advice import show_list
+from distgan.data.formats.advice import show_list, show_without
 from distgan.data.formats.understood import Understood
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 
 MANY_ZEROS = 0.3
+LOOKED_NAMES = 64  # of series that may state units
 ZEROS = ("zero_runs", "leading_zeros", "trailing_zeros")
 
 
@@ -231,7 +232,33 @@ def _find_registers(facts: SourceFacts) -> Iterator[Suspicion]:
         resets = f" and start again {tally.longest} times at most" if tally.longest else ""
         return f"only rise{resets}, as a counter's readings do"
 
-    yield from _suspect_series(facts, "register", "error", describe, "set data.registers=difference")
+    advice = "set data.registers=difference"
+    rising = _list_channels(facts, "register")
+    others = sum(
+        channel.series - _count_found(channel, "register") - _count_found(channel, "constant")
+        for channel in facts.survey.channels
+    )
+    if others > 0:
+        what = "channels" if len(facts.source.channels) > 1 else "series"
+        advice += f" if all {what} are counters, since it takes the differences of all"
+        if 0 < len(rising) < len(facts.source.channels):
+            advice += f"; else leave these out: {_show_without(facts, rising)}"
+    yield from _suspect_series(facts, "register", "error", describe, advice)
+
+
+def _list_channels(facts: SourceFacts, name: str) -> list[str]:
+    """Return the channels of which every series is tallied under a name."""
+    pairs = zip(facts.source.channels, facts.survey.channels)
+    return [label for label, channel in pairs if 0 < channel.series == _count_found(channel, name)]
+
+
+def _count_found(channel: Channel, name: str) -> int:
+    return channel.found[name].series if name in channel.found else 0
+
+
+def _show_without(facts: SourceFacts, names: list[str]) -> str:
+    columns = facts.understood.value_columns if facts.understood else []
+    return show_without(names, facts.source.channels, columns)
 
 
 def _find_steps(facts: SourceFacts) -> Iterator[Suspicion]:
@@ -299,12 +326,16 @@ def _find_spikes(facts: SourceFacts) -> Iterator[Suspicion]:
 
 
 def _find_constant(facts: SourceFacts) -> Iterator[Suspicion]:
+    still = _list_channels(facts, "constant")
+    advice = "data.unusable=drop leaves them out"
+    if 0 < len(still) < len(facts.source.channels):
+        advice = f"set {_show_without(facts, still)}"
     yield from _suspect_series(
         facts,
         "constant",
         "warning",
         lambda channel, tally: "never change",
-        "data.unusable=drop leaves them out",
+        advice,
     )
 
 
@@ -338,6 +369,8 @@ def _find_misfits(facts: SourceFacts) -> Iterator[Suspicion]:
     factor = units.factor if units is not None else None
     if periods and factor and not fit.check_periods(facts.settings, _reduce_meta(factor, facts)):
         periods = replace(periods, advice=f"data.reduce.factor={factor} mends that, too; or {periods.advice}")
+    names = facts.source.channels if facts.source.channels != ("value",) else facts.entities[:LOOKED_NAMES]
+    units = units or fit.check_stated_units(data, names) or fit.check_sums(data)
     misfits = {"units": units, "periods": periods}
     first = facts.survey.channels[0]
     if len(facts.survey.channels) == 1 and first.measured:

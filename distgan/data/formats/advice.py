@@ -18,6 +18,15 @@ def show_name(name: str) -> str:
     return shown[1:-1] if shown.startswith("[") else shown.replace("[", "", 1)[::-1].replace("]", "", 1)[::-1]
 
 
+def show_without(names: Sequence[str], channels: Sequence[str], columns: Sequence[str]) -> str:
+    """Return the setting that leaves channels out: those that are columns of a table by their names, others
+    by the names of all that stay.
+    """
+    if set(names) <= set(columns):
+        return f"data.columns.ignore={show_list(names)}"
+    return f"data.columns.values={show_list([name for name in channels if name not in names])}"
+
+
 def _is_typed(name: str) -> bool:
     """Return whether YAML reads the bare name as something else than text."""
     return re.fullmatch(r"(?i)null|true|false|yes|no|on|off|y|n|~|[\d._+-]+(e[+-]?\d+)?", name) is not None

@@ -20,6 +20,7 @@ from distgan.errors import UserError
 
 PACKED = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
 VALID = ("valid_min", "valid_max", "valid_range")
+CALENDARS = ("standard", "gregorian", "proleptic_gregorian", "none", "")
 SINCE = re.compile(r"\s+since\s+", re.I)
 OTHER_DATE = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-]\d{2,}|\d{1,2}[/.]")  # that begins with no year
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
@@ -137,6 +138,11 @@ def decode_times(
     except UserError:
         raise
     except Exception as error:  # calendars, units and texts of any kind
+        if (calendar := str(attributes.get("calendar", "standard")).lower()) not in CALENDARS:
+            raise UserError(
+                f"{where} is of the calendar {calendar!r}, which is not read; convert it, e.g. with xarray: "
+                "dataset.convert_calendar('standard')"
+            ) from None
         raise UserError(f"{where} cannot be read as times ({take_first_line(error)})") from None
     if found.dtype.kind != "M" or np.isnat(found).any():
         calendar = attributes.get("calendar", "standard")

@@ -111,15 +111,15 @@ def detect_kind(path: Path) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    """Return whether the bytes are printable, in UTF-8 but for a cut character at the end, or marked as
-    UTF-16; of more than one line.
+    """Return whether the bytes are printable, in UTF-8 but for a cut character at the end, or in another
+    encoding with letters of one byte, or marked as UTF-16; of more than one line.
     """
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
     try:
         text = head[: max(1, len(head) - 3)].decode("utf-8") if len(head) > 500 else head.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
+    except UnicodeDecodeError:  # letters of one byte, as latin-1: who reads the text asks for the encoding
+        return b"\n" in head and all(byte >= 32 or byte in b"\r\n\t\f" for byte in head)
     return "\n" in text and all(letter.isprintable() or letter in "\r\n\t" for letter in text)
 
 
@@ -177,7 +177,8 @@ def unpack(path: Path, settings: config.Data, place: Path) -> Unpacked:
     for depth in range(3):
         if found.path.is_dir():
             return found
-        kind = detect_kind(found.path)
+        with found.rename_in_messages():
+            kind = detect_kind(found.path)
         if kind not in (*STREAMS, *ARCHIVES, "xlsx"):
             return found
         with found.rename_in_messages():

@@ -26,6 +26,7 @@ from distgan.data.formats.parquet_pieces import has_no_rows
 from distgan.data.formats.pieces import Piece, Source, refuse_twice
 from distgan.data.formats.time_columns import find_time_columns
 from distgan.data.formats.time_pairs import find_end_of_intervals
+from distgan.data.formats.titles import refuse_other_titles
 from distgan.data.ingest_cache import IngestCache
 from distgan.data.tables import Sampled, open_table, read_table
 from distgan.errors import UserError
@@ -251,6 +252,7 @@ class Arrangement:
 
 def _join_files(root: Path, parts: list[Part], order: Arrangement) -> Sampled:
     """Return all files as one table."""
+    refuse_other_titles([(part.named, part.table.dialect.stated) for part in parts if part.table.dialect])
     columns = list(parts[0].table.sample.columns)
     pieces = [
         _make_piece(piece, number, part, columns, order)

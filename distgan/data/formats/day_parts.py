@@ -1,18 +1,26 @@
 """Columns that say when within a day or an hour a row is, and are no ids."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from distgan.data.formats.advice import show_list
+from distgan.data.formats.column_names import DAY, PARTS_OF_A_DAY
+from distgan.data.formats.hour_labels import are_hour_labels
 from distgan.errors import UserError
 
 CLOCK = r"\d{1,2}[:.]\d\d([:.]\d\d(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?"
+NUMBERED = re.compile(r"(?P<before>[^\d-]{0,8}?)0*(?P<number>\d{1,4})(?P<after>[^\d]{0,8})")  # 7, P07, 7h
+PART_NAME = re.compile(
+    r"(hour|period|interval|slot|minute|quarter|viertel|stunde|heure|hora|uur|(^|[^a-z])(h|hh|hr|he|hod|q|qh|sp|ptu|"
+    r"mtu|min|mm|std|ora|ore)([^a-z]|$))"
+)
 MOSTLY = 0.5  # share of different cells that are clock times, in a column of them with other words
 
 
-def vary_within(head: pd.DataFrame, key: str, name: str) -> bool:
+def vary_within(head: pd.DataFrame, key: str | list[str], name: str) -> bool:
     """Return whether a column has several values at one date, as the quarter of a year has not."""
     return bool(head.groupby(key)[name].nunique().max() > 1)
 
@@ -52,3 +60,59 @@ def refuse_words_among_clocks(head: pd.DataFrame, names: list[str], path: Path) 
                 f"delete the lines if they are totals; or set data.columns.id={name} if it identifies the "
                 "entity"
             )
+
+
+def is_name_of_parts(name: str) -> bool:
+    """Return whether a column's name says that it holds hours, minutes or numbered periods."""
+    return PART_NAME.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()) is not None
+
+
+def guess_period(numbers: pd.Series) -> str:
+    """Return the likely length of numbered periods of a day, by the largest number."""
+    largest = int(pd.to_numeric(numbers, errors="coerce").max())
+    usual = next((usual for usual in PARTS_OF_A_DAY if usual - 1 <= largest <= usual + usual // 24), 48)
+    return f"{1440 // usual}min" if usual > 24 else "1h"
+
+
+def find_day_parts(cells: Sequence[str]) -> int:
+    """Return into how many parts the different cells of a column number a day: 1 to 24 (or 23, or 25, where
+    clocks change), P1 to P48, 00-01 to 23-24; 24 for clock times such as 0 to 2330, too; 0 where they number
+    none.
+    """
+    if len(cells) in (23, 24, 25) and are_hour_labels(cells):
+        return 24
+    numbers = _number_cells(cells)
+    if not numbers:
+        return 0
+    many, first = len(numbers), numbers[0]
+    usual = next((usual for usual in PARTS_OF_A_DAY if abs(many - usual) in (0, usual // 24)), 0)
+    if usual and first in (0, 1) and numbers == list(range(first, first + many)):
+        return usual
+    if many in PARTS_OF_A_DAY and all(number % 100 < 60 for number in numbers):
+        step = DAY // many
+        seconds = [number // 100 * 3600 + number % 100 * 60 for number in numbers]
+        return 24 if seconds in [list(range(start, start + DAY, step)) for start in (0, step)] else 0
+    return 0
+
+
+def find_hour_parts(name: str, cells: Sequence[str]) -> int:
+    """Return into how many parts the different cells of a column number an hour: minutes 0, 15, 30, 45, or 1
+    to 4 in a column that is named for quarters or periods; 0 where they number none.
+    """
+    numbers = _number_cells(cells)
+    many = len(numbers)
+    if many < 2 or 60 % many:
+        return 0
+    step = 60 // many
+    minutes = [list(range(first, first + 60, step)) for first in (0, step)]
+    counted = [list(range(first, first + many)) for first in (0, 1)]
+    fits = numbers in minutes or (numbers in counted and is_name_of_parts(name))
+    return many if fits else 0
+
+
+def _number_cells(cells: Sequence[str]) -> list[int]:
+    """Return the rising numbers of cells that are alike but for them; nothing if they are not."""
+    found = [NUMBERED.fullmatch(cell.strip()) for cell in cells]
+    if not all(found) or len({(match["before"], match["after"]) for match in found if match}) != 1:
+        return []
+    return sorted(int(match["number"]) for match in found if match)

@@ -12,7 +12,10 @@ from distgan.data.formats.advice import show_list
 from distgan.data.formats.footers import end_of_rows, is_quoted_whole, refuse_footer
 from distgan.data.formats.marks import is_number
 from distgan.data.formats.missing_cells import MISSING
+from distgan.data.formats.other_texts import refuse_archive_of_series
 from distgan.data.formats.text import refuse_not_utf8
+from distgan.data.formats.titles import find_stated
+from distgan.data.formats.units_rows import is_units, read_units
 from distgan.errors import UserError
 
 BLANKS = r"\s+"  # one or more, as pandas writes it
@@ -25,11 +28,6 @@ TIME = re.compile(
     r"|\d\s*[ap]\.?m\b|\d{8}[T ]\d",
     re.I,
 )
-UNIT = re.compile(
-    r"\(.*\)|\[.*\]|[%°]?[A-Za-zµμΩ°%]{0,4}([/·*]?[A-Za-z]{1,8}[-\d²³]*){0,2}|-|[ymdhs:/. "
-    r"-]+|float|int|string",
-    re.I,
-)
 COMMENT = "#"
 
 
@@ -37,6 +35,7 @@ COMMENT = "#"
 class Dialect:
     """Rules by which the lines of a text table are read; `file` is UTF-8.
 
+    stated: units and time zones that lines above the rows state (`find_stated`).
     header: the header line as it stands, without its end; None where no line names the columns. start: the
     byte at which the data begin, in line `first_line`; stop: at which they end. empty: the
     names of nameless columns without any cell (lines that end with a separator). dropped: columns that
@@ -57,6 +56,7 @@ class Dialect:
     skipped: tuple[str, ...]
     units: tuple[tuple[str, str], ...]
     dropped: tuple[str, ...] = ()
+    stated: tuple[tuple[str, str, int], ...] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -101,8 +101,13 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
     """
     stop = end_of_rows(path, file, settings.skip_footer)
     lines = _read_head_lines(path, file, settings.skip_rows, stop)
+    lines = [
+        (number, start, _strip_comment(raw) if number == settings.header else raw)
+        for number, start, raw in lines
+    ]
     if len(lines) < 1 + (settings.header != "none"):
         raise UserError(f"{path} has no rows below its header")
+    refuse_archive_of_series(path, [raw for _, _, raw in lines])
     separator = _find_separator(lines, settings)
     rows = _split_rows(lines, separator)
     width = _find_width(rows)
@@ -128,7 +133,7 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
         raise UserError(f"{path} has no rows below its header{said if 2 * marked > len(lines) else ''}")
     cells, dropped = _rename_repeats(rows, header, settings.columns.ignore, path)
     names, empty = _name_columns(cells, rows, header, first, width, path)
-    units = _read_units(rows, between, names)
+    units = read_units([rows[place].cells for place in between], names)
     refuse_footer(path, file, (rows[first].start, stop), kinds, partial(split_line, separator), classify_cell)
     return Dialect(
         path,
@@ -145,6 +150,7 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
         tuple(_format_row(rows[row]) for row in (*skipped, *between)),
         tuple(units.items()),
         tuple(dropped),
+        find_stated([(number, raw) for number, _, raw in lines if number < rows[first].line], units),
     )
 
 
@@ -261,6 +267,27 @@ def _find_kinds(rows: list[Row], width: int) -> list[str]:
 
 
 def _find_first_data_row(rows: list[Row], wanted: list[str], begin: int) -> int | None:
+    """Return the first row of data: not a title that holds a date, if a line below it names the columns."""
+    found = later = _find_row_of_kinds(rows, wanted, begin)
+    while later is not None and _has_no_number(rows[later], wanted):
+        later = _find_row_of_kinds(rows, wanted, later + 1)
+    if found is None or later is None:
+        return found
+    return later if any(_are_words(row, len(wanted)) for row in rows[found + 1 : later]) else found
+
+
+def _has_no_number(row: Row, wanted: list[str]) -> bool:
+    """Return whether words or nothing stand where other rows have numbers."""
+    numbers = [column for column, kind in enumerate(wanted) if kind == "number"]
+    cells = [classify_cell(row.cells[column]) for column in numbers if column < len(row.cells)]
+    return bool(numbers) and all(kind == "text" for kind in cells)
+
+
+def _are_words(row: Row, width: int) -> bool:
+    return len(row.cells) == width and all(classify_cell(cell) in ("text", "empty") for cell in row.cells)
+
+
+def _find_row_of_kinds(rows: list[Row], wanted: list[str], begin: int) -> int | None:
     """Return the first row whose cells are of the kinds that the rows further down have."""
     width = len(wanted)
     times = [column for column, name in enumerate(wanted) if name == "time"]
@@ -312,12 +339,17 @@ def _find_header(
     if len(full) == 1:
         place = full[0]
         return place, list(range(place + 1, top)), list(range(place))
-    names = [place for place in full if not _is_units(rows[place])]
+    names = [place for place in full if not is_units(rows[place].cells)]
     complete = [place for place in names if rows[place].filled >= width - 1]
+    exact = [place for place in complete if len(rows[place].cells) == width]
+    complete = exact if len(exact) == 1 else complete
     if len(complete) != 1:
         lines = [str(rows[place].line) for place in full[:6]]
         shown = f"{', '.join(lines[:-1])} and {lines[-1]} may {'both' if len(lines) == 2 else 'all'}"
-        raise UserError(f"{path}: lines {shown} name the columns; set data.header to the line that does")
+        raise UserError(
+            f"{path}: lines {shown} name the columns; set data.header to the line that does, or write one "
+            "line of names if they name them together"
+        )
     place = complete[0]
     return place, list(range(place + 1, top)), list(range(place))
 
@@ -345,19 +377,9 @@ def _differs_by_empties(rows: list[Row], header: int, first: int | None, width: 
     return all(row.cells[-1] == "" for row in rows[first:] if len(row.cells) == width)
 
 
-def _is_units(row: Row) -> bool:
-    """Return whether a row below the names holds units: bracketed, short, the same again, or empty."""
-    cells = [cell for cell in row.cells[1:] if cell]
-    if not cells:
-        return True
-    return (
-        len(cells) < len(row.cells) - 1
-        or (
-            all(UNIT.fullmatch(cell) for cell in cells)
-            and (len(set(cells)) < len(cells) or row.cells[0] == "" or len(cells) == 1)
-        )
-        or all(re.fullmatch(r"\(.*\)|\[.*\]", cell) for cell in cells)
-    )
+def _strip_comment(raw: bytes) -> bytes:
+    """Return a line without marks of a comment at its beginning."""
+    return re.sub(rb"^\s*#+\s*", b"", raw)
 
 
 def _rename_repeats(
@@ -410,11 +432,3 @@ def _name_columns(
             "line of the names, or to none"
         )
     return names, empty
-
-
-def _read_units(rows: list[Row], between: list[int], names: list[str]) -> dict[str, str]:
-    for place in between:
-        cells = rows[place].cells
-        if len(cells) >= 2 and _is_units(rows[place]):
-            return {name: cell.strip("()[]") for name, cell in zip(names, cells) if name and cell}
-    return {}

@@ -128,7 +128,8 @@ def _is_footer(found: list[str], cells: list[str], kinds: list[str]) -> bool:
         return True  # sums, with nothing where the time stands
     if filled and filled[0] == 0 and SUMMARY.match(cells[0]):
         return not times or times[0] >= len(found) or found[times[0]] != "time"
-    return words and len(filled) == 1 and len(kinds) > 1
+    remark = len(found) == 1 < len(kinds) - 1 and found[0] == "text" and len(cells[0].split()) >= 3
+    return (words and len(filled) == 1 and len(kinds) > 1) or remark
 
 
 def is_quoted_whole(raw: bytes, separators: tuple[str, ...]) -> bool:

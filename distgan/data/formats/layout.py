@@ -34,6 +34,13 @@ from distgan.data.formats.time_pairs import find_end_of_intervals
 from distgan.data.formats.times import are_times
 from distgan.errors import UserError
 
+MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+DATED_NAME = re.compile(  # of a column: 2013-01-01, 1/1/13, 20130101, 1 Jan 2013, Jan 1, 2013
+    r"\d{2,4}[-/.]\d|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}"
+    r"|^(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])(\d\d|\d{4}|\d{6})?$"
+    rf"|^\d{{1,2}}[ -]?{MONTH}[ -]?(\d\d){{1,2}}\b|^{MONTH} ?\d{{1,2}},? \d{{4}}\b",
+    re.I,
+)
 FEWEST_CLOCKS = 4  # columns named by times of the day that make a table of days
 
 
@@ -131,10 +138,10 @@ class _Finder:
 
     def has_times_as_names(self) -> bool:
         """Return whether most columns are named by dates and times."""
-        names = [name for name in self.frame.columns if re.search(r"\d{2,4}[-/.]\d", name)]
+        names = [name for name in self.frame.columns if DATED_NAME.search(name)]
         if len(names) < 2 or len(names) < 0.5 * self.frame.shape[1]:
             return False
-        return are_times(pd.Series(names, dtype="str"), self.settings)
+        return are_times(pd.Series(names, dtype="str", name="time"), self.settings)
 
     def has_clocks_as_names(self) -> bool:
         """Return whether there is a column for each time of the day, at even distances."""
@@ -305,6 +312,25 @@ class _Finder:
             raise UserError(f"{self.path}: a long table needs id, time and value columns; it has no values")
         return self._ignore_rest(Table("long", self.names, time, ids, tuple(values), channel, tuple(texts)))
 
+    def _refuse_numbers_of_days(self, described: list[str]) -> None:
+        """
+        Raises:
+            UserError: columns beside the times of the day hold fractions that change, as sums of the days.
+        """
+        asked = {*self._find_asked(), self.columns.channel}
+        sums = []
+        for name in select_columns(self.frame[described], pd.api.types.is_float_dtype):
+            cells = self.frame[name].dropna()
+            changes = cells.nunique() > max(3, 0.5 * len(cells))
+            if name not in asked and changes and (cells % 1 != 0).any():
+                sums.append(name)
+        if sums:
+            raise UserError(
+                f"{self.path}: column {sums[0]!r} holds numbers and is no time of the day; leave it out with "
+                f"data.columns.ignore={show_list(sums)}, or keep it with data.columns.attributes if it "
+                "describes the entity"
+            )
+
     def make_day_wide(self) -> Table:
         """Return a table with a row for each entity and day, and a column for each time of the day."""
         clocks = self._find_clocks()
@@ -319,6 +345,7 @@ class _Finder:
         time = find_times(rest, self.settings, self.path)
         ids, channel = make_tuple(self.columns.id), self.columns.channel
         described = [name for name in rest.columns if name not in time and rest[name].notna().any()]
+        self._refuse_numbers_of_days(described)
         if not ids and described:
             rows = rest[[*time, *described]]
             ids, channel = IdFinder(self.path, rows, self.columns, time).find(channel)
@@ -328,7 +355,7 @@ class _Finder:
 
     def make_transposed(self) -> Table:
         """Return a table with a row for each entity and a column for each time."""
-        names = [name for name in self.frame.columns if re.search(r"\d{2,4}[-/.]\d", name)]
+        names = [name for name in self.frame.columns if DATED_NAME.search(name)]
         rest = [name for name in self.frame.columns if name not in names]
         if not names or not rest:
             raise UserError(

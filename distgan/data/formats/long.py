@@ -1,18 +1,16 @@
 """Long tables: one row a reading (or a day, or an entity); readings are dealt into an array on disk."""
 
-import re
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from distgan.data.formats.advice import show_list, show_name
 from distgan.data.formats.duplicates import combine, group_keys, merge_groups
 from distgan.data.formats.pace import Pace, compute_least
 from distgan.data.formats.parts import Parsed, Parts
 from distgan.data.formats.pieces import Source
 from distgan.data.formats.unit_columns import refuse_mixed_attributes
-from distgan.data.grid import Grid, find_common_step, to_kind
+from distgan.data.grid import Grid, to_kind
 from distgan.data.ingest_cache import drop_pages, read_mapped_rows
 from distgan.data.workers import map_ahead, open_threads
 from distgan.data.zones import NONE_SEEN
@@ -52,6 +50,7 @@ class Long(Parts):
         self.ids, self._own_ids = self.merge_texts("ids")
         kinds = dict.fromkeys(name for facts in self.facts for name in facts.get("channels", ()))
         self.kinds = self._list_kinds(list(kinds))
+        self.tracks = len(self.ids) * max(1, len(self.kinds))
         self.attributes = self._find_attributes()
         self.columns = self._find_changing_columns()
         asked = self.settings.columns.attributes
@@ -396,39 +395,3 @@ class Long(Parts):
 def _format_number(value: float) -> str:
     """Return a number as a table has it: whole ones without a point, all digits."""
     return str(int(value)) if value.is_integer() else repr(float(value))
-
-
-REGULAR = 0.9  # share of times that stand once, and of steps that are alike, in a table of one row a time
-
-
-def refuse_unclear_ids(table: Long) -> None:
-    """Check that a column of ids which was detected, and not set, identifies the entity.
-
-    Rows of one entity repeat the times of another, or lie between them. Where every time stands once, at even
-    steps, the column may as well describe the rows of a wide table.
-
-    Raises:
-        UserError: both are possible, and differ; names the settings that decide.
-    """
-    columns = table.settings.columns
-    asked = columns.id is not None or columns.channel is not None
-    if asked or table.table.layout != "long" or not table.table.ids or table.table.channel is not None:
-        return
-    values, rows = table.table.values, sum(facts["rows"] for facts in table.facts)
-    if len(values) == 1 and len(table.ids) == 1:
-        return  # one series in either layout
-    times = np.unique(table.moments.astype("M8[s]"))
-    if len(times) < REGULAR * rows or len(times) < 3:
-        return
-    steps = np.diff(times).astype(np.int64)
-    if (steps == find_common_step(times)).mean() < REGULAR:
-        return
-    name, shown = table.table.ids[0], ", ".join(values[:3]) + (", …" if len(values) > 3 else "")
-    numbers = all(re.fullmatch(r"[+-]?\d+", cell) for cell in table.ids)
-    reading = f", or data.layout=wide if it holds readings like {shown}" if numbers else ""
-    raise UserError(
-        f"{table.path}: every time stands once, so column {name!r} ({len(table.ids)} different cells) "
-        f"may identify the entity, or describe the rows of a table with one column per entity ({shown}); "
-        f"set data.columns.id={show_name(name)}, data.columns.ignore={show_list([name])} to leave it out"
-        f"{reading}"
-    )

@@ -65,6 +65,12 @@ def _refuse_groups(path: Path) -> None:
 
     with h5py.File(path, "r") as file:
         groups = [name for name, item in file.items() if isinstance(item, h5py.Group)]
+        of_pandas = [name for name in groups if "pandas_type" in file[name].attrs or "axis0" in file[name]]
+    if of_pandas:
+        raise UserError(
+            f"{path} holds tables as pandas writes them in HDF5 ({', '.join(of_pandas[:6])}), which are not "
+            f"read; save one as Parquet: pandas.read_hdf(file, {of_pandas[0]!r}).to_parquet(other)"
+        )
     if groups:
         raise UserError(
             f"{path} holds its variables in groups ({', '.join(groups[:6])}), and only those outside of "

@@ -46,8 +46,8 @@ def read_npz(path: Path, settings: config.Data, work: IngestCache) -> Source:
             if NPZ_VALUES not in content.files:
                 raise UserError(
                     f"{path} has no array {NPZ_VALUES}, only {', '.join(content.files) or 'nothing'}; "
-                    f"save the "
-                    f"series as np.savez(file, {NPZ_VALUES}=...)"
+                    f"save the series as np.savez(file, {NPZ_VALUES}=...), [series, steps] or "
+                    "[series, steps, channels]"
                 )
             arrays = {key: _read_plain_array(path, key, content) for key in NPZ_KEYS if key in content.files}
             attributes = _read_npz_attributes(path, content, settings)

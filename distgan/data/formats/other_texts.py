@@ -1,6 +1,7 @@
-"""Texts that are no tables, by how they begin: JSON, XML, HTML, SQL, NEM12."""
+"""Texts that are no tables, by how they begin: JSON, XML, HTML, SQL, NEM12, archives of series."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from distgan.errors import UserError
@@ -28,6 +29,10 @@ OTHER_TEXTS = (
         "a NEM12 or NEM13 file, whose records nest; write its intervals as a table, e.g. with the Python "
         "package nemreader",
     ),
+    (
+        r"version https://git-lfs",
+        "a pointer of Git LFS, not the data; fetch the file itself (git lfs pull)",
+    ),
 )
 
 
@@ -44,3 +49,20 @@ def refuse_other_text(path: Path, head: bytes) -> None:
     for pattern, what in OTHER_TEXTS:
         if re.match(pattern, text):
             raise UserError(f"{path} is {what}")
+
+
+def refuse_archive_of_series(path: Path, lines: Sequence[bytes]) -> None:
+    """
+    Args:
+        lines: the first ones.
+
+    Raises:
+        UserError: a line begins as those of Monash's .tsf, .ts and .arff files do.
+    """
+    for raw in lines:
+        if re.match(rb"(?i)@(relation|problemname|attribute|timestamps|data\s*$)", raw):
+            raise UserError(
+                f"{path} is an archive of series (.tsf, .ts or .arff), which is not read; write it as a "
+                "table with id, time and value, or series of one length as an NPY array [series, steps], "
+                "e.g. with the Python packages aeon or sktime"
+            )

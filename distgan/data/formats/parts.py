@@ -11,6 +11,7 @@ import numpy as np
 from distgan.data.formats.duplicates import Tally
 from distgan.data.formats.pieces import Piece
 from distgan.data.formats.rows import Reading
+from distgan.data.formats.stamps import refuse_late_midnights
 from distgan.data.formats.times import Where, read_times
 from distgan.data.formats.understood import Understood
 from distgan.data.grid import (
@@ -48,6 +49,7 @@ class Parts:
         self.kind = choose_kind(self.settings.registers)  # of readings
         self.understood = parsed.understood
         self.tally = Tally()
+        self.tracks = 1  # series and channels that have rows of their own
         self.names = [piece.name for piece in self.pieces]
         self.facts = [self.work.read_facts(name) for name in self.names]
         texts, self.stamps = self.merge_texts("stamps")
@@ -59,6 +61,7 @@ class Parts:
         self.time_notes = list(found.notes)
         self.understood.notes += found.notes
         self.moments = found.values.astype("M8[us]")  # of all different stamps
+        refuse_late_midnights(self.moments, Where(self.path, self._find_line_of))
         self.offsets = np.array(self.table.offsets, dtype="m8[s]")
         late = self.offsets.max() if len(self.offsets) else np.timedelta64(0, "s")
         self.span = found.values.min(), found.values.max() + late
@@ -153,7 +156,9 @@ class Parts:
             beside = times[mark_off_grid(times, find_common_step(times))]
             if len(beside):
                 none = np.setdiff1d(beside, measured())
-        return make_regular_grid(np.setdiff1d(times, none), str(self.path)), none
+        seconds = (self.span[1] - self.span[0]) / np.timedelta64(1, "s")
+        typical = seconds * self.tracks / max(1, sum(facts["rows"] for facts in self.facts))
+        return make_regular_grid(np.setdiff1d(times, none), str(self.path), typical), none
 
     def make_meta(self, grid: Grid, channels: tuple[str, ...]) -> Meta:
         """Return what the store says of the series."""

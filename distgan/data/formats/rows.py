@@ -72,7 +72,9 @@ def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
     }
     arrays: Arrays = {"rows": rows} if empty.any() else {}
     if table.layout != "transposed":
-        facts["stamps"], arrays["stamps"] = _write_cells(frame, table.time, piece, rows, "time")
+        facts["stamps"], arrays["stamps"] = _write_cells(
+            frame, table.time, piece, rows, "time", settings.date_format
+        )
     if not table.by_entity:
         return facts, arrays | {"values": np.ascontiguousarray(to_kind(values, kind).T)}
     if not table.ids:
@@ -110,7 +112,12 @@ def _find_empty_rows(frame: pd.DataFrame, table: Table) -> np.ndarray:
 
 
 def _write_cells(
-    frame: pd.DataFrame, names: tuple[str, ...], piece: Piece, rows: np.ndarray, what: str
+    frame: pd.DataFrame,
+    names: tuple[str, ...],
+    piece: Piece,
+    rows: np.ndarray,
+    what: str,
+    form: str | None = None,
 ) -> tuple[list[str], np.ndarray]:
     """Return each cell (or cells of several columns, joined) once as text, and which of them each row has."""
     for name in names:
@@ -125,7 +132,7 @@ def _write_cells(
                 "delete the line"
             )
     if what == "time":
-        codes, texts = encode_times(frame, list(names))
+        codes, texts = encode_times(frame, list(names), form)
         return _merge_texts(texts, codes)
     codes, found = pd.factorize(frame[names[0]])
     texts = [_format_cell(cell) for cell in found]
@@ -182,7 +189,7 @@ def _find_texts_of_ids(
 
 def _make_change_error(piece: Piece, name: str, line: int, one: str, other: str) -> UserError:
     return UserError(
-        f"{piece.file} line {line}: column {name!r} holds words that change within an entity ({one!r} after "
+        f"{piece.file} line {line}: column {name!r} holds cells that change within an entity ({one!r} after "
         f"{other!r}); set data.columns.ignore={show_list([name])}, data.columns.channel={show_name(name)} if "
         "it names the channel, or data.columns.id to all columns that identify the entity"
     )

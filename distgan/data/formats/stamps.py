@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from distgan.errors import UserError
 
+FEWEST_LATE = 0.5  # share of dates whose midnight stands last
+SORTED = 0.95  # share of the other times that rise
 DAY = 86400
 
 
@@ -66,3 +68,30 @@ class Parsed:
     zones: pa.Array | None = None
     notes: list[str] = field(default_factory=list)
     clock: str = ""
+
+
+def refuse_late_midnights(moments: np.ndarray, where: Where) -> None:
+    """
+    Args:
+        moments: datetime64[us] [n], the different times of a table in order of first appearance.
+
+    Raises:
+        UserError: the midnight of each date stands after its other times, so that it is the end of the day.
+    """
+    days = moments.astype("M8[D]")
+    midnight = moments == days
+    if not midnight.any() or midnight.all():
+        return
+    order = np.arange(len(moments))
+    if np.count_nonzero(np.diff(moments).astype(np.int64) > 0) < len(moments) // 2:
+        order = order[::-1]  # the latest rows stand first
+    date, end = days[order], midnight[order]
+    late = np.flatnonzero(end[1:] & ~end[:-1] & (date[1:] == date[:-1])) + 1
+    rises = np.diff(np.delete(moments[order], late)).astype(np.int64) > 0
+    most = len(late) >= max(2, FEWEST_LATE * len(np.unique(days))) and end.sum() - len(late) <= 1
+    if most and rises.mean() > SORTED:
+        raise UserError(
+            f"{where.path}: midnight stands after the other times of its date on {len(late)} dates, the "
+            f"first in line {where.line_of(int(order[late].min()))}, as if it ended the day: write it as "
+            "24:00, or with the date of the next day; if it begins the day, sort the rows by time"
+        )

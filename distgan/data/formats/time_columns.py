@@ -11,13 +11,15 @@ from distgan import config
 from distgan.data.formats.advice import show_list, show_name
 from distgan.data.formats.day_parts import (
     CLOCK,
+    guess_period,
     refuse_parts_of_hours,
     refuse_words_among_clocks,
     vary_within,
 )
-from distgan.data.formats.hour_labels import are_hour_labels, simplify_hours
+from distgan.data.formats.hour_labels import are_hour_labels
 from distgan.data.formats.intervals import split_intervals
 from distgan.data.formats.month_names import find_languages, to_english
+from distgan.data.formats.time_cells import MIDNIGHT, format_cells, join_written_times
 from distgan.data.formats.time_numbers import (
     NUMBER,
     SPREADSHEET,
@@ -26,11 +28,19 @@ from distgan.data.formats.time_numbers import (
     find_unit,
     is_day_count,
 )
+from distgan.data.formats.time_parts import (
+    PARTS,
+    are_date_and_clock,
+    are_in_range,
+    are_named_parts,
+    find_nameless_parts,
+    find_short_parts,
+    is_joined_by_blanks,
+)
 from distgan.data.formats.time_patterns import MONTHLY, read_fields, tidy
 from distgan.errors import UserError
 
 SAMPLE = 50  # different values of a column that are looked at
-PARTS = ("year", "month", "day", "hour", "minute", "second")  # columns that make up a time together
 NAMED = re.compile(
     r"(?i)(^|[^a-z])(date|time|timestamp|datetime|tstp|ts|epoch|unix|utc|when|datum|zeit|day|localminute|datenum|serial|jd|mjd|julian)([^a-z]|$)"
     r"|time$|date$|timestamp|datetime"
@@ -79,10 +89,12 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
             if name not in head.columns:
                 shown = ", ".join(map(str, head.columns[:6]))
                 raise UserError(f"{key} {name!r} is no column of {path}; it has {shown}, …")
-        if len(names) > 2 and not _are_parts(names):
+        joined = is_joined_by_blanks(settings.date_format)
+        if len(names) > 2 and not (joined or are_in_range(head, names) or are_date_and_clock(head, names)):
             raise UserError(
-                f"{key} names {len(names)} columns; name one, a date and a clock column, or columns called "
-                f"{', '.join(PARTS[:4])}"
+                f"{key} names {len(names)} columns; name one, a date and a clock column, or columns that "
+                f"hold {', '.join(PARTS[:4])} and so on in this order, or set data.date_format to a strptime "
+                "format of their cells with blanks between, e.g. '%Y %j %H'"
             )
         undecided = len(names) == 1 and settings.time_unit is None and settings.date_format is None
         if (
@@ -100,13 +112,17 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
     taken = _list_taken(settings)
     free = [name for name in head.columns if name not in taken]
     parts = [name for part in PARTS for name in free if str(name).strip().lower() == part]
-    if _are_parts(parts) and _are_in_range(head, parts):
-        return parts
+    if are_named_parts(parts) and are_in_range(head, parts):
+        whole = _complete_parts(head, parts, free, settings, path)
+        if whole:
+            return whole
     found = [name for name in free if are_times(head[name], settings)]
     found = found or [name for name in free if _are_numeric_times(head[name])]
     found = [name for name in found if head[name].nunique() > 1] or found
     if len(found) > 1:
         found = _drop_repeated_dates(head, _drop_clocks(head, found))
+    if not found and (parts := find_short_parts(head, free)):
+        return _complete_parts(head, parts, free, settings, path)
     if not found:
         raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); {_advise(head, free)}")
     if len(found) > 1:
@@ -118,6 +134,11 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
 
 def _advise(head: pd.DataFrame, free: list[str]) -> str:
     """Say what a table without times may have instead, and which setting reads it."""
+    if parts := find_nameless_parts(head, free):
+        return (
+            f"if columns {parts[0]!r} to {parts[-1]!r} hold {', '.join(PARTS[: len(parts)])}, set "
+            f"data.columns.time={show_list(parts)}"
+        )
     for name in free:
         texts = _sample(head[name])
         if texts and all(MONTHLY.fullmatch(text) and not re.match(NUMBER, text) for text in texts):
@@ -158,7 +179,8 @@ def _advise(head: pd.DataFrame, free: list[str]) -> str:
                 "data.date_locale to it, or write months as numbers"
             )
     return (
-        "name one with data.columns.time, and say how it is written with data.date_format or data.time_unit"
+        "name one with data.columns.time, and say how it is written with data.date_format or data.time_unit; "
+        "or, without times, give the readings alone as an NPY array [series, steps], whose steps are counted"
     )
 
 
@@ -195,18 +217,25 @@ def _list_taken(settings: config.Data) -> set[str]:
     }
 
 
-def _are_parts(names: list[str]) -> bool:
-    called = [str(name).strip().lower() for name in names]
-    return len(called) >= 3 and called == list(PARTS[: len(called)])
+def _complete_parts(
+    head: pd.DataFrame, parts: list[str], free: list[str], settings: config.Data, path: Path
+) -> list[str]:
+    """Return year, month and day with the column of clock times beside them; nothing where dates repeat and
+    another column holds dates with clock times.
 
-
-def _are_in_range(head: pd.DataFrame, names: list[str]) -> bool:
-    limits = ((1900, 2100), (1, 12), (1, 31), (0, 24), (0, 59), (0, 59))
-    for name, (low, high) in zip(names, limits):
-        numbers = pd.to_numeric(head[name], errors="coerce").dropna()
-        if not len(numbers) or not numbers.between(low, high).all():
-            return False
-    return True
+    Raises:
+        SeveralTimes: several columns hold clock times.
+    """
+    if len(parts) > 3 or not head.duplicated(parts).any():
+        return parts
+    others = [name for name in free if name not in parts]
+    if any(are_times(head[name], settings) and not _are_dates(head[name]) for name in others):
+        return []
+    named = [name for name in others if CLOCK_NAME.search(_split_words(name))]
+    clocks = [name for name in named if _are_clock_times(head[name]) and vary_within(head, parts, name)]
+    if len(clocks) > 1:
+        raise SeveralTimes(path, [(*parts, name) for name in clocks])
+    return [*parts, *clocks]
 
 
 def are_times(values: pd.Series, settings: config.Data) -> bool:
@@ -274,18 +303,7 @@ def _sample(values: pd.Series) -> list[str]:
     different = there.unique()[:SAMPLE]
     if all(isinstance(cell, str) for cell in different):
         return [cell.strip() for cell in different]
-    return _format_cells(pd.Series(different, name=values.name)).tolist()
-
-
-def _format_cells(values: pd.Series) -> pd.Series:
-    """Return cells as they were written; whole numbers without a point, NaN where empty."""
-    missing = values.isna()
-    if pd.api.types.is_float_dtype(values):
-        whole = missing.all() or (np.mod(values[~missing], 1) == 0).all()
-        texts = values.astype("Int64").astype(str) if whole else values.map(lambda value: repr(float(value)))
-    else:
-        texts = values.astype(str)
-    return texts.where(~missing)
+    return format_cells(pd.Series(different, name=values.name)).tolist()
 
 
 # ---------------------------------------------------------------------------------------- date and clock time
@@ -293,7 +311,7 @@ def _format_cells(values: pd.Series) -> pd.Series:
 
 def _drop_repeated_dates(head: pd.DataFrame, found: list[str]) -> list[str]:
     """Leave out columns of dates that only repeat the day of another column's times."""
-    days = {name: _format_cells(head[name]).dropna().str.strip().str[:10] for name in found}
+    days = {name: format_cells(head[name]).dropna().str.strip().str[:10] for name in found}
     whole = [name for name in found if not _are_dates(head[name])]
     if len(whole) != 1:
         return found
@@ -335,9 +353,6 @@ def _are_dates(values: pd.Series) -> bool:
     return fields is not None and bool(fields.matched.all()) and fields.clock == "none"
 
 
-MIDNIGHT = r"(?i)[T ](0{1,2}:00(:00([.,]0+)?)?|12:00(:00)? ?AM)$"
-
-
 def _find_clock_beside(
     head: pd.DataFrame, date: str, free: list[str], settings: config.Data, path: Path
 ) -> str | None:
@@ -360,7 +375,8 @@ def _find_clock_beside(
     if periods and head.duplicated(date).any() and not (settings.date_format or "").startswith("periods:"):
         raise UserError(
             f"{path}: column {periods[0]!r} seems to number the periods of the days of {date!r}; set "
-            f"data.columns.time=[{date},{periods[0]}] and data.date_format=periods:30min with their length"
+            f"data.columns.time={show_list([date, periods[0]])} and "
+            f"data.date_format=periods:{guess_period(head[periods[0]])} with their length"
         )
     if not clocks and head.duplicated(date).any():
         refuse_words_among_clocks(head, others, path)
@@ -397,42 +413,3 @@ def _are_periods(values: pd.Series) -> bool:
     found = pd.to_numeric(values, errors="coerce").dropna().unique()
     whole = len(found) > 1 and (np.mod(found, 1) == 0).all()
     return bool(whole and found.min() >= 0 and found.max() <= 100)
-
-
-def join_written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
-    """Return the times of all rows as one text each, NaN where a part is missing."""
-    places, texts = encode_times(frame, columns)
-    return pd.Series([*texts, None], dtype=object).iloc[places].set_axis(frame.index)
-
-
-def encode_times(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, list[str]]:
-    """Return the times of all rows: the place of each in the different texts (int32 [rows], -1 where a part
-    is missing), and these texts in order of first appearance.
-
-    A date and a clock time are joined by a blank; year, month, day and smaller parts by their marks.
-    """
-    parts = [pd.factorize(frame[name]) for name in columns]
-    codes, missing = np.zeros(len(frame), np.int64), np.zeros(len(frame), bool)
-    for part, unique in parts:
-        codes = codes * (len(unique) + 1) + part + 1
-        missing |= part < 0
-    places = np.full(len(frame), -1, np.int32)
-    places[~missing], kept = pd.factorize(codes[~missing])
-    texts: list[pd.Series] = []
-    for name, (_, unique) in reversed(list(zip(columns, parts))):
-        kept, rest = np.divmod(kept, len(unique) + 1)
-        cells = _format_cells(pd.Series(unique, name=name)).str.strip()
-        texts.insert(0, cells.iloc[rest - 1].reset_index(drop=True))
-    return places, _join_texts(texts).tolist()
-
-
-def _join_texts(texts: list[pd.Series]) -> pd.Series:
-    if len(texts) == 1:
-        return texts[0]
-    if len(texts) == 2:
-        date = texts[0].str.replace(MIDNIGHT, "", regex=True)
-        return date + " " + simplify_hours(texts[1].str.replace(r"^0 days ", "", regex=True))
-    joined = texts[0] + "-" + texts[1] + "-" + texts[2]
-    for place, text in enumerate(texts[3:]):
-        joined = joined + (" " if place == 0 else ":") + text.str.zfill(2)
-    return joined

@@ -21,12 +21,8 @@ from distgan.data.formats.date_order import choose_days
 from distgan.data.formats.intervals import Halves, mark_odd_widths, split_intervals
 from distgan.data.formats.month_names import find_languages, to_english
 from distgan.data.formats.stamps import DAY, Parsed, Stamps, Where
-from distgan.data.formats.time_columns import (
-    are_times,
-    encode_times,
-    find_time_columns,
-    join_written_times,
-)
+from distgan.data.formats.time_cells import encode_times, join_written_times
+from distgan.data.formats.time_columns import are_times, find_time_columns
 from distgan.data.formats.time_numbers import (
     are_compact_dates,
     are_numbers,

@@ -17,9 +17,10 @@ UNIT_BESIDE_NAME = re.compile(  # H1_kWh, Wh H2: of energy and power, which are 
     r"|.*\S[ _.-](?P<last>[kmgt]?(?:wh|vah|varh)|[kmgt](?:w|va|var)))",
     re.I,
 )
+LETTERS = ("W", "V", "A", "C", "F", "K", "°")  # units, if other names end in clear ones
 KNOWN_UNIT = re.compile(  # of two letters or more: (A), (N) and (W) are as often names
     r"[kmgt]?(wh?|va|var|vah|varh|hz|pa|bar|hpa|jh?)(/h|/m[2²])?|°\s?[cfk]|deg\.?\s?[cfk]|%|ppm|lux|lx"
-    r"|[mcdk]?m[23²³]?(/(s|h|min))?|km/h|mph|[mk]?l(/(s|h|min))?|kg(/h)?|(eur|usd|gbp|[€$£])/[km]wh",
+    r"|deg(rees?)?|[mcdk]?m[23²³]?(/(s|h|min))?|km/h|mph|[mk]?l(/(s|h|min))?|kg(/h)?|(eur|usd|gbp|[€$£])/[km]wh",
     re.I,
 )
 
@@ -65,10 +66,11 @@ def refuse_mixed_columns(path: Path, names: Sequence[str], units_row: Mapping[st
         UserError: the columns have different units, in that row or at the end of their names.
     """
     ends = [match[1] if match else "" for match in map(UNIT_IN_NAME.fullmatch, names)]
-    written = [unit if len(unit) > 1 or unit == "%" else "" for unit in ends]
+    clear = any(len(unit) > 1 and KNOWN_UNIT.fullmatch(unit) for unit in ends)
+    written = [unit if len(unit) > 1 or unit == "%" or (clear and unit in LETTERS) else "" for unit in ends]
     beside = [(match["first"] or match["last"]) if match else "" for match in map(_match_beside, names)]
     for found in ([units_row.get(name, "") for name in names], written, beside):
-        units = [unit if KNOWN_UNIT.fullmatch(unit) else "" for unit in found]
+        units = [unit if unit in LETTERS or KNOWN_UNIT.fullmatch(unit) else "" for unit in found]
         different = _list_different(units)
         if all(units) and len(different) > 1:
             raise UserError(

@@ -1,0 +1,157 @@
+"""Columns that hold parts of times: years, days, hours, numbered periods; they are no ids of entities."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from distgan.errors import UserError
+from tests.helpers.tables import load_text, values
+
+TIMES = pd.date_range("2021-02-20", periods=24 * 12, freq="h")
+READINGS = np.random.default_rng(0).gamma(2, size=(3, len(TIMES))).round(3) + 0.001
+DAYS = pd.date_range("2020-01-01", periods=400)
+
+
+def rows(header: str, row: Callable[[pd.Timestamp], str], times: pd.DatetimeIndex = TIMES) -> str:
+    cells = (f"{row(time)},{value:.3f}" for time, value in zip(times, np.resize(READINGS, len(times))))
+    return "\n".join([*([header] if header else []), *cells]) + "\n"
+
+
+def hours(header: str, form: Callable[[int], str]) -> str:
+    return rows(header, lambda time: f"{time:%Y-%m-%d},{form(time.hour)}")
+
+
+NAMELESS = [f"column{number}" for number in range(1, 5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "time"),
+    [
+        (hours("date,h,load", str), "h", ["date", "h"]),
+        (hours("date,Std,load", str), "Std", ["date", "Std"]),
+        (hours("date,slot,load", lambda hour: f"{hour:02d}h"), "slot", ["date", "slot"]),
+        (hours("date,t,load", lambda hour: str(100 * hour)), "t", ["date", "t"]),
+        (hours("", str), "column2", ["column1", "column2"]),  # as Meteostat's bulk files
+    ],
+)
+def test_hours_beside_dates_are_no_ids(tmp_path: Path, text: str, column: str, time: list[str]) -> None:
+    shown = f"data.columns.time=\\[{','.join(time)}\\] if .*data.columns.id={column} if"
+    with pytest.raises(UserError, match=f"column '{column}' has the 24 cells .* on each date.*{shown}"):
+        load_text(text, tmp_path)
+    source = load_text(text, tmp_path, columns={"time": time})
+    assert source.meta.axis.start == "2021-02-20T00:00:00" and source.meta.axis.step_seconds == 3600
+    np.testing.assert_array_equal(values(source)[0], READINGS[0].astype(np.float32))
+    assert len(load_text(text, tmp_path, columns={"id": column}).entities) == 24
+
+
+def test_hours_beside_several_columns_of_readings_are_no_ids(tmp_path: Path) -> None:
+    lines = [
+        f"{time:%Y-%m-%d},{time.hour},{','.join(map(str, cells))}"
+        for time, cells in zip(TIMES, READINGS.T.round(3))
+    ]
+    text = "\n".join(["date,h,H1,H2,H3", *lines]) + "\n"
+    with pytest.raises(UserError, match=r"data.columns.time=\[date,h\]"):
+        load_text(text, tmp_path)
+    found = values(load_text(text, tmp_path, columns={"time": ["date", "h"]}))
+    np.testing.assert_array_equal(found, READINGS.astype(np.float32))
+
+
+def test_numbered_half_hours_are_no_ids(tmp_path: Path) -> None:
+    times = pd.date_range("2021-02-20", periods=48 * 6, freq="30min")
+    text = rows(
+        "date,pte,load", lambda time: f"{time:%Y-%m-%d},{2 * time.hour + time.minute // 30 + 1}", times
+    )
+    with pytest.raises(
+        UserError, match=r"set data.columns.time=\[date,pte\] and data.date_format=periods:30"
+    ):
+        load_text(text, tmp_path)
+    source = load_text(text, tmp_path, columns={"time": ["date", "pte"]}, date_format="periods:30min")
+    assert source.meta.axis.step_seconds == 1800
+    np.testing.assert_array_equal(values(source)[0], READINGS[0].astype(np.float32))
+
+
+@pytest.mark.parametrize(("name", "number"), [("minute", lambda at: at), ("q", lambda at: at // 15 + 1)])
+def test_parts_of_hours_are_no_ids(tmp_path: Path, name: str, number: Callable[[int], int]) -> None:
+    times = pd.date_range("2021-02-20", periods=96, freq="15min")
+    text = rows(f"time,{name},load", lambda time: f"{time:%Y-%m-%d %H}:00,{number(time.minute)}", times)
+    with pytest.raises(UserError, match=r"in each hour, as minutes.*write each time in one column"):
+        load_text(text, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["date,home,load\n", "date,x,load\n"])
+def test_24_entities_with_daily_readings_are_read(tmp_path: Path, text: str) -> None:
+    """By the name of their column, or since the rows of each follow one another."""
+    order = [(home, day) for home in range(24) for day in range(12)]
+    if "home" in text:
+        order.sort(key=lambda pair: pair[1])
+    for home, day in order:
+        text += f"{DAYS[day]:%Y-%m-%d},{home},{READINGS.flat[home * 12 + day]:.3f}\n"
+    source = load_text(text, tmp_path)
+    assert source.entities == [str(home) for home in range(24)]
+    right = READINGS.ravel()[: 24 * 12].reshape(24, 12).astype(np.float32)
+    np.testing.assert_array_equal(values(source), right)
+
+
+@pytest.mark.parametrize(
+    ("header", "clock"),
+    [
+        ("YEAR,MO,DY,HR,T2M", lambda hour: str(hour)),  # NASA POWER
+        ("Year,Month,Day,HR,load", lambda hour: str(hour + 1)),
+        ("Year,Month,Day,Time,load", lambda hour: f"{hour:02d}:00"),
+        ("Year,Month,Day,Time,load", lambda hour: str(100 * hour)),
+        ("YEAR,MONTH,DAY,HE,load", lambda hour: f"HE{hour + 1:02d}"),
+    ],
+)
+def test_year_month_day_and_a_clock_make_a_time(
+    tmp_path: Path, header: str, clock: Callable[[int], str]
+) -> None:
+    text = rows(header, lambda time: f"{time.year},{time.month},{time.day},{clock(time.hour)}")
+    source = load_text(text, tmp_path)
+    assert source.meta.axis.start == "2021-02-20T00:00:00" and source.meta.axis.step_seconds == 3600
+    np.testing.assert_array_equal(values(source)[0], READINGS[0].astype(np.float32))
+
+
+def test_columns_without_names_are_read_as_parts_of_times(tmp_path: Path) -> None:
+    text = rows("", lambda time: f"{time.year},{time.month},{time.day},{time.hour}")
+    with pytest.raises(UserError, match=r"set data.columns.time=\[column1,column2,column3,column4\]"):
+        load_text(text, tmp_path)
+    source = load_text(text, tmp_path, columns={"time": NAMELESS})
+    assert source.meta.axis.step_seconds == 3600
+    np.testing.assert_array_equal(values(source)[0], READINGS[0].astype(np.float32))
+
+
+def test_a_column_of_whole_times_goes_before_parts_of_dates(tmp_path: Path) -> None:
+    """As weather records of Canada have both."""
+    text = rows(
+        "Date/Time (LST),Year,Month,Day,Temp",
+        lambda time: f"{time:%Y-%m-%d %H:%M},{time.year},{time.month},{time.day}",
+    )
+    source = load_text(text, tmp_path, columns={"ignore": ["Year", "Month", "Day"]})
+    np.testing.assert_array_equal(values(source)[0], READINGS[0].astype(np.float32))
+
+
+def test_the_day_of_the_year_is_read_by_a_format(tmp_path: Path) -> None:
+    text = rows("year,doy,hour,flow", lambda time: f"{time.year},{time.day_of_year},{time.hour}")
+    time = {"time": ["year", "doy", "hour"]}
+    with pytest.raises(UserError, match=r"names 3 columns; .*'%Y %j %H'"):
+        load_text(text, tmp_path, columns=time)
+    source = load_text(text, tmp_path, columns=time, date_format="%Y %j %H")
+    assert source.meta.axis.start == "2021-02-20T00:00:00" and source.meta.axis.step_seconds == 3600
+    np.testing.assert_array_equal(values(source)[0], READINGS[0].astype(np.float32))
+
+
+def test_the_step_that_is_advised_is_that_of_one_series(tmp_path: Path) -> None:
+    """Sensors that are read one after the other have steps of an hour each, and 7 s between them."""
+    table = [
+        f"{sensor},{time + pd.Timedelta(seconds=7 * sensor)},{READINGS[sensor, hour]:.3f}"
+        for hour, time in enumerate(TIMES)
+        for sensor in range(3)
+    ]
+    text = "\n".join(["sensor,time,value", *table]) + "\n"
+    with pytest.raises(UserError, match=r"data.resample.step=1h"):
+        load_text(text, tmp_path)
+    found = values(load_text(text, tmp_path, resample={"step": "1h"}))
+    np.testing.assert_array_equal(found, READINGS.astype(np.float32))
