@@ -25,9 +25,10 @@ from distgan.evaluation.attacks.rates import IntervalEstimate
 
 ATTACKS = 2  # which share the false alarms
 Groups = list[tuple[str, IntervalEstimate]]
+Found = tuple[IntervalEstimate | None, Groups, str]
 
 
-def search_exact(attack_data: AttackData) -> tuple[IntervalEstimate, Groups, str]:
+def search_exact(attack_data: AttackData) -> Found:
     """Search for P1: members found value for value minus non-members; by transform and window length; a
     note.
     """
@@ -37,7 +38,7 @@ def search_exact(attack_data: AttackData) -> tuple[IntervalEstimate, Groups, str
     return _summarise([*looks, *ranked], rows.sizes, ATTACKS * (len(looks) + len(FIRST) * len(ranked)))
 
 
-def search_near(attack_data: AttackData) -> tuple[IntervalEstimate, Groups, str]:
+def search_near(attack_data: AttackData) -> Found:
     """Search for P2: members found nearly minus non-members; by transform and window length; a note."""
     rows = collect_rows(attack_data)
     looks, searched = find_near(rows, attack_data.make_rng("windows of the near search"))
@@ -56,12 +57,14 @@ def _judge(found: Iterable[tuple[str, Array]], rows: Rows, rng: np.random.Genera
     ]
 
 
-def _summarise(
-    looks: Sequence[Look], sizes: tuple[int, int], tries: int
-) -> tuple[IntervalEstimate, Groups, str]:
-    """Return the look that proves most, the worst by transform and by length, and a description in words."""
+def _summarise(looks: Sequence[Look], sizes: tuple[int, int], tries: int) -> Found:
+    """Return the look that proves most, the worst by transform and by length, and a description in words;
+    None where nothing could be searched.
+    """
     if not looks:
-        return IntervalEstimate.from_exact(0.0, sizes[0]), [], "series too short for a window"
+        return None, [], "series too short for a window"
+    if not all(sizes):
+        return None, [], "no members, or no non-members, with series of their own"
     found = [(look, measure_difference(look, sizes, tries)) for look in looks]
     worst, measured = max(found, key=_rank_proof)
     groups: Groups = []

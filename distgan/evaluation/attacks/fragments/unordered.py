@@ -10,9 +10,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from distgan.evaluation.attacks.attack_data import Array
+from distgan.evaluation.attacks.features import fill_gaps
 from distgan.evaluation.attacks.fragments import hashes
 from distgan.evaluation.attacks.fragments.matching import sum_running
-from distgan.evaluation.attacks.fragments.windows import Rows, iterate_blocks, split_channels
+from distgan.evaluation.attacks.fragments.windows import FEWEST_STEPS, Rows, iterate_blocks, split_channels
 from distgan.progress import Progress
 
 STEPS = {"values in any order": 1, "three steps in any order": 3}
@@ -32,7 +33,7 @@ def find_unordered(rows: Rows) -> list[tuple[str, Array]]:
     return [
         (name, np.minimum(HARDLY, np.exp((1 - count_common(rows, steps)) / EXPONENTIAL)))
         for name, steps in STEPS.items()
-        if rows.length > steps
+        if rows.length >= FEWEST_STEPS
     ]
 
 
@@ -102,6 +103,6 @@ class Codes:
         kept &= sum_running(np.isnan(values), self.steps) == 0
         if self.steps > 1:
             windows = sliding_window_view(values, self.steps, axis=1)
-            deviation = np.nanstd(values, axis=1, keepdims=True)
+            deviation = fill_gaps(values[..., None])[..., 0].std(axis=1, keepdims=True, dtype=np.float64)
             kept &= windows.max(axis=2) - windows.min(axis=2) >= VARIED * deviation
         return np.where(kept, (codes >> self.shift).astype(np.int64), self.places)
