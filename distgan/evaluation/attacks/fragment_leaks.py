@@ -309,7 +309,9 @@ EXACT: dict[str, Kind] = {
     "gaps of 5 %": copy_members(add_gaps(0.05)),
     "days of other members with smooth seams": smooth_seams,
     "every tenth value replaced": copy_members(replace_every(10)),
+    "every fifth value replaced": copy_members(replace_every(5)),
     "every third value replaced": copy_members(replace_every(3)),
+    "scaled half days of other members": copy_scaled_half_days,
     "three members by turn": take_turns(3),
     "four hours of six members by turn": take_turns(6, 4),
     "hours of a day in another order": copy_members(
@@ -336,6 +338,7 @@ NEAR: dict[str, Kind] = {
     "stretched by 1 %": copy_members(stretch(0.01)),
     "nine tenths of one member, one of another": mix_members(0.9),
     "four fifths of one member, one of another": mix_members(0.8),
+    "means of two members": mix_members(0.5),
     "product of two members": combine_two(lambda first, second: first * second),
     "another's mean day": swap_mean_days,
     "another's amplitudes": combine_two(keep_phases),
@@ -352,13 +355,10 @@ NEAR: dict[str, Kind] = {
     ),
 }
 NOT_FOUND: dict[str, Kind] = {
-    "means of two members": mix_members(0.5),
     "difference of two members": combine_two(np.subtract),
     "low-pass of two days": copy_members(smooth(lambda day: 2 * day)),
     "noise of 50 %": copy_members(add_noise(0.5)),
     "stretched by 5 %": copy_members(stretch(0.05)),
     "stretched by 3 %": copy_members(stretch(0.03)),
     "five levels": copy_members(quantise(5)),
-    "every fifth value replaced": copy_members(replace_every(5)),
-    "scaled half days of other members": copy_scaled_half_days,
 }
