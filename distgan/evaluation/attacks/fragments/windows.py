@@ -81,8 +81,8 @@ def split_channels(series: Array) -> Array:
 
 
 def _merge_equal_owners(real: Array, owners: Array, count: int) -> Array:
-    """Return the entity of each owner, [count]: owners with an equal series, in all channels, are one entity,
-    if a channel of it is complete and informative. One channel may be everybody's, as the weather is.
+    """Return the entity of each owner, [count]: owners with an equal series, in all channels in any order,
+    are one, if a channel of it is complete and informative. One channel may be everybody's, as the weather.
 
     Args:
         real: [n·C, L], the channels of a series one after the other.
@@ -98,8 +98,7 @@ def _merge_equal_owners(real: Array, owners: Array, count: int) -> Array:
         mixed = hashes.mix(hashes.encode_bits(np.where(np.isnan(block), np.float32(np.nan), block)))
         own = slice(first, first + len(block) // channels)
         telling[own] = rows.reshape(-1, channels).any(axis=1)
-        whole = hashes.mix(hashes.hash_prefixes(mixed)[:, -1]).reshape(-1, channels)
-        keys[own] = hashes.hash_prefixes(whole)[:, -1]
+        keys[own] = hashes.mix(hashes.hash_prefixes(mixed)[:, -1]).reshape(-1, channels).sum(axis=1)
     series = np.flatnonzero(telling)
     order = series[np.argsort(keys[series], kind="stable")]
     same = np.flatnonzero(keys[order][1:] == keys[order][:-1])
