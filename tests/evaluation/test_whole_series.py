@@ -168,7 +168,7 @@ def test_a_channel_that_all_share_makes_nobody_one() -> None:
 
 @pytest.mark.parametrize("scale", [2.0**-60, 2.0**60])
 def test_points_do_not_depend_on_the_unit(scale: float) -> None:
-    """Nothing was compared where fourth powers left the range of single precision: above some 4e9."""
+    """Nothing was compared where fourth powers left the range of single precision: above some 1e9."""
     rows = np.random.default_rng(0).gamma(2, 1, (20, 7 * DAY)).astype(np.float32)
     usual, other = (
         make_points(rows * np.float32(unit), DAY, DAY, most=1000, rng=np.random.default_rng(0))
