@@ -7,9 +7,9 @@ for nothing. Shapes: n rows, L steps, k codes of a row.
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.features import fill_gaps
@@ -120,9 +120,9 @@ class Codes:
             missing |= values <= 0
         kept &= sum_running(missing, steps) == 0
         if steps > 1:
-            windows = sliding_window_view(values, steps, axis=1)
+            shifted = [values[:, back : values.shape[1] - steps + 1 + back] for back in range(steps)]
             deviation = fill_gaps(values[..., None])[..., 0].std(axis=1, keepdims=True, dtype=np.float64)
-            kept &= windows.max(axis=2) - windows.min(axis=2) >= VARIED * deviation
+            kept &= reduce(np.maximum, shifted) - reduce(np.minimum, shifted) >= VARIED * deviation
         return np.where(kept, (codes >> self.shift).astype(np.int64), self.places)
 
     def _encode(self, values: Array) -> Array:
