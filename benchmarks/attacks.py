@@ -5,15 +5,15 @@
                                              series x length x seed, and 20 honest releases: many hours
     python benchmarks/attacks.py --cost      CPU seconds of each attack: 10,000 owners a side, 2190 steps
 
-The table is made cell by cell; with --save each is a line of a file, and the same command goes on where
-it stopped. A cell is tried with P1, and with P2 if that did not refuse it; honest releases with the whole
-battery, every second one as coarse meters show it. A leak is missed if it is not refused. Means of two
-members and the like are in the table, but are not claimed to be found and do not count. Leaks of the bank
-are always tried with `OWNERS_OF_BANKS` owners at least: tracing is a statistic of all owners together, and a
-tenth of the promised noise raises its AUC by 0.05 (0.585 where 0.535 is promised), while its interval is
-about 0.8 / sqrt(owners) wide to either side, 1.65 times that after the correction for many attacks. So it is
-refused in 6 of 30 draws with 300 owners, in 23 of 30 with 1,000 and in 30 of 30 with 3,000. A release with
-fewer owners than that is refused anyway, for too little evidence. One thread. The last line is JSON.
+The table is made cell by cell; with --save each is a line of a file, and the same command goes on where it
+stopped. A cell is tried with P1, and with P2 if that did not refuse it; honest releases with the whole
+battery, every second one as coarse meters show it. A leak is missed if it is not refused. Noise of half
+the deviation and the like are in the table, but not claimed to be found. Leaks of the bank are always
+tried with `OWNERS_OF_BANKS` owners at least: tracing is a statistic of all owners together, and a tenth of
+the promised noise raises its AUC by 0.05 (0.585 where 0.535 is promised), while its interval is about 0.8
+/ sqrt(owners) wide to either side, 1.65 times that after the correction for many attacks. So it is refused
+in 6 of 30 draws with 300 owners, in 23 of 30 with 1,000 and in 30 of 30 with 3,000. A release with fewer
+owners than that is refused anyway, for too little evidence. One thread. The last line is JSON.
 """
 
 import argparse

@@ -96,7 +96,7 @@ def describe_counts(facts: AttackedCounts) -> str:
     if facts.left_out:
         text += (
             f" {facts.left_out:,} series of earlier attempts were left out, because they belong to another "
-            "split."
+            "split or have another length or other channels."
         )
     return text
 
@@ -119,11 +119,17 @@ def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[li
         seen.add(entry.series)
         if entry.split != split:
             left_out += entry.count
-        elif entry.verdict == RELEASED:
-            parts.append(Store.open(context.run.released_copy(entry.series)))
+            continue
+        part: Store | np.ndarray
+        if entry.verdict == RELEASED:
+            part = Store.open(context.run.released_copy(entry.series))
         else:
-            parts.append(generate_again(context, entry))
-    return [part for part in parts if ReleasedSeries((part,)).shape == shape], left_out
+            part = generate_again(context, entry)
+        if ReleasedSeries((part,)).shape == shape:
+            parts.append(part)
+        else:
+            left_out += entry.count
+    return parts, left_out
 
 
 def generate_again(context: PipelineContext, attempt: Attempt) -> np.ndarray:

@@ -143,12 +143,10 @@ class AttackData:
         """Mean and deviation of each channel of the synthetic series, the only ones an attacker surely
         has.
         """
-        return (
-            np.asarray(np.nanmean(self.synthetic, axis=(0, 1), dtype=np.float64), np.float32),
-            np.asarray(
-                np.maximum(np.nanstd(self.synthetic, axis=(0, 1), dtype=np.float64), 1e-12), np.float32
-            ),
+        mean, deviation = (
+            measure(self.synthetic, axis=(0, 1), dtype=np.float64) for measure in (np.nanmean, np.nanstd)
         )
+        return np.asarray(mean, np.float32), np.asarray(np.where(deviation > 0, deviation, 1), np.float32)
 
     def to_rows(self, series: Array) -> Array:
         """Return [n, L, C] -> [n, L·C] in deviations of the channel; a gap has the series' own mean."""

@@ -75,10 +75,12 @@ def _run_with_note(
 
 
 def _run_fragments(
-    attack: Callable[[AttackData], tuple[IntervalEstimate, list[tuple[str, IntervalEstimate]], str]],
+    attack: Callable[[AttackData], fragments.Found],
     attack_data: AttackData,
 ) -> Finding:
     measured, groups, detail = attack(attack_data)
+    if measured is None:
+        return Finding(None, note=detail, needed=True)
     return Finding(measured, groups, detail=detail)
 
 

@@ -28,6 +28,7 @@ NAMES = (
     "correlation with the day before",
 )
 SIZES = 5  # of these are in the series' unit; the others are of its shape
+FLAT = 1e-7  # of the largest value: what deviates less does so by rounding, whatever the unit
 SECRETS = ("location", "base load", "peak")  # what the inference attack guesses
 
 
@@ -55,7 +56,7 @@ def describe(series: np.ndarray, steps_per_day: float) -> np.ndarray:
 def _describe_channel(values_nL: np.ndarray, steps_per_day: float) -> np.ndarray:
     level = values_nL.mean(axis=1, dtype=np.float64)
     deviation = values_nL.std(axis=1, dtype=np.float64)
-    unit = np.maximum(deviation, 1e-9)
+    unit = np.where(deviation > FLAT * np.abs(values_nL).max(axis=1), deviation, np.inf)
     base, median, peak = np.quantile(values_nL, [0.05, 0.5, 0.99], axis=1)
     centred = (values_nL - level[:, None].astype(np.float32)) / unit[:, None].astype(np.float32)
     near_base = (values_nL <= (base + 0.1 * (peak - base))[:, None]).mean(axis=1)
@@ -64,7 +65,7 @@ def _describe_channel(values_nL: np.ndarray, steps_per_day: float) -> np.ndarray
     )
     quarters = [part.mean(axis=1) for part in np.array_split(centred, 4, axis=1)[:3]]
     columns = [level, deviation, base, median, peak]
-    columns += [level / np.maximum(np.abs(peak), 1e-9), near_base]
+    columns += [level / np.where(peak == 0, np.inf, np.abs(peak)), near_base]
     columns += [np.abs(np.diff(values_nL, axis=1)).mean(axis=1) / unit]
     columns += [*day, half_day[0], *week, *quarters]
     columns += [_correlate(centred, lag) for lag in (1, round(steps_per_day))]

@@ -93,6 +93,13 @@ def copy_noisy_days(members: Array, count: int, day: int, rng: Rng) -> Array:
     return add_noise(0.05)(made * scale[:, : made.shape[1]].astype(np.float32), day, rng)
 
 
+def copy_scaled_half_days(members: Array, count: int, day: int, rng: Rng) -> Array:
+    """Copy half days of other members, each scaled."""
+    made = make_mosaic(lambda day: day // 2)(members, count, day, rng)
+    scale = np.repeat(rng.uniform(0.7, 1.4, (count, -(-made.shape[1] * 2 // day), 1)), day // 2, axis=1)
+    return (made * scale[:, : made.shape[1]]).astype(np.float32)
+
+
 def to_ranks(copied: Array, day: int, rng: Rng) -> Array:
     """Replace every value by its rank in its series, over the length."""
     return copied.argsort(axis=1).argsort(axis=1) / copied.shape[1]
@@ -202,10 +209,68 @@ def mix_members(part: float) -> Kind:
     return leak
 
 
-def average_two(members: Array, count: int, day: int, rng: Rng) -> Array:
-    """Average two members step by step: aggregated, and not claimed to be found."""
-    first, second = (members[rng.integers(len(members), size=count)] for _ in range(2))
-    return (first + second) / 2
+def combine_two(combine: Callable[[Array, Array], Array]) -> Kind:
+    """Return a leak that combines the series of two members, step by step or as wholes: [k, L, C] twice ->
+    [k, L, C].
+    """
+
+    def leak(members: Array, count: int, day: int, rng: Rng) -> Array:
+        first, second = (members[rng.integers(len(members), size=count)] for _ in range(2))
+        return combine(first, second).astype(np.float32)
+
+    return leak
+
+
+def keep_phases(copied: Array, other: Array) -> Array:
+    """Give a series the amplitudes of another's frequencies."""
+    own, amplitudes = np.fft.rfft(copied, axis=1), np.abs(np.fft.rfft(other, axis=1))
+    turned = own / np.maximum(np.abs(own), 1e-12) * amplitudes
+    return np.fft.irfft(turned, n=copied.shape[1], axis=1)
+
+
+def swap_mean_days(members: Array, count: int, day: int, rng: Rng) -> Array:
+    """Take what a member has beyond its mean day, and the mean day of another."""
+    copied, other = (members[rng.integers(len(members), size=count)] for _ in range(2))
+    return (copied - repeat_mean_day(copied, day) + repeat_mean_day(other, day)).astype(np.float32)
+
+
+def repeat_mean_day(series: Array, day: int) -> Array:
+    """Return the mean of each step of the day, over the length."""
+    length = series.shape[1]
+    padded = np.pad(series, ((0, 0), (0, -length % day), (0, 0)), constant_values=np.nan)
+    days = padded.reshape(len(series), -1, day, series.shape[2])
+    return np.tile(np.nanmean(days, axis=1), (1, days.shape[1], 1))[:, :length]
+
+
+def add_daily_wave(copied: Array, day: int, rng: Rng) -> Array:
+    """Add a wave of a day with the deviation of the series, at any hour."""
+    hour = rng.uniform(0, day, (len(copied), 1, 1))
+    wave = np.sin(2 * np.pi * (np.arange(copied.shape[1])[:, None] - hour) / day)
+    return copied + np.sqrt(2) * copied.std(axis=1, keepdims=True) * wave
+
+
+def change_days(change: Callable[[Array, Rng], Array]) -> Change:
+    """Return a change of the whole days [k, days, day, C] of a series."""
+
+    def leak(copied: Array, day: int, rng: Rng) -> Array:
+        whole = copied.shape[1] // day * day
+        made = copied.copy()
+        days = copied[:, :whole].reshape(len(copied), -1, day, copied.shape[2])
+        made[:, :whole] = change(days, rng).reshape(len(copied), whole, -1)
+        return made
+
+    return leak
+
+
+def take_turns(number: int, steps: int = 1) -> Kind:
+    """Return a leak of so many members by turn, each for so many steps."""
+
+    def leak(members: Array, count: int, day: int, rng: Rng) -> Array:
+        time = np.arange(members.shape[1])
+        whom = rng.integers(len(members), size=(number, count))[time // steps % number]
+        return members[whom, time[:, None]].transpose(1, 0, 2)
+
+    return leak
 
 
 def interleave(members: Array, count: int, day: int, rng: Rng) -> Array:
@@ -244,6 +309,15 @@ EXACT: dict[str, Kind] = {
     "gaps of 5 %": copy_members(add_gaps(0.05)),
     "days of other members with smooth seams": smooth_seams,
     "every tenth value replaced": copy_members(replace_every(10)),
+    "every fifth value replaced": copy_members(replace_every(5)),
+    "every third value replaced": copy_members(replace_every(3)),
+    "scaled half days of other members": copy_scaled_half_days,
+    "three members by turn": take_turns(3),
+    "four hours of six members by turn": take_turns(6, 4),
+    "hours of a day in another order": copy_members(
+        change_days(lambda days, rng: rng.permuted(days, axis=2))
+    ),
+    "hours of other days": copy_members(change_days(lambda days, rng: rng.permuted(days, axis=1))),
 }
 NEAR: dict[str, Kind] = {
     "rounded to one decimal": copy_members(lambda copied, day, rng: np.round(copied, 1)),
@@ -263,13 +337,28 @@ NEAR: dict[str, Kind] = {
     "with a trend": copy_members(add_trend),
     "stretched by 1 %": copy_members(stretch(0.01)),
     "nine tenths of one member, one of another": mix_members(0.9),
+    "four fifths of one member, one of another": mix_members(0.8),
+    "means of two members": mix_members(0.5),
+    "product of two members": combine_two(lambda first, second: first * second),
+    "another's mean day": swap_mean_days,
+    "another's amplitudes": combine_two(keep_phases),
+    "with a daily wave": copy_members(add_daily_wave),
+    "second differences": copy_members(
+        lambda copied, day, rng: np.diff(copied, 2, axis=1, prepend=copied[:, :2])
+    ),
+    "differences over a day": copy_members(lambda copied, day, rng: copied - np.roll(copied, day, axis=1)),
+    "counters of a day": copy_members(
+        change_days(lambda days, rng: np.cumsum(days, axis=2, dtype=np.float64))
+    ),
+    "noise of 30 % of every value": copy_members(
+        lambda copied, day, rng: copied * np.exp(0.3 * rng.standard_normal(copied.shape))
+    ),
 }
 NOT_FOUND: dict[str, Kind] = {
-    "means of two members": average_two,
+    "difference of two members": combine_two(np.subtract),
     "low-pass of two days": copy_members(smooth(lambda day: 2 * day)),
     "noise of 50 %": copy_members(add_noise(0.5)),
     "stretched by 5 %": copy_members(stretch(0.05)),
+    "stretched by 3 %": copy_members(stretch(0.03)),
     "five levels": copy_members(quantise(5)),
-    "four fifths of one member, one of another": mix_members(0.8),
-    "every fifth value replaced": copy_members(replace_every(5)),
 }

@@ -1,51 +1,70 @@
 """The fragment attack: are windows of members in the release more often than windows of non-members?
 
-    search_exact(attack data)   P1: windows value for value, on grids, in the order of their values; at every
-    offset search_near(attack data)    P2: windows up to scale, offset, noise, gaps, low-pass filters,
-    monotone maps
+    search_exact(attack data)   P1: windows value for value, on grids, in the order of their values, at every
+                                offset; values in any order
+    search_near(attack data)    P2: windows up to scale, offset, noise, gaps, low-pass filters, monotone maps;
+                                whole series up to what is added to them (`whitened`)
 
 Both search windows of every length from a day to the whole series, without knowing who is a member, and count
 whom they find by owner (`evidence`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from distgan.evaluation.attacks.attack_data import AttackData
+import numpy as np
+
+from distgan.evaluation.attacks.attack_data import Array, AttackData
 from distgan.evaluation.attacks.fragments.evidence import Look, measure_difference
 from distgan.evaluation.attacks.fragments.exact import find_exact
-from distgan.evaluation.attacks.fragments.near import FIRST, find_near
-from distgan.evaluation.attacks.fragments.windows import collect_rows
+from distgan.evaluation.attacks.fragments.near import FIRST, find_near, judge_ratios
+from distgan.evaluation.attacks.fragments.unordered import find_unordered
+from distgan.evaluation.attacks.fragments.whitened import find_whitened
+from distgan.evaluation.attacks.fragments.windows import Rows, collect_rows
 from distgan.evaluation.attacks.rates import IntervalEstimate
 
 ATTACKS = 2  # which share the false alarms
 Groups = list[tuple[str, IntervalEstimate]]
+Found = tuple[IntervalEstimate | None, Groups, str]
 
 
-def search_exact(attack_data: AttackData) -> tuple[IntervalEstimate, Groups, str]:
+def search_exact(attack_data: AttackData) -> Found:
     """Search for P1: members found value for value minus non-members; by transform and window length; a
     note.
     """
     rows = collect_rows(attack_data)
     looks = find_exact(rows, attack_data.make_rng("surprise of windows"))
-    return _summarise(looks, rows.sizes, ATTACKS * len(looks))
+    ranked = _judge(find_unordered(rows), rows, attack_data.make_rng("ties of numbers in common"))
+    return _summarise([*looks, *ranked], rows.sizes, ATTACKS * (len(looks) + len(FIRST) * len(ranked)))
 
 
-def search_near(attack_data: AttackData) -> tuple[IntervalEstimate, Groups, str]:
+def search_near(attack_data: AttackData) -> Found:
     """Search for P2: members found nearly minus non-members; by transform and window length; a note."""
     rows = collect_rows(attack_data)
     looks, searched = find_near(rows, attack_data.make_rng("windows of the near search"))
+    looks += _judge(find_whitened(rows), rows, attack_data.make_rng("ties of whitened series"))
     measured, groups, note = _summarise(looks, rows.sizes, ATTACKS * len(FIRST) * len(looks))
     if searched < 1:
         note += f"; of the longest list of windows {searched:.0%} were drawn and searched"
     return measured, groups, note
 
 
-def _summarise(
-    looks: Sequence[Look], sizes: tuple[int, int], tries: int
-) -> tuple[IntervalEstimate, Groups, str]:
-    """Return the look that proves most, the worst by transform and by length, and a description in words."""
+def _judge(found: Iterable[tuple[str, Array]], rows: Rows, rng: np.random.Generator) -> list[Look]:
+    """Return a look at whole series for each name and each entity's least ratio, [E]."""
+    return [
+        replace(judge_ratios(ratios, rows.side, rng), transform=name, length="whole")
+        for name, ratios in found
+    ]
+
+
+def _summarise(looks: Sequence[Look], sizes: tuple[int, int], tries: int) -> Found:
+    """Return the look that proves most, the worst by transform and by length, and a description in words;
+    None where nothing could be searched.
+    """
     if not looks:
-        return IntervalEstimate.from_exact(0.0, sizes[0]), [], "series too short for a window"
+        return None, [], "series too short for a window"
+    if not all(sizes):
+        return None, [], "no members, or no non-members, with series of their own"
     found = [(look, measure_difference(look, sizes, tries)) for look in looks]
     worst, measured = max(found, key=_rank_proof)
     groups: Groups = []

@@ -87,7 +87,7 @@ def list_families(rows: Rows) -> list[Family]:
     ]
     sample = rows.real[:: max(1, len(rows.real) // 1000)]
     sample = sample[~np.isnan(sample).all(axis=1)]
-    deviations = np.nanstd(sample, axis=1)
+    deviations = np.nanstd(sample, axis=1, dtype=np.float64)
     deviations = deviations[deviations > 0]
     if len(deviations):
         decade = 10.0 ** np.floor(np.log10(np.median(deviations)))

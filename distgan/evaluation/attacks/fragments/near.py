@@ -43,6 +43,7 @@ SURE = 0.01  # error of the power law's exponent
 DEPARTURE = 0.05  # error with which the least few are taken for another law than the tail's
 MOST_SURE = 12  # members that are tried one after another
 NOTHING = 0.04  # a distance below which windows are as good as equal: those `exact` judges by information
+LEAST = 1e-30  # a ratio of which the logarithm is taken
 SAME = 0.999  # a ratio of which nothing is said: as near to the next owner
 
 
@@ -182,7 +183,7 @@ def count_sure(members: Array, others: Array, number: int) -> int:
 
 def _fit_exponent(others: Array, tail: int) -> float:
     """Return the exponent of the power law of so many least ones of [n] sorted ratios (Hill 1975)."""
-    logs = np.log(others[tail] / np.maximum(others[:tail], NOTHING))
+    logs = np.log(others[tail] / np.maximum(others[:tail], LEAST))
     return tail / max(float(logs.sum()), 1e-9)
 
 

@@ -54,6 +54,7 @@ def make_points(
     share = min(1.0, most / max(expected, 1))
     for span in iterate_blocks(rows):
         values, gaps = fill_gaps(rows[span])
+        values = _bring_to_one(values)
         row, start = _list_places(values, steps, day)
         if share < 1:
             chosen = rng.random(len(row)) < share
@@ -73,6 +74,14 @@ def make_points(
             owners.append(who[tells] + span.start)
     order = rng.permutation(sum(map(len, owners)))  # equal points: the first found is anybody's
     return Points(np.concatenate(found)[order], np.concatenate(owners)[order], share)
+
+
+def _bring_to_one(rows: Array) -> Array:
+    """Divide each row by a power of two, so that its largest value is about one: the fourth powers of watts
+    of a country and of amperes of a cell are no numbers of single precision.
+    """
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    return np.ldexp(rows, -np.frexp(largest)[1])
 
 
 def _expect_windows(length: int, steps: int, day: int) -> float:

@@ -18,6 +18,7 @@ from distgan.evaluation.attacks.released import ReleasedSeries
 FEWEST_STEPS = 6  # of a window: four hours a step makes a day of six
 MOST_SHORT = 24  # steps of the shortest exact window, however fine the steps are
 VALUES_AT_ONCE = 2**22
+VALUES_HASHED = 2**21
 MIXED = 2  # the side of an entity that has series on both sides
 
 
@@ -28,7 +29,7 @@ class Rows:
     Attributes:
         real, synthetic: [n, L], [m, L] float32; the synthetic ones may be a sample of the release.
         released: the whole release, as series.
-        entities: [n] the entity behind each real row. Owners whose whole series are the same values are one.
+        entities: [n] the entity behind each real row. Owners with an equal series, in all channels, are one.
         side: [E] of each entity: 0 member, 1 non-member, 2 both.
         day: steps of a day, at least 6.
     """
@@ -62,7 +63,7 @@ def collect_rows(attack_data: AttackData) -> Rows:
         ]
     )
     is_non_member = np.arange(sides[0].num_owners + sides[1].num_owners) >= sides[0].num_owners
-    entity_of = _merge_equal_owners(real, owners, len(is_non_member))
+    entity_of = _merge_equal_owners(real, owners[::channels], len(is_non_member))
     members = np.bincount(entity_of[~is_non_member], minlength=entity_of.max() + 1) > 0
     others = np.bincount(entity_of[is_non_member], minlength=entity_of.max() + 1) > 0
     side = np.where(members & others, MIXED, others.astype(np.int64))
@@ -80,23 +81,28 @@ def split_channels(series: Array) -> Array:
 
 
 def _merge_equal_owners(real: Array, owners: Array, count: int) -> Array:
-    """Return the entity of each owner, [count]: owners with an equal, complete, informative row are one
-    entity.
+    """Return the entity of each owner, [count]: owners with an equal series, in all channels in any order,
+    are one, if a channel of it is complete and informative. One channel may be everybody's, as the weather.
+
+    Args:
+        real: [n·C, L], the channels of a series one after the other.
+        owners: [n].
     """
-    telling = ~np.isnan(real).any(axis=1)
-    for span in iterate_blocks(real):
-        block = real[span]
+    channels = len(real) // max(len(owners), 1)
+    telling, keys = np.zeros(len(owners), bool), np.zeros(len(owners), np.uint64)
+    step = max(1, VALUES_HASHED // max(channels * real.shape[1], 1))
+    for first in range(0, len(owners), step):
+        block = real[first * channels : (first + step) * channels]
         changes = (np.diff(block, axis=1) != 0).sum(axis=1)
-        telling[span] &= changes >= real.shape[1] // 8
-    rows = np.flatnonzero(telling)
-    keys = np.empty(len(rows), np.uint64)
-    for first in range(0, len(rows), 1024):
-        chosen = rows[first : first + 1024]
-        mixed = hashes.mix(real[chosen].view(np.uint32).astype(np.uint64))
-        keys[first : first + 1024] = hashes.hash_prefixes(mixed)[:, -1]
-    order = np.argsort(keys, kind="stable")
+        rows = ~np.isnan(block).any(axis=1) & (changes >= max(1, real.shape[1] // 8))
+        mixed = hashes.mix(hashes.encode_bits(np.where(np.isnan(block), np.float32(np.nan), block)))
+        own = slice(first, first + len(block) // channels)
+        telling[own] = rows.reshape(-1, channels).any(axis=1)
+        keys[own] = hashes.mix(hashes.hash_prefixes(mixed)[:, -1]).reshape(-1, channels).sum(axis=1)
+    series = np.flatnonzero(telling)
+    order = series[np.argsort(keys[series], kind="stable")]
     same = np.flatnonzero(keys[order][1:] == keys[order][:-1])
-    pairs = owners[rows[order[same]]], owners[rows[order[same + 1]]]
+    pairs = owners[order[same]], owners[order[same + 1]]
     graph = coo_matrix((np.ones(len(same)), pairs), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
