@@ -77,6 +77,17 @@ class Discriminator(Section):
         (64, 256), "window lengths in steps of the spectrograms of side discriminators"
     )
     side_channels: int = key(16, "channels of the side discriminators", ge=1)
+    picture_positions: bool = key(
+        False,
+        "side discriminators of pictures have learned embeddings of rows and columns, and see the condition",
+    )
+    random_kernels: int = key(
+        0,
+        "fixed convolution kernels of each dilation, from one step to an eighth of the series, in a summary "
+        "that one more side discriminator sees; 0 for none",
+        ge=0,
+        le=84,
+    )
 
     @model_validator(mode="after")
     def _heads(self) -> "Discriminator":
@@ -106,6 +117,10 @@ class Multiscale(Family):
             del generator["refinement"]
         if not any(self.generator.token_noise_scales):
             del generator["token_noise_scales"]
+        if not self.discriminator.picture_positions:
+            del tree["discriminator"]["picture_positions"]
+        if not self.discriminator.random_kernels:
+            del tree["discriminator"]["random_kernels"]
         return tree
 
     @model_validator(mode="after")

@@ -4,22 +4,19 @@ A series is an image of height 1, cut into patches (a patch of 24 hours is a day
 tokens at full, half and quarter resolution, adds the three views, and writes from each token the middle,
 spread and skewness of its readings. Their noise is stationary, with a spectrum of the series' own; readings
 lie above a soft minimum of the series' own. The discriminator looks at the tokens locally and globally, and
-at the series folded by day and week and as a spectrogram.
+at the series folded by day and week, as a spectrogram, and through a summary of the whole.
 
 Shapes: B series, L steps, C channels, R = 3C, N tokens, D width, Z noise, T noise of all tokens, E noise of
 all readings, K condition, S style, H heads.
 """
 
 import math
-from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distgan import config
 from distgan.models.layers import (
-    Conv2d,
     Linear,
     PatchEmbedding,
     PatchHead,
@@ -31,6 +28,14 @@ from distgan.models.layers import (
 )
 from distgan.models.readings import ColouredNoise, SlowNoise, SoftMinimum
 from distgan.models.refinement import Refinement
+from distgan.models.side_discriminators import (
+    TAPS,
+    PictureDiscriminator,
+    RandomKernels,
+    SummaryDiscriminator,
+    compute_spectrogram,
+    fold_periods,
+)
 
 
 class Branch(nn.Module):
@@ -123,46 +128,10 @@ class Verdict(nn.Module):
         return self.linear(features_BD)[:, 0] + projection_B
 
 
-class PictureDiscriminator(nn.Module):
-    """Three strided convolutions over a picture of the series, averaged: (B, C, rows, columns) -> (B, 4 ·
-    channels).
-    """
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        widths = (in_channels, channels, 2 * channels, 4 * channels)
-        kernels = (5, 3, 3)
-        self.convolutions = nn.ModuleList(
-            Conv2d(a, b, kernel, stride=2, padding=kernel // 2)
-            for (a, b), kernel in zip(pairwise(widths), kernels)
-        )
-
-    def forward(self, picture_BCRW: Tensor) -> Tensor:
-        for convolution in self.convolutions:
-            picture_BCRW = F.leaky_relu(convolution(picture_BCRW), 0.2)
-        return picture_BCRW.mean((2, 3))
-
-
-def fold_periods(series_BLC: Tensor, period: int) -> Tensor:
-    """Write the series row by row, a period a row (HiFi-GAN): (B, L, C) -> (B, C, ⌈L/period⌉, period)."""
-    missing = -series_BLC.shape[1] % period
-    padded_BCL = F.pad(series_BLC.transpose(1, 2), (0, missing))
-    return padded_BCL.unflatten(2, (-1, period))
-
-
-def compute_spectrogram(series_BLC: Tensor, window: int) -> Tensor:
-    """Return ln(1 + |short-time Fourier transform|), hop a quarter window: (B, L, C) -> (B, C, window/2 + 1,
-    frames).
-    """
-    signal = series_BLC.float().transpose(1, 2).flatten(0, 1)  # no half-precision FFT
-    hann = torch.hann_window(window, device=signal.device)
-    spectrum = torch.stft(signal, window, window // 4, window=hann, pad_mode="constant", return_complex=True)
-    magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-6).sqrt()
-    return magnitude.log1p().unflatten(0, (series_BLC.shape[0], -1)).to(series_BLC.dtype)
-
-
 class Discriminator(nn.Module):
-    """(B, L, C), (B, K) -> logits (B, H): one for each branch, folded picture and spectrogram."""
+    """(B, L, C), (B, K) -> logits (B, H): one for each branch, folded picture and spectrogram, and one for
+    the summary.
+    """
 
     def __init__(
         self, length: int, channels: int, condition_dim: int, patch: int, settings: config.Discriminator
@@ -174,11 +143,21 @@ class Discriminator(nn.Module):
         self.norms = nn.ModuleList(RMSNorm(width) for _ in settings.scales)
         self.periods = [period for period in settings.periods if period <= length // 2]
         self.windows = [window for window in settings.spectra if window <= length]
-        pictures = len(self.periods) + len(self.windows)
+        sizes = [(math.ceil(length / period), period) for period in self.periods]
+        sizes += [(window // 2 + 1, length // (window // 4) + 1) for window in self.windows]
+        knows = settings.picture_positions
         self.side_networks = nn.ModuleList(
-            PictureDiscriminator(channels, settings.side_channels) for _ in range(pictures)
+            PictureDiscriminator(channels, settings.side_channels, *((size, condition_dim) if knows else ()))
+            for size in sizes
         )
-        widths = [width] * len(self.branches) + [4 * settings.side_channels] * pictures
+        widths = [width] * len(self.branches) + [4 * settings.side_channels] * len(sizes)
+        self.summary = None
+        if settings.random_kernels and length >= TAPS:
+            kernels = RandomKernels(
+                length, channels, settings.random_kernels, max(settings.periods, default=1)
+            )
+            self.summary = SummaryDiscriminator(kernels, channels, condition_dim, width)
+            widths.append(width)
         self.verdicts = nn.ModuleList(Verdict(features, condition_dim) for features in widths)
 
     def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
@@ -186,7 +165,9 @@ class Discriminator(nn.Module):
         features = [norm(branch(tokens_BND)).mean(1) for norm, branch in zip(self.norms, self.branches)]
         pictures = [fold_periods(series_BLC, period) for period in self.periods]
         pictures += [compute_spectrogram(series_BLC, window) for window in self.windows]
-        features += [judge(picture) for judge, picture in zip(self.side_networks, pictures)]
+        features += [judge(picture, condition_BK) for judge, picture in zip(self.side_networks, pictures)]
+        if self.summary is not None:
+            features.append(self.summary(series_BLC, condition_BK))
         logits = [verdict(f, condition_BK) for verdict, f in zip(self.verdicts, features)]
         return torch.stack(logits, dim=1).float()
 

@@ -33,6 +33,8 @@ NETWORK = {
             "periods": [12],
             "spectra": [16],
             "side_channels": 2,
+            "picture_positions": True,
+            "random_kernels": 3,
         },
     },
     "bank": {"condition_dim": 3},

@@ -17,10 +17,11 @@ from distgan.models.layers import (
     rotate,
     upsample,
 )
-from distgan.models.multiscale import compute_spectrogram, fold_periods, sample_readings
+from distgan.models.multiscale import sample_readings
 from distgan.models.norms import normalise
 from distgan.models.readings import ColouredNoise, SoftMinimum
 from distgan.models.recurrent import Recurrent
+from distgan.models.side_discriminators import compute_spectrogram, fold_periods
 from distgan.models.vae import VAE
 from distgan.objectives.derivatives import twice_differentiable
 

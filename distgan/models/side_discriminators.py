@@ -1,0 +1,163 @@
+"""Side discriminators, which look at a whole series at once: folded by a period as a picture, as a
+spectrogram, or through fixed convolution kernels.
+
+Shapes: B series, L steps, C channels, K condition or kernels, W features, N = B·C single channels; R and W
+rows and columns of a picture; T taps, P places, F shares, Q quantiles.
+"""
+
+import math
+from itertools import combinations, pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distgan.models.layers import Conv2d, Linear
+from distgan.objectives.series_features import LEVELS, find_quantiles
+from distgan.rng import make_keyed_generator
+
+TAPS = 9
+TRIPLES = tuple(combinations(range(TAPS), 3))  # the taps that weigh 2; the others weigh -1: 84 kernels
+NORM = (3 * 4 + 6) ** 0.5  # of a kernel's weights
+MOST_PLACES = 512  # at which the outputs of a dilation are read, about
+SOFTNESS = (0.02, 0.3)  # widths of thresholds; white noise of deviation 1 has outputs of deviation 1
+SPREAD_STEPS = (0.754878, 0.618034)  # of low-discrepancy sequences of softness and level
+SPREAD = 8.0  # shares and quantiles differ by about an eighth between series
+
+
+class PictureDiscriminator(nn.Module):
+    """Three strided convolutions over a picture of the series, averaged: (B, C, rows, columns) -> (B, 4 ·
+    channels).
+
+    Args:
+        size: rows and columns of the picture, whose positions have learned embeddings; without, the average
+            is nearly blind to the hour, the day or the frequency at which something stands.
+        condition_dim: numbers of the condition that shift the first features; 0 for none.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, size: tuple[int, int] | None = None, condition_dim: int = 0
+    ) -> None:
+        super().__init__()
+        self.condition = Linear(condition_dim, channels, bias=False) if condition_dim else None
+        shapes = [] if size is None else [(channels, -(-size[0] // 2), 1), (channels, 1, -(-size[1] // 2))]
+        self.positions = nn.ParameterList(nn.Parameter(0.3 * torch.randn(shape)) for shape in shapes)
+        widths = (in_channels, channels, 2 * channels, 4 * channels)
+        kernels = (5, 3, 3)
+        self.convolutions = nn.ModuleList(
+            Conv2d(a, b, kernel, stride=2, padding=kernel // 2)
+            for (a, b), kernel in zip(pairwise(widths), kernels)
+        )
+
+    def forward(self, picture_BCRW: Tensor, condition_BK: Tensor) -> Tensor:
+        for number, convolution in enumerate(self.convolutions):
+            picture_BCRW = convolution(picture_BCRW)
+            if number == 0 and self.condition is not None:
+                picture_BCRW = (
+                    picture_BCRW + self.condition(condition_BK.to(picture_BCRW.dtype))[..., None, None]
+                )
+            for position in self.positions if number == 0 else ():
+                picture_BCRW = picture_BCRW + position.to(picture_BCRW.dtype)
+            picture_BCRW = F.leaky_relu(picture_BCRW, 0.2)
+        return picture_BCRW.mean((2, 3))
+
+
+def fold_periods(series_BLC: Tensor, period: int) -> Tensor:
+    """Write the series row by row, a period a row (HiFi-GAN): (B, L, C) -> (B, C, ⌈L/period⌉, period)."""
+    missing = -series_BLC.shape[1] % period
+    padded_BCL = F.pad(series_BLC.transpose(1, 2), (0, missing))
+    return padded_BCL.unflatten(2, (-1, period))
+
+
+def compute_spectrogram(series_BLC: Tensor, window: int) -> Tensor:
+    """Return ln(1 + |short-time Fourier transform|), hop a quarter window: (B, L, C) -> (B, C, window/2 + 1,
+    frames).
+    """
+    signal = series_BLC.float().transpose(1, 2).flatten(0, 1)  # no half-precision FFT
+    hann = torch.hann_window(window, device=signal.device)
+    spectrum = torch.stft(signal, window, window // 4, window=hann, pad_mode="constant", return_complex=True)
+    magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-6).sqrt()
+    return magnitude.log1p().unflatten(0, (series_BLC.shape[0], -1)).to(series_BLC.dtype)
+
+
+def choose_dilations(length: int) -> list[int]:
+    """Return powers of 2, as long as a kernel fits into the series."""
+    return [1 << power for power in range(length.bit_length()) if (TAPS - 1) << power < length]
+
+
+def choose_stride(length: int, period: int) -> int:
+    """Return about length / MOST_PLACES, with no factor in common with `period`: every phase is read."""
+    stride = max(1, round(length / MOST_PLACES))
+    while stride > 1 and math.gcd(stride, period) > 1:
+        stride += 1
+    return stride
+
+
+class RandomKernels(nn.Module):
+    """Shares of places at which fixed convolutions of a series exceed thresholds: (B, L, C) -> (B, F).
+
+    The kernels are those of MiniRocket (Dempster, Schmidt and Webb 2021), random ones of the 84 at each
+    dilation. They see recurrence from step to step up to an eighth of the series, and fixed features cannot
+    be forgotten in the game (Sauer et al. 2021). A share is the mean of a sigmoid in units of the
+    threshold's softness: the finest see the texture of quiet nights, beside which a peak is a hundred times
+    as high. Thresholds are learned.
+
+    Args:
+        kernels: of each dilation.
+        period: steps; all of its phases are read.
+    """
+
+    weights: Tensor
+    softness: Tensor
+
+    def __init__(self, length: int, channels: int, kernels: int, period: int) -> None:
+        super().__init__()
+        self.dilations, self.stride = choose_dilations(length), choose_stride(length, period)
+        shape = len(self.dilations), kernels
+        rng = make_keyed_generator(0, 0, "random kernels")
+        numbers = np.concatenate([rng.permutation(len(TRIPLES))[:kernels] for _ in self.dilations])
+        weights = torch.full((len(numbers), TAPS), -1.0)
+        weights.scatter_(1, torch.tensor(TRIPLES)[torch.from_numpy(numbers)], 2.0)
+        self.register_buffer("weights", (weights / NORM).reshape(*shape, TAPS), persistent=False)
+        softness, level = (torch.arange(len(numbers)) * step % 1 for step in SPREAD_STEPS)
+        softness = SOFTNESS[0] * (SOFTNESS[1] / SOFTNESS[0]) ** softness
+        self.register_buffer("softness", softness.reshape(*shape, 1), persistent=False)
+        threshold = torch.special.ndtri(0.1 + 0.8 * level) * softness / SOFTNESS[1]
+        self.thresholds = nn.Parameter(threshold.reshape(*shape, 1))
+        self.width = len(numbers) * channels
+
+    def forward(self, series_BLC: Tensor) -> Tensor:
+        x_NL = series_BLC.float().transpose(1, 2).flatten(0, 1)
+        shares = []
+        each = zip(self.weights, self.thresholds, self.softness, self.dilations)
+        for weights_KT, threshold_K1, softness_K1, dilation in each:
+            last = x_NL.shape[1] - (TAPS - 1) * dilation
+            taps = [x_NL[:, tap * dilation : tap * dilation + last : self.stride] for tap in range(TAPS)]
+            output_NKP = weights_KT @ torch.stack(taps, dim=1)
+            shares.append(torch.sigmoid((output_NKP - threshold_K1) / softness_K1).mean(2))
+        return torch.cat(shares, dim=1).unflatten(0, (len(series_BLC), -1)).flatten(1)
+
+
+class SummaryDiscriminator(nn.Module):
+    """Shares of random kernels, quantiles of the readings and the condition, to features: (B, L, C), (B, K)
+    -> (B, W).
+
+    With the condition, which holds location over scale, quantiles tell how high a base load is.
+    """
+
+    def __init__(self, kernels: RandomKernels, channels: int, condition_dim: int, width: int) -> None:
+        super().__init__()
+        self.kernels = kernels
+        self.middle = nn.Parameter(torch.full((kernels.width,), 0.5))
+        self.shares = Linear(kernels.width, width)
+        self.levels = Linear(len(LEVELS) * channels + condition_dim, width)
+        self.both = Linear(2 * width, width)
+
+    def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
+        x_NL = series_BLC.float().transpose(1, 2).flatten(0, 1)
+        levels_BQ = find_quantiles(x_NL, LEVELS).unflatten(0, (len(series_BLC), -1)).flatten(1)
+        given_BQ = torch.cat([SPREAD * levels_BQ, condition_BK.float()], dim=1)
+        shares_BF = SPREAD * (self.kernels(series_BLC) - self.middle)
+        hidden_BW = torch.cat([F.silu(self.shares(shares_BF)), F.silu(self.levels(given_BQ))], dim=1)
+        return F.silu(self.both(hidden_BW)).to(series_BLC.dtype)
