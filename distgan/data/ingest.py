@@ -170,8 +170,8 @@ def _make_empty_error(
         if "infinite" in left_out
         else ""
     )
-    advices = (_advise_channels(source, flags, number) for number in range(len(REASONS)))
-    advice = next((text for text in advices if text), "")
+    pieces = (_advise_channels(source, flags, number) for number in range(len(REASONS)))
+    advice = next((text for text in pieces if text), "")
     return UserError(
         f"no usable series in {settings.source}: {reasons}; "
         + (advice or f"see {endless}data.max_missing, data.start_ragged, data.unusable")
