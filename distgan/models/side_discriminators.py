@@ -41,8 +41,11 @@ class PictureDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.condition = Linear(condition_dim, channels, bias=False) if condition_dim else None
-        shapes = [] if size is None else [(channels, -(-size[0] // 2), 1), (channels, 1, -(-size[1] // 2))]
-        self.positions = nn.ParameterList(nn.Parameter(0.3 * torch.randn(shape)) for shape in shapes)
+        self.rows = self.columns = None
+        if size is not None:
+            rows, columns = (-(-number // 2) for number in size)  # the first convolution halves both
+            self.rows = nn.Parameter(0.3 * torch.randn(channels, rows, 1))
+            self.columns = nn.Parameter(0.3 * torch.randn(channels, 1, columns))
         widths = (in_channels, channels, 2 * channels, 4 * channels)
         kernels = (5, 3, 3)
         self.convolutions = nn.ModuleList(
@@ -57,8 +60,8 @@ class PictureDiscriminator(nn.Module):
                 picture_BCRW = (
                     picture_BCRW + self.condition(condition_BK.to(picture_BCRW.dtype))[..., None, None]
                 )
-            for position in self.positions if number == 0 else ():
-                picture_BCRW = picture_BCRW + position.to(picture_BCRW.dtype)
+            if number == 0 and self.rows is not None and self.columns is not None:
+                picture_BCRW = picture_BCRW + (self.rows + self.columns).to(picture_BCRW.dtype)
             picture_BCRW = F.leaky_relu(picture_BCRW, 0.2)
         return picture_BCRW.mean((2, 3))
 
@@ -130,7 +133,8 @@ class RandomKernels(nn.Module):
     def forward(self, series_BLC: Tensor) -> Tensor:
         x_NL = series_BLC.float().transpose(1, 2).flatten(0, 1)
         shares = []
-        each = zip(self.weights, self.thresholds, self.softness, self.dilations)
+        parts = (part.to(x_NL.dtype) for part in (self.weights, self.thresholds, self.softness))
+        each = zip(*parts, self.dilations)
         for weights_KT, threshold_K1, softness_K1, dilation in each:
             last = x_NL.shape[1] - (TAPS - 1) * dilation
             taps = [x_NL[:, tap * dilation : tap * dilation + last : self.stride] for tap in range(TAPS)]
