@@ -136,9 +136,13 @@ class _Finder:
 
     # ---------------------------------------------------------------------------------------- which layout
 
+    def _list_dated(self) -> list[str]:
+        """Return the columns that are named by dates."""
+        return [name for name in self.frame.columns if DATED_NAME.search(name)]
+
     def has_times_as_names(self) -> bool:
         """Return whether most columns are named by dates and times."""
-        names = [name for name in self.frame.columns if DATED_NAME.search(name)]
+        names = self._list_dated()
         if len(names) < 2 or len(names) < 0.5 * self.frame.shape[1]:
             return False
         return are_times(pd.Series(names, dtype="str", name="time"), self.settings)
@@ -355,7 +359,7 @@ class _Finder:
 
     def make_transposed(self) -> Table:
         """Return a table with a row for each entity and a column for each time."""
-        names = [name for name in self.frame.columns if DATED_NAME.search(name)]
+        names = self._list_dated()
         rest = [name for name in self.frame.columns if name not in names]
         if not names or not rest:
             raise UserError(
