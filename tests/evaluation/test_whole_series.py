@@ -125,8 +125,8 @@ def test_a_home_with_one_evening_tells_nothing() -> None:
     rows = np.zeros((2, LENGTH), np.float32)
     rows[0, 100:104] = [2, 5, 3, 1]
     rows[1] = np.random.default_rng(0).gamma(2, 1, LENGTH)
-    told = np.abs(whitened.whiten(rows, np.arange(100))).any(axis=1)
-    assert told.tolist() == [False, True]
+    telling = np.abs(whitened.whiten(rows, np.arange(100))).any(axis=1)
+    assert telling.tolist() == [False, True]
 
 
 def test_a_mean_of_four_shows_each_and_noise_shows_none() -> None:

@@ -46,18 +46,18 @@ def answer_good(findings: Findings) -> Answer:
 
 
 def _judge_quality(table: ScoreTable, tests: TwoSampleTests | None) -> str:
-    paired, told = table.paired, "real" if tests is None else tests.verdict
+    paired, by_tests = table.paired, "real" if tests is None else tests.verdict
     if not _is_judged(paired):
-        return "no" if told == "baseline" else "unknown"
+        return "no" if by_tests == "baseline" else "unknown"
     worse = verdict.find_worse_baselines(paired)
     better = verdict.find_better_baselines(paired)
     simple = [row for row in SIMPLE if paired.find(row) is not None]
     if any(row in FITTED for row in worse) or any(row not in better for row in simple):
         return "no"
-    if told == "baseline" or verdict.has_collapsed(table.by_name[MODEL].values, paired):
+    if by_tests == "baseline" or verdict.has_collapsed(table.by_name[MODEL].values, paired):
         return "no"
     bad = any(sentence.tone == "bad" for sentence in table.verdict if sentence.topic != "copies")
-    like = verdict.is_like_real(paired) and told == "real"
+    like = verdict.is_like_real(paired) and by_tests == "real"
     return "yes" if like and not worse and not bad else "reservations"
 
 

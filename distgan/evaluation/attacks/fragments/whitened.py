@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 from scipy.special import ndtri
+from scipy.stats import rankdata
 
 from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.fragments.pictures import KNOWN, fill_gaps
@@ -78,10 +79,10 @@ def compare(made: Array, real: Array, edges: Array) -> Array:
         highest = np.argpartition(-alike, REFERENCE - 1, axis=1)[:, :REFERENCE]
         values = np.take_along_axis(alike, highest, axis=1).astype(np.float64)
         least = values.min(axis=1, keepdims=True)
-        told = least[:, 0] > 1e-6
-        beyond = np.square(values[told] / least[told]) - 1
+        known = least[:, 0] > 1e-6
+        beyond = np.square(values[known] / least[known]) - 1
         ratios = np.exp(-(usual**2) / (2 * EXPONENT) * beyond)
-        np.minimum.at(found, highest[told], ratios)
+        np.minimum.at(found, highest[known], ratios)
     return found
 
 
@@ -121,19 +122,8 @@ def to_normal_scores(values: Array) -> Array:
     """Return what a normal number of the same rank in its row would be; equal values have their mean rank:
     [n, L] -> [n, L] float32.
     """
-    length = values.shape[1]
-    order = np.argsort(values, axis=1)
-    ordered = np.take_along_axis(values, order, axis=1)
-    place = np.arange(length, dtype=np.int32)
-    step = ordered[:, 1:] != ordered[:, :-1]
-    edge = np.ones((len(values), 1), bool)
-    first = np.maximum.accumulate(np.where(np.concatenate([edge, step], axis=1), place, 0), axis=1)
-    last = np.where(np.concatenate([step, edge], axis=1), place, length)
-    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-    scores = ndtri((np.arange(2 * length - 1) / 2 + 0.5) / length).astype(np.float32)
-    found = np.empty(values.shape, np.float32)
-    np.put_along_axis(found, order, scores[first + last], axis=1)
-    return found
+    ranks = rankdata(values, axis=1)
+    return np.asarray(ndtri((ranks - 0.5) / values.shape[1]), np.float32)
 
 
 def to_unit(spectra: Array) -> Array:
