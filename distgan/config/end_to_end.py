@@ -116,7 +116,7 @@ def _check_engine(settings: "Config") -> Iterator[str]:
     if 3 in (engine.zero, engine.discriminator_zero):
         yield "gradients by owner need whole weights in every process; set engine.zero=2"
     for name in ("compile", "checkpoint_activations"):
-        if getattr(engine, name):
+        if getattr(engine, name) is True:
             yield f"engine.{name} does not work with gradients by owner; set engine.{name}=false"
 
 

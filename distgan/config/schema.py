@@ -213,12 +213,12 @@ class Config(Section):
                 f"objective.penalty.kind {kind}, engine.zero 3 of the discriminator and "
                 "engine.checkpoint_activations exclude each other; use engine.discriminator_zero=2"
             )
-        if kind in ("exact", "interpolated") and engine.compile:
+        if kind in ("exact", "interpolated") and engine.compile is True:
             raise ValueError(
                 f"objective.penalty.kind {kind} differentiates twice, which engine.compile cannot; "
                 "use kind finite_difference or engine.compile=false"
             )
-        if engine.compile and both != {0}:
+        if engine.compile is True and both != {0}:
             raise ValueError("engine.compile works with engine.zero 0 only; drop one of the two")
         if engine.offload.optimizer != "none" and 0 in both:
             raise ValueError(

@@ -28,8 +28,10 @@ class twice_differentiable:  # noqa: N801 (read as a verb)
 
 
 def is_twice_differentiable() -> bool:
-    """Return whether this is inside `twice_differentiable`."""
-    return _twice.get()
+    """Return whether this is inside `twice_differentiable`; never in a compiled network, whose derivative
+    has none itself.
+    """
+    return not torch.compiler.is_compiling() and _twice.get()
 
 
 def use_plain_kernels() -> AbstractContextManager[None]:

@@ -43,7 +43,7 @@ class OptimizedNetwork:
     def __init__(self, name: str, network: nn.Module, optimizer: Adam, parallel: "Parallel") -> None:
         self.name, self.parallel = name, parallel
         self.plain = parallel.place_network(network)
-        compiled: Any = torch.compile(self.plain) if parallel.settings.compile else self.plain
+        compiled: Any = torch.compile(self.plain, dynamic=False) if parallel.compiles else self.plain
         self.network: nn.Module = compiled
         self.trainable = {n: p for n, p in self.plain.named_parameters() if p.requires_grad}
         self.buffers = [b for b in _list_persistent_buffers(self.plain).values() if b.is_floating_point()]

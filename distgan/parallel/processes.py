@@ -65,6 +65,7 @@ class Parallel:
             several = accelerator.num_processes > 1
             self._control = dist.new_group(backend="gloo", timeout=patience) if several else None
         self.settings = settings
+        self.compiles = settings.compile is True  # with auto, a training decides
         self.rank: int = accelerator.process_index
         self.world_size: int = accelerator.num_processes
         self.device: torch.device = accelerator.device

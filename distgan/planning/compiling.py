@@ -1,0 +1,58 @@
+"""Whether compiling the networks pays within a training (`engine.compile=auto`)."""
+
+import os
+import shutil
+import sys
+
+from distgan import config
+from distgan.errors import UserError
+from distgan.parallel.processes import Parallel
+from distgan.planning.trace import trace_step
+from distgan.progress import say
+
+# Floating-point operations of a training in a process, from which compiling pays. On a CPU core a step of
+# configs/london.yaml (12 GFLOP) takes .1 s less, and compiling takes 74 s: 9e12 is even. On a GPU it is not
+# measured: 100 s at 30 TFLOP/s.
+PAYS = {"cpu": 1.5e13, "cuda": 3e15}
+MEASURED = ("multiscale",)  # families whose networks are compiled as a whole
+
+
+def choose_compile(settings: config.Config, parallel: Parallel, length: int, channels: int) -> bool:
+    """Return whether to compile the networks for a training.
+
+    The choice follows from the config, the length and the device alone, so that it is the same when a
+    training goes on.
+
+    Raises:
+        UserError: `engine.compile` is true, and there is no C++ compiler for a CPU.
+    """
+    wanted, device = settings.engine.compile, parallel.device.type
+    if wanted is False:
+        return False
+    if device == "cpu" and not find_compiler():
+        if wanted == "auto":
+            return False
+        raise UserError(
+            "engine.compile=true needs a C++ compiler on a CPU, and none is found; install g++, name one in "
+            "CXX, or set engine.compile=false"
+        )
+    if wanted is True:
+        return True
+    engine, kind = settings.engine, settings.objective.penalty.kind
+    whole = engine.zero == 0 and not engine.discriminator_zero
+    twice = kind in ("exact", "interpolated")
+    if settings.model.name not in MEASURED or twice or not whole or settings.privacy.end_to_end:
+        return False
+    series = max(1, settings.train.batch_size // parallel.world_size)
+    work = trace_step(settings, length, channels, series)
+    operations = float((work.flops * work.counts).sum()) * settings.train.steps
+    pays = operations >= PAYS.get(device, PAYS["cuda"])
+    if pays and parallel.is_main:
+        say(f"engine.compile=auto: compiling pays within {settings.train.steps:,} steps; it takes minutes")
+    return pays
+
+
+def find_compiler() -> str | None:
+    """Return the path of the C++ compiler that torch.compile calls on a CPU, or None."""
+    usual = "clang++" if sys.platform == "darwin" else "g++"
+    return shutil.which(os.environ.get("CXX", usual))
