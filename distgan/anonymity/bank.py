@@ -46,6 +46,8 @@ from distgan.files import read_tensors, whole_folder, write_json
 from distgan.rng import make_keyed_generator
 
 SMALLEST_VARIANCE = 1e-6  # of asinh_ratio and of log_rms: below it all series are taken as alike
+FARTHEST = 3.0  # deviations from the median that a location or scale counts as, at most
+QUARTILES = 1.349  # deviations of a normal distribution between its quartiles
 SMALLEST_REST = 0.3  # of a group's deviation, that is left where numbers explain more
 
 
@@ -349,8 +351,15 @@ def sample_probe_rows(members: Members, settings: config.Bank, seed: int) -> lis
 
 
 def _compute_statistics(attributes: np.ndarray, members: Members) -> tuple[np.ndarray, np.ndarray]:
-    """Return weighted mean and deviation of asinh_ratio and log_rms: [n, C, 2] -> [G, C, 2] each."""
+    """Return weighted mean and deviation of asinh_ratio and log_rms: [n, C, 2] -> [G, C, 2] each.
+
+    Values count as at most `FARTHEST` deviations from the median of all, deviations as quartiles show them: a
+    single home that stood empty would widen its whole group otherwise.
+    """
     values = to_ratio_and_log_rms(attributes).reshape(len(attributes), -1)
+    lower, middle, upper = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+    reach = FARTHEST * (upper - lower) / QUARTILES
+    values = np.where(reach > 0, np.clip(values, middle - reach, middle + reach), values)
     means = _sum_weighted(values, members.weights, members.groups)
     squares = _sum_weighted((values - means[members.groups]) ** 2, members.weights, members.groups)
     shape = (len(means), *attributes.shape[1:])

@@ -36,6 +36,18 @@ def test_a_few_drawn_locations_cover_their_distribution_evenly() -> None:
             assert (off < 0.2 * spread).all()  # of independent draws the deviation alone is spread / √10
 
 
+def test_one_home_that_stood_empty_does_not_widen_its_group() -> None:
+    """A home a million times smaller than the others counts as one at three deviations from the median."""
+    data = household_data(n=600)
+    plain = make_bank_of(data, settings_of_bank())
+    data["attributes"][0] *= 1e-6
+    moved = make_bank_of(data, settings_of_bank())
+    np.testing.assert_allclose(moved.attributes_std, plain.attributes_std, rtol=0.25)
+    np.testing.assert_allclose(moved.attributes_mean, plain.attributes_mean, atol=0.25)
+    ratios = to_ratio_and_log_rms(data["attributes"])
+    assert ratios[..., 1].std() > 1.15 * np.delete(ratios, 0, axis=0)[..., 1].std()  # as it was counted
+
+
 def test_networks_get_location_and_scale_in_units_of_the_population() -> None:
     data = household_data(n=3000, channels=2)
     bank = make_bank_of(data, settings_of_bank())
