@@ -156,7 +156,7 @@ def train(settings: config.Config, folder: Path, steps: int) -> dict[str, Tensor
         settings,
         {name: each.network for name, each in prepared.items()},
         conditions=make_conditions(settings, parallel.device),
-        arithmetic=Arithmetic(across=parallel.average, dtype=parallel.dtype),
+        arithmetic=Arithmetic(parallel.average, parallel.dtype, parallel.world_size),
     )
     schedule = training.Schedule(
         steps, BATCH, lambda step: {}, lambda step: 0.5, report_every=1, checkpoint_every=1

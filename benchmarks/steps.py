@@ -51,7 +51,7 @@ class Stepper:
             self.settings,
             {name: optimized.network for name, optimized in self.optimized_networks.items()},
             conditions=Conditions(generated=lambda batch: condition[: len(batch.sample)]),
-            arithmetic=Arithmetic(across=self.parallel.average, dtype=self.parallel.dtype),
+            arithmetic=Arithmetic(self.parallel.average, self.parallel.dtype, self.parallel.world_size),
         )
         self.averages = [make_average(self.optimized_networks[name]) for name in self.objective.averaged]
 

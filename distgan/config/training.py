@@ -67,15 +67,14 @@ class Objective(Section):
     )
     features: float = key(
         0.0,
-        "weight of a term of the generator's loss: distance of means and standard deviations over a batch, "
-        "of features of whole series (quantiles, changes, spectrum, profiles, random convolutions), from "
-        "the real ones",
+        "weight of a term of the generator's loss: energy distance, over a batch, of features of whole "
+        "series (quantiles, changes, spectrum, recurrence, days, profiles) from those of real ones",
         ge=0,
     )
 
     @property
     def batch_terms(self) -> tuple[str, ...]:
-        """Keys of terms in use that look at the moments of a whole batch."""
+        """Keys of terms in use that compare a whole batch."""
         names = ("moments", "features")
         return tuple(f"objective.{name}" for name in names if getattr(self, name))
 
@@ -178,7 +177,11 @@ class Engine(Section):
         "where they do not fit",
         ge=64,
     )
-    compile: bool = key(False, "compile the networks with torch.compile")
+    compile: bool | Literal["auto"] = key(
+        False,
+        "compile the networks with torch.compile: minutes at the start for shorter steps, with other last "
+        "digits; on a CPU it needs a C++ compiler; auto: where it pays within train.steps",
+    )
     trackers: tuple[TrackerName, ...] = key(
         ("tensorboard",),
         "where a training's figures are sent, besides metrics.jsonl; each except tensorboard needs its own "

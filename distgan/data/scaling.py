@@ -294,6 +294,25 @@ class Scaler:
             values = np.maximum(values, np.float32(lower))
         return values if upper is None else np.minimum(values, np.float32(upper))
 
+    def make_relative(self, shapes: Tensor, attributes: Tensor) -> Tensor:
+        """Return scaled series with their location, in units of their root mean square and in the transformed
+        domain; with joint coordinates, which have no such inverse here, as they are. Differentiable.
+
+        Args:
+            shapes: (B, L, C).
+            attributes: (B, C, 2), location and scale.
+        """
+        if self.joint is not None:
+            return shapes
+        if self.locations is not None:
+            shared = torch.from_numpy(self.compute_attributes(np.empty((1, 0))))
+            attributes = shared.to(attributes.device).expand_as(attributes)
+        standard_BLC = shapes.float()
+        if self.is_compressed:
+            standard_BLC = torch.sinh(self._reach * standard_BLC)
+        location, scale = (part[:, None] for part in attributes.float().unbind(-1))
+        return (standard_BLC * scale + location) / torch.hypot(location, scale)
+
     def standardise(
         self, shapes: Tensor, mask: Tensor, attributes: Tensor, *, keep_below: bool = False
     ) -> Tensor:

@@ -5,6 +5,7 @@ name, and where they differ from the plain case `Game`, a subclass of `Adversari
 `join_sampler(networks)`. README.md beside this file states the interface of a family and how to add one.
 """
 
+from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 
@@ -15,6 +16,7 @@ from distgan.errors import UserError
 from distgan.objectives.adversarial import PLAIN, Adversarial, Arithmetic, Condition, Conditions, Rules
 from distgan.objectives.base import Objective
 from distgan.objectives.owner_games import OwnerGame
+from distgan.objectives.series_features import Whitening
 
 
 def find_module(settings: config.Config) -> ModuleType:
@@ -40,10 +42,12 @@ def make_objective(
     conditions: Conditions,
     arithmetic: Arithmetic = PLAIN,
     steps_per_day: int = 24,
+    whitening: Whitening | None = None,
 ) -> Objective:
     """Return the family's game, `Game` of its module or the plain one. Arguments as of `Adversarial`."""
     game: type[Adversarial] = getattr(find_module(settings), "Game", Adversarial)
-    return game(networks, conditions, make_rules(settings, networks, steps_per_day), arithmetic)
+    rules = replace(make_rules(settings, networks, steps_per_day), whitening=whitening)
+    return game(networks, conditions, rules, arithmetic)
 
 
 def make_owner_game(

@@ -5,7 +5,6 @@ Shapes: B series, L steps, C channels, Z noise, K condition.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from distgan.objectives.base import Phase
 from distgan.objectives.derivatives import disable_dropout, twice_differentiable
 from distgan.objectives.losses import (
     LOSSES,
-    apply_to_global_means,
     average_masked,
     compute_mode_seeking,
     compute_moment_distance,
@@ -31,15 +29,21 @@ from distgan.objectives.penalties import (
     penalise_gradient,
 )
 from distgan.objectives.schedules import anneal_cosine
-from distgan.objectives.series_features import compute_feature_distance, measure_features
+from distgan.objectives.series_features import Whitening, compute_energy_distance, measure_features
 
 Condition = Callable[[Batch], Tensor]
 Standardise = Callable[[Tensor, Tensor, Tensor], Tensor]
+Relative = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def keep_as_generated(series_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
     """Standardise by nothing."""
     return series_BLC
+
+
+def keep_relative(series_BLC: Tensor, condition_BK: Tensor) -> tuple[Tensor, Tensor]:
+    """Give a series no location and no scale."""
+    return series_BLC, series_BLC.new_zeros(len(series_BLC), 0)
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,16 @@ class Conditions:
             location and scale of the condition; by default as they are.
         attributes: of each attribute, in the order of a condition's end, how many numbers it has there, and
             whether it is a number; none where a condition ends with labels or with the group's mean.
+        relative: series and condition -> the series in units of its root mean square, with its location, in
+            the transformed domain, and what belongs to it (asinh_ratio, log_rms): (B, L, C), (B, A); by
+            default as they are, and nothing.
     """
 
     generated: Condition
     real: Condition | None = None
     standardise: Standardise = keep_as_generated
     attributes: tuple[tuple[int, bool], ...] = ()
+    relative: Relative = keep_relative
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,7 @@ class Rules:
         noise_dim: numbers of noise a series takes.
         steps_per_day: what augmentation calls a day.
         family: the settings of the model, for games that have rules of their own.
+        whitening: of features of series (`objective.features`); without it they count as they are.
     """
 
     settings: config.Objective
@@ -77,6 +86,7 @@ class Rules:
     burn_in_steps: int = 0
     steps_per_day: int = 24
     family: config.Section | None = None
+    whitening: Whitening | None = None
 
 
 @dataclass(frozen=True)
@@ -86,10 +96,12 @@ class Arithmetic:
     Attributes:
         across: mean of a count over processes; the identity by default.
         dtype: of the networks' arithmetic, but for the penalty, which is float32.
+        processes: that hold parts of a global batch.
     """
 
     across: Callable[[Tensor], Tensor] = lambda count: count
     dtype: torch.dtype = torch.float32
+    processes: int = 1
 
 
 PLAIN = Arithmetic()  # one process, float32
@@ -114,10 +126,11 @@ class Adversarial:
         self.networks: dict[str, Any] = networks  # some are called in parts: autoencoder.embed
         self.condition, self.standardise = conditions.generated, conditions.standardise
         self.real_condition = conditions.real or conditions.generated
-        self.attributes = conditions.attributes
+        self.attributes, self.relative = conditions.attributes, conditions.relative
         self.settings, self.seed, self.noise_dim = rules.settings, rules.seed, rules.noise_dim
         self.burn_in_steps, self.steps_per_day = rules.burn_in_steps, rules.steps_per_day
         self.family: Any = rules.family
+        self.whitening, self.processes = rules.whitening, arithmetic.processes
         self.across, self.dtype = arithmetic.across, arithmetic.dtype
         self.game = LOSSES[rules.settings.loss]
         self.phases = self.schedule()
@@ -195,9 +208,23 @@ class Adversarial:
         return {"loss": sum(extra.values(), loss), **shown, **_detach(extra)}
 
     def compute_feature_distance(self, batch: Batch, fake_BLC: Tensor) -> Tensor:
-        """Return how far moments of features of generated series are from those of real ones: a scalar."""
-        fake, real = (measure_features(each, self.steps_per_day) for each in (fake_BLC, batch.series))
-        return compute_feature_distance(fake, real, partial(apply_to_global_means, across=self.across))
+        """Return the energy distance of features of generated series from those of real ones: a scalar."""
+        fake = self.measure_features(fake_BLC, self.condition(batch))
+        real = self.measure_features(batch.series, self.real_condition(batch))
+        places = batch.sample.to(fake_BLC.device, non_blocking=True)
+
+        def gather(rows_BF: Tensor) -> Tensor:
+            """Return the rows of the global batch."""
+            placed = rows_BF.new_zeros(len(rows_BF) * self.processes, rows_BF.shape[1])
+            return self.across(placed.index_copy(0, places, rows_BF)) * self.processes
+
+        return compute_energy_distance(fake, real, gather, places)
+
+    def measure_features(self, series_BLC: Tensor, condition_BK: Tensor) -> list[Tensor]:
+        """Return whitened features of series and of their location and scale: (B, F) of each family."""
+        relative_BLC, given_BA = self.relative(series_BLC, condition_BK)
+        families = measure_features(series_BLC, relative_BLC, given_BA, self.steps_per_day)
+        return families if self.whitening is None else self.whitening.apply(families)
 
     def compute_extra_losses(self, series_BLC: Tensor, condition_BK: Tensor) -> dict[str, Tensor]:
         """Return what a family adds to both losses, by name: of real series to the discriminator's, of

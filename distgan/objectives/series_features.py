@@ -1,13 +1,16 @@
-"""Differentiable features of whole series, for a term that matches their moments over a batch.
+"""Differentiable features of whole series, and the energy distance of their distributions.
 
-A discriminator whose slope is penalised hardly sees small readings, such as a base load at night, or the
-texture of neighbouring steps. These features measure both directly. All are functions of one series, float32.
+A discriminator hardly sees how the figures of a home (its base load, its texture, the recurrence of its
+weeks) are distributed over homes. These features measure them directly. Each family of them is a point for
+each series; generated and real points are compared by their energy distance (Székely and Rizzo 2013), which
+is 0 only if both have one distribution. All are functions of one series, float32.
 
-Shapes: B series, L steps, C channels, N = B·C single channels, F features, Q quantiles, K kernels.
+Shapes: B series, W series of all processes, L steps, C channels, N = B·C single channels, F features, Q
+quantiles, A numbers that are given.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,32 +19,45 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LEVELS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)  # of readings
+DAILY_LEVELS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)  # of a figure of days, over the days
 CHANGES = (0.03, 0.1, 0.3, 1.0, 2.0)  # sizes of differences, in the root mean square of readings
 BANDS = 24  # of the spectrum, evenly spaced in log frequency
 LINES = 6  # multiples of a day's and of a week's frequency
 SEGMENTS = 26  # of the whole record: fortnights, for a year
-TAPS = 9  # of a kernel
-KERNELS = tuple(itertools.combinations(range(TAPS), 3))[::21]  # 4 of 84: the taps that weigh 2
-THRESHOLDS = (-0.4, 0.4)  # of a kernel's output, in its root mean square
-SOFTNESS = 0.3  # width of a threshold, in the same unit
+WEEKS = 6  # longest lag of the recurrence of weeks
+LIKE_DAYS = 7  # longest lag of the recurrence of days
+SOFTNESS = 0.3  # width of a threshold, in the root mean square of what it divides
 SMALL = 1e-6
+RIDGE = 0.1  # added to each principal variance of the correlation of features, so that none counts too much
 
 
-def measure_features(series_BLC: Tensor, steps_per_day: int) -> list[Tensor]:
-    """Return the families of features of each series: (B, L, C) -> tensors (B, F), one a family."""
-    x_NL = series_BLC.float().transpose(1, 2).flatten(0, 1)
-    lags = [lag for lag in find_lags(steps_per_day) if lag < x_NL.shape[1] // 2] or [1]
+def measure_features(
+    series_BLC: Tensor, relative_BLC: Tensor, given_BA: Tensor, steps_per_day: int
+) -> list[Tensor]:
+    """Return the families of features of each series: (B, L, C) -> tensors (B, F), one a family.
+
+    Args:
+        relative_BLC: the series with their location, in units of their root mean square: a base load is low
+            or high there, and not in a series of mean 0.
+        given_BA: numbers that belong to a series, as location and scale do; they stand in every family, so
+            that the distance sees how features depend on them.
+    """
+    x_NL, y_NL = (each.float().transpose(1, 2).flatten(0, 1) for each in (series_BLC, relative_BLC))
+    length, week = x_NL.shape[1], 7 * steps_per_day
+    lags = [lag for lag in find_lags(steps_per_day) if lag < length // 2] or [1]
     families = [
         find_quantiles(x_NL, LEVELS),
+        find_quantiles(y_NL, LEVELS),
         torch.cat([measure_changes(x_NL, lag) for lag in lags], dim=1),
         measure_spectrum(x_NL, steps_per_day),
         average_segments(x_NL),
-        measure_kernels(x_NL, lags[:3]),
     ]
-    week = 7 * steps_per_day
-    if x_NL.shape[1] >= 2 * week:
-        families.append(average_periods(x_NL, week))
-    return [family.unflatten(0, (len(series_BLC), -1)).flatten(1) for family in families]
+    if length >= 2 * week:
+        families += [average_periods(x_NL, week), measure_recurrence(x_NL, steps_per_day)]
+        if steps_per_day > 1:
+            families.append(describe_days(y_NL, steps_per_day))
+    own = (family.unflatten(0, (len(series_BLC), -1)).flatten(1) for family in families)
+    return [torch.cat([family, given_BA.float()], dim=1) for family in own]
 
 
 def find_lags(steps_per_day: int) -> list[int]:
@@ -105,54 +121,114 @@ def average_periods(x_NL: Tensor, period: int) -> Tensor:
     return x_NL[:, : whole * period].unflatten(1, (whole, period)).mean(1)
 
 
-def measure_kernels(x_NL: Tensor, dilations: Sequence[int]) -> Tensor:
-    """Return soft shares of steps at which a kernel's output is above thresholds: (N, L) -> (N, F).
+def measure_recurrence(x_NL: Tensor, steps_per_day: int) -> Tensor:
+    """Return the autocorrelation of what a mean week leaves, over whole weeks: (N, L) -> (N, F).
 
-    The proportion of positive values of MiniRocket (Dempster et al. 2021), with a ramp in place of the step.
-    A kernel has nine weights, -1 but for three of 2: its output is three times the sum of those three steps
-    less the sum of all nine.
+    Lags are those within a day, around each of `LIKE_DAYS` days, and of up to `WEEKS` weeks.
     """
+    week = 7 * steps_per_day
+    whole = x_NL.shape[1] // week
+    folded = x_NL[:, : whole * week].unflatten(1, (whole, week))
+    rest_NM = (folded - folded.mean(1, keepdim=True)).flatten(1)
+    rest_NM = rest_NM / (rest_NM.square().mean(1, keepdim=True) + SMALL).sqrt()
+    spectrum = torch.fft.rfft(rest_NM, n=2 * rest_NM.shape[1], dim=1)
+    power = spectrum.real.square() + spectrum.imag.square()
+    correlation_NM = torch.fft.irfft(power, n=2 * rest_NM.shape[1], dim=1) / rest_NM.shape[1]
+    lags = torch.tensor(find_recurrence_lags(steps_per_day, rest_NM.shape[1]), device=x_NL.device)
+    return correlation_NM[:, lags]
+
+
+def find_recurrence_lags(steps_per_day: int, length: int) -> list[int]:
+    """Return the lags of `measure_recurrence`, in steps, that are less than `length`."""
+    lags = set(range(1, steps_per_day + 1))
+    lags |= {day * steps_per_day + side for day in range(1, LIKE_DAYS + 1) for side in (-1, 0, 1)}
+    lags |= {7 * week * steps_per_day for week in range(1, WEEKS + 1)}
+    return sorted(lag for lag in lags if 0 < lag < length)
+
+
+def describe_days(x_NL: Tensor, steps_per_day: int) -> Tensor:
+    """Return how totals, least and largest readings and deviations of days are distributed over the days, and
+    how much each changes to the next day and week: (N, L) -> (N, F).
+    """
+    days = x_NL.shape[1] // steps_per_day
+    folded = x_NL[:, : days * steps_per_day].unflatten(1, (days, steps_per_day))
+    deviation = (folded.var(2, correction=0) + SMALL).sqrt()
     found = []
-    for dilation in dilations:
-        reach = x_NL.shape[1] - (TAPS - 1) * dilation
-        if reach < TAPS:
-            continue
-        taps = [x_NL[:, tap * dilation : tap * dilation + reach] for tap in range(TAPS)]
-        total_NL = torch.stack(taps).sum(0)
-        for first, second, third in KERNELS:
-            output_NL = 3 * (taps[first] + taps[second] + taps[third]) - total_NL
-            scaled_NL = output_NL / (SOFTNESS * compute_root_mean_square(output_NL))
-            found += [(scaled_NL + 0.5 - level / SOFTNESS).clamp(0, 1).mean(1) for level in THRESHOLDS]
-    return torch.stack(found, dim=1) if found else x_NL.new_zeros(len(x_NL), 1)
+    for figure_ND in (folded.mean(2), folded.amin(2), folded.amax(2), deviation):
+        changes = [(figure_ND[:, lag:] - figure_ND[:, :-lag]).abs().mean(1, keepdim=True) for lag in (1, 7)]
+        found += [find_quantiles(figure_ND, DAILY_LEVELS), *changes]
+    return torch.cat(found, dim=1)
 
 
-def compute_feature_distance(
-    fake: Sequence[Tensor],
-    real: Sequence[Tensor],
-    combine: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
-) -> Tensor:
-    """Return the mean over families of E ρ((μ̂ - μ) / σ) + E ρ(ln σ̂ / σ), ρ(d) = √(1 + d²) - 1, of a batch's
-    features.
+@dataclass(frozen=True)
+class Whitening:
+    """Linear maps of families of features to coordinates of about unit variance over real series.
 
-    `combine` applies a function to global means, as `apply_to_global_means` does.
+    Without it the largest features would decide; with it a small one counts that two others determine, such
+    as a base load given location and scale.
+
+    Attributes:
+        means: of each family, (F,).
+        maps: of each family, (F, F).
     """
-    sizes = [family.shape[1] for family in fake]
-    stacked = torch.stack([torch.cat(list(each), dim=1) for each in (fake, real)]).double()  # (2, B, F)
 
-    def measure_distance(means_4F: Tensor) -> Tensor:
-        mean_f, mean_r, square_f, square_r = means_4F
-        sigma_f, sigma_r = (
-            (square - mean.square()).clamp(min=0).add(SMALL).sqrt()
-            for mean, square in ((mean_f, square_f), (mean_r, square_r))
-        )
-        means = apply_huber((mean_f - mean_r) / sigma_r)
-        sigmas = apply_huber((sigma_f / sigma_r).log())
-        parts = [part.mean() for part in (means + sigmas).split(sizes)]
-        return torch.stack(parts).mean()
+    means: tuple[Tensor, ...]
+    maps: tuple[Tensor, ...]
 
-    return combine(measure_distance, torch.cat([stacked.mean(1), stacked.square().mean(1)])).float()
+    @classmethod
+    def fit(cls, families: Sequence[Tensor]) -> "Whitening":
+        """Learn from real series: (n, F) each."""
+        means, maps = [], []
+        for family in families:
+            mean = family.double().mean(0)
+            centred = family.double() - mean
+            deviation = centred.square().mean(0).sqrt().clamp(min=SMALL)
+            scaled = centred / deviation
+            variances, directions = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
+            rotation = directions / (variances.clamp(min=0) + RIDGE).sqrt()
+            means.append(mean.float())
+            maps.append((rotation / deviation[:, None]).float())
+        return cls(tuple(means), tuple(maps))
+
+    def apply(self, families: Sequence[Tensor]) -> list[Tensor]:
+        """Return the coordinates of each family: (B, F) each."""
+        return [
+            (family - mean.to(family.device)) @ each.to(family.device)
+            for family, mean, each in zip(families, self.means, self.maps, strict=True)
+        ]
 
 
-def apply_huber(d: Tensor) -> Tensor:
-    """Return √(1 + d²) - 1: quadratic near 0, linear far out."""
-    return (1 + d.square()).sqrt() - 1
+def compute_energy_distance(
+    fake: Sequence[Tensor], real: Sequence[Tensor], gather: Callable[[Tensor], Tensor], places: Tensor
+) -> Tensor:
+    """Return the mean over families of 2 E|x̂ - x| - E|x̂ - x̂'| - E|x - x'|, |·| the mean of |x| / √F and of
+    the coordinates' own |x|: a scalar.
+
+    The first sees how features go together, the second the spread of each of them, which is little among
+    many. Means are over pairs of unlike series of the global batch, so that the estimate is unbiased; it may
+    be negative. The mean of the processes' values, and of their gradients, is that of the global batch.
+
+    Args:
+        fake, real: features of this process's series, (B, F) each.
+        gather: this process's rows (B, F) to those of all processes (W, F), without a gradient.
+        places: where this process's rows stand among all, (B,) int64.
+    """
+    distances = []
+    for fake_BF, real_BF in zip(fake, real, strict=True):
+        others_WF, real_WF = gather(fake_BF.detach()), gather(real_BF)
+        unlike_BW = torch.ones(len(fake_BF), len(real_WF), device=fake_BF.device)
+        unlike_BW.scatter_(1, places[:, None], 0.0)
+        unlike_BW /= len(fake_BF) * max(len(real_WF) - 1, 1)
+        across = _find_distances(fake_BF, real_WF).mean()
+        within = (_find_distances(fake_BF, others_WF) * unlike_BW).sum()
+        rest = (_find_distances(real_BF, real_WF) * unlike_BW).sum()
+        both = 2 * within - within.detach()  # either series of a pair is moved, and counts once
+        distances.append(2 * across - both - rest)
+    return torch.stack(distances).mean()
+
+
+def _find_distances(one_BF: Tensor, other_WF: Tensor) -> Tensor:
+    """Return distances, exact for near points: (B, F), (W, F) -> (B, W)."""
+    whole_BW = torch.cdist(one_BF, other_WF, compute_mode="donot_use_mm_for_euclid_dist")
+    each_BW = torch.cdist(one_BF, other_WF, p=1.0)
+    return whole_BW / one_BF.shape[1] ** 0.5 + each_BW / one_BF.shape[1]

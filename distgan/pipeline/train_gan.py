@@ -28,6 +28,7 @@ from distgan.models.layers import checkpoint_activations
 from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.objectives.base import Objective
 from distgan.objectives.schedules import anneal_cosine
+from distgan.objectives.series_features import Whitening, measure_features
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.trackers import takes_pictures
 from distgan.pipeline.attribute_cells import select_training_statics
@@ -45,11 +46,13 @@ from distgan.pipeline.training_data import (
 )
 from distgan.pipeline.zeros import match_zeros
 from distgan.planning import memory
+from distgan.planning.compiling import choose_compile
 from distgan.progress import say
 from distgan.run import Run
 
 PICTURED = 4  # series on a sheet of samples
 DAY = 86400  # seconds
+WHITENED = 1024  # series, at most, by which features are whitened
 MANY_PASSES = (
     400  # over the training series: with 109 homes, 300 were better than 600 and 900 (benchmarks/LOG.md)
 )
@@ -77,7 +80,9 @@ def train(context: PipelineContext) -> dict[str, Any]:
         )
     if context.settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
-    memory.check_memory(context.settings, context.parallel, data.store.length, data.store.channels)
+    shape = data.store.length, data.store.channels
+    memory.check_memory(context.settings, context.parallel, *shape)
+    context.parallel.compiles = choose_compile(context.settings, context.parallel, *shape)
     selector = make_selector(context)
     plan = make_schedule(
         context.settings,
@@ -98,12 +103,17 @@ def train(context: PipelineContext) -> dict[str, Any]:
     if private is not None and stream is not None:
         objective, batches = prepare_private(context, data, plain, (private, stream))
     else:
+        conditions = make_training_conditions(context.settings, context.run, data)
+        steps_per_day = count_steps_per_day(context.settings, data.store.meta.axis)
         objective = make_objective(
             context.settings,
             plain,
-            steps_per_day=count_steps_per_day(context.settings, data.store.meta.axis),
-            arithmetic=Arithmetic(across=context.parallel.average, dtype=context.parallel.dtype),
-            conditions=make_training_conditions(context.settings, context.run, data),
+            steps_per_day=steps_per_day,
+            arithmetic=Arithmetic(
+                context.parallel.average, context.parallel.dtype, context.parallel.world_size
+            ),
+            conditions=conditions,
+            whitening=fit_whitening(context.settings, data, conditions, steps_per_day),
         )
         batches = data.make_loader(context.settings.train.batch_size, context.settings, context.parallel)
     if context.parallel.is_main and (hint := warn_of_passes(context.settings, data.num_series)):
@@ -297,7 +307,30 @@ def make_training_conditions(settings: config.Config, run: Run, data: TrainingDa
 
     columns = () if bank.statics is None else bank.statics.columns
     attributes = tuple((column.width, column.is_number) for column in columns)
-    return Conditions(draw_condition, make_real_condition, standardise, attributes)
+
+    def find_relative(series: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        count = 2 * bank.attributes_mean.shape[1]
+        return data.scaler.make_relative(series, bank.read_attributes(given)), given[:, :count].float()
+
+    return Conditions(draw_condition, make_real_condition, standardise, attributes, find_relative)
+
+
+def fit_whitening(
+    settings: config.Config, data: TrainingData, conditions: Conditions, steps_per_day: int
+) -> Whitening | None:
+    """Learn the whitening of `objective.features` from the first `WHITENED` series of the training's order,
+    the same in every process; None where the term is not in use.
+    """
+    if not settings.objective.features:
+        return None
+    size = settings.train.batch_size
+    loader, find_condition = data.make_loader(size, settings), conditions.real or conditions.generated
+    found = []
+    for step in range(-(-min(WHITENED, data.num_series) // size)):
+        batch = loader.make_batch(step)
+        relative_BLC, given_BA = conditions.relative(batch.series, find_condition(batch))
+        found.append(measure_features(batch.series, relative_BLC, given_BA, steps_per_day))
+    return Whitening.fit([torch.cat(family) for family in zip(*found)])
 
 
 def load_conditioner(

@@ -168,7 +168,10 @@ class TrainingData:
         scaled = self.scaler.scale(values, self.scaler.compute_attributes(values))
         return torch.from_numpy(np.nan_to_num(scaled)), torch.from_numpy(~np.isnan(scaled)).float()
 
-    def make_loader(self, batch_size: int, settings: config.Config, parallel: Parallel) -> Loader:
+    def make_loader(
+        self, batch_size: int, settings: config.Config, parallel: Parallel | None = None
+    ) -> Loader:
+        """Return the loader of this process's parts of global batches; without `parallel`, of whole ones."""
         return Loader(
             self.store,
             self.rows,
@@ -176,8 +179,8 @@ class TrainingData:
             batching=Batching(
                 batch_size=batch_size,
                 seed=settings.seed,
-                rank=parallel.rank,
-                world_size=parallel.world_size,
+                rank=0 if parallel is None else parallel.rank,
+                world_size=1 if parallel is None else parallel.world_size,
                 buffer_shards=self.count_buffer_shards(settings.data.buffer_mib),
             ),
         )

@@ -134,7 +134,9 @@ def train(
     networks = built(settings, LENGTH, CHANNELS)
     optimized_networks = {key: parallel.prepare(key, network, ADAM) for key, network in networks.items()}
     objective = play(
-        settings, {key: t.network for key, t in optimized_networks.items()}, Arithmetic(parallel.average)
+        settings,
+        {key: t.network for key, t in optimized_networks.items()},
+        Arithmetic(parallel.average, processes=parallel.world_size),
     )
     schedule = training.Schedule(steps, GLOBAL_BATCH, lambda step: {}, lambda step: 0.5, report_every=1)
     loader = Loader(parallel.rank, parallel.world_size)

@@ -130,7 +130,7 @@ def make(
             )
         ),
         rules=Rules(noise_dim=noise_dim, settings=settings.objective, seed=SEED),
-        arithmetic=Arithmetic(across=parallel.average, dtype=parallel.dtype),
+        arithmetic=Arithmetic(parallel.average, parallel.dtype, parallel.world_size),
     )
     return objective, optimized_networks
 

@@ -1,15 +1,13 @@
-"""Features of whole series, and the distance of their moments over a batch."""
+"""Features of whole series, and the energy distance of their distributions."""
 
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
 from distgan.objectives import series_features
-from distgan.objectives.losses import apply_to_global_means
-from distgan.objectives.series_features import compute_feature_distance, measure_features
+from distgan.objectives.series_features import Whitening, compute_energy_distance, measure_features
 
 DAY, LENGTH = 6, 12 * 42  # twelve weeks in steps of four hours
 
@@ -22,14 +20,24 @@ def draw_series(count: int, seed: int = 0, channels: int = 1) -> Tensor:
     return size * day + 0.05 * torch.randn(count, LENGTH, channels, generator=generator)
 
 
+def keep(rows: Tensor) -> Tensor:
+    """One process has all rows."""
+    return rows
+
+
+def measure(series: Tensor) -> list[Tensor]:
+    return measure_features(series, series, series.new_zeros(len(series), 0), DAY)
+
+
 def measure_distance(fake: Tensor, real: Tensor) -> Tensor:
-    plain = partial(apply_to_global_means, across=lambda means: means)
-    return compute_feature_distance(measure_features(fake, DAY), measure_features(real, DAY), plain)
+    whitening = Whitening.fit(measure(real))
+    sides = (whitening.apply(measure(each)) for each in (fake, real))
+    return compute_energy_distance(*sides, keep, torch.arange(len(fake)))
 
 
-def test_equal_sets_are_no_distance_apart_in_any_order() -> None:
-    series = draw_series(16)
-    assert measure_distance(series.flip(0), series).item() == pytest.approx(0, abs=1e-6)
+def test_sets_of_one_distribution_are_no_distance_apart() -> None:
+    """64 series whiten a hundred features so that another set has a little more variance."""
+    assert abs(measure_distance(draw_series(64), draw_series(64, seed=1)).item()) < 0.1
 
 
 def lift_nights(series: Tensor) -> Tensor:
@@ -51,18 +59,55 @@ def test_what_differs_is_further_away_than_another_draw(change: Callable[[Tensor
     assert measure_distance(change(other), series) > 2 * measure_distance(other, series)
 
 
-def test_shares_of_kernels_are_those_of_a_product_with_windows() -> None:
-    x_NL = draw_series(3)[..., 0]
-    found = series_features.measure_kernels(x_NL, [2])
-    wanted = []
-    for places in series_features.KERNELS:
-        kernel = torch.full((series_features.TAPS,), -1.0)
-        kernel[list(places)] = 2.0
-        output = x_NL.unfold(1, 2 * series_features.TAPS - 1, 1)[..., ::2] @ kernel
-        scaled = output / output.square().mean(1, keepdim=True).sqrt()
-        for level in series_features.THRESHOLDS:
-            wanted.append(((scaled - level) / series_features.SOFTNESS + 0.5).clamp(0, 1).mean(1))
-    torch.testing.assert_close(found, torch.stack(wanted, dim=1), rtol=1e-4, atol=1e-5)
+def test_recurrence_is_the_autocorrelation_without_the_mean_week() -> None:
+    x_NL, week = draw_series(3)[..., 0], 7 * DAY
+    found = series_features.measure_recurrence(x_NL, DAY)
+    weeks = x_NL.unflatten(1, (-1, week))
+    rest = (weeks - weeks.mean(1, keepdim=True)).flatten(1).double()
+    for place, lag in enumerate(series_features.find_recurrence_lags(DAY, LENGTH)):
+        wanted = (rest[:, lag:] * rest[:, : LENGTH - lag]).sum(1) / rest.square().sum(1)
+        torch.testing.assert_close(found[:, place].double(), wanted, atol=1e-3, rtol=0)
+
+
+def test_figures_of_days_by_hand() -> None:
+    """Every second day is twice as high: changes to the next day, and to the next week, are those of all."""
+    x_NL = (1.0 + torch.arange(28) % 2)[None].repeat_interleave(2, dim=1) * torch.tensor([1.0, 3.0]).repeat(
+        28
+    )
+    found = series_features.describe_days(x_NL, 2).unflatten(1, (4, -1))[0]
+    means, lowest, highest, deviations = found
+    assert means[[0, 6, 7, 8]].tolist() == pytest.approx([2, 4, 2, 2])
+    assert lowest[[0, 6, 7]].tolist() == pytest.approx([1, 2, 1])
+    assert highest[[0, 6, 7]].tolist() == pytest.approx([3, 6, 3])
+    assert deviations[[0, 6, 7]].tolist() == pytest.approx([1, 2, 1], rel=1e-4)
+
+
+def test_whitened_features_of_the_series_that_it_learned_from_have_about_unit_variance() -> None:
+    families = measure(draw_series(200))
+    for coordinates in Whitening.fit(families).apply(families):
+        assert coordinates.mean(0).abs().max() < 1e-3
+        covariance = coordinates.T @ coordinates / len(coordinates)
+        assert (covariance - covariance.diagonal().diag()).abs().max() < 1e-3
+        assert covariance.diagonal().max() < 1.001 and covariance.diagonal().max() > 0.9
+
+
+def test_a_feature_is_compared_given_what_belongs_to_its_series() -> None:
+    """Features have the right distribution, and the right given numbers, but not together."""
+    series, given = draw_series(64), torch.linspace(-1, 1, 64)[:, None]
+    order = series[..., 0].std(1).argsort()
+    rising, falling = series[order], series[order.flip(0)]
+    real = measure_features(rising, rising, given, DAY)
+    whitening = Whitening.fit(real)
+    together, apart = (
+        compute_energy_distance(
+            whitening.apply(measure_features(each, each, given, DAY)),
+            whitening.apply(real),
+            keep,
+            torch.arange(64),
+        )
+        for each in (rising, falling)
+    )
+    assert together < 0.02 < 0.1 < apart
 
 
 def test_the_spectrum_has_a_line_for_the_day() -> None:
@@ -95,20 +140,43 @@ def test_short_series_have_features_and_finite_gradients(length: int, channels: 
 
 
 def test_the_distance_of_two_halves_is_that_of_the_whole() -> None:
-    fake, real = draw_series(4).requires_grad_(), draw_series(4, seed=1)
-    seen = []
+    """The mean of two processes' values and gradients, each with half of the series."""
+    fake, real = draw_series(6).requires_grad_(), draw_series(6, seed=1)
+    whitening = Whitening.fit(measure(real))
 
-    def whole(function: object, means: Tensor) -> Tensor:
-        seen.append(means.detach())
-        return apply_to_global_means(function, means, lambda each: each)  # type: ignore[arg-type]
+    def compare(rows: slice, gathered: list[Tensor]) -> Tensor:
+        found = iter(gathered)
+        sides = (whitening.apply(measure(each[rows])) for each in (fake, real))
+        return compute_energy_distance(*sides, lambda _: next(found), torch.arange(6)[rows])
 
-    distance = compute_feature_distance(measure_features(fake, DAY), measure_features(real, DAY), whole)
+    both = [whitening.apply(measure(each.detach())) for each in (fake, real)]
+    whole = [family for pair in zip(*both) for family in pair]
+    distance = compare(slice(0, 6), whole)
     (wanted,) = torch.autograd.grad(distance, fake)
-    halves = partial(apply_to_global_means, across=lambda means: seen[0])  # of a mean over two processes
-    parts = [
-        compute_feature_distance(measure_features(fake[rows], DAY), measure_features(real[rows], DAY), halves)
-        for rows in (slice(0, 2), slice(2, 4))
-    ]
-    loss = (parts[0] + parts[1]) / 2
-    assert loss.item() == pytest.approx(distance.item(), rel=1e-5)
+    loss = (compare(slice(0, 3), whole) + compare(slice(3, 6), whole)) / 2
+    assert loss.item() == pytest.approx(distance.item(), rel=1e-4)
     torch.testing.assert_close(torch.autograd.grad(loss, fake)[0], wanted, rtol=1e-3, atol=1e-6)
+
+
+def test_the_estimate_is_unbiased_and_its_gradient_is_that_of_the_plain_formula() -> None:
+    fake, real = torch.randn(8, 5, requires_grad=True), torch.randn(8, 5)
+    distance = compute_energy_distance([fake], [real], keep, torch.arange(8))
+    unlike = ~torch.eye(8, dtype=torch.bool)
+
+    def average(one: Tensor, other: Tensor, among: Tensor) -> Tensor:
+        gaps = (one[:, None] - other[None])[among]
+        return gaps.square().sum(-1).sqrt().mean() / 5**0.5 + gaps.abs().mean()
+
+    everything = torch.ones(8, 8, dtype=torch.bool)
+    wanted = 2 * average(fake, real, everything) - average(fake, fake, unlike) - average(real, real, unlike)
+    assert distance.item() == pytest.approx(wanted.item(), rel=1e-5)
+    slopes = (torch.autograd.grad(value, fake)[0] for value in (distance, wanted))
+    torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-6)
+    torch.manual_seed(0)
+    draws = torch.stack(
+        [
+            compute_energy_distance([torch.randn(4, 3)], [torch.randn(4, 3)], keep, torch.arange(4))
+            for _ in range(400)
+        ]
+    )
+    assert abs(draws.mean().item()) < 3 * draws.std().item() / 400**0.5
