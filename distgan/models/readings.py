@@ -75,7 +75,8 @@ def sum_squares(x: Tensor) -> Tensor:
 class SoftMinimum(nn.Module):
     """m + ln(1 + e^(β (x - m))) / β, m and β from the style: (B, L, C), (B, S) -> (B, L, C).
 
-    Readings below a series' own minimum become nearly equal; those far above keep their values.
+    Readings below a series' own minimum become nearly equal; those far above keep their values. β is 1 at
+    least: ln 2 / β is added at the minimum, and much of it would saturate the output, as one flat line.
     """
 
     def __init__(
@@ -89,6 +90,6 @@ class SoftMinimum(nn.Module):
     def forward(self, series_BLC: Tensor, style_BS: Tensor) -> Tensor:
         minimum_B1C, log_sharpness_B1C = self.shape(style_BS)[:, None].float().chunk(2, dim=2)
         minimum_B1C = minimum_B1C + self.start[0]
-        sharpness_B1C = (log_sharpness_B1C + self.start[1]).exp()
+        sharpness_B1C = (log_sharpness_B1C + self.start[1]).clamp(min=0).exp()
         above_BLC = F.softplus(sharpness_B1C * (series_BLC.float() - minimum_B1C)) / sharpness_B1C
         return (minimum_B1C + above_BLC).to(series_BLC.dtype)

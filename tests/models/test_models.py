@@ -328,3 +328,10 @@ def test_a_soft_minimum_flattens_what_lies_below() -> None:
     series = torch.tensor([-0.9, -0.5, -0.2, 0.5])[None, :, None]
     limited = limit(series, torch.zeros(1, 2))[0, :, 0]
     assert limited.tolist() == pytest.approx([-0.2, -0.2, -0.2 + math.log(2) / 50, 0.5], abs=1e-4)
+
+
+def test_a_blunt_soft_minimum_does_not_move_a_series_far() -> None:
+    """ln 2 / β is added at the minimum: with β of a tenth, tanh of the series would be 1 everywhere."""
+    series = torch.linspace(-0.5, 0.5, 9)[None, :, None]
+    limited = torch.tanh(SoftMinimum(1, 2, sharpness=0.1)(series, torch.zeros(1, 2)))
+    assert limited.max() < 0.9 and limited.std() > 0.05
