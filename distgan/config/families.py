@@ -98,6 +98,7 @@ class Discriminator(Section):
 
 class Multiscale(Family):
     implementation: ClassVar[str] = "distgan.models.multiscale"
+    one_graph: ClassVar[bool] = True
     by_owners: ClassVar[bool] = True
     recomputes: ClassVar[bool] = True
     periods_key: ClassVar[str] = "discriminator.periods"

@@ -47,6 +47,8 @@ class Family(Section):
     """
     recomputes: ClassVar[bool] = False
     """It has blocks that `engine.checkpoint_activations` recomputes."""
+    one_graph: ClassVar[bool] = False
+    """Each network is one graph for torch.compile, and compiling it was measured: `engine.compile=auto`."""
     periods_key: ClassVar[str] = ""
     """The key with the periods, in steps, at which the discriminator folds series; whole days fit best."""
 

@@ -14,7 +14,6 @@ from distgan.progress import say
 # configs/london.yaml (12 GFLOP) takes .1 s less, and compiling takes 74 s: 9e12 is even. On a GPU it is not
 # measured: 100 s at 30 TFLOP/s.
 PAYS = {"cpu": 1.5e13, "cuda": 3e15}
-MEASURED = ("multiscale",)  # families whose networks are compiled as a whole
 
 
 def choose_compile(settings: config.Config, parallel: Parallel, length: int, channels: int) -> bool:
@@ -41,7 +40,7 @@ def choose_compile(settings: config.Config, parallel: Parallel, length: int, cha
     engine, kind = settings.engine, settings.objective.penalty.kind
     whole = engine.zero == 0 and not engine.discriminator_zero
     twice = kind in ("exact", "interpolated")
-    if settings.model.name not in MEASURED or twice or not whole or settings.privacy.end_to_end:
+    if not settings.model.one_graph or twice or not whole or settings.privacy.end_to_end:
         return False
     series = max(1, settings.train.batch_size // parallel.world_size)
     work = trace_step(settings, length, channels, series)
