@@ -229,6 +229,37 @@ def test_a_stage_depends_on_its_own_sections_and_those_before() -> None:
     )
 
 
+AXIS = "data.axis={start: 2013-01-01, step: 30min, length: 48}"
+
+
+def test_a_given_axis_is_part_of_what_a_run_is_and_none_changes_no_run() -> None:
+    found, given = config.load(), config.load(None, [AXIS])
+    assert given.identities["prepare"] != found.identities["prepare"]
+    assert given.data.axis.start == "2013-01-01T00:00:00" and given.data.axis.step_seconds == 1800
+    assert found.identities["prepare"] == "5289e73a0b19de53"  # as before there was this setting
+    config.load(None, [AXIS, "data.resample.step=1800s"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (["data.axis.start=2013-01-01"], "and step and length are not set; set all three, or none"),
+        (["data.axis={start: 2013-01-01, length: 9}"], "and step is not set"),
+        (["data.axis.start=2013-02-30"], "'2013-02-30' is no time of an axis; write e.g. 2013-01-01"),
+        (["data.axis.start=2013-01-01T00:00Z"], "without an offset from UTC"),
+        (["data.axis.start=2013"], "'2013' is no time of an axis"),
+        (["data.axis.step=1w"], "step '1w' is no length of time; write 30min, 1h or 1d"),
+        (["data.axis.length=1"], "should be greater than or equal to 2"),
+        (["data.axis={start: 2013-01-01, step: 9999d, length: 9999}"], "end after the year 9999"),
+        ([AXIS, "data.resample.step=1h"], "resample.step 1h and axis.step 30min differ"),
+    ],
+)
+def test_an_axis_that_is_none_is_refused_in_one_line(wrong: list[str], words: str) -> None:
+    with pytest.raises(UserError) as error:
+        config.load(None, wrong)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
 def test_the_reference_page_is_current() -> None:
     assert (ROOT / "configs" / "REFERENCE.md").read_text() == config.format_reference()
 

@@ -89,5 +89,19 @@ def test_claims_of_a_run_name_every_public_constant() -> None:
     for words in ("5000 for the number of owners", "length 1", "data.scaling.bound 6", "clipped at length 4"):
         assert words in claims
     assert "Proved: the synthetic series are (4, 1e-06)-differentially private" in claims
-    alone = " ".join(dp.list_claims(config.load(None, ["privacy.epsilon=1", "clusters.count=4"]), 4.0))
+    alone = " ".join(dp.list_claims(config.load(None, BANK), 4.0))
     assert "Proved" not in alone and "Taken as given: the scaler and the encoder" in alone
+
+
+BANK = ["privacy.epsilon=1", "clusters.count=4"]
+
+
+@pytest.mark.parametrize("private", [SOUND, BANK], ids=["run", "bank"])
+def test_claims_say_whether_the_time_axis_was_given_or_found(private: list[str]) -> None:
+    found = " ".join(dp.list_claims(config.load(None, private), 4.0))
+    assert "time axis and channels of the source" in found and "data.axis" not in found
+    axis = "data.axis={start: 2013-01-01, step: 30min, length: 17520}"
+    given = " ".join(dp.list_claims(config.load(None, [*private, axis]), 4.0))
+    assert "17,520 steps of 30min from 2013-01-01T00:00:00 (data.axis)" in given
+    assert "the channels of the source" in given and "time axis and channels" not in given
+    assert "axis" not in given[given.index("Taken as given") :]
