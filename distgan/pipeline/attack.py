@@ -148,7 +148,18 @@ def state_guarantees(bank: Bank, settings: config.Config) -> list[str]:
         "more by a count with noise; all have the same weight, and no limit is set on what share of the "
         "load one carries."
     )
-    return [means, *dp.list_claims(settings, bank.guarantee.clip)]
+    return [means, *dp.list_claims(settings, bank.guarantee.clip), *_state_raised_limit(settings)]
+
+
+def _state_raised_limit(settings: config.Config) -> list[str]:
+    """Return a sentence on a limit of the gate that was raised by a setting, if it counts."""
+    usual, chosen = config.Config().release.max_epsilon, settings.release.max_epsilon
+    if not settings.privacy.end_to_end or chosen <= usual:
+        return []
+    return [
+        f"release.max_epsilon was raised to {chosen:g}: by default only an epsilon of {usual:g} or less "
+        f"makes {battery.EVIDENCE:,} members and non-members as evidence unnecessary."
+    ]
 
 
 def load_tracing(run: Run) -> list[tracing.Attack]:
