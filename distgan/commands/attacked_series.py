@@ -129,6 +129,14 @@ def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[li
             parts.append(part)
         else:
             left_out += entry.count
+    for place in ledger.list_unnamed():
+        copy = Store.open(place)
+        if digest_series(place) in seen:
+            continue
+        if ReleasedSeries((copy,)).shape == shape:
+            parts.append(copy)
+        else:
+            left_out += copy.num_series
     return parts, left_out
 
 

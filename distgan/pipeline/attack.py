@@ -119,7 +119,7 @@ def run_attacks(
             context.settings, bank, (sides["train"], owners[0]), (sides["held_out"], owners[1])
         ),
     )
-    claims = [*state_guarantees(bank, context.settings), *battery.CLAIMS]
+    claims = [*state_guarantees(bank, context.settings), *battery.CLAIMS, *state_wishes(context.settings)]
     proof = find_proof(context.settings)
     found = battery.run(attack_data, claims=claims, progress=progress, proof=proof)
     evidence = found.evidence.model_copy(update={"released": target.num_released})
@@ -159,6 +159,16 @@ def _state_raised_limit(settings: config.Config) -> list[str]:
     return [
         f"release.max_epsilon was raised to {chosen:g}: by default only an epsilon of {usual:g} or less "
         f"makes {battery.EVIDENCE:,} members and non-members as evidence unnecessary."
+    ]
+
+
+def state_wishes(settings: config.Config) -> list[str]:
+    """Return a sentence on attributes that a table asked for, as written there, if one did."""
+    if settings.generate.table is None:
+        return []
+    return [
+        "The table of attributes repeats what generate.table asks for, numbers as written there. No attack "
+        "looks at it: the rows of that table must not be those of real people."
     ]
 
 

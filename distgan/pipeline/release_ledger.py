@@ -3,7 +3,8 @@
 A leak that a battery finds in thousands of series may hide in slices of thirty. So earlier releases are
 recorded, with copies, and attacked together with the present one. The record of the stage `gan` holds how
 many lines there are and the hash of the last: lines that were cut off, or a ledger that was deleted, are
-noticed as long as that record stands. Copies of a run folder have separate ledgers.
+noticed as long as that record stands. Copies of released series that no line names are attacked as well.
+Copies of a run folder have separate ledgers.
 """
 
 import hashlib
@@ -113,8 +114,19 @@ class ReleaseLedger:
                 raise Mismatch(
                     f"{place} differs from what was released on {entry.time}; restore it from a copy"
                 )
-        released = sum(entry.verdict == RELEASED for entry in entries)
-        return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none missing"
+        released, unnamed = sum(entry.verdict == RELEASED for entry in entries), len(self.list_unnamed())
+        more = f"; {unnamed} more copies of released series, which no line names" if unnamed else ""
+        return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none missing{more}"
+
+    def list_unnamed(self) -> list[Path]:
+        """Return the copies of released series that no line names: of a release that was cut off before its
+        line, or of lines that are gone together with the record of the stage gan.
+        """
+        if not self.run.released.is_dir():
+            return []
+        named = {self.run.released_copy(entry.series) for entry in self.read_entries()}
+        whole = (place for place in self.run.released.iterdir() if not place.name.startswith("."))
+        return sorted(place for place in whole if place not in named and is_store(place))
 
     def keep_copy(self, source: Path) -> None:
         """Keep a copy of a store before its release, readable by its owner alone."""

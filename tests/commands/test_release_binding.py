@@ -199,6 +199,26 @@ def test_what_has_left_is_attacked_with_what_is_to_leave(mine: Run, monkeypatch:
     assert not files
 
 
+def test_copies_of_releases_that_no_line_names_are_attacked_as_well(mine: Run) -> None:
+    """Without ledger and record, which running the stage gan again makes anew, the copies still tell."""
+    settings = config.load(mine.config)
+    release.remember(0, settings, mine)
+    first = Store.open(mine.synthetic).read_rows(np.arange(12))
+    mine.release_ledger.unlink()
+    mine.finish(
+        "gan", **{**(mine.read_record("gan") or {}), "releases": ReleaseLedger.open(mine).read_head()}
+    )
+    (copy,) = ReleaseLedger.open(mine).list_unnamed()
+    shutil.copytree(copy, copy.with_name(f".{copy.name}.tmp"))  # of a copying that was cut off
+    assert "0 attempts, 0 of them released, none missing; 1 more copies" in ReleaseLedger.open(mine).audit()
+    other = settings.with_values({"generate.seed": 1}, "test")
+    write_text(mine.config, other.to_yaml())
+    runner.run(other, mine, ("generate",))
+    chosen = AttackedSeries.gather(PipelineContext(other, mine, open_for_inference(other)))
+    assert chosen.facts == AttackedCounts(candidate=12, earlier=12, sample=31, left_out=0)
+    np.testing.assert_array_equal(chosen.values[12:24], first)
+
+
 def cut_last(mine: Run) -> None:
     lines = mine.release_ledger.read_text().splitlines(keepends=True)
     mine.release_ledger.write_text("".join(lines[:-1]))

@@ -2,18 +2,22 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from distgan import config
 from distgan.anonymity import dp
+from distgan.anonymity.bank import Bank
+from distgan.anonymity.manifest import DPGuarantee, LedgerHead
 from distgan.commands.released_verdict import make_public_verdict
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.attacks.attack_data import AttackData, Side
 from distgan.evaluation.attacks.battery import Attack, Finding
 from distgan.evaluation.attacks.rates import IntervalEstimate
-from distgan.pipeline.attack import find_proof
+from distgan.pipeline.attack import find_proof, state_guarantees, state_wishes
+from distgan.run import Run
 from tests.commands.test_released_verdict import MEMBERS, judged
 from tests.config.test_end_to_end import SOUND
 
@@ -91,6 +95,31 @@ def test_claims_of_a_run_name_every_public_constant() -> None:
     assert "Proved: the synthetic series are (4, 1e-06)-differentially private" in claims
     alone = " ".join(dp.list_claims(config.load(None, BANK), 4.0))
     assert "Proved" not in alone and "Taken as given: the scaler and the encoder" in alone
+
+
+def test_the_verdict_says_which_limit_was_raised_and_what_a_table_asks_for(run: Run) -> None:
+    bank = Bank.load(run.bank)
+    guarantee = DPGuarantee(
+        epsilon=5.0,
+        delta=1e-6,
+        multiplier=1.0,
+        tracing_bound=0.7,
+        clip=2.0,
+        insecure=False,
+        ledger=LedgerHead(lines=1, digest="0" * 32),
+    )
+    private = replace(bank, guarantee=guarantee)
+
+    def said(*more: str) -> str:
+        return " ".join(state_guarantees(private, config.load(None, [*SOUND, *more])))
+
+    assert "max_epsilon" not in said() and "max_epsilon" not in said("release.max_epsilon=3")
+    assert "release.max_epsilon was raised to 6: by default only an epsilon of 4" in said(
+        "release.max_epsilon=6"
+    )
+    wished = config.Config(generate=config.Generate(table="wanted.csv"))
+    assert "must not be those of real people" in " ".join(state_wishes(wished))
+    assert state_wishes(config.Config()) == []
 
 
 BANK = ["privacy.epsilon=1", "clusters.count=4"]
