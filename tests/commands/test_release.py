@@ -52,6 +52,7 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
         "sample": 31,
         "left_out": 0,
         "drawn": None,
+        "beside": 0,
     }
     (entry,) = ReleaseLedger.open(mine).read_entries()
     assert (entry.verdict, entry.exit_code, entry.count) == ("refused", 4, 12)
