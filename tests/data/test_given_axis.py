@@ -9,6 +9,8 @@ import pytest
 
 from distgan import config
 from distgan.data.ingest import Raw, read
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
 from tests.helpers.sources import frame, load, melted
 
@@ -33,20 +35,61 @@ def write_long(table: pd.DataFrame, path: Path) -> Path:
     return path
 
 
+def write_transposed(table: pd.DataFrame, path: Path) -> Path:
+    table.T.rename_axis("home").to_csv(path)
+    return path
+
+
+def write_days(table: pd.DataFrame, path: Path) -> Path:
+    """A row for each home and day, a column for each hour."""
+    long = melted(table)
+    long["date"], long["hour"] = long["time"].dt.strftime("%Y-%m-%d"), long["time"].dt.strftime("%H:%M")
+    days = long.pivot(index=["home", "date"], columns="hour", values="kwh")
+    days.reset_index().to_csv(path, index=False)
+    return path
+
+
+def write_folder(table: pd.DataFrame, path: Path) -> Path:
+    path.mkdir()
+    for home in table:
+        table[[home]].set_axis(["kwh"], axis=1).to_csv(path / f"{home}.csv")
+    return path
+
+
+def write_store(table: pd.DataFrame, path: Path) -> Path:
+    axis = Axis(table.index[0].isoformat(), 3600, len(table), leap_days=True)
+    with StoreWriter(path, Meta(axis, ("value",), "kWh", {"source": "homes"}, {})) as writer:
+        writer.append(table.to_numpy(np.float32).T[:, :, None])
+    return path
+
+
+def write_netcdf(table: pd.DataFrame, path: Path) -> Path:
+    xarray = pytest.importorskip("xarray")
+    home = np.array(list(table))
+    values = xarray.DataArray(table.to_numpy().T, {"home": home, "time": table.index}, ("home", "time"))
+    values.to_dataset(name="load").to_netcdf(path)
+    return path
+
+
 WRITERS: dict[str, Callable[[pd.DataFrame, Path], Path]] = {
     "npz": write_npz,
     "wide.csv": write_wide,
     "long.csv": write_long,
+    "transposed.csv": write_transposed,
+    "days.csv": write_days,
+    "folder": write_folder,
+    "store.zarr": write_store,
+    "nc": write_netcdf,
 }
+TABLES = [kind for kind in WRITERS if kind.endswith("csv") or kind == "folder"]
 
 
-@pytest.mark.parametrize("resample", [None, "1h"])
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize(
+    ("kind", "resample"), [*((kind, None) for kind in WRITERS), *((kind, "1h") for kind in TABLES)]
+)
 def test_series_lie_on_the_axis_and_the_rest_is_left_out(
     tmp_path: Path, kind: str, resample: str | None
 ) -> None:
-    if resample and kind == "npz":
-        return
     path = WRITERS[kind](LONGER, tmp_path / f"homes.{kind}")
     raw = load(path, axis=AXIS, resample=config.Resample(step=resample), unusable="error")
     assert raw.meta.axis.list_times().tolist() == pd.date_range("2013-01-01", periods=48, freq="h").tolist()
