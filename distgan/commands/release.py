@@ -33,7 +33,7 @@ from distgan.evaluation.results import CheckResult, PrivacyResult, ReleasePrivac
 from distgan.files import publish, read_json, refuse_standing, whole_folder, write_json, write_text
 from distgan.pipeline import generate
 from distgan.pipeline.attack import Target, run_attacks
-from distgan.pipeline.binding import ARTEFACTS, audit_chain
+from distgan.pipeline.binding import ARTEFACTS, audit_chain, digest_files
 from distgan.pipeline.build_bank import run_tracing
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.output_transform import find_output_transform
@@ -187,6 +187,7 @@ def remember(exit_code: int, settings: config.Config, run: Run) -> None:
                 "generate.shares": dict(settings.generate.shares),
                 "generate.extrapolate": settings.generate.extrapolate,
             },
+            page=digest_files(run.release_verdict),
         )
     )
 

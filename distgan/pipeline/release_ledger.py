@@ -28,7 +28,8 @@ RELEASED, REFUSED = "released", "refused"
 @dataclass(frozen=True)
 class Attempt:
     """To release series: what came of it, the digests of series, weights and split, and how the series were
-    asked for: `wished` are settings of attributes (`generate.attributes`, …) by dotted key, without a table.
+    asked for: `wished` are settings of attributes (`generate.attributes`, …) by dotted key, without a table;
+    `page` is the digest of the verdict, "" in lines of before it was noted.
     """
 
     verdict: str
@@ -39,9 +40,10 @@ class Attempt:
     seed: int
     count: int
     wished: dict[str, Any]
+    page: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry(Attempt):
     """A line: an attempt, its time, and the hash of the line before."""
 
@@ -72,7 +74,7 @@ class ReleaseLedger:
         before = ""
         for number, line in enumerate(self._read_lines()):
             try:
-                content = {"wished": {}} | json.loads(line)  # older lines have none
+                content = {"wished": {}, "page": ""} | json.loads(line)  # older lines have none
                 entry = Entry(**{field.name: content[field.name] for field in fields(Entry)})
             except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
                 entry = None
