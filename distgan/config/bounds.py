@@ -67,3 +67,9 @@ def count_from(bound: float, step: float) -> int:
 def count_to(bound: float, step: float) -> int:
     """Return the number of the largest multiple of `step` at or below `bound`."""
     return math.floor(read_decimal(bound) / read_decimal(step))
+
+
+def round_down(number: float) -> str:
+    """Return a positive number with one digit, never above it: 1.7e-4 -> 1e-04."""
+    exponent = math.floor(math.log10(number))
+    return f"{math.floor(round(number / 10**exponent, 9))}e{exponent:03d}"

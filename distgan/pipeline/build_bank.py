@@ -251,7 +251,7 @@ def format_guarantee(bank: Bank) -> str:
     held = bank.guarantee
     weak = ", which is weak" if held.epsilon > 4 else ""
     return (
-        f"({held.epsilon:g}, {held.delta:.0e})-differentially private{weak}: no attack on it succeeds above "
+        f"({held.epsilon:g}, {held.delta:g})-differentially private{weak}: no attack on it succeeds above "
         "AUC "
         f"{held.tracing_bound:.2f}" + ("; REPEATABLE NOISE, for tests only" if held.insecure else "")
     )

@@ -138,7 +138,7 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
     assert found is not None
     bank = Bank.load(mine.bank)
     if private:
-        budget = Budget(config.Privacy(epsilon=8.0, delta=1e-3, insecure_seed=0), 4)
+        budget = Budget(config.Privacy(epsilon=8.0, delta=1e-3), 4)
         settings = settings.model_copy(update={"privacy": budget.settings})
         guarantee = private_bank.make_guarantee(budget, Head(2, "a" * 32))
         replace(bank, guarantee=guarantee).save(mine.bank)

@@ -12,6 +12,7 @@ from distgan.anonymity import dp
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.manifest import DPGuarantee, LedgerHead
 from distgan.commands.released_verdict import make_public_verdict
+from distgan.errors import UserError
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.attacks.attack_data import AttackData, Side
 from distgan.evaluation.attacks.battery import Attack, Finding
@@ -120,6 +121,20 @@ def test_the_verdict_says_which_limit_was_raised_and_what_a_table_asks_for(run: 
     wished = config.Config(generate=config.Generate(table="wanted.csv"))
     assert "must not be those of real people" in " ".join(state_wishes(wished))
     assert state_wishes(config.Config()) == []
+
+
+def test_delta_is_stated_as_it_is_and_advice_never_above_the_limit() -> None:
+    settings = config.load(None, [*SOUND, "privacy.delta=1.4e-6"])
+    assert dp.state_proof(settings.privacy).startswith("(4, 1.4e-06)-differentially private")
+    for owners, advice in ((600, "1e-04"), (320, "3e-04"), (1000, "1e-04"), (7000, "1e-05")):
+        with pytest.raises(UserError, match=f"use {advice} or less"):
+            config.load(None, [*SOUND, "privacy.delta=9e-3", f"privacy.owners={owners}"])
+        assert float(advice) * owners <= 0.1 * (1 + 1e-12)
+
+
+def test_repeatable_noise_is_no_proof() -> None:
+    claims = dp.list_claims(config.load(None, [*SOUND, "privacy.insecure_seed=1"]), 4.0)
+    assert len(claims) == 1 and "Nothing is promised: the noise can be repeated" in claims[0]
 
 
 BANK = ["privacy.epsilon=1", "clusters.count=4"]

@@ -37,6 +37,12 @@ NOT_COVERED_RUN = (
 )
 
 
+NOTHING = (
+    "Nothing is promised: the noise can be repeated (privacy.insecure_seed), which is for tests. Whoever "
+    "knows the seed can take it away."
+)
+
+
 def state_given(settings: config.Config) -> str:
     """Return what the guarantee takes as given. A time axis that `data.axis` gives is a public constant
     instead.
@@ -70,7 +76,7 @@ def state_axis(axis: config.TimeAxis) -> str:
 def state_proof(privacy: config.Privacy) -> str:
     """Return a sentence on what is proved of a run that is private end to end, and for whom."""
     return (
-        f"({privacy.epsilon:g}, {privacy.delta:.0e})-differentially private for every owner with all its "
+        f"({privacy.epsilon:g}, {privacy.delta:g})-differentially private for every owner with all its "
         "series, added or removed"
     )
 
@@ -97,6 +103,8 @@ def state_run_constants(settings: config.Config) -> str:
 
 def list_claims(settings: config.Config, radius: float) -> list[str]:
     """List what is promised of a private bank, or of a run that is private end to end, and what is not."""
+    if settings.privacy.insecure_seed is not None:
+        return [NOTHING]
     constants = state_constants(settings.privacy, radius) + state_axis(settings.data.axis)
     given = state_given(settings)
     if not settings.privacy.end_to_end:
