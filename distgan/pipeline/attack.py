@@ -141,7 +141,7 @@ def state_guarantees(bank: Bank, settings: config.Config) -> list[str]:
     if bank.guarantee is None:
         return [
             f"Every condition of the generator is a mean of at least {bank.minimum_group_size} entities, "
-            f"and none carries more than {bank.settings.max_share:.0%} of its group's load."
+            f"and none carries more than {100 * bank.settings.max_share:g} % of its group's load."
         ]
     means = (
         f"Every condition of the generator is a mean with noise, of {bank.minimum_group_size} entities or "

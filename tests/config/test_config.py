@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from distgan import config
+from distgan.config.bounds import round_down, round_up
 from distgan.config.loading import RENAMED_KEYS, find_config, list_shipped
 from distgan.errors import UserError
 from tests.helpers.processes import PATIENCE
@@ -258,6 +259,13 @@ def test_an_axis_that_is_none_is_refused_in_one_line(wrong: list[str], words: st
     with pytest.raises(UserError) as error:
         config.load(None, wrong)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_stated_bounds_are_never_on_the_wrong_side() -> None:
+    for value, stated in ((0.6233, "0.63"), (0.62, "0.62"), (0.62001, "0.63"), (0.65, "0.65")):
+        assert round_up(value, 2) == stated
+    assert round_up(100 * 0.15, 0) == "15" and round_up(100 * 0.1501, 0) == "16"
+    assert [round_down(value) for value in (1.7e-4, 1e-4, 9.99e-7)] == ["1e-04", "1e-04", "9e-07"]
 
 
 def test_the_reference_page_is_current() -> None:
