@@ -18,6 +18,7 @@ from distgan.evaluation.attacks.attack_data import AttackData, Side
 from distgan.evaluation.attacks.battery import Attack, Finding
 from distgan.evaluation.attacks.rates import IntervalEstimate
 from distgan.pipeline.attack import find_proof, state_guarantees, state_wishes
+from distgan.pipeline.prepare import advise_axis
 from distgan.run import Run
 from tests.commands.test_released_verdict import MEMBERS, judged
 from tests.config.test_end_to_end import SOUND
@@ -149,3 +150,5 @@ def test_claims_say_whether_the_time_axis_was_given_or_found(private: list[str])
     assert "17,520 steps of 30min from 2013-01-01T00:00:00 (data.axis)" in given
     assert "the channels of the source" in given and "time axis and channels" not in given
     assert "axis" not in given[given.index("Taken as given") :]
+    assert "was found in all series together" in advise_axis(config.load(None, private))[0]
+    assert advise_axis(config.load(None, [*private, axis])) == advise_axis(config.load()) == []
