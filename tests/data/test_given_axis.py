@@ -146,10 +146,11 @@ def test_those_with_too_few_readings_on_the_axis_are_left_out_and_counted(tmp_pa
     assert raw.entities == list(HOMES) and raw.left_out == {"too few readings on data.axis": 1}
 
 
-def test_arrays_without_times_get_those_of_the_axis(tmp_path: Path) -> None:
+@pytest.mark.parametrize("year", [2001, 2013])  # 2001 is that of series without times
+def test_arrays_without_times_get_those_of_the_axis(tmp_path: Path, year: int) -> None:
     np.save(tmp_path / "homes.npy", HOMES.to_numpy().T)
-    raw = load(tmp_path / "homes.npy", axis=AXIS)
-    assert raw.meta.axis.start == "2013-01-01T00:00:00" and raw.meta.axis.length == 48
+    raw = load(tmp_path / "homes.npy", axis=config.TimeAxis(start=f"{year}-01-01", step="1h", length=48))
+    assert raw.meta.axis.start == f"{year}-01-01T00:00:00" and raw.meta.axis.length == 48
     assert not raw.meta.is_nominal
     with pytest.raises(UserError, match=r"has no times and 48 steps, and data.axis.length is 47"):
         load(tmp_path / "homes.npy", axis=AXIS.model_copy(update={"length": 47}))

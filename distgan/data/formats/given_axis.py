@@ -20,10 +20,12 @@ def place_on_axis(source: Source, settings: config.Data) -> Source:
         UserError: the source has other steps, none on the axis, or no times and another number of steps.
     """
     axis, found = make_axis(settings.axis), source.meta.axis
-    if axis is None or axis == found:
+    if axis is None:
         return source
     if source.meta.is_nominal:
         return _name_times(source, axis, settings)
+    if axis == found:
+        return source
     if found.step_seconds != axis.step_seconds:
         raise UserError(
             f"{settings.source} has steps of {format_duration(found.step_seconds)}, and data.axis.step is "
