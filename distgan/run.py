@@ -128,9 +128,7 @@ class Run:
 
     @property
     def scaler(self) -> Path:
-        """The inverse of the scaling, with units, channels and time axis: all that `generate` knows of the
-        data.
-        """
+        """The inverse of the scaling, units, channels, time axis: all that `generate` knows of the data."""
         return self.folder / "scaler.json"
 
     @property
@@ -292,8 +290,9 @@ class Run:
     def private(self) -> tuple[Path, ...]:
         """Paths that only the owner of the data may read."""
         parts = (self.series, self.scaler, self.encoder, self.latents, self.clusters, self.bank, self.ledger)
-        more = (self.noisy_sums, self.gan, self.report, self.scores, self.logs, self.config)
-        return (*parts, *more, self.records, self.private_table, self.scaler_tensors)
+        more = (self.noisy_sums, self.gan, self.report, self.scores, self.logs, self.config, self.records)
+        tables = (self.private_table, self.scaler_tensors, self.left_out_windows, self.release_verdict)
+        return *parts, *more, *tables, self.release_verdict.with_suffix(".html"), self.release_ledger
 
     def metrics(self, stage: str) -> Path:
         """Return the path of the metrics: one JSON object a line, one line a report of `stage`'s training."""

@@ -35,6 +35,9 @@ def test_what_prepare_writes_is_its_owners_alone(mask: int, tmp_path: Path, home
         assert os.umask(mask) == mask  # the caller's is as it was
         run.series.chmod(0o755)
         find_private_table(run.series).chmod(0o644)
+        for place in (run.release_verdict, run.release_ledger):  # as a copy of the folder may have them
+            place.write_text("{}")
+            place.chmod(0o644)
         assert (
             main(["--run-dir", str(run.folder), *TINY, f"data.source={homes_csv}", "--stages", "prepare"])
             == 0

@@ -26,7 +26,7 @@ from distgan.evaluation.results import AttackedCounts
 from distgan.pipeline.binding import ARTEFACTS, digest_series
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import regenerate
-from distgan.pipeline.release_ledger import RELEASED, Attempt, ReleaseLedger
+from distgan.pipeline.release_ledger import RELEASED, Attempt, ReleaseLedger, list_copies_beside
 from distgan.pipeline.training_data import read_scaler
 from distgan.rng import make_keyed_generator
 
@@ -58,7 +58,7 @@ class AttackedSeries:
         """
         store = Store.open(context.run.synthetic)
         candidate = ReleasedSeries((store,))
-        parts, left_out = gather_earlier(context, candidate.shape)
+        parts, left_out, beside = gather_earlier(context, candidate.shape)
         earlier, sample = (
             ReleasedSeries((candidate.read_rows(np.arange(0)), *parts)),
             draw_sample(context, store.num_series),
@@ -73,6 +73,7 @@ class AttackedSeries:
             sample=len(sample),
             left_out=left_out,
             drawn=drawn if drawn < store.num_series + earlier.num_series else None,
+            beside=beside,
         )
         values = np.concatenate([candidate.read_rows(rows), earlier.read_rows(others), sample])
         return cls(ReleasedSeries((store, *parts, sample)), values, facts)
@@ -93,6 +94,11 @@ def describe_counts(facts: AttackedCounts) -> str:
             f"of the series to be released and of earlier attempts, drawn at random, and {sample}. "
             f"{describe_misses(facts.drawn)}."
         )
+    if facts.beside:
+        text += (
+            f" {facts.beside:,} of those of earlier attempts were released by runs beside this one, on the "
+            "same split of the owners."
+        )
     if facts.left_out:
         text += (
             f" {facts.left_out:,} series of earlier attempts were left out, because they belong to another "
@@ -101,9 +107,11 @@ def describe_counts(facts: AttackedCounts) -> str:
     return text
 
 
-def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[list[Store | np.ndarray], int]:
+def gather_earlier(
+    context: PipelineContext, shape: tuple[int, ...]
+) -> tuple[list[Store | np.ndarray], int, int]:
     """Return series of earlier releases, and of attempts with these weights that were over a limit, in parts;
-    and how many could not be taken.
+    how many could not be taken; and how many were released by runs beside this one.
 
     What was released is kept as a copy. What was refused is generated again, from its seed, its count and the
     attributes asked for; what a table asked for, as the groups are.
@@ -129,7 +137,19 @@ def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[li
             parts.append(part)
         else:
             left_out += entry.count
-    return parts, left_out
+    beside = list_copies_beside(context.run)
+    counted = 0
+    for place in [*ledger.list_unnamed(), *beside]:
+        if (digest := digest_series(place)) in seen:
+            continue
+        seen.add(digest)
+        copy = Store.open(place)
+        if ReleasedSeries((copy,)).shape != shape:
+            left_out += copy.num_series
+            continue
+        parts.append(copy)
+        counted += copy.num_series if place in beside else 0
+    return parts, left_out, counted
 
 
 def generate_again(context: PipelineContext, attempt: Attempt) -> np.ndarray:

@@ -86,6 +86,7 @@ def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> i
         UserError: they cannot be read, or have other steps.
     """
     all_of_it = {"cut": "whole", "windows": config.Windows(), "labels": None, "max_missing": 1.0}
+    all_of_it["axis"] = config.TimeAxis()  # of the training series alone
     own = {"source": source, "attributes": None, "reduce": config.Reduce(), "unusable": "error"}
     as_it_is = learned.model_copy(update={**all_of_it, **own})
     found = ingest.open_source(as_it_is, parts, flat=True)

@@ -33,7 +33,7 @@ from distgan.files import (
     write_json,
     write_text,
 )
-from distgan.pipeline.binding import ARTEFACTS, audit_chain
+from distgan.pipeline.binding import ARTEFACTS, audit_chain, digest_files
 from distgan.pipeline.lengths import find_lengths
 from distgan.pipeline.release_ledger import RELEASED, ReleaseLedger
 from distgan.pipeline.train_gan import load_generator
@@ -158,12 +158,17 @@ def find_verdict(settings: config.Config, run: Run) -> Verdict:
             f"the gate refused {run.folder}: {verdict.sentence.rstrip('.')}{without}"
         )
     audit_chain(settings, run)
-    now = {name: ARTEFACTS[name].digest(run) for name in ("generator", "split")}
-    judged = [
-        entry
-        for entry in ReleaseLedger.open(run).read_entries()
-        if entry.verdict == RELEASED and (entry.weights, entry.split) == (now["generator"], now["split"])
-    ]
+    ledger = ReleaseLedger.open(run)
+    ledger.audit()
+    now = tuple(ARTEFACTS[name].digest(run) for name in ("generator", "split"))
+    released = [entry for entry in ledger.read_entries() if entry.verdict == RELEASED]
+    judged = [entry for entry in released if (entry.weights, entry.split) == now]
+    page = digest_files(run.release_verdict)
+    if judged and not any(entry.page in ("", page) for entry in judged):
+        raise Mismatch(
+            f"{run.release_verdict} was changed since the gate wrote it; run distgan release {run.folder} "
+            f"again{without}"
+        )
     if verdict.run != settings.identity or not judged:
         raise Mismatch(
             f"the generator of {run.folder} is not the one that passed the gate; run distgan release "

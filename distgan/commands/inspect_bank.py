@@ -9,6 +9,7 @@ from distgan.anonymity.groups import Members
 from distgan.anonymity.manifest import TENSORS, choose_strictest, find_violations
 from distgan.anonymity.projection import Projection
 from distgan.command_line import Result
+from distgan.config.bounds import round_up
 from distgan.evaluation.attacks import tracing
 from distgan.evaluation.plots import population, style
 from distgan.files import write_bytes
@@ -59,13 +60,13 @@ def describe_bank(path: Path) -> str:
         f"minimum group size {bank.minimum_group_size}",
         f"cover      {covered} entities"
         + (
-            f"; one carries at most {max(bank.largest_share):.0%} of its group's load"
+            f"; one carries at most {round_up(100 * max(bank.largest_share), 0)} % of its group's load"
             if plain
             else ", counted with noise, of equal weight; no limit on the share of the load that one carries"
         ),
         f"condition  {settings.condition_dim} numbers, "
         f"{bank.released} released per group, location and scale included",
-        f"inference  AUC at most {max(bank.tracing_auc):.3f} by the bound, "
+        f"inference  AUC at most {round_up(max(bank.tracing_auc), 3)} by the bound, "
         f"limit {settings.max_tracing_auc:g}",
         "release    " + (f"refused: {refused[0]}" if refused else "every statement of the manifest holds"),
     ]

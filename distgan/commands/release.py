@@ -31,8 +31,9 @@ from distgan.evaluation.report.terms import Explainer
 from distgan.evaluation.report.writer import load_template
 from distgan.evaluation.results import CheckResult, PrivacyResult, ReleasePrivacy, Verdict
 from distgan.files import publish, read_json, refuse_standing, whole_folder, write_json, write_text
+from distgan.pipeline import generate
 from distgan.pipeline.attack import Target, run_attacks
-from distgan.pipeline.binding import ARTEFACTS, audit_chain
+from distgan.pipeline.binding import ARTEFACTS, audit_chain, digest_files
 from distgan.pipeline.build_bank import run_tracing
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.output_transform import find_output_transform
@@ -101,6 +102,7 @@ def decide(run: Run, place: Path) -> Result:
     parallel = open_for_inference(settings)
     try:
         with run.lock():
+            judged = ARTEFACTS["synthetic"].digest(run)
             verdict = judge(PipelineContext(settings, run, parallel))
             save_verdict(verdict.to_json(), run.release_verdict)
             if verdict.privacy is not None:
@@ -109,7 +111,7 @@ def decide(run: Run, place: Path) -> Result:
             if verdict.exit_code:
                 text = f"{verdict.sentence} Nothing was released; see {where}"
                 return Result("", {**tree, "released": None}, ERRORS[verdict.exit_code](text))
-            write_release(place, verdict, settings, run)
+            write_release(place, verdict, settings, run, judged)
     finally:
         parallel.close()
     return Result(f"{verdict.sentence} Released: {place}", {**tree, "released": str(place)})
@@ -185,6 +187,7 @@ def remember(exit_code: int, settings: config.Config, run: Run) -> None:
                 "generate.shares": dict(settings.generate.shares),
                 "generate.extrapolate": settings.generate.extrapolate,
             },
+            page=digest_files(run.release_verdict),
         )
     )
 
@@ -198,7 +201,13 @@ def format_sentence(broken: list[Check], attacks: PrivacyResult | None) -> str:
 
 
 def attack(context: PipelineContext, chosen: AttackedSeries) -> PrivacyResult | None:
-    """Run the battery on synthetic series and on the bank."""
+    """Run the battery on synthetic series and on the bank.
+
+    Its random choices follow from the weights: with another `evaluate.seed`, another attempt would have
+    another chance.
+    """
+    seed = int(ARTEFACTS["generator"].digest(context.run)[:15], 16)
+    context = context.with_settings(context.settings.with_values({"evaluate.seed": seed}, "release"))
     bank = Bank.load(context.run.bank)
     tracing = run_tracing(context, TrainingData.open(context.run), bank, OUTLIERS)
     return run_attacks(
@@ -317,17 +326,26 @@ def save_verdict(content: Mapping[str, Any], place: Path) -> None:
     )
 
 
-def write_release(place: Path, verdict: Verdict, settings: config.Config, run: Run) -> None:
-    """Write series, manifest of the bank, verdict with checksums, and a page that states the guarantees."""
-    form = settings.generate.format
+def write_release(place: Path, verdict: Verdict, settings: config.Config, run: Run, judged: str) -> None:
+    """Write series, manifest of the bank, verdict with checksums, and a page that states the guarantees.
+
+    All of it is written anew from what was verified. No file of the run is copied: it could hold more.
+
+    Args:
+        judged: digest of the synthetic series before the checks.
+
+    Raises:
+        Mismatch: the series were replaced since.
+    """
+    form, bank = settings.generate.format, Bank.load(run.bank)
     public = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
     with whole_folder(place) as temporary:
         inside = ReleaseFolder(temporary)
-        transform = find_output_transform(settings, run)
-        if transform.has_effect:
-            transform.write(run.synthetic, inside.synthetic)
-        else:
-            shutil.copytree(run.synthetic, inside.synthetic)
+        find_output_transform(settings, run).write(
+            run.synthetic, inside.synthetic, generate.make_meta(settings, run)
+        )
+        if ARTEFACTS["synthetic"].digest(run) != judged:
+            raise Mismatch(f"{run.synthetic} was replaced during the checks; run distgan release again")
         if form != "zarr":
             export(
                 inside.synthetic,
@@ -336,10 +354,7 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, run: R
                 settings.generate.layout,
             )
             shutil.rmtree(inside.synthetic)
-        if run.synthetic_labels.exists():
-            shutil.copy(run.synthetic_labels, inside.synthetic_labels)
-        if run.synthetic_attributes.exists():
-            shutil.copy(run.synthetic_attributes, inside.synthetic_attributes)
+        generate.write_tables(settings, bank, inside.synthetic_labels, inside.synthetic_attributes)
         write_json(inside.bank_manifest, make_public_manifest(read_json(run.bank / manifest.MANIFEST)))
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {str(path.relative_to(temporary)): hash_file(path) for path in files}
@@ -356,7 +371,7 @@ def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run,
     described = ["synthetic.attributes.csv the attributes of each series, in their order"]
     credit, transform = find_credit(settings, meta), find_output_transform(settings, run)
     year, lengths = transform.year, transform.describe_lengths()
-    length = transform.describe(meta).axis.length
+    length, bank = transform.describe(meta).axis.length, Bank.load(run.bank)
     return "\n".join(
         [
             "Synthetic time series",
@@ -364,8 +379,8 @@ def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run,
             "",
             f"synthetic.{form}       {settings.generate.count} series of {length} steps"
             + (f", in {meta.units}" if meta.units else ""),
-            *(labelled if run.synthetic_labels.exists() else []),
-            *(described if run.synthetic_attributes.exists() else []),
+            *(labelled if bank.labels else []),
+            *(described if bank.statics is not None else []),
             "bank-manifest.json  the groups of the generator's conditions: sizes, bounds of the attack P6a",
             "verdict.json, .html every attack tried, with its success, interval and limit; checksums",
             *([] if year is None else ["", "The calendar", *(f"- {line}" for line in year.assumptions)]),

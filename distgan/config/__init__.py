@@ -63,6 +63,7 @@ from distgan.config.sweep import EXCHANGEABLE as EXCHANGEABLE
 from distgan.config.sweep import Dimension as Dimension
 from distgan.config.sweep import Resources as Resources
 from distgan.config.sweep import Sweep as Sweep
+from distgan.config.time_axis import TimeAxis as TimeAxis
 from distgan.config.training import Augment as Augment
 from distgan.config.training import Engine as Engine
 from distgan.config.training import Evaluate as Evaluate

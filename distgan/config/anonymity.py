@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import field_validator, model_validator
 
 from distgan.config.base import Section, _check_heads, _convert_lists, key
+from distgan.config.bounds import round_down
 
 
 class Encoder(Section):
@@ -253,7 +254,7 @@ class Privacy(Section):
         if self.delta * self.owners > 0.1:
             raise ValueError(
                 f"delta {self.delta:g} is above a tenth of 1 / {self.owners} owners; use "
-                f"{0.1 / self.owners:.0e} or less"
+                f"{round_down(0.1 / self.owners)} or less"
             )
         if self.encoder_share + self.bank_share >= 1:
             raise ValueError(

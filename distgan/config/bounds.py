@@ -67,3 +67,14 @@ def count_from(bound: float, step: float) -> int:
 def count_to(bound: float, step: float) -> int:
     """Return the number of the largest multiple of `step` at or below `bound`."""
     return math.floor(read_decimal(bound) / read_decimal(step))
+
+
+def round_down(number: float) -> str:
+    """Return a positive number with one digit, never above it: 1.7e-4 -> 1e-04."""
+    exponent = math.floor(math.log10(number))
+    return f"{math.floor(round(number / 10**exponent, 9))}e{exponent:03d}"
+
+
+def round_up(bound: float, digits: int) -> str:
+    """Return an upper bound with so many digits after the point, never below it: 0.6233 -> 0.63."""
+    return f"{math.ceil(round(bound * 10**digits, 6)) / 10**digits:.{digits}f}"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, field_validator, model_validator
 from distgan.config.base import Section, _convert_lists, key
 from distgan.config.bounds import Bounds
 from distgan.config.scaling import Scaling
+from distgan.config.time_axis import TimeAxis, parse_step
 
 SUSPICIONS = {  # about a source's data: name -> what was noticed
     "thousands": "numbers look as if a thousands mark was read as a decimal mark",
@@ -78,8 +79,8 @@ class Resample(Section):
 
     @model_validator(mode="after")
     def _step(self) -> "Resample":
-        if self.step is not None and not re.fullmatch(r"[1-9]\d{0,5}\s*(s|min|h|d)", self.step):
-            raise ValueError(f"step {self.step!r} is no length of time; write 30min, 1h or 1d")
+        if self.step is not None:
+            parse_step(self.step)
         return self
 
 
@@ -241,6 +242,7 @@ class Data(Section):
         "country, or a part of one (GB, DE-BY), whose public holidays generate.start keeps as holidays",
         pattern="^[A-Z]{2}(-[A-Z0-9]+)?$",
     )
+    axis: TimeAxis = key(TimeAxis(), "a time axis that is given, and so public")
     resample: Resample = key(
         Resample(), "regular steps for tables with irregular, repeated or unsorted times"
     )
@@ -425,6 +427,16 @@ class Data(Section):
     def _zeros_need_a_bound(self) -> "Data":
         if self.zeros == "match" and self.bounds.lower != 0:
             raise ValueError("zeros=match needs data.bounds.lower=0: zeros are the lowest values there are")
+        return self
+
+    @model_validator(mode="after")
+    def _resampled_to_the_axis(self) -> "Data":
+        step = self.resample.step
+        if self.axis.is_given and step is not None and parse_step(step) != self.axis.step_seconds:
+            raise ValueError(
+                f"resample.step {step} and axis.step {self.axis.step} differ; give both the same, and see "
+                "data.reduce for longer steps"
+            )
         return self
 
     @model_validator(mode="after")

@@ -278,6 +278,8 @@ class Config(Section):
         tree["privacy"] = self.privacy.describe()
         if tree["data"]["zeros"] == "auto":
             del tree["data"]["zeros"]
+        if not self.data.axis.is_given:
+            del tree["data"]["axis"]
         if tree["data"]["bounds"]["step"] is None:
             del tree["data"]["bounds"]["step"]
         for name, off in (("scope", "series"), ("marginal", "none"), ("whitening", 0)):

@@ -1,10 +1,12 @@
 """The regular time axis of series: step, order, gaps, resampling."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from distgan import config
 from distgan.data.store.metadata import Axis
 from distgan.errors import UserError
 
@@ -145,6 +147,60 @@ def make_resampled_grid(times: np.ndarray, step: int, source: str) -> Grid:
         )
     start = str(np.datetime64(first * step, "s"))
     return Grid(Axis(start, step, length, leap_days=True), length - there)
+
+
+def make_axis(given: config.TimeAxis) -> Axis | None:
+    """Return the axis that `data.axis` gives, or None where the data decide."""
+    if given.start is None or given.length is None:
+        return None
+    return Axis(given.start, given.step_seconds, given.length, leap_days=True)
+
+
+def mark_outside(times: np.ndarray, axis: Axis) -> np.ndarray:
+    """Return which times lie before the first step of an axis or after the last one: bool [n]."""
+    elapsed = (times - np.datetime64(axis.start, "s")).astype("m8[s]").astype(np.int64)
+    return np.asarray((elapsed < 0) | (elapsed >= axis.length * axis.step_seconds))
+
+
+def make_given_grid(
+    times: np.ndarray, axis: Axis, measured: Callable[[], np.ndarray] | None, source: str
+) -> tuple[Grid, np.ndarray]:
+    """Return the grid of a given axis, and the times that it leaves out: those outside of it, and those
+    between its steps at which nobody has a reading.
+
+    Args:
+        times: rising, datetime64[s] [n].
+        measured: the times at which somebody has a reading; None where all readings in a step are merged.
+
+    Raises:
+        UserError: no time lies on the axis, or readings lie between its steps.
+    """
+    outside = mark_outside(times, axis)
+    inside = times[~outside]
+    if not len(inside):
+        raise UserError(describe_miss(source, axis, times[0], times[-1]))
+    elapsed = (inside - np.datetime64(axis.start, "s")).astype(np.int64)
+    filled = axis.length - len(np.unique(elapsed // axis.step_seconds))
+    beside = inside[elapsed % axis.step_seconds != 0] if measured is not None else inside[:0]
+    if measured is not None and len(beside):
+        read = np.intersect1d(beside, measured())
+        if len(read):
+            step = format_duration(axis.step_seconds)
+            raise UserError(
+                f"{source}: {len(read):,} times with readings lie between the steps of data.axis, the first "
+                f"{read[0]}; set data.resample.step={step}, which merges the readings of a step, or correct "
+                "data.axis.start or data.axis.step"
+            )
+    return Grid(axis, filled), np.union1d(times[outside], beside)
+
+
+def describe_miss(source: str, axis: Axis, first: np.datetime64, last: np.datetime64) -> str:
+    """Return the message that no reading lies on a given axis."""
+    ends = axis.list_times()[[0, -1]]
+    return (
+        f"{source}: no time lies on data.axis, {ends[0]} to {ends[1]}; the times are {first} to {last}: "
+        "correct data.axis.start, step or length"
+    )
 
 
 def parse_seconds(text: str) -> int | None:

@@ -21,6 +21,7 @@ from distgan.data.checks.survey import Survey
 from distgan.data.cleaning import clean_blocks
 from distgan.data.cuts import Cut, plan_pieces
 from distgan.data.formats.advice import show_without
+from distgan.data.formats.given_axis import place_on_axis
 from distgan.data.formats.sources import Source, read_source
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.static_attributes import StaticAttribute
@@ -119,7 +120,7 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
     Raises:
         UserError: the source is missing, unreadable, irregular or unusable; says where and what to do.
     """
-    source = read_source(settings, place)
+    source = place_on_axis(read_source(settings, place), settings)
     statics = read_statics(source, settings, place)
     if settings.units:
         source.meta = replace(source.meta, units=settings.units)
@@ -136,6 +137,8 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
     kept = np.arange(len(source.entities))
     if settings.labels is not None:
         kept = _select_labelled(source, settings, left_out)
+    if settings.axis.is_given:
+        kept = _leave_out_absent(scanned, kept, settings, left_out)
     kept = _leave_out_unusable(scanned.whole, kept, source, settings, left_out)
     if incomplete:
         left_out["incomplete calendar year"] = incomplete * len(kept)
@@ -201,6 +204,19 @@ def _find_incomplete(
             gaps.sum()
         )
     return np.asarray(short | gaps)
+
+
+def _leave_out_absent(
+    scanned: "Scan", kept: np.ndarray, settings: config.Data, left_out: dict[str, int]
+) -> np.ndarray:
+    """Return those of `kept` that have enough readings on the given axis; others were measured at other
+    times, which is no fault.
+    """
+    pieces = [np.stack([np.full(len(kept), piece), kept], axis=1) for piece in range(len(scanned.missing))]
+    absent = np.all([_find_incomplete(scanned, rows, settings, {}) for rows in pieces], axis=0)
+    if absent.any():
+        left_out["too few readings on data.axis"] = int(absent.sum())
+    return kept[~absent]
 
 
 def _count_copies(digests: np.ndarray, owners: list[str]) -> int:

@@ -253,7 +253,8 @@ class PrivacyResult(JsonResult):
 
 class AttackedCounts(JsonResult):
     """Numbers of attacked series: those to leave, of earlier attempts, of the generator's sample; how many of
-    earlier attempts could not be taken; and how many of the first two each attack but P1 used.
+    earlier attempts could not be taken; how many of the first two each attack but P1 used; and how many of
+    those of earlier attempts were released by runs beside this one.
     """
 
     candidate: int
@@ -261,6 +262,7 @@ class AttackedCounts(JsonResult):
     sample: int | None  # not said under differential privacy, since it follows the number of members
     left_out: int
     drawn: int | None = None
+    beside: int = 0
 
 
 class ReleasePrivacy(PrivacyResult):

@@ -119,7 +119,7 @@ def run_attacks(
             context.settings, bank, (sides["train"], owners[0]), (sides["held_out"], owners[1])
         ),
     )
-    claims = [*state_guarantees(bank, context.settings), *battery.CLAIMS]
+    claims = [*state_guarantees(bank, context.settings), *battery.CLAIMS, *state_wishes(context.settings)]
     proof = find_proof(context.settings)
     found = battery.run(attack_data, claims=claims, progress=progress, proof=proof)
     evidence = found.evidence.model_copy(update={"released": target.num_released})
@@ -141,14 +141,35 @@ def state_guarantees(bank: Bank, settings: config.Config) -> list[str]:
     if bank.guarantee is None:
         return [
             f"Every condition of the generator is a mean of at least {bank.minimum_group_size} entities, "
-            f"and none carries more than {bank.settings.max_share:.0%} of its group's load."
+            f"and none carries more than {100 * bank.settings.max_share:g} % of its group's load."
         ]
     means = (
         f"Every condition of the generator is a mean with noise, of {bank.minimum_group_size} entities or "
         "more by a count with noise; all have the same weight, and no limit is set on what share of the "
         "load one carries."
     )
-    return [means, *dp.list_claims(settings, bank.guarantee.clip)]
+    return [means, *dp.list_claims(settings, bank.guarantee.clip), *_state_raised_limit(settings)]
+
+
+def _state_raised_limit(settings: config.Config) -> list[str]:
+    """Return a sentence on a limit of the gate that was raised by a setting, if it counts."""
+    usual, chosen = config.Config().release.max_epsilon, settings.release.max_epsilon
+    if not settings.privacy.end_to_end or chosen <= usual:
+        return []
+    return [
+        f"release.max_epsilon was raised to {chosen:g}: by default only an epsilon of {usual:g} or less "
+        f"makes {battery.EVIDENCE:,} members and non-members as evidence unnecessary."
+    ]
+
+
+def state_wishes(settings: config.Config) -> list[str]:
+    """Return a sentence on attributes that a table asked for, as written there, if one did."""
+    if settings.generate.table is None:
+        return []
+    return [
+        "The table of attributes repeats what generate.table asks for, numbers as written there. No attack "
+        "looks at it: the rows of that table must not be those of real people."
+    ]
 
 
 def load_tracing(run: Run) -> list[tracing.Attack]:

@@ -23,6 +23,7 @@ from distgan.anonymity.group_size import compute_minimum_group_size, count_relea
 from distgan.anonymity.groups import GroupedSeries, Members, count_effective_owners, merge_small_groups
 from distgan.anonymity.projection import Projection
 from distgan.anonymity.public_cells import PublicCells
+from distgan.config.bounds import round_up
 from distgan.errors import UserError
 from distgan.evaluation.attacks import tracing
 from distgan.evaluation.attacks.tracing import Sample
@@ -241,7 +242,7 @@ def format_summary(bank: Bank, settings: config.Config) -> str:
     text = (
         f"{format_count(bank.num_groups, 'condition')} of {settings.bank.condition_dim} numbers, each of "
         f"{min(bank.sizes)} entities or more; membership inference AUC at most "
-        f"{max(bank.tracing_auc):.2f} (limit {settings.bank.max_tracing_auc})"
+        f"{round_up(max(bank.tracing_auc), 2)} (limit {settings.bank.max_tracing_auc})"
     )
     return f"{text}; for research only, never to be released" if settings.bank.study else text
 
@@ -251,9 +252,9 @@ def format_guarantee(bank: Bank) -> str:
     held = bank.guarantee
     weak = ", which is weak" if held.epsilon > 4 else ""
     return (
-        f"({held.epsilon:g}, {held.delta:.0e})-differentially private{weak}: no attack on it succeeds above "
+        f"({held.epsilon:g}, {held.delta:g})-differentially private{weak}: no attack on it succeeds above "
         "AUC "
-        f"{held.tracing_bound:.2f}" + ("; REPEATABLE NOISE, for tests only" if held.insecure else "")
+        f"{round_up(held.tracing_bound, 2)}" + ("; REPEATABLE NOISE, for tests only" if held.insecure else "")
     )
 
 

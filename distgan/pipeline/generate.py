@@ -111,15 +111,9 @@ def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) 
     """Join the shards to the store, and write labels and exports beside it; return the store or table that
     the user opens.
     """
-    _, meta = read_scaler(run)
-    staged.join(run.synthetic, replace(meta, provenance=make_provenance(settings, meta)))
+    staged.join(run.synthetic, make_meta(settings, run))
     run.synthetic_attributes.unlink(missing_ok=True)  # of series that were made before
-    plan = plan_series(settings.generate, bank)
-    if bank.labels:
-        export.write_labels(run.synthetic_labels, np.asarray(bank.labels)[plan.groups].tolist())
-    if bank.statics is not None:
-        header, rows = tabulate_attributes(plan, bank.statics, settings.generate)
-        export.write_attributes(run.synthetic_attributes, header, rows)
+    write_tables(settings, bank, run.synthetic_labels, run.synthetic_attributes)
     place = run.synthetic
     for older in TABLES:  # of series that were made before
         export.remove(place.with_suffix(older))
@@ -131,6 +125,18 @@ def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) 
         describe_export(made, settings, run)
         return place
     return store
+
+
+def write_tables(settings: config.Config, bank: Bank, labels: Path, attributes: Path) -> None:
+    """Write the label and the attributes of each series, where the bank has any; they follow from settings
+    and bank.
+    """
+    plan = plan_series(settings.generate, bank)
+    if bank.labels:
+        export.write_labels(labels, np.asarray(bank.labels)[plan.groups].tolist())
+    if bank.statics is not None:
+        header, rows = tabulate_attributes(plan, bank.statics, settings.generate)
+        export.write_attributes(attributes, header, rows)
 
 
 def export_to(settings: config.Config, run: Run, place: Path) -> str:
@@ -212,6 +218,12 @@ def load_sampler(
     )
     zeros = read_zero_thresholds(context.run)
     return replace(sampler, device=context.parallel.device, zeros=zeros)
+
+
+def make_meta(settings: config.Config, run: Run) -> Meta:
+    """Return the description of a run's synthetic series."""
+    _, meta = read_scaler(run)
+    return replace(meta, provenance=make_provenance(settings, meta))
 
 
 def make_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:

@@ -63,11 +63,15 @@ class OutputTransform:
             return values
         return self.lengths.apply(values, self.lengths.draw(self.count, self.seed)[rows])
 
-    def write(self, source: Path, place: Path) -> None:
-        """Write the transformed series of the store `source` to `place`, whole or not at all."""
+    def write(self, source: Path, place: Path, meta: Meta | None = None) -> None:
+        """Write the transformed series of the store `source` to `place`, whole or not at all.
+
+        Args:
+            meta: description of the series; by default the one that the store holds.
+        """
         store = Store.open(source)
         size = max(1, scale_buffer(BLOCK_BYTES) // (4 * store.length * store.channels))
-        with StoreWriter(place, self.describe(store.meta)) as writer:
+        with StoreWriter(place, self.describe(store.meta if meta is None else meta)) as writer:
             for first in range(0, store.num_series, size):
                 rows = np.arange(first, min(first + size, store.num_series))
                 writer.append(self.apply(store.read_rows_once(rows), rows))

@@ -99,8 +99,18 @@ def examine(settings: config.Config, place: Path) -> tuple[ingest.Series, np.nda
     """
     found, splits = read_source(settings, place)
     suspicions = source_summary.find_suspicions(settings, found)
-    say("\n".join(source_summary.describe(found, suspicions)))
+    say("\n".join([*source_summary.describe(found, suspicions), *advise_axis(settings)]))
     return found, splits, suspicions
+
+
+def advise_axis(settings: config.Config) -> list[str]:
+    """Return a line about a time axis that a private run takes as public though it was found in the data."""
+    if settings.privacy.epsilon is None or settings.data.axis.is_given:
+        return []
+    return [
+        "hint       privacy.epsilon takes the time axis as public, and it was found in all series together; "
+        "data.axis.start, step and length give it, from prior knowledge"
+    ]
 
 
 def add_suspicions(meta: Meta, suspicions: Sequence[Suspicion]) -> Meta:

@@ -19,6 +19,7 @@ from distgan.data.store.reader import Store
 from distgan.engine import checkpoint
 from distgan.errors import Mismatch, UserError
 from distgan.files import read_record, write_bytes
+from distgan.pipeline.binding import audit_chain
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.training_data import load_network
 from distgan.run import MANIFEST, Run, list_steps
@@ -36,8 +37,8 @@ def take_public_weights(context: PipelineContext) -> tuple[Path, ...]:
     Every process calls it.
 
     Raises:
-        UserError: the folder is no finished run on other data, or one of other networks.
-        Mismatch: the run began with other weights.
+        UserError: the folder is no finished run on other data, or one of other networks, or it is private.
+        Mismatch: the run began with other weights, or the folder does not hold what it was trained on.
     """
     place = context.settings.privacy.public
     if place is None:
@@ -66,8 +67,11 @@ def _copy(settings: config.Config, public: Run, run: Run) -> None:
         return
     if not begun:  # the search for near copies is long, and was made before the weights were copied
         _refuse_unfinished(public)
+        other = config.load(public.config)
+        _refuse_private(other, public)
+        audit_chain(other, public, last="gan")  # or series might lie there that it was not trained on
         _refuse_unfit_data(public, run)
-        _refuse_other_networks(settings, config.load(public.config), public)
+        _refuse_other_networks(settings, other, public)
     for name, weights in _read_weights(public).items():
         path = run.public_weights(name)
         if path.exists() and path.read_bytes() != weights:
@@ -99,6 +103,19 @@ def _refuse_unfinished(public: Run) -> None:
         raise UserError(
             f"privacy.public {public.folder} is no run whose encoder and GAN are trained; give the run_dir "
             "of one on public data that distgan train has finished"
+        )
+
+
+def _refuse_private(other: config.Config, public: Run) -> None:
+    """
+    Raises:
+        UserError: the run is private itself: its data are not public, and its own first weights may be those
+            of a third run, whose series are not looked at here.
+    """
+    if other.privacy.end_to_end:
+        raise UserError(
+            f"privacy.public {public.folder} is private end to end, so its data are not public; give a run "
+            "on public data"
         )
 
 

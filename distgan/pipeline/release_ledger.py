@@ -1,9 +1,11 @@
 """The ledger of releases: every attempt to release series of a run, in a chain of hashes.
 
 A leak that a battery finds in thousands of series may hide in slices of thirty. So earlier releases are
-recorded, with copies, and attacked together with the present one. The record of the stage `gan` holds how
-many lines there are and the hash of the last: lines that were cut off, or a ledger that was deleted, are
-noticed as long as that record stands. Copies of a run folder have separate ledgers.
+recorded, with copies, and attacked together with the present one; those of runs beside this one on the same
+split of owners, too (trials of a sweep, copies of a run, other seeds). The record of the stage `gan` holds
+how many lines there are and the hash of the last: lines that were cut off, or a ledger that was deleted, are
+noticed as long as that record stands. Copies of released series that no line names are attacked as well.
+Every run folder has a ledger of its own.
 """
 
 import hashlib
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from distgan.errors import Mismatch, writing
-from distgan.pipeline.binding import digest_series
+from distgan.pipeline.binding import ARTEFACTS, digest_series
 from distgan.run import Run, is_store
 
 RELEASED, REFUSED = "released", "refused"
@@ -26,7 +28,8 @@ RELEASED, REFUSED = "released", "refused"
 @dataclass(frozen=True)
 class Attempt:
     """To release series: what came of it, the digests of series, weights and split, and how the series were
-    asked for: `wished` are settings of attributes (`generate.attributes`, …) by dotted key, without a table.
+    asked for: `wished` are settings of attributes (`generate.attributes`, …) by dotted key, without a table;
+    `page` is the digest of the verdict, "" in lines of before it was noted.
     """
 
     verdict: str
@@ -37,9 +40,10 @@ class Attempt:
     seed: int
     count: int
     wished: dict[str, Any]
+    page: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry(Attempt):
     """A line: an attempt, its time, and the hash of the line before."""
 
@@ -70,7 +74,7 @@ class ReleaseLedger:
         before = ""
         for number, line in enumerate(self._read_lines()):
             try:
-                content = {"wished": {}} | json.loads(line)  # older lines have none
+                content = {"wished": {}, "page": ""} | json.loads(line)  # older lines have none
                 entry = Entry(**{field.name: content[field.name] for field in fields(Entry)})
             except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
                 entry = None
@@ -107,14 +111,39 @@ class ReleaseLedger:
                 f"{self.path} has {len(lines)} lines, but {self.run.record('gan')} records {count} "
                 "with another end, so lines about releases are missing; restore the file from a copy"
             )
-        for entry in entries:
+        released, unnamed = len(self.list_named()), len(self.list_unnamed())
+        beside = len(list_copies_beside(self.run))
+        more = f"; {unnamed} more copies of released series, which no line names" if unnamed else ""
+        more += f"; {beside} releases of runs beside this one, on the same split" if beside else ""
+        return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none missing{more}"
+
+    def list_named(self) -> list[Path]:
+        """Return the copies of released series, by the lines.
+
+        Raises:
+            Mismatch: one is gone or was changed.
+        """
+        found = []
+        for entry in self.read_entries():
             place = self.run.released_copy(entry.series)
-            if entry.verdict == RELEASED and digest_copy(place) != entry.series:
+            if entry.verdict != RELEASED:
+                continue
+            if digest_copy(place) != entry.series:
                 raise Mismatch(
                     f"{place} differs from what was released on {entry.time}; restore it from a copy"
                 )
-        released = sum(entry.verdict == RELEASED for entry in entries)
-        return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none missing"
+            found.append(place)
+        return found
+
+    def list_unnamed(self) -> list[Path]:
+        """Return the copies of released series that no line names: of a release that was cut off before its
+        line, or of lines that are gone together with the record of the stage gan.
+        """
+        if not self.run.released.is_dir():
+            return []
+        named = {self.run.released_copy(entry.series) for entry in self.read_entries()}
+        whole = (place for place in self.run.released.iterdir() if not place.name.startswith("."))
+        return sorted(place for place in whole if place not in named and is_store(place))
 
     def keep_copy(self, source: Path) -> None:
         """Keep a copy of a store before its release, readable by its owner alone."""
@@ -159,6 +188,22 @@ class ReleaseLedger:
         except UnicodeDecodeError:
             raise Mismatch(f"{self.path} is not text; restore the file from a copy") from None
         return text[: text.rfind("\n") + 1].splitlines()
+
+
+def list_copies_beside(run: Run) -> list[Path]:
+    """Return the copies of series that were released by other runs in the same folder, of the same split of
+    the same owners.
+
+    Raises:
+        Mismatch: the ledger of one of them was changed, or a copy is gone.
+    """
+    own, found = run.folder.resolve(), list[Path]()
+    split = ARTEFACTS["split"].digest(run)
+    for path in sorted(own.parent.glob(f"*/{run.release_ledger.name}")):
+        other = Run(path.parent)
+        if other.folder.resolve() != own and ARTEFACTS["split"].digest(other) == split:
+            found += [*ReleaseLedger(other).list_named(), *ReleaseLedger(other).list_unnamed()]
+    return found
 
 
 def digest_copy(place: Path) -> str:

@@ -160,6 +160,7 @@ def _format_understood(understood: Understood | None) -> list[str]:
         "equal readings merged": understood.merged_duplicates,
         "readings in conflict": understood.conflicting_duplicates,
         "rows between steps ignored": understood.off_grid_ignored,
+        "rows outside of data.axis left out": understood.outside_ignored,
         "rows skipped": len(understood.skipped_rows),
         "repeated headers": understood.repeated_headers,
     }

@@ -28,7 +28,7 @@ def format_privacy(plan: Plan) -> str:
     alone = plan.spend_alone()
     lines = [
         f"Differential privacy end to end: epsilon {plan.total:.4g} of {plan.epsilon:g} at delta "
-        f"{plan.delta:.2g}, for every owner with all its series",
+        f"{plan.delta:g}, for every owner with all its series",
         f"{'part':<22}{'rate':>9}{'steps':>9}{'noise':>9}{'epsilon alone':>15}",
     ]
     for name, part in plan.list_parts().items():

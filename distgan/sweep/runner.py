@@ -93,12 +93,21 @@ def warn_of_late_comparison(settings: config.Config) -> str | None:
 
 
 def refuse_many_draws(settings: config.Config, shared: Sequence[str]) -> None:
-    """Refuse a search in which every trial would draw a private bank of its own.
+    """Refuse a search in which every trial, or every seed of the confirmation, would draw a private bank of
+    its own.
 
     Raises:
         UserError: it would: ε is spent by each, and choosing one by its scores by real series spends more.
     """
-    if settings.privacy.epsilon is not None and "bank" not in shared:
+    if settings.privacy.epsilon is None:
+        return
+    if settings.sweep.confirm:
+        raise UserError(
+            f"sweep.confirm={settings.sweep.confirm} trains again on so many fresh seeds, each with a bank "
+            f"of its own, which would spend privacy.epsilon {settings.privacy.epsilon:g} again on the same "
+            "people; set sweep.confirm=0, or leave privacy.epsilon out"
+        )
+    if "bank" not in shared:
         later = {*config.DEPENDS["gan"]}
         searched = next(name for name in settings.sweep.space if name.partition(".")[0] not in later)
         raise UserError(

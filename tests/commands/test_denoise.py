@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 import distgan
-from distgan import cli, errors, rng
-from distgan.commands.denoise import refuse_other_channels
+from distgan import cli, config, errors, rng
+from distgan.commands.denoise import open_series, refuse_other_channels
 from distgan.data.loader import Batch
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
@@ -19,7 +19,17 @@ from distgan.errors import UserError
 from distgan.models.nr_gan import Game, compute_spectra, invert_spectra, pair_with_noisy
 from distgan.objectives.adversarial import Conditions, Rules
 from distgan.train import main
+from tests.helpers.sources import frame
 from tests.helpers.zoo import built, one_of_two, small, trained_on
+
+
+def test_series_of_other_times_than_a_given_axis_are_read(tmp_path: Path) -> None:
+    other = frame(hours=30, start="2020-01-01")
+    other.to_csv(tmp_path / "other.csv")
+    learned = config.Data(axis=config.TimeAxis(start="2013-01-01", step="1h", length=48))
+    meta = Meta(Axis("2013-01-01T00:00:00", 3600, 48, leap_days=True), ("value",), "", {}, {})
+    found = open_series(str(tmp_path / "other.csv"), learned, meta, tmp_path)
+    assert found.meta.axis.start == "2020-01-01T00:00:00" and found.read_rows(0, 3).shape == (3, 30, 1)
 
 
 def waves(count: int, length: int = 64, noise: float = 0.5) -> Batch:

@@ -1,5 +1,6 @@
 """A generator in the Hub's form: what reads it, what it must not hold, and when it is refused."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.errors import OverLimit, UserError
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import private_files, read_json, write_json
-from distgan.pipeline.binding import ARTEFACTS
+from distgan.pipeline.binding import ARTEFACTS, digest_files
 from distgan.pipeline.release_ledger import RELEASED, Attempt, ReleaseLedger
 from distgan.run import HubFolder, Run
 from tests.helpers.releases import CREDIT, code
@@ -56,6 +57,7 @@ def let_pass(run: Run) -> None:
             seed=0,
             count=12,
             wished={},
+            page=digest_files(run.release_verdict),
         )
     )
 
@@ -177,11 +179,26 @@ def test_a_refused_run_stays(passed: Run, tmp_path: Path, capsys: pytest.Capture
     assert "the gate refused" in refusal(passed, tmp_path / "shared", capsys, 4)
 
 
+def test_a_verdict_that_was_changed_stays(
+    passed: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its words stand in the card; and a line of a release needs the copy of what left."""
+    verdict = read_json(passed.release_verdict)
+    write_json(passed.release_verdict, {**verdict, "sentence": "The series are proved to be anonymous."})
+    assert "was changed since the gate wrote it" in refusal(passed, tmp_path / "shared", capsys, 5)
+    write_json(passed.release_verdict, verdict)
+    shutil.rmtree(passed.released)
+    assert "differs from what was released" in refusal(passed, tmp_path / "shared", capsys, 5)
+
+
 def test_other_weights_than_the_judged_ones_stay(
     passed: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A verdict that somebody copied from another run of the same config."""
     passed.release_ledger.unlink()
+    assert "lines about releases are missing" in refusal(passed, tmp_path / "shared", capsys, 5)
+    none = {"releases": ReleaseLedger.open(passed).read_head()}
+    passed.finish("gan", **{**(passed.read_record("gan") or {}), **none})
     message = refusal(passed, tmp_path / "shared", capsys, 5)
     assert "is not the one that passed the gate" in message
     with open(passed.scaler, "a") as file:

@@ -19,6 +19,7 @@ from distgan.commands import attacked_series, release
 from distgan.commands.attacked_series import AttackedSeries
 from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
+from distgan.errors import Mismatch
 from distgan.evaluation.attacks import leak_scenarios
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json, write_text
@@ -51,6 +52,7 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
         "sample": 31,
         "left_out": 0,
         "drawn": None,
+        "beside": 0,
     }
     (entry,) = ReleaseLedger.open(mine).read_entries()
     assert (entry.verdict, entry.exit_code, entry.count) == ("refused", 4, 12)
@@ -59,17 +61,26 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
         assert "home-" not in (mine.folder / name).read_text()
 
 
+PASSED = {
+    "outcome": "pass",
+    "sentence": "",
+    "attacks": [],
+    "others": [],
+    "claims": [],
+    "evidence": Evidence(members=0, non_members=0, synthetic=0, needed=0),
+}
+
+
 def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
-    write_text(mine.synthetic_labels, "label\nwalk\n")
-    privacy = ReleasePrivacy(
-        outcome="pass",
-        sentence="",
-        attacks=[],
-        others=[],
-        claims=[],
-        evidence=Evidence(members=0, non_members=0, synthetic=0, needed=0),
-        attacked=AttackedCounts(candidate=0, earlier=0, sample=0, left_out=0),
-    )
+    """Made anew of the bank: what stands in the run's own files does not leave."""
+    bank = Bank.load(mine.bank)
+    replace(bank, labels=("walk",) * bank.num_groups).save(mine.bank)
+    write_text(mine.synthetic_labels, "label\nhome-007\n")
+    write_text(mine.synthetic_attributes, "name\nhome-007\n")
+    for place in (mine.synthetic, mine.synthetic / "values"):
+        write_text(place / "notes.csv", "home-007")
+    counts = AttackedCounts(candidate=0, earlier=0, sample=0, left_out=0)
+    privacy = ReleasePrivacy(**PASSED, attacked=counts)
     said = Verdict(
         exit_code=0,
         answer="Yes",
@@ -81,11 +92,41 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
         made="",
         maker="",
     )
-    release.write_release(tmp_path / "out", said, config.load(mine.config), mine)
+    judged = binding.digest_series(mine.synthetic)
+    release.write_release(tmp_path / "out", said, config.load(mine.config), mine, judged)
     name = mine.synthetic_labels.name
-    assert (tmp_path / "out" / name).read_text() == "label\nwalk\n"
+    assert (tmp_path / "out" / name).read_text() == "label\n" + "walk\n" * 12
+    content = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert b"home-007" not in content and not (tmp_path / "out" / mine.synthetic_attributes.name).exists()
     assert name in read_json(tmp_path / "out" / "verdict.json")["files"]
     assert name in (tmp_path / "out" / "README.txt").read_text()
+
+
+def test_series_that_were_replaced_during_the_checks_do_not_leave(mine: Run, tmp_path: Path) -> None:
+    judged = binding.digest_series(mine.synthetic)
+    runner.run(config.load(mine.config).with_values({"generate.seed": 3}, "test"), mine, ("generate",))
+    counts = AttackedCounts(candidate=12, earlier=0, sample=0, left_out=0)
+    privacy = ReleasePrivacy(**PASSED, attacked=counts)
+    words = {"answer": "Yes", "sentence": "", "attacked": "", "run": "", "made": "", "maker": ""}
+    passed = Verdict(exit_code=0, checks=[], privacy=privacy, **words)
+    with pytest.raises(Mismatch, match="was replaced during the checks"):
+        release.write_release(tmp_path / "out", passed, config.load(mine.config), mine, judged)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_gates_random_choices_do_not_follow_evaluate_seed(
+    mine: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else who is refused could try other seeds until a limit is just met."""
+    seen: list[int] = []
+    monkeypatch.setattr(
+        release, "run_attacks", lambda context, **given: seen.append(context.settings.evaluate.seed)
+    )
+    for seed in (0, 1):
+        settings = config.load(mine.config).with_values({"evaluate.seed": seed}, "test")
+        context = PipelineContext(settings, mine, open_for_inference(settings))
+        release.attack(context, AttackedSeries.gather(context))
+    assert seen == [int(binding.ARTEFACTS["generator"].digest(mine)[:15], 16)] * 2
 
 
 @pytest.mark.parametrize("private", [False, True])
@@ -97,7 +138,7 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
     assert found is not None
     bank = Bank.load(mine.bank)
     if private:
-        budget = Budget(config.Privacy(epsilon=8.0, delta=1e-3, insecure_seed=0), 4)
+        budget = Budget(config.Privacy(epsilon=8.0, delta=1e-3), 4)
         settings = settings.model_copy(update={"privacy": budget.settings})
         guarantee = private_bank.make_guarantee(budget, Head(2, "a" * 32))
         replace(bank, guarantee=guarantee).save(mine.bank)
@@ -112,7 +153,8 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
         made="",
         maker="",
     )
-    release.write_release(tmp_path / "out", said, settings, mine)
+    judged = binding.digest_series(mine.synthetic)
+    release.write_release(tmp_path / "out", said, settings, mine, judged)
     content = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
     stays = [name for name in binding.ARTEFACTS if name not in ("synthetic", "labels")]
     digests = [binding.ARTEFACTS[name].digest(mine) for name in stays]

@@ -28,6 +28,7 @@ from distgan.pipeline.release_ledger import ReleaseLedger
 from distgan.pipeline.training_data import TrainingData, open_for_inference
 from distgan.run import Run
 from tests.helpers.releases import refused, verdict
+from tests.helpers.runs import copy
 
 
 def resign(mine: Run, *stages_signed: str) -> None:
@@ -197,6 +198,47 @@ def test_what_has_left_is_attacked_with_what_is_to_leave(mine: Run, monkeypatch:
     assert "The other attacks used 8 of the series" in attacked_series.describe_counts(few.facts)
     files = [path for path in [mine.released, *mine.released.rglob("*")] if path.stat().st_mode & 0o077]
     assert not files
+
+
+def test_copies_of_releases_that_no_line_names_are_attacked_as_well(mine: Run) -> None:
+    """Without ledger and record, which running the stage gan again makes anew, the copies still tell."""
+    settings = config.load(mine.config)
+    release.remember(0, settings, mine)
+    first = Store.open(mine.synthetic).read_rows(np.arange(12))
+    mine.release_ledger.unlink()
+    mine.finish(
+        "gan", **{**(mine.read_record("gan") or {}), "releases": ReleaseLedger.open(mine).read_head()}
+    )
+    (kept,) = ReleaseLedger.open(mine).list_unnamed()
+    shutil.copytree(kept, kept.with_name(f".{kept.name}.tmp"))  # of a copying that was cut off
+    assert "0 attempts, 0 of them released, none missing; 1 more copies" in ReleaseLedger.open(mine).audit()
+    other = settings.with_values({"generate.seed": 1}, "test")
+    write_text(mine.config, other.to_yaml())
+    runner.run(other, mine, ("generate",))
+    chosen = AttackedSeries.gather(PipelineContext(other, mine, open_for_inference(other)))
+    assert chosen.facts == AttackedCounts(candidate=12, earlier=12, sample=31, left_out=0)
+    np.testing.assert_array_equal(chosen.values[12:24], first)
+
+
+def test_releases_of_runs_beside_this_one_are_attacked_as_well(mine: Run, tmp_path: Path) -> None:
+    """A copy of a run, a trial of a sweep or another seed: whoever has all their series sees the union."""
+    other, elsewhere = (copy(mine, tmp_path / name) for name in ("other", "of other people"))
+    settings = config.load(other.config).with_values({"generate.seed": 1}, "test")
+    write_text(other.config, settings.to_yaml())
+    for each in (other, elsewhere):
+        runner.run(settings, each, ("generate",))
+        release.remember(0, settings, each)
+    swap_split(elsewhere)
+    context = PipelineContext(config.load(mine.config), mine, open_for_inference(settings))
+    chosen = AttackedSeries.gather(context)
+    assert chosen.facts == AttackedCounts(candidate=12, earlier=12, sample=31, left_out=0, beside=12)
+    np.testing.assert_array_equal(chosen.values[12:24], Store.open(other.synthetic).read_rows(np.arange(12)))
+    assert "12 of those of earlier attempts were released by runs beside" in attacked_series.describe_counts(
+        chosen.facts
+    )
+    shutil.rmtree(other.released)
+    with pytest.raises(errors.Mismatch, match="differs from what was released"):
+        AttackedSeries.gather(context)
 
 
 def cut_last(mine: Run) -> None:

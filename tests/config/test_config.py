@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from distgan import config
+from distgan.config.bounds import round_down, round_up
 from distgan.config.loading import RENAMED_KEYS, find_config, list_shipped
 from distgan.errors import UserError
 from tests.helpers.processes import PATIENCE
@@ -227,6 +228,44 @@ def test_a_stage_depends_on_its_own_sections_and_those_before() -> None:
     assert sections | {"run_dir", "engine", "generate", "evaluate", "release", "sweep"} == set(
         config.Config.model_fields
     )
+
+
+AXIS = "data.axis={start: 2013-01-01, step: 30min, length: 48}"
+
+
+def test_a_given_axis_is_part_of_what_a_run_is_and_none_changes_no_run() -> None:
+    found, given = config.load(), config.load(None, [AXIS])
+    assert given.identities["prepare"] != found.identities["prepare"]
+    assert given.data.axis.start == "2013-01-01T00:00:00" and given.data.axis.step_seconds == 1800
+    assert found.identities["prepare"] == "5289e73a0b19de53"  # as before there was this setting
+    config.load(None, [AXIS, "data.resample.step=1800s"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (["data.axis.start=2013-01-01"], "and step and length are not set; set all three, or none"),
+        (["data.axis={start: 2013-01-01, length: 9}"], "and step is not set"),
+        (["data.axis.start=2013-02-30"], "'2013-02-30' is no time of an axis; write e.g. 2013-01-01"),
+        (["data.axis.start=2013-01-01T00:00Z"], "without an offset from UTC"),
+        (["data.axis.start=2013"], "'2013' is no time of an axis"),
+        (["data.axis.step=1w"], "step '1w' is no length of time; write 30min, 1h or 1d"),
+        (["data.axis.length=1"], "should be greater than or equal to 2"),
+        (["data.axis={start: 2013-01-01, step: 9999d, length: 9999}"], "end after the year 9999"),
+        ([AXIS, "data.resample.step=1h"], "resample.step 1h and axis.step 30min differ"),
+    ],
+)
+def test_an_axis_that_is_none_is_refused_in_one_line(wrong: list[str], words: str) -> None:
+    with pytest.raises(UserError) as error:
+        config.load(None, wrong)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_stated_bounds_are_never_on_the_wrong_side() -> None:
+    for value, stated in ((0.6233, "0.63"), (0.62, "0.62"), (0.62001, "0.63"), (0.65, "0.65")):
+        assert round_up(value, 2) == stated
+    assert round_up(100 * 0.15, 0) == "15" and round_up(100 * 0.1501, 0) == "16"
+    assert [round_down(value) for value in (1.7e-4, 1e-4, 9.99e-7)] == ["1e-04", "1e-04", "9e-07"]
 
 
 def test_the_reference_page_is_current() -> None:

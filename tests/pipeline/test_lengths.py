@@ -14,6 +14,7 @@ from distgan.data.store.reader import Store
 from distgan.errors import Mismatch, UserError
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json
+from distgan.pipeline import binding
 from distgan.pipeline.binding import audit_chain
 from distgan.pipeline.lengths import read_lengths
 from distgan.pipeline.output_transform import OutputTransform
@@ -114,7 +115,8 @@ def test_a_release_holds_a_part_of_what_was_attacked(run: Run, tmp_path: Path) -
     )
     words = {"exit_code": 0, "answer": "Yes", "sentence": "", "attacked": "", "checks": []}
     verdict = Verdict(**words, privacy=privacy, run="", made="", maker="")
-    release.write_release(tmp_path / "out", verdict, config.load(mine.config), mine)
+    judged = binding.digest_series(mine.synthetic)
+    release.write_release(tmp_path / "out", verdict, config.load(mine.config), mine, judged)
     left = Store.open(tmp_path / "out" / "synthetic.zarr").read_rows(np.arange(40))
     whole = Store.open(mine.synthetic).read_rows(np.arange(40))
     assert count_late(left) and (left[~np.isnan(left)] == whole[~np.isnan(left)]).all()

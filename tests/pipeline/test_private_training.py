@@ -5,6 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,8 +16,11 @@ from distgan import config
 from distgan.anonymity.dp import list_claims
 from distgan.anonymity.dp.gradients import NoisyGradient
 from distgan.anonymity.dp.mechanism import SLACK
+from distgan.data.store.private_table import read_table
+from distgan.data.store.reader import Store
 from distgan.engine import checkpoint
 from distgan.errors import Mismatch
+from distgan.files import read_json
 from distgan.pipeline.attack import find_proof
 from distgan.pipeline.private_ledger import audit_ledger, audit_trainings, open_ledger
 from distgan.run import Run
@@ -189,6 +194,30 @@ def wrapper(place: Path, given: list[str]) -> Path:
         f"sys.exit(main({json.dumps(given)}))\n"
     )
     return path
+
+
+# ------------------------------------------------------------------------------------ a public time axis
+
+
+def test_one_owner_with_readings_outside_of_the_axis_changes_nothing_that_is_public(
+    homes: Path, tmp_path: Path
+) -> None:
+    table = pd.read_csv(homes, parse_dates=["timestamp"], index_col="timestamp")
+    times = pd.date_range("2012-12-20", periods=24 * 40, freq="h", name="timestamp")
+    added = pd.Series(np.random.default_rng(3).gamma(2, 300, len(times)).round(3), times, name="added")
+    pd.concat([table.reindex(times), added], axis=1).to_csv(tmp_path / "more.csv")
+    axis, found = "data.axis={start: 2013-01-07, step: 1h, length: 168}", []
+    for name, source in (("before", homes), ("after", tmp_path / "more.csv")):
+        run = Run(tmp_path / name)
+        assert main(arguments(source, run.folder, axis, stages="prepare")) == 0
+        scaler, people = read_json(run.scaler), read_table(run.private_table)
+        others = np.flatnonzero(np.asarray(people.entities) != "added")
+        scaler["meta"]["provenance"] = {}
+        claims = list_claims(config.load(run.config), 1.0)
+        values = Store.open(run.series).read_rows(others)
+        names = [(people.entities[row], people.splits[row]) for row in others]
+        found.append((scaler, claims, names, values.tobytes()))
+    assert found[0] == found[1]
 
 
 # ------------------------------------------------------------------------- public weights to begin with

@@ -56,7 +56,7 @@ def test_a_search_that_would_draw_many_private_banks_is_refused(tmp_path: Path) 
         ),
         ({"privacy.clip": {"choice": [1.0, 2.0]}}, r"privacy\.clip"),
     ):
-        plain = settings(tmp_path, space)
+        plain = settings(tmp_path, space, confirm=0)
         made = plain.model_copy(update={"privacy": config.Privacy(epsilon=2.0)})
         runner.refuse_many_draws(plain, trial.list_shared_stages(plain))
         if refused:
@@ -64,6 +64,14 @@ def test_a_search_that_would_draw_many_private_banks_is_refused(tmp_path: Path) 
                 runner.refuse_many_draws(made, trial.list_shared_stages(made))
         else:
             runner.refuse_many_draws(made, trial.list_shared_stages(made))
+
+
+def test_a_confirmation_that_would_draw_many_private_banks_is_refused(tmp_path: Path) -> None:
+    plain = settings(tmp_path, RATE, confirm=2)
+    runner.refuse_many_draws(plain, trial.list_shared_stages(plain))
+    made = plain.model_copy(update={"privacy": config.Privacy(epsilon=2.0)})
+    with pytest.raises(UserError, match=r"sweep\.confirm=\d+ trains again on so many fresh seeds"):
+        runner.refuse_many_draws(made, trial.list_shared_stages(made))
 
 
 def test_an_unknown_objective_is_refused_with_those_there_are() -> None:

@@ -4,9 +4,9 @@ Two databases are neighbours if one has one entity more, with all its series (ad
 of the entities are integer sums with discrete Gaussian noise; everything computed from these is
 post-processing.
 
-What the databases of this definition share is taken as given (`TAKEN_AS_GIVEN`): encoder, scaler and the time
-axis of the source, which are made from all series. A refusal (a split without owners, series that cannot be
-used) depends on the data and is seen by their owner alone.
+What the databases of this definition share is taken as given (`state_given`): encoder and scaler, which are
+made from all series, and the time axis of the source, unless `data.axis` gives it. A refusal (a split without
+owners, series that cannot be used) depends on the data and is seen by their owner alone.
 """
 
 from distgan import config
@@ -20,11 +20,6 @@ NOT_COVERED = (
     "Not covered: the weights of encoder, discriminator and generator, and the synthetic series, which were "
     "made with real series at hand, and that the release was allowed, since the attacks were run on real "
     "series. Do not publish encoder or discriminator."
-)
-TAKEN_AS_GIVEN = (
-    "Taken as given: the scaler and the encoder, both fitted to all training series, and the time axis and "
-    "channels of the source. The guarantee compares two databases under the same scaler, encoder and axis; "
-    "what these themselves tell of an entity is not counted in epsilon."
 )
 
 
@@ -40,16 +35,48 @@ NOT_COVERED_RUN = (
     "settings after a look at these real series, at losses or at a report of them, e.g. that of another run; "
     "and another training on the same people, whose epsilon adds to this one's."
 )
-TAKEN_AS_GIVEN_RUN = (
-    "Taken as given: the time axis and channels of the source, and which readings were left out as unusable. "
-    "The guarantee compares two databases under the same axis."
+
+
+NOTHING = (
+    "Nothing is promised: the noise can be repeated (privacy.insecure_seed), which is for tests. Whoever "
+    "knows the seed can take it away."
 )
+
+
+def state_given(settings: config.Config) -> str:
+    """Return what the guarantee takes as given. A time axis that `data.axis` gives is a public constant
+    instead.
+    """
+    found = "" if settings.data.axis.is_given else "time axis and "
+    same = "" if settings.data.axis.is_given else "axis"
+    if settings.privacy.end_to_end:
+        under = f" The guarantee compares two databases under the same {same}." if same else ""
+        return (
+            f"Taken as given: the {found}channels of the source, and which readings were left out as "
+            f"unusable.{under}"
+        )
+    under = "scaler, encoder and axis" if same else "scaler and encoder"
+    return (
+        "Taken as given: the scaler and the encoder, both fitted to all training series, and the "
+        f"{found}channels of the source. The guarantee compares two databases under the same {under}; what "
+        "these themselves tell of an entity is not counted in epsilon."
+    )
+
+
+def state_axis(axis: config.TimeAxis) -> str:
+    """Return the given time axis as a public constant, with a blank before it; "" where it is found."""
+    if not axis.is_given:
+        return ""
+    return (
+        f" The time axis, too, was given and not found in the data: {axis.length:,} steps of {axis.step} "
+        f"from {axis.start} (data.axis); readings outside of it were left out."
+    )
 
 
 def state_proof(privacy: config.Privacy) -> str:
     """Return a sentence on what is proved of a run that is private end to end, and for whom."""
     return (
-        f"({privacy.epsilon:g}, {privacy.delta:.0e})-differentially private for every owner with all its "
+        f"({privacy.epsilon:g}, {privacy.delta:g})-differentially private for every owner with all its "
         "series, added or removed"
     )
 
@@ -76,11 +103,14 @@ def state_run_constants(settings: config.Config) -> str:
 
 def list_claims(settings: config.Config, radius: float) -> list[str]:
     """List what is promised of a private bank, or of a run that is private end to end, and what is not."""
-    constants = state_constants(settings.privacy, radius)
+    if settings.privacy.insecure_seed is not None:
+        return [NOTHING]
+    constants = state_constants(settings.privacy, radius) + state_axis(settings.data.axis)
+    given = state_given(settings)
     if not settings.privacy.end_to_end:
-        return [COVERED, constants, TAKEN_AS_GIVEN, NOT_COVERED]
+        return [COVERED, constants, given, NOT_COVERED]
     proof = f"Proved: the synthetic series are {state_proof(settings.privacy)}."
-    return [proof, COVERED_RUN, constants, state_run_constants(settings), TAKEN_AS_GIVEN_RUN, NOT_COVERED_RUN]
+    return [proof, COVERED_RUN, constants, state_run_constants(settings), given, NOT_COVERED_RUN]
 
 
 def state_constants(privacy: config.Privacy, radius: float) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from distgan import config
 from distgan.anonymity.dp import contributions, mechanism
 from distgan.anonymity.dp.mechanism import UNIT, Noise
+from distgan.config.bounds import round_down
 from distgan.errors import UserError
 
 LARGEST_COUNT_NOISE = 0.5  # of the minimum group size: with more, a count says little of a group
@@ -94,7 +95,7 @@ class Budget:
             raise UserError(
                 f"privacy.delta {self.settings.delta:g} is above a tenth of 1 / {entities:.0f} "
                 "entities, which would allow the release of one entity's data; use "
-                f"{0.1 / entities:.0e} or less, in another run_dir"
+                f"{round_down(0.1 / entities)} or less, in another run_dir"
             )
 
     def release(self, sums: np.ndarray, multiplier: float, sensitivity: float) -> np.ndarray:

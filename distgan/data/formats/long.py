@@ -34,11 +34,14 @@ class Dealt:
 
 @dataclass(frozen=True)
 class Readings:
-    """Readings of a part, the row of the array of each, and how many lie between the steps of the axis."""
+    """Readings of a part, the row of the array of each, and how many lie between the steps of the axis, or
+    outside of it.
+    """
 
     rows: np.ndarray
     values: np.ndarray
-    ignored: int
+    between: int
+    outside: int
     distinct: bool  # known without a sort: the readings of each id follow one another, or all of each time
 
 
@@ -231,24 +234,26 @@ class Long(Parts):
         """Find the places of a part's readings."""
         times = self._convert_times(number, self.read_times(number))
         tracks, readings = self._read_tracks(number), self._read_values(number)
-        keep, ignored = tracks >= 0, 0
+        outside = self.mark_outside(times)
+        keep, between = (tracks >= 0) & ~outside, 0
         if len(self.ignored):
-            beside = np.isin(times, self.ignored)
-            ignored = int(beside.sum())
+            beside = np.isin(times, self.ignored) & ~outside
+            between = int(beside.sum())
             keep &= ~beside
         if not keep.all():
             times, tracks, readings = times[keep], tracks[keep], readings[keep]
         places = grid.locate(times)
         rows, by_time = self._find_rows(tracks, places, dealt), places * (tracks.max(initial=0) + 1) + tracks
         distinct = bool((np.diff(rows) > 0).all() or (np.diff(by_time) > 0).all())
-        return Readings(rows, readings, ignored, distinct)
+        return Readings(rows, readings, between, int(outside.sum()), distinct)
 
     def _deal(self, part: "Readings", dealt: Dealt) -> None:
         """Put a part's readings in their places; what finds a place taken by another reading is kept
         aside.
         """
         rows, readings = part.rows, part.values
-        self.understood.off_grid_ignored += part.ignored
+        self.understood.off_grid_ignored += part.between
+        self.understood.outside_ignored += part.outside
         if not part.distinct:
             order, starts, counts = group_keys(rows)
             if (counts > 1).any():
@@ -375,8 +380,10 @@ class Long(Parts):
         found: list[tuple[np.ndarray, ...]] = []
         for number in numbers:
             tracks = self._read_tracks(number)
-            inside = np.flatnonzero((tracks >= low) & (tracks < high))
             times, exact = self._read_times(number)
+            asked, outside = (tracks >= low) & (tracks < high), self.mark_outside(times)
+            self.understood.outside_ignored += int((asked & outside).sum())
+            inside = np.flatnonzero(asked & ~outside)
             found.append((tracks[inside], times[inside], exact[inside], self._read_values(number)[inside]))
         return tuple(np.concatenate(arrays) for arrays in zip(*found))
 

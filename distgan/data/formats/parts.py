@@ -18,13 +18,16 @@ from distgan.data.grid import (
     Grid,
     choose_kind,
     find_common_step,
+    make_axis,
+    make_given_grid,
     make_regular_grid,
     make_resampled_grid,
     mark_off_grid,
+    mark_outside,
     parse_seconds,
 )
 from distgan.data.ingest_cache import IngestCache
-from distgan.data.store.metadata import Meta
+from distgan.data.store.metadata import Axis, Meta
 from distgan.data.zones import find_standard_offset, mark_second_pass, to_standard_time
 from distgan.errors import UserError
 
@@ -65,8 +68,10 @@ class Parts:
         self.offsets = np.array(self.table.offsets, dtype="m8[s]")
         late = self.offsets.max() if len(self.offsets) else np.timedelta64(0, "s")
         self.span = found.values.min(), found.values.max() + late
+        self.axis = make_axis(self.settings.axis)  # None where it is found
+        self.years = self.span if self.axis is None else _find_ends(self.axis)  # whose standard time counts
         if self.settings.timezone is not None:
-            note = find_standard_offset(self.settings.timezone, *self.span)[1]
+            note = find_standard_offset(self.settings.timezone, *self.years)[1]
             self.time_notes += [note] if note else []
             self.understood.notes += [note] if note else []
 
@@ -129,7 +134,7 @@ class Parts:
         if self.settings.timezone is None:
             return times.astype("M8[s]")
         zone, source = self.settings.timezone, str(self.path)
-        return to_standard_time(times, second, zone, self.utc, source, self.span)
+        return to_standard_time(times, second, zone, self.utc, source, self.years)
 
     @property
     def resampling(self) -> bool:
@@ -141,13 +146,15 @@ class Parts:
         return self.settings.resample.method == "sum" or self.settings.registers == "difference"
 
     def make_grid(self, times: np.ndarray, measured: Callable[[], np.ndarray]) -> tuple[Grid, np.ndarray]:
-        """Return the regular axis of all rising `times` or the resampled one, and the times that it leaves
-        out: those between its steps at which nobody has a reading.
+        """Return the given axis, the regular one of all rising `times` or the resampled one, and the times
+        that it leaves out: those outside, and those between its steps at which nobody has a reading.
 
         measured: the times at which somebody has one.
         """
         none = np.empty(0, "M8[s]")
         step = self.settings.resample.step
+        if self.axis is not None:
+            return make_given_grid(times, self.axis, None if self.resampling else measured, str(self.path))
         if step is not None:
             seconds = parse_seconds(step)
             assert seconds is not None, step  # config.py has checked it
@@ -159,6 +166,10 @@ class Parts:
         seconds = (self.span[1] - self.span[0]) / np.timedelta64(1, "s")
         typical = seconds * self.tracks / max(1, sum(facts["rows"] for facts in self.facts))
         return make_regular_grid(np.setdiff1d(times, none), str(self.path), typical), none
+
+    def mark_outside(self, times: np.ndarray) -> np.ndarray:
+        """Return which times lie outside of the given axis, none where there is none: bool [n]."""
+        return np.zeros(len(times), bool) if self.axis is None else mark_outside(times, self.axis)
 
     def make_meta(self, grid: Grid, channels: tuple[str, ...]) -> Meta:
         """Return what the store says of the series."""
@@ -213,3 +224,9 @@ class Parts:
             f"{hint}set data.duplicates to first, last, mean or sum, or data.columns.id if rows are "
             "of different entities"
         )
+
+
+def _find_ends(axis: Axis) -> tuple[np.datetime64, np.datetime64]:
+    """Return the first and the last time of an axis."""
+    first, last = axis.list_times()[[0, -1]]
+    return first, last

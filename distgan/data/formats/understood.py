@@ -26,4 +26,5 @@ class Understood:
     merged_duplicates: int = 0  # readings that stood twice with equal values
     conflicting_duplicates: int = 0  # readings that stood twice with different values
     off_grid_ignored: int = 0  # rows without a reading at times between the steps
+    outside_ignored: int = 0  # rows at times outside of data.axis
     notes: list[str] = field(default_factory=list)

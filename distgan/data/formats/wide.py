@@ -34,7 +34,8 @@ class Wide(Parts):
         exact = placed.astype("M8[us]") + (written - written.astype("M8[s]"))
         grid, ignored = self.make_grid(np.unique(placed), lambda: np.unique(placed[self._find_measured()]))
         self.kept = np.flatnonzero(~np.isin(placed, ignored)) if len(ignored) else np.arange(len(placed))
-        self.understood.off_grid_ignored = len(placed) - len(self.kept)
+        self.understood.outside_ignored = int(self.mark_outside(placed).sum())
+        self.understood.off_grid_ignored = len(placed) - len(self.kept) - self.understood.outside_ignored
         self.groups = group_keys(exact[self.kept].astype(np.int64))
         self._count_duplicates(exact)
         first = self.kept[self.groups[0][self.groups[1]]]  # one row of each time, rising
