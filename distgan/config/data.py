@@ -18,6 +18,7 @@ SUSPICIONS = {  # about a source's data: name -> what was noticed
     "flags": "a column holds quality flags, not readings",
     "totals": "a column is the sum of all others",
     "calendar": "a column repeats the hour, the day of the week or another part of the times",
+    "entities": "columns that are read as entities differ as quantities of one entity do",
     "register": "series only rise, as readings of a meter's counter do",
     "doubled_hour": "an hour holds twice as much where a clock is set back",
     "step": "only one in so many steps is measured",

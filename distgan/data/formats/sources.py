@@ -16,7 +16,8 @@ from distgan.data.export import fold_channels
 from distgan.data.formats.arrays import read_npy
 from distgan.data.formats.auckland import read_auckland
 from distgan.data.formats.containers import detect_kind, unpack
-from distgan.data.formats.datasets import Dataset, read_dataset
+from distgan.data.formats.datasets import read_dataset
+from distgan.data.formats.members import Dataset
 from distgan.data.formats.netcdf import read_netcdf
 from distgan.data.formats.npz import read_npz
 from distgan.data.formats.pieces import Source, take_first_line
