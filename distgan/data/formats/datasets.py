@@ -73,6 +73,13 @@ def read_dataset(
     order = Arrangement(settings) if lone else _arrange(dataset.root, parts, settings)
     source = read_table(_join_files(dataset.root, parts, order), order.settings, work)
     _report(source, len(parts), dataset.skipped, empty)
+    units = sorted({part.found.stated["units"] for part in parts if part.found.stated})
+    if len(units) > 1:
+        raise UserError(
+            f"{dataset.root}: its files are in different units ({', '.join(units)}); give those of one"
+        )
+    for part in parts:
+        part.found.describe(source)
     if order.per_file and len(set(order.entities)) < len(parts):
         source.understood.notes.append(
             f"{len(parts)} files hold {len(set(order.entities))} entities: files whose names differ only by "

@@ -103,6 +103,6 @@ def _is_table(inside: Path, file: Path, every: bool) -> bool:
     if suffix in KINDS or file.stat().st_size == 0:
         return False
     try:
-        return detect_kind(file) in ("text", "parquet")
+        return detect_kind(file) in ("text", "parquet", "nem12")
     except UserError:
         return False
