@@ -19,6 +19,7 @@ FLOW_NAME = re.compile(  # of a column of registers or directions of one meter
     r"(^|[^a-z])(direction|flow|flow_?dir(ection)?|register|obis|channel|phase|richtung|energierichtung|sentido)s?"
     r"(_?(id|no|nr|number|name|code|type|suffix))?([^a-z]|$)"
 )
+SERIES_CHANNEL = re.compile(r"(.+-\d{6,}) (.+)")  # as `export` names a column of series of several channels
 CLOCK_NAME = re.compile(
     r"(?:[a-z_ ]*?)(\d{1,2})[:h.](\d\d)(?::00)?(?:\s*-\s*\d{1,2}[:h.]\d\d(?::00)?)?\s*([ap]m)?"
     r"(?:\s*[(\[]?[kMG]?V?Wh?[)\]]?)?",

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 import pandas as pd
 
 from distgan.data.formats.advice import show_list, show_name
+from distgan.data.formats.column_names import SERIES_CHANNEL
 from distgan.data.formats.quantities import are_alike, judge_names, list_quantities
 from distgan.errors import UserError
 
@@ -22,6 +23,8 @@ def are_channels(path: Path, names: Sequence[str], units: Mapping[str, str]) -> 
     Raises:
         UserError: some may be, or they are quantities of several entities; names the settings that decide.
     """
+    if all(SERIES_CHANNEL.fullmatch(name) for name in names):
+        return False  # an exported table, whose columns become channels later
     found = judge_names(names, units)
     if found == "beside":
         beside = list_quantities(names)
@@ -62,7 +65,8 @@ def describe_channel(name: str) -> str:
 
 def describe_entities(names: Sequence[str]) -> tuple[str, ...]:
     """Say that columns are read as entities, where their names do not show it."""
-    if not 1 < len(names) <= MOST_NOTED or are_alike(names):
+    exported = all(SERIES_CHANNEL.fullmatch(name) for name in names)
+    if not 1 < len(names) <= MOST_NOTED or exported or are_alike(names):
         return ()
     return (
         f"the {len(names)} columns are read as entities, each with an owner of its own; data.layout=per_file "
