@@ -53,6 +53,10 @@ CHANNELS = [
     ["channel_1", "channel_2", "channel_3"],
     ["L1", "L2", "L3"],
     ["HR", "SBP", "DBP", "SpO2"],
+    ["Aggregate", "Appliance1", "Appliance2"],
+    ["Consommation", "Prévision J-1", "Gaz", "Eolien"],
+    ["Direkt verbraucht", "Energie aus Netz bezogen", "Energie ins Netz eingespeist"],
+    ["Consumption (kWh)", "Estimated Cost Inc. Tax (p)"],
     ["acc_x", "acc_y", "acc_z"],
     ["open", "high", "low", "close"],
     ["mean", "min", "max"],
@@ -63,6 +67,7 @@ ENTITIES = [
     ["DE", "FR", "AT"],
     ["A", "B", "C"],
     ["B1", "B2", "B3"],
+    ["L1", "L2", "L3", "L4"],
     ["Library power", "Gym power", "Hall power"],
     ["temp_1", "temp_2", "temp_3"],
     ["Queen Street", "Quay", "High Street"],
@@ -72,6 +77,7 @@ MIXED = [
     ["T1", "RH1", "T2", "RH2"],
     ["home1_import", "home1_export", "home2_import", "home2_export"],
     ["Solar Farm A", "Solar Farm B", "Wind Farm C"],
+    ["meter1_L1", "meter1_L2", "meter2_L1", "meter2_L2"],
 ]
 
 
@@ -126,6 +132,7 @@ def test_a_row_of_units_shows_quantities(tmp_path: Path) -> None:
         ("entity_id", ("sensor.temperature", "sensor.humidity")),
         ("variable", ("temp", "rh", "wind_speed")),
         ("meter", ("Import", "Export")),
+        ("CONSUMPTION_SURPLUSGENERATION", ("Consumption", "Surplus Generation")),
     ],
 )
 def test_a_column_of_registers_names_channels_of_one_owner(
@@ -200,6 +207,46 @@ def test_files_of_quantities_are_no_entities(tmp_path: Path, names: tuple[str, .
         read(config.Data(source=str(tmp_path)))
     found = read(config.Data.model_validate({"source": str(tmp_path), "layout": "per_file"}))
     assert found.entities == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "names", [("home106_kitchen", "home106_hall"), ("subject1_walk", "subject1_run", "subject2_run")]
+)
+def test_files_that_name_one_home_are_no_owners_silently(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        wide("value").to_csv(tmp_path / f"{name}.csv", index=False)
+    with pytest.raises(UserError, match=r"both name '(home106|subject1)'.*data.layout=per_file"):
+        read(config.Data(source=str(tmp_path)))
+    found = read(config.Data.model_validate({"source": str(tmp_path), "layout": "per_file"}))
+    assert found.entities == sorted(names)
+
+
+def test_devices_of_a_home_are_no_owners_silently(tmp_path: Path) -> None:
+    """As Sense writes them: an id and a name for each device."""
+    table = long("Device ID", "mains", "ab12", "cd34")
+    table["Name"] = table["Device ID"].map({"mains": "Total Usage", "ab12": "Fridge", "cd34": "Dryer"})
+    with pytest.raises(UserError, match=r"data.columns.ignore=\"\['Device ID'\]\""):
+        load(table, tmp_path)
+    found = load(table, tmp_path, columns={"ignore": ["Device ID"]})
+    assert found.owners == ["mine"] and found.meta.channels == ("Total Usage", "Fridge", "Dryer")
+    assert load(table, tmp_path, columns={"id": "Device ID"}).owners == ["mains", "ab12", "cd34"]
+
+
+@pytest.mark.parametrize("name", ["EAN-code", "CUPS", "PRM", "Zählpunkt", "GSRN"])
+def test_numbers_of_meters_are_ids(tmp_path: Path, name: str) -> None:
+    parts = [long("Register", "Afname", "Injectie", **{name: f"54144882000000000{n}"}) for n in (1, 2)]
+    found = load(pd.concat(parts), tmp_path)
+    assert found.owners == ["541448820000000001", "541448820000000002"]
+    assert found.meta.channels == ("Afname", "Injectie")
+
+
+def test_advice_leaves_out_a_column_beside_one_of_kinds(tmp_path: Path) -> None:
+    """As InfluxDB writes a number of the table beside each value."""
+    table = long("_field", "power", "voltage").assign(table=7, home="h1")
+    table["table"] = table["_field"].map({"power": 0, "voltage": 1})
+    with pytest.raises(UserError, match=r"set data.columns.ignore=\[table\]"):
+        load(table, tmp_path)
+    assert load(table, tmp_path, columns={"ignore": ["table"]}).meta.channels == ("power", "voltage")
 
 
 def test_folders_of_variables_are_channels(tmp_path: Path) -> None:

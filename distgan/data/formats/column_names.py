@@ -6,7 +6,8 @@ from itertools import pairwise
 
 DAY = 86400
 ID_NAME = re.compile(
-    r"(^|[^a-z])(u?id|uuid|lclid|dataid|mpan|nmi|esiid|mac|serial|entity|name|(meter|household|house|home|customer|"
+    r"(^|[^a-z])(u?id|uuid|lclid|dataid|mpan|mprn|nmi|esiid|ean|gsrn|cups|prm|pdl|pod|icp|z[aä]e?hlpunkt|"
+    r"m[ae]lo|mac|serial|entity|name|(meter|household|house|home|customer|"
     r"client|consumer|sensor|station|device|site|building|user|subject|patient|person|account|series|node|"
     r"unit_?id|zone|area|item|location|region|plant|vehicle|bidding_?zone)s?(_?(id|no|nr|number|name|code))?)([^a-z]|$)|[a-z]_?id$"
 )

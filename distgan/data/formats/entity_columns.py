@@ -4,6 +4,7 @@ An entity is an owner unless a source says otherwise, so the quantities of one p
 entities silently.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
@@ -15,6 +16,11 @@ from distgan.data.formats.quantities import are_alike, judge_names, list_quantit
 from distgan.errors import UserError
 
 MOST_NOTED = 256  # columns
+NUMBERED_ENTITY = re.compile(  # in the name of a file
+    r"(?<![a-z])(home|house|household|flat|building|customer|client|user|subject|patient|person|participant)s?"
+    r"[-_ ]?\d+",
+    re.I,
+)
 
 
 def are_channels(path: Path, names: Sequence[str], units: Mapping[str, str]) -> bool:
@@ -79,6 +85,15 @@ def refuse_files_of_channels(root: Path, names: Sequence[str]) -> None:
     Raises:
         UserError: files, of which each would be an entity, are named as the quantities of one.
     """
+    whose: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        match = NUMBERED_ENTITY.search(name)
+        other = whose.setdefault(match[0].lower(), name) if match else name
+        if match and other != name:
+            raise UserError(
+                f"{root}: the files {other!r} and {name!r} both name {match[0]!r}, and each would count as "
+                "an entity; write one table for each entity, or set data.layout=per_file if each file is one"
+            )
     different = list(dict.fromkeys(PurePath(name).name for name in names))
     if judge_names(different) == "channels":
         raise UserError(

@@ -40,8 +40,11 @@ class IdFinder:
         able = [*words, *whole]
         found = self._find_only_column(channel, able)
         if found and channel is None and self._is_channel(found):
+            found = self._find_name_of_channel(found) or found
             entity = self._find_only_column(found, [name for name in able if is_entity_name(name)])
-            return () if entity is None else (entity,), found
+            pairs = self.frame[[entity, found]].drop_duplicates() if entity is not None else []
+            several = entity is not None and len(pairs) > self.frame[entity].nunique()
+            return (entity,) if entity is not None and several else (), found
         if found:
             return (found,), channel
         if channel is None:
@@ -74,11 +77,22 @@ class IdFinder:
         cells = list(self.frame[name].dropna().astype("str").unique())
         if len(cells) < 2 or self.stamps.nunique() > 0.6 * len(self.stamps):
             return False  # no time stands twice, as it does for two channels
-        if is_flow_name(name) or holds_channels(self.frame[name]):
+        if is_flow_name(name) or holds_channels(self.frame[name]) or self._find_name_of_channel(name):
             return True
         if CHANNEL_NAME.search(name.lower()) and not is_entity_name(name):
             refuse_unclear_channel(self.path, name, cells)
         return False
+
+    def _find_name_of_channel(self, name: str) -> str | None:
+        """Return a column of words that goes with each id of a column and names channels, as of devices."""
+        ids = self.frame[name].nunique()
+        for other in self.frame.columns:
+            if other in (name, *self.time) or not is_text(self.frame[other], other):
+                continue
+            same = self.frame[other].nunique() == len(self.frame[[name, other]].drop_duplicates()) == ids
+            if same and holds_channels(self.frame[other]):
+                return str(other)
+        return None
 
     def _repeats(self, *keys: pd.Series) -> bool:
         """Return whether readings of the same keys and time stand twice."""

@@ -16,7 +16,7 @@ KINDS = {  # quantity -> words and pairs of words that name it
     "temperature": "t temp tmp temps temperature temperatur temperatura tavg tmin tmax tmean t2m dewpoint",
     "humidity": "humidity humid hum rh luftfeuchte feuchte luftfeuchtigkeit humedad humidite",
     "pressure": "pressure press pres luftdruck druck presion pression slp barometer",
-    "wind": "wind windspeed windgeschwindigkeit viento vent wspd ws gust gusts windgust",
+    "wind": "wind eolien eolica windkraft windspeed windgeschwindigkeit viento vent wspd gust gusts windgust",
     "direction": "direction winddirection winddir wdir wd bearing",
     "rain": "rain rainfall precip precipitation prcp niederschlag lluvia pluie",
     "snow": "snow snowfall snowdepth",
@@ -35,11 +35,11 @@ KINDS = {  # quantity -> words and pairs of words that name it
     "power factor": "powerfactor cosphi pf",
     "power": "power leistung potencia puissance watts",
     "energy": "energy energie energia",
-    "load": "load demand consumption consumo consumed verbrauch consommation verbruik usage use",
+    "load": "load demand consumption consumo consumed verbrauch verbraucht consommation verbruik usage use",
     "generation": "generation generated production erzeugung produccion produktion productie yield",
-    "import": "import imports imported bezug afname withdrawal soutirage delivered forward",
-    "export": "export exports exported einspeisung lieferung injectie injection teruglevering feedin "
-    "received vertido excedentes excedente",
+    "import": "import imports imported bezug bezogen afname withdrawal soutirage delivered forward",
+    "export": "export exports exported einspeisung eingespeist injectie injection injecao lieferung "
+    "teruglevering feedin received vertido excedentes excedente",
     "net": "net",
     "grid": "grid netz red",
     "battery": "battery soc batterie storage",
@@ -47,13 +47,13 @@ KINDS = {  # quantity -> words and pairs of words that name it
     "discharge": "discharge discharging",
     "price": "price preis precio prix prices",
     "cost": "cost costs revenue",
-    "solar": "solar pv photovoltaic photovoltaics photovoltaik",
-    "hydro": "hydro hydropower wasserkraft",
-    "nuclear": "nuclear kernenergie",
-    "coal": "coal lignite braunkohle steinkohle",
-    "gas": "gas erdgas ccgt ocgt",
-    "oil": "oil",
-    "biomass": "biomass biomasse biogas",
+    "solar": "solar solaire pv photovoltaic photovoltaics photovoltaik",
+    "hydro": "hydro hydropower wasserkraft hydraulique hidraulica",
+    "nuclear": "nuclear nucleaire kernenergie",
+    "coal": "coal charbon carbon lignite braunkohle steinkohle",
+    "gas": "gas gaz erdgas ccgt ocgt",
+    "oil": "oil fioul",
+    "biomass": "biomass biomasse biogas bioenergies",
     "geothermal": "geothermal",
     "waste": "waste",
     "fridge": "fridge refrigerator freezer fridgefreezer",
@@ -70,6 +70,7 @@ KINDS = {  # quantity -> words and pairs of words that name it
     "appliances": "appliances appliance submetering plugs outlets",
     "mains": "mains aggregate",
     "room": "kitchen bedroom bathroom livingroom garage basement attic hallway dining",
+    "phase": "l1 l2 l3 phase1 phase2 phase3",
     "pulse": "hr heartrate pulse bpm",
     "oxygen": "spo2 sao2 oxygen do",
     "respiration": "resp respiration rr",
@@ -129,25 +130,16 @@ ASPECTS = {  # words that say which of a quantity; alone they say as much
         "sum",
         "state",
     ),
-    *(
-        "actual",
-        "forecast",
-        "predicted",
-        "apparent",
-        "reactive",
-        "active",
-        "real",
-        "onshore",
-        "offshore",
-        "state",
-    ),
-    *("x", "y", "z", "l1", "l2", "l3", "phase1", "phase2", "phase3", "phase"),
+    *("actual", "forecast", "prevision", "predicted", "apparent", "reactive", "active", "real"),
+    *("onshore", "offshore", "state"),
+    *("x", "y", "z", "phase"),
     *("day", "night", "dag", "nacht", "peak", "offpeak"),
     *("inside", "outside", "indoor", "outdoor", "in", "out", "room"),
 }
 BESIDE = {  # words that say nothing of whose a quantity is
     *("total", "all", "air", "ambient", "relative", "global", "surface", "sea", "msl", "rate", "cumulative"),
     *("value", "values", "reading", "readings", "measurement", "data", "of", "the", "area", "point", "ahead"),
+    *("estimated", "inc", "incl", "tax", "vat", "p", "surplus", "direkt", "gesamt", "aus", "ins"),
     *("electric", "electricity", "electrical", "fossil", "hard", "brown", "pumped", "other", "hg"),
     *("c", "f", "k", "kwh", "wh", "mwh", "gwh", "kw", "w", "mw", "v", "a", "hz", "pa", "hpa", "kpa", "mbar"),
     *("bar", "pct", "percent", "ms", "kmh", "kph", "mph", "mm", "cm", "m", "ppm", "ppb", "deg"),
@@ -201,6 +193,9 @@ def parse_name(name: str, unit: str = "") -> Name:
         return Name(whole)
     words = _split_words(name)
     kinds = [WORDS[word] + (f" {word}" if word not in KINDS else "") for word in words if word in WORDS]
+    if "appliances" in {WORDS.get(word) for word in words}:  # numbered within a home
+        kinds += [word for word in words if word.isdigit()]
+        words = [word for word in words if not word.isdigit()]
     aspects = [word for word in words if word in ASPECTS]
     rest = tuple(
         word
@@ -251,8 +246,8 @@ def judge_names(names: Sequence[str], units: Mapping[str, str] | None = None) ->
     prices = {name.strip().lower() for name in names} <= PRICES and len(names) > 2
     if prices or _are_registers(names) or _are_numbered_channels(names):
         return "channels"
-    if all(len(name.strip()) == 1 for name in names):
-        return "entities"  # letters
+    if all(len(name.strip()) == 1 for name in names) or len(_find_stems(names)) == 1:
+        return "entities"  # letters, or names with numbers
     bracketed = read_units_of_names(names)
     written = [unit or (units or {}).get(name, "") for name, unit in zip(names, bracketed)]
     dimensions = [_find_kind_of_unit(unit) for unit in written]
@@ -291,9 +286,14 @@ def _are_registers(names: Sequence[str]) -> bool:
     return False
 
 
+def _find_stems(names: Sequence[str]) -> set[str]:
+    """Return the different names without the numbers at their ends."""
+    return {re.sub(r"[\W_]*\d+$", "", name.strip()).lower() for name in names}
+
+
 def _are_numbered_channels(names: Sequence[str]) -> bool:
     """Return whether names are channel_1, channel_2, …, or L1, L2, L3."""
-    stems = {re.sub(r"[\W_]*\d+$", "", name).lower() for name in names}
+    stems = _find_stems(names)
     if len(stems) != 1:
         return False
     stem = next(iter(stems))
@@ -311,6 +311,4 @@ def _find_form(name: str) -> str:
     if re.fullmatch(r"(?=.*\d)[0-9a-fA-F-]{6,}", name):
         return "0"  # a number in hexadecimal
     found = re.sub(r"\d+", "0", name.strip())
-    if re.fullmatch(r"[A-Z0-9_-]{1,4}", found):
-        return "A" * len(found)  # DE, FR
     return re.sub(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])", "A", found)
