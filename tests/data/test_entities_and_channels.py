@@ -261,6 +261,36 @@ def test_folders_of_variables_are_channels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.values[0], READINGS[:, :2].astype(np.float32))
 
 
+def test_ids_of_arrays_that_are_quantities_are_refused(tmp_path: Path) -> None:
+    names = np.array(["temperature", "humidity"])
+    np.savez(tmp_path / "a.npz", x=READINGS[:, :2].T, ids=names)
+    with pytest.raises(
+        UserError, match=r"ids \(temperature, humidity\) are quantities .* or an owner for each"
+    ):
+        read(config.Data(source=str(tmp_path / "a.npz")))
+    np.savez(tmp_path / "b.npz", x=READINGS[:, :2].T, ids=names, owner=np.array(["M1", "M1"]))
+    assert read(config.Data(source=str(tmp_path / "b.npz"))).owners == ["M1", "M1"]
+
+
+def test_dimensions_of_quantities_are_refused_with_both_ways(tmp_path: Path) -> None:
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("h5netcdf")
+    table = xarray.DataArray(
+        READINGS[:, :2].T,
+        dims=("sensor", "time"),
+        coords={"sensor": ["temperature", "humidity"], "time": pd.to_datetime(TIMES)},
+        name="value",
+    )
+    table.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with pytest.raises(UserError, match=r"rename the dimension to channel, or set data.columns.id=sensor"):
+        read(config.Data(source=str(tmp_path / "a.nc")))
+    table.rename(sensor="channel").to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    found = read(config.Data(source=str(tmp_path / "b.nc")))
+    assert found.owners == ["b"] and found.meta.channels == ("temperature", "humidity")
+    asked = config.Data.model_validate({"source": str(tmp_path / "a.nc"), "columns": {"id": "sensor"}})
+    assert read(asked).entities == ["temperature", "humidity"]
+
+
 def suspect(table: pd.DataFrame, place: Path, **settings: Any) -> tuple[set[str], list[str]]:
     table.to_csv(place / "mine.csv", index=False)
     data = config.Data.model_validate({"source": str(place / "mine.csv")} | settings)

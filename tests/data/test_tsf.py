@@ -120,6 +120,19 @@ def test_series_of_one_household_are_not_several_owners(tmp_path: Path) -> None:
     assert load(tmp_path, content, columns={"id": "series_name"}).owners == ["T0", "T1", "T2", "T3"]
 
 
+def test_the_attribute_by_which_series_of_a_station_differ_is_named(tmp_path: Path) -> None:
+    """As in KDD Cup 2018: series, cities, stations, measurements."""
+    attributes = (NAMED[0], "city string", "station string", "measurement string", NAMED[1])
+    lines = [
+        f"T{number}:Beijing:aq{number // 2}:{what}:2013-01-01 00-00-00:{cells(VALUES[number])}"
+        for number, what in enumerate(["NO2", "PM10"] * 2)
+    ]
+    content = text(*lines, attributes=attributes)
+    refuse(tmp_path, content, "data.columns.id=station and data.columns.channel=measurement, or")
+    found = load(tmp_path, content, columns={"id": "station", "channel": "measurement"})
+    assert found.owners == ["aq0", "aq1"] and found.meta.channels == ("NO2", "PM10")
+
+
 def test_a_packed_file(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
         archive.writestr("homes.tsf", text(f"T1:2013-01-01 00-00-00:{cells(VALUES[0])}"))

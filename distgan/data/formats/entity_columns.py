@@ -103,6 +103,18 @@ def refuse_files_of_channels(root: Path, names: Sequence[str]) -> None:
         )
 
 
+def refuse_quantities_as_ids(path: Path, what: str, names: Sequence[str], advice: str) -> None:
+    """
+    Raises:
+        UserError: the ids of an array are the names of quantities; `advice` says what to do.
+    """
+    if judge_names(names) == "channels":
+        shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+        raise UserError(
+            f"{path}: {what} ({shown}) are quantities of one entity, and each would count as one; {advice}"
+        )
+
+
 def refuse_unclear_channel(path: Path, name: str, cells: Sequence[str]) -> None:
     """
     Raises:

@@ -264,9 +264,11 @@ def _refuse_other_entities(path: Path, frame: pd.DataFrame, name: str) -> None:
     """
     for other in frame.columns:
         if other != name and is_entity_name(other) and 1 < frame[other].nunique() < frame[name].nunique():
+            apart = [each for each in frame.columns if not frame[[other, each]].duplicated().any()]
+            channel = min(apart or [name], key=lambda each: frame[each].nunique())
             raise UserError(
                 f"{path}: several series have one {other!r}, which may be their entity; set "
-                f"data.columns.id={show_name(other)} and data.columns.channel={show_name(name)}, or "
+                f"data.columns.id={show_name(other)} and data.columns.channel={show_name(channel)}, or "
                 f"data.columns.id={show_name(name)} if each series is an entity's"
             )
 
