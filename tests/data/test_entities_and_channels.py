@@ -58,6 +58,12 @@ CHANNELS = [
     ["Direkt verbraucht", "Energie aus Netz bezogen", "Energie ins Netz eingespeist"],
     ["Consumption (kWh)", "Estimated Cost Inc. Tax (p)"],
     ["acc_x", "acc_y", "acc_z"],
+    ["x", "y", "z"],
+    ["q10", "q50", "q90"],
+    ["I", "II", "aVR", "V1"],
+    ["Fp1", "Fp2", "C3", "O1"],
+    ["electricity", "gas"],
+    ["Living Room", "Bedroom 1", "Bedroom 2"],
     ["open", "high", "low", "close"],
     ["mean", "min", "max"],
     ["Nuclear", "Wind onshore", "Wind offshore", "Gas"],
@@ -66,6 +72,9 @@ ENTITIES = [
     ["H1", "H2", "H3"],
     ["DE", "FR", "AT"],
     ["A", "B", "C"],
+    ["P1", "P2", "P3"],
+    ["V1", "V2", "V3"],
+    ["C3", "C4", "P1"],
     ["B1", "B2", "B3"],
     ["L1", "L2", "L3", "L4"],
     ["Library power", "Gym power", "Hall power"],
@@ -128,6 +137,8 @@ def test_a_row_of_units_shows_quantities(tmp_path: Path) -> None:
         ("flowDirection", (1, 19)),
         ("Register", ("Afname Dag", "Afname Nacht", "Injectie Dag")),
         ("kind", ("consumption", "generation")),
+        ("tariff", ("T1", "T2")),
+        ("fuel", ("electricity", "gas")),
         ("OBIS code", ("1-1:1.29.0", "1-1:2.29.0")),
         ("entity_id", ("sensor.temperature", "sensor.humidity")),
         ("variable", ("temp", "rh", "wind_speed")),
@@ -314,7 +325,8 @@ def test_columns_that_are_taken_for_entities_are_said_with_the_setting(tmp_path:
     errors, notes = suspect(wide("Park", "Mill", "Hill"), tmp_path)
     assert "entities" not in errors
     assert [note for note in notes if "read as entities" in note and "data.layout=per_file" in note]
-    assert not suspect(wide("H1", "H2", "H3"), tmp_path)[1]
+    many = pd.DataFrame(READINGS[:, [0] * 20], columns=[f"H{number}" for number in range(20)])
+    assert not suspect(many.assign(time=TIMES), tmp_path)[1]
     _, notes = suspect(wide("temp", "humidity"), tmp_path)
     assert [note for note in notes if "channels of one entity" in note and "data.layout=wide" in note]
 

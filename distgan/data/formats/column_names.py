@@ -17,7 +17,7 @@ CHANNEL_NAME = re.compile(
     r"field|appliance|attribute|feature|indicator|element)s?([^a-z]|$)"
 )
 FLOW_NAME = re.compile(  # of a column of registers or directions of one meter
-    r"(^|[^a-z])(direction|flow|flow_?dir(ection)?|register|obis|channel|phase|richtung|energierichtung|sentido)s?"
+    r"(^|[^a-z])(direction|flow|flow_?dir(ection)?|register|obis|channel|phase|tariff?|richtung|energierichtung|sentido)s?"
     r"(_?(id|no|nr|number|name|code|type|suffix))?([^a-z]|$)"
 )
 SERIES_CHANNEL = re.compile(r"(.+-\d{6,}) (.+)")  # as `export` names a column of series of several channels

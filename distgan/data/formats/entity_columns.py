@@ -15,7 +15,7 @@ from distgan.data.formats.column_names import SERIES_CHANNEL
 from distgan.data.formats.quantities import are_alike, judge_names, list_quantities
 from distgan.errors import UserError
 
-MOST_NOTED = 256  # columns
+MOST_NOTED, FEW = 256, 16  # columns: fewer are noted whatever their names
 NUMBERED_ENTITY = re.compile(  # in the name of a file
     r"(?<![a-z])(home|house|household|flat|building|customer|client|user|subject|patient|person|participant)s?"
     r"[-_ ]?\d+",
@@ -72,7 +72,7 @@ def describe_channel(name: str) -> str:
 def describe_entities(names: Sequence[str]) -> tuple[str, ...]:
     """Say that columns are read as entities, where their names do not show it."""
     exported = all(SERIES_CHANNEL.fullmatch(name) for name in names)
-    if not 1 < len(names) <= MOST_NOTED or exported or are_alike(names):
+    if not 1 < len(names) <= MOST_NOTED or exported or (len(names) > FEW and are_alike(names)):
         return ()
     return (
         f"the {len(names)} columns are read as entities, each with an owner of its own; data.layout=per_file "

@@ -91,6 +91,9 @@ KINDS = {  # quantity -> words and pairs of words that name it
     "vibration": "vibration",
     "sales": "sales customers orders transactions promo onpromotion",
     "register": "obis",
+    "electricity": "electricity strom electricite electricidad elektriciteit",
+    "water": "water wasser eau agua chilledwater",
+    "heat": "heat warme steam",
 }
 PAIRS = {
     ("heart", "rate"): "heartrate",
@@ -140,9 +143,24 @@ BESIDE = {  # words that say nothing of whose a quantity is
     *("total", "all", "air", "ambient", "relative", "global", "surface", "sea", "msl", "rate", "cumulative"),
     *("value", "values", "reading", "readings", "measurement", "data", "of", "the", "area", "point", "ahead"),
     *("estimated", "inc", "incl", "tax", "vat", "p", "surplus", "direkt", "gesamt", "aus", "ins"),
-    *("electric", "electricity", "electrical", "fossil", "hard", "brown", "pumped", "other", "hg"),
+    *("electric", "electrical", "fossil", "hard", "brown", "pumped", "other", "hg"),
     *("c", "f", "k", "kwh", "wh", "mwh", "gwh", "kw", "w", "mw", "v", "a", "hz", "pa", "hpa", "kpa", "mbar"),
     *("bar", "pct", "percent", "ms", "kmh", "kph", "mph", "mm", "cm", "m", "ppm", "ppb", "deg"),
+}
+OF_A_HOME = {
+    *(
+        "appliances",
+        "room",
+        "fridge",
+        "dishwasher",
+        "washer",
+        "dryer",
+        "cooking",
+        "media",
+        "heating",
+        "cooling",
+    ),
+    *("vehicle", "lighting", "pump"),
 }
 PRICES = {"open", "high", "low", "close", "volume", "adj close", "adjclose", "adj_close", "turnover"}
 EXACT = {  # names that are quantities only as a whole
@@ -159,6 +177,10 @@ REGISTERS = (  # all names of the registers of one meter: NEM, OBIS, the Netherl
     r"GC|GG|CL",
 )
 WORDS = {word: kind for kind, words in KINDS.items() for word in words.split()}
+LEAD = r"I{1,3}|aV[RLF]|V\d|MLI{1,3}|MCL1|ECG\d?|ABP|PPG|RESP|PLETH"  # of an electrocardiogram
+ELECTRODE = r"(Fp|AF|F|FC|FT|C|CP|T|TP|P|PO|O|A|M)(z|\d{1,2})"  # of an electroencephalogram, 10-20 system
+TELLING_ELECTRODE = r"(Fp|AF|FC|FT|CP|TP|PO).*|.*z"  # that is no usual id
+PERCENTILE = r"(?:p|q|quantile|percentile|perc)_?(\d{1,2})"
 UNIT_KINDS = (  # of a name that says no more than its unit
     (r"(?i)°\s?[cfk]|deg\.?\s?[cfk]", "temperature"),
     (r"(?i)[kmgt]?(wh?|va|var|vah|varh|jh?)", "load"),
@@ -193,7 +215,7 @@ def parse_name(name: str, unit: str = "") -> Name:
         return Name(whole)
     words = _split_words(name)
     kinds = [WORDS[word] + (f" {word}" if word not in KINDS else "") for word in words if word in WORDS]
-    if "appliances" in {WORDS.get(word) for word in words}:  # numbered within a home
+    if OF_A_HOME & {WORDS.get(word) for word in words}:  # numbered within a home
         kinds += [word for word in words if word.isdigit()]
         words = [word for word in words if not word.isdigit()]
     aspects = [word for word in words if word in ASPECTS]
@@ -244,7 +266,7 @@ def judge_names(names: Sequence[str], units: Mapping[str, str] | None = None) ->
     if len(names) < 2 or len(names) > MOST_COLUMNS:
         return "entities"
     prices = {name.strip().lower() for name in names} <= PRICES and len(names) > 2
-    if prices or _are_registers(names) or _are_numbered_channels(names):
+    if prices or _are_registers(names) or _are_numbered_channels(names) or _are_of_one_signal(names):
         return "channels"
     if all(len(name.strip()) == 1 for name in names) or len(_find_stems(names)) == 1:
         return "entities"  # letters, or names with numbers
@@ -284,6 +306,21 @@ def _are_registers(names: Sequence[str]) -> bool:
                 len({name.strip().upper()[:1] if form.startswith("[EBQK]") else name for name in names}) > 1
             )
     return False
+
+
+def _are_of_one_signal(names: Sequence[str]) -> bool:
+    """Return whether names are axes, percentiles, or the leads of an electrocardio- or encephalogram."""
+    plain = [name.strip() for name in names]
+    if {name.lower() for name in plain} in ({"x", "y"}, {"x", "y", "z"}):
+        return True
+    percents = [re.fullmatch(PERCENTILE, name, re.I) for name in plain]
+    numbers = {int(match[1]) for match in percents if match}
+    if len(numbers) == len(plain) > 2 and 50 in numbers and numbers == {100 - number for number in numbers}:
+        return True
+    if all(re.fullmatch(LEAD, name, re.I) for name in plain):
+        return any(not re.fullmatch(r"V\d", name, re.I) for name in plain)
+    electrodes = all(re.fullmatch(ELECTRODE, name, re.I) for name in plain)
+    return electrodes and any(re.fullmatch(TELLING_ELECTRODE, name, re.I) for name in plain)
 
 
 def _find_stems(names: Sequence[str]) -> set[str]:
