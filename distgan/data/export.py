@@ -3,7 +3,6 @@ describes the columns. `fold_channels` undoes the wide layout when such a table 
 """
 
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ import pyarrow.parquet
 
 from distgan.config.training import MOST_COLUMNS
 from distgan.csvtext import escape_cell, format_csv, unescape_cell
+from distgan.data.formats.column_names import SERIES_CHANNEL
 from distgan.data.store.metadata import Meta
 from distgan.data.store.reader import Store
 from distgan.data.tables import Source
@@ -34,7 +34,6 @@ LONG_BYTES = 8 << 20  # the same of a long table, whose rows have an id and a ti
 WIDE_BYTES = 128 << 20  # the same of a wide table, for each part of which all series are read
 FILE_BYTES = 128 << 20  # of values in one file of a Parquet data set
 WIDE_COLUMNS = 2000  # of a wide table, by default; allowed are MOST_COLUMNS
-WIDE_NAME = re.compile(r"(.+-\d{6,}) (.+)")  # of a column: the series, a blank, the channel
 
 
 @dataclass(frozen=True)
@@ -341,7 +340,7 @@ def fold_channels(source: Source) -> Source:
     """Return a wide table that `export` wrote of several channels as series of these channels; any other
     source as it is. Such a table has a column for each series and channel, in order, named SERIES CHANNEL.
     """
-    found = [WIDE_NAME.fullmatch(name) for name in source.entities]
+    found = [SERIES_CHANNEL.fullmatch(name) for name in source.entities]
     if len(source.meta.channels) != 1 or source.owners != source.entities or not all(found):
         return source
     pairs = [(match[1], match[2]) for match in found if match]

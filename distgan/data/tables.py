@@ -109,21 +109,37 @@ def read_table(sampled: Sampled, settings: config.Data, work: IngestCache) -> So
     if base.decimal != "." and sampled.again is not None:
         sample = sampled.again(base.decimal)
     known = convert_numbers(sample)
-    table = find_table(sampled.path, known, settings, per_file=sampled.per_file)
-    reading = _read_pieces(sampled, Reading(table, settings, base), work)
-    if table.layout == "wide" and settings.layout == "auto" and _has_repeated_times(sampled.pieces, work):
+    units = dict(sampled.dialect.units) if sampled.dialect else None
+    table = find_table(sampled.path, known, settings, per_file=sampled.per_file, units=units)
+    named = _name_entity(sampled, table)
+    reading = _read_pieces(named, Reading(table, settings, base), work)
+    if _may_be_long(sampled, table, settings) and _has_repeated_times(sampled.pieces, work):
+        named = sampled
         table = find_table(sampled.path, known, settings, repeats=True)
         reading = _read_pieces(sampled, Reading(table, settings, base), work)
     understood = _describe_understood(sampled, reading, work)
-    parsed = Parsed(sampled.path, sampled.pieces, work, reading, understood)
+    parsed = Parsed(sampled.path, named.pieces, work, reading, understood)
     if not table.by_entity:
         return Wide(parsed).read_source()
     long = Long(parsed)
-    if not sampled.per_file:
+    if not sampled.per_file and not table.is_single:
         refuse_parts_as_ids(long)
         if settings.layout == "auto":
             refuse_unclear_ids(long)
     return long.read_source()
+
+
+def _name_entity(sampled: Sampled, table: Table) -> Sampled:
+    """Return a table whose rows are all one entity's with the name of its file or folder as the entity."""
+    if not table.is_single or sampled.per_file:
+        return sampled
+    return replace(sampled, pieces=[replace(piece, entity=sampled.path.stem) for piece in sampled.pieces])
+
+
+def _may_be_long(sampled: Sampled, table: Table, settings: config.Data) -> bool:
+    """Return whether the table is taken for one with a row for each time, without a setting that says so."""
+    single = table.is_single and table.channel is None and table.layout == "long"
+    return settings.layout == "auto" and not sampled.per_file and (table.layout == "wide" or single)
 
 
 def _guess_marks(sample: pd.DataFrame, settings: config.Data) -> Marks:

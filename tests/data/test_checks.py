@@ -311,7 +311,7 @@ def test_examples_in_files(tmp_path: Path, name: str, names: set[str], words: st
     assert words in each.text + each.advice
 
 
-READERS = {"unwritten", "transposed"}  # suspicions of the readers of arrays
+READERS = {"unwritten", "transposed", "substituted"}  # suspicions of readers
 
 
 def test_names_of_suspicions_are_in_the_code() -> None:

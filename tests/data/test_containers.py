@@ -211,7 +211,11 @@ def test_containers_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
         ("a.bin", bytes(range(256)), "unknown kind '.bin'"),
         ("a.xls", "Périmètre\tDate\nFrance\t2020-01-01\n".encode("latin-1"), "not UTF-8.*data.encoding"),
         ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
-        ("a.tsf", b"# Monash\n" * 90 + b"@relation nn5\n@data\nT1:2020-01-01 00-00-00:1,2,3\n", "archive of"),
+        (
+            "a.txt",
+            b"# Monash\n" * 90 + b"@relation nn5\n@data\nT1:2020-01-01 00-00-00:1,2,3\n",
+            "name it .tsf",
+        ),
         ("a.arff", b"@RELATION a\n@ATTRIBUTE b NUMERIC\n@DATA\n1,2\n3,4\n", "archive of"),
     ],
 )

@@ -71,8 +71,9 @@ def test_names_in_a_comment_are_read_by_the_number_of_the_line(tmp_path: Path) -
     source = load_text(text, tmp_path, columns=time)
     assert source.entities == ["column5", "column6"]
     source = load_text(text, tmp_path, header=2)
-    assert source.entities == ["WDIR", "WSPD"] and source.meta.axis.start == "2021-02-20T00:00:00"
-    np.testing.assert_array_equal(values(source), RIGHT)
+    assert len(source.owners) == 1 and source.meta.channels == ("WDIR", "WSPD")
+    assert source.meta.axis.start == "2021-02-20T00:00:00"
+    np.testing.assert_array_equal(values(source), RIGHT.T[None])
 
 
 def test_names_in_several_lines_are_refused_with_the_remedy(tmp_path: Path) -> None:

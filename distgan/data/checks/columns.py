@@ -8,6 +8,7 @@ import numpy as np
 from distgan import config
 from distgan.data.checks.calendar_columns import find_calendar_columns
 from distgan.data.checks.survey import Survey
+from distgan.data.checks.unlike import find_unlike
 from distgan.data.formats.pieces import Source
 
 FLAG_NAME = re.compile(
@@ -27,6 +28,7 @@ class OddColumns:
     totals: tuple[str, ...] = ()
     calendar: tuple[str, ...] = ()
     channels: bool = False  # whether they are channels, else series
+    unlike: tuple[str, ...] = ()  # two columns that are read as entities, and may be different quantities
 
 
 def find_odd_columns(source: Source, survey: Survey, settings: config.Data) -> OddColumns:
@@ -54,11 +56,14 @@ def find_odd_columns(source: Source, survey: Survey, settings: config.Data) -> O
     calendar = find_calendar_columns(
         source.entities, lambda row: source.block(row, row + 1)[0, :, 0], source.meta.axis
     )
-    names = source.entities
+    names, unlike = source.entities, None
+    if settings.layout == "auto" and source.understood.layout == "wide":
+        unlike = find_unlike(names, lambda row: source.block(row, row + 1)[0, :, 0])
     return OddColumns(
         _select_names(names, flags),
         _select_names(names, survey.sums.find_totals()),
         _select_names(names, calendar),
+        unlike=unlike or (),
     )
 
 

@@ -227,6 +227,18 @@ def _find_odd_columns(facts: SourceFacts) -> Iterator[Suspicion]:
         yield Suspicion(name, "error", text, f"{len(found)} {what} hold {words}", advice)
 
 
+def _find_unlike_columns(facts: SourceFacts) -> Iterator[Suspicion]:
+    if facts.columns is None or not facts.columns.unlike:
+        return
+    one, other = facts.columns.unlike
+    what = "columns are read as entities, and their values differ as different quantities do"
+    advice = (
+        "set data.layout=per_file if all columns are channels of one entity, or data.layout=wide if each is "
+        "an entity"
+    )
+    yield Suspicion("entities", "error", f"{what}, first {one} and {other}", what, advice)
+
+
 def _find_registers(facts: SourceFacts) -> Iterator[Suspicion]:
     def describe(channel: Channel, tally: Tally) -> str:
         resets = f" and start again {tally.longest} times at most" if tally.longest else ""
@@ -419,6 +431,7 @@ def _count_looked(facts: SourceFacts) -> Iterator[Suspicion]:
 LOOKS: tuple[Callable[[SourceFacts], Iterator[Suspicion]], ...] = (
     _find_thousands,
     _find_odd_columns,
+    _find_unlike_columns,
     _find_missing_codes,
     _find_registers,
     _find_clock_changes,

@@ -20,11 +20,29 @@ def show_name(name: str) -> str:
 
 def show_without(names: Sequence[str], channels: Sequence[str], columns: Sequence[str]) -> str:
     """Return the setting that leaves channels out: those that are columns of a table by their names, others
-    by the names of all that stay.
+    by the names of all that stay. Channels of a column of kinds and several of values are named KIND COLUMN.
     """
     if set(names) <= set(columns):
         return f"data.columns.ignore={show_list(names)}"
+    if len(columns) > 1 and all(_split_channel(channel, columns) for channel in channels):
+        of_columns = [column for column in columns if _are_left_out(names, channels, f" {column}")]
+        if {name for name in names if _split_channel(name, of_columns)} == set(names):
+            return f"data.columns.ignore={show_list(of_columns)}"
+        kinds = list(dict.fromkeys(_split_channel(channel, columns) for channel in channels))
+        kept = [kind for kind in kinds if kind not in {_split_channel(name, columns) for name in names}]
+        if kept and len(names) == (len(kinds) - len(kept)) * len(columns):
+            return f"data.columns.values={show_list(kept)}"
     return f"data.columns.values={show_list([name for name in channels if name not in names])}"
+
+
+def _split_channel(name: str, columns: Sequence[str]) -> str:
+    """Return the kind of a channel named KIND COLUMN, or nothing."""
+    return next((name.removesuffix(f" {column}") for column in columns if name.endswith(f" {column}")), "")
+
+
+def _are_left_out(names: Sequence[str], channels: Sequence[str], end: str) -> bool:
+    """Return whether all channels with an end are among the names."""
+    return {channel for channel in channels if channel.endswith(end)} <= set(names)
 
 
 def _is_typed(name: str) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data.formats.array_axis import make_axis
+from distgan.data.formats.entity_columns import refuse_quantities_as_ids
 from distgan.data.formats.pieces import Source, refuse_twice, take_first_line
 from distgan.data.grid import choose_kind, to_kind
 from distgan.data.ingest_cache import IngestCache, drop_pages, hash_file, read_mapped_rows
@@ -205,6 +206,9 @@ def _make_source(
         if given is not None and len(given) != wanted:
             raise UserError(f"{path}: {len(given)} {name} for an array of shape {shape}; {wanted} wanted")
     refuse_twice(ids, f"{path}: id")
+    if facts.owners is None and facts.ids is not None:
+        advice = "save x as [series, steps, channels] with their names as channels, or an owner for each"
+        refuse_quantities_as_ids(path, "ids", ids, advice)
     refuse_twice(channels, f"{path}: channel")
     axis, clock = make_axis(path, facts.freq, facts.t0, length, settings.timezone)
     provenance = {"source": path.name, "clock": clock, "sha256": hash_file(path)}

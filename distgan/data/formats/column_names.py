@@ -6,7 +6,8 @@ from itertools import pairwise
 
 DAY = 86400
 ID_NAME = re.compile(
-    r"(^|[^a-z])(u?id|uuid|lclid|dataid|mpan|nmi|esiid|mac|serial|entity|name|(meter|household|house|home|customer|"
+    r"(^|[^a-z])(u?id|uuid|lclid|dataid|mpan|mprn|nmi|esiid|ean|gsrn|cups|prm|pdl|pod|icp|z[aä]e?hlpunkt|"
+    r"m[ae]lo|mac|serial|entity|name|(meter|household|house|home|customer|"
     r"client|consumer|sensor|station|device|site|building|user|subject|patient|person|account|series|node|"
     r"unit_?id|zone|area|item|location|region|plant|vehicle|bidding_?zone)s?(_?(id|no|nr|number|name|code))?)([^a-z]|$)|[a-z]_?id$"
 )
@@ -15,6 +16,11 @@ CHANNEL_NAME = re.compile(
     r"(^|[^a-z])(category|channel|variable|parameter|measure|measurement|metric|quantity|register|kind|type|"
     r"field|appliance|attribute|feature|indicator|element)s?([^a-z]|$)"
 )
+FLOW_NAME = re.compile(  # of a column of registers or directions of one meter
+    r"(^|[^a-z])(direction|flow|flow_?dir(ection)?|register|obis|channel|phase|tariff?|richtung|energierichtung|sentido)s?"
+    r"(_?(id|no|nr|number|name|code|type|suffix))?([^a-z]|$)"
+)
+SERIES_CHANNEL = re.compile(r"(.+-\d{6,}) (.+)")  # as `export` names a column of series of several channels
 CLOCK_NAME = re.compile(
     r"(?:[a-z_ ]*?)(\d{1,2})[:h.](\d\d)(?::00)?(?:\s*-\s*\d{1,2}[:h.]\d\d(?::00)?)?\s*([ap]m)?"
     r"(?:\s*[(\[]?[kMG]?V?Wh?[)\]]?)?",
@@ -33,6 +39,12 @@ def is_entity_name(name: str) -> bool:
     return (bool(ID_NAME.search(plain)) or bool(ID_NAME.search(name.lower()))) and not NO_ID.search(
         name.lower()
     )
+
+
+def is_flow_name(name: str) -> bool:
+    """Return whether a column's name says that it holds directions, registers or channels of a meter."""
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return FLOW_NAME.search(plain) is not None
 
 
 def parse_clock(name: str) -> int | None:

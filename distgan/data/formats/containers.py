@@ -1,4 +1,5 @@
-"""What a file is by its first bytes, and files in containers: gzip, bzip2, zstd, lz4, xz, zip, tar, Excel.
+"""What a file is by its first bytes, and files in containers: gzip, bzip2, zstd, lz4, xz, zip, tar, Excel,
+NEM12.
 
 Containers are unpacked into the work place, a block at a time; what comes out is a file or a folder that
 other readers read. Messages then name the container and the file in it.
@@ -12,15 +13,16 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import pyarrow as pa
 
 from distgan import config
+from distgan.data.formats.nem12 import ACCEPT_SUBSTITUTED, is_nem12, write_nem12_as_text
 from distgan.data.formats.other_texts import refuse_other_text
-from distgan.data.formats.pieces import take_first_line
+from distgan.data.formats.pieces import Source, take_first_line
 from distgan.data.formats.xlsx import write_sheet_as_text
 from distgan.errors import UserError, writing
 from distgan.files import read_json, write_json
@@ -75,11 +77,13 @@ KINDS = {
     ".xlsm": "xlsx",
     ".zip": "zip",
     ".tar": "tar",
+    ".tsf": "tsf",
 } | SUFFIXES
 
 
 def detect_kind(path: Path) -> str:
-    """Return the kind of a file: text, parquet, npy, npz, netcdf, xlsx, or a container (STREAMS, ARCHIVES).
+    """Return the kind of a file: text, parquet, npy, npz, netcdf, tsf, nem12, xlsx, or a container (STREAMS,
+    ARCHIVES).
 
     The first bytes decide, where they say anything; then the suffix.
 
@@ -101,6 +105,8 @@ def detect_kind(path: Path) -> str:
         return KINDS[suffix] if KINDS.get(suffix) in ("npz", "xlsx") else _detect_kind_of_zip(path)
     if found is not None:
         return found
+    if is_nem12(head):
+        return "nem12"
     refuse_other_text(path, head)
     if suffix in KINDS:
         return KINDS[suffix]  # whose reader will say what is wrong
@@ -152,6 +158,17 @@ class Unpacked:
     path: Path
     settings: config.Data
     packed: Path | None = None
+    stated: dict[str, Any] = field(default_factory=dict)  # units, clock and notes of the content
+
+    def describe(self, source: Source) -> None:
+        """Add to a source what its file says of units and times, and how it was read."""
+        units = source.meta.units or self.stated.get("units", "")
+        source.meta = replace(source.meta, units=units)
+        if "clock" in self.stated:
+            source.meta.provenance["clock"] = self.stated["clock"]
+        source.understood.notes += [
+            note for note in self.stated.get("notes", ()) if note not in source.understood.notes
+        ]
 
     @contextmanager
     def rename_in_messages(self) -> Iterator[None]:
@@ -179,7 +196,7 @@ def unpack(path: Path, settings: config.Data, place: Path) -> Unpacked:
             return found
         with found.rename_in_messages():
             kind = detect_kind(found.path)
-        if kind not in (*STREAMS, *ARCHIVES, "xlsx"):
+        if kind not in (*STREAMS, *ARCHIVES, "xlsx", "nem12"):
             return found
         with found.rename_in_messages():
             target = place / "unpacked" / str(depth)
@@ -192,21 +209,46 @@ def _unpack_once(found: Unpacked, kind: str, target: Path, packed: Path) -> Unpa
     done = target / "done.json"
     state = {"from": str(source), "size": source.stat().st_size, "time": source.stat().st_mtime_ns}
     state["sheet"] = settings.sheet or ""
-    inside = target / "content"
+    state["accept"] = list(settings.accept)
+    inside, stated = target / "content", target / "stated.json"
     if kind == "xlsx":
         settings = settings.model_copy(update={"separator": "\t", "encoding": "auto"})
+    if kind == "nem12":
+        settings = _describe_table(source, settings)
     if not (done.exists() and read_json(done) == state):
         shutil.rmtree(target, ignore_errors=True)
         with writing(inside):
             inside.mkdir(parents=True)
             if kind == "xlsx":
                 write_sheet_as_text(source, inside / f"{source.stem}.tsv", settings.sheet)
+            elif kind == "nem12":
+                keep = ACCEPT_SUBSTITUTED in settings.accept
+                write_json(stated, write_nem12_as_text(source, inside / f"{source.stem}.tsv", keep))
             elif kind in ARCHIVES:
                 _unpack_archive(source, kind, inside)
             else:
                 _unpack_stream(source, kind, inside / _strip_suffix(source))
             write_json(done, state)
-    return Unpacked(_find_lone_file(inside), settings, packed)
+    said = read_json(stated) if kind == "nem12" else {}
+    return Unpacked(_find_lone_file(inside), settings, packed, said)
+
+
+def _describe_table(path: Path, settings: config.Data) -> config.Data:
+    """Return the settings by which the table of a NEM12 file is read.
+
+    Raises:
+        UserError: a time zone is set, and the times are of another.
+    """
+    if settings.timezone not in (None, "Etc/GMT-10"):
+        raise UserError(
+            f"{path} is a NEM12 file, whose times are UTC+10 all year; leave out "
+            f"data.timezone={settings.timezone}"
+        )
+    columns = settings.columns.model_copy(update={"id": "nmi", "channel": "register", "time": "date"})
+    how = {"separator": "\t", "encoding": "auto", "decimal": ".", "thousands": "none", "header": "auto"}
+    return settings.model_copy(
+        update=how | {"layout": "day_wide", "columns": columns, "date_format": None, "timezone": None}
+    )
 
 
 def _strip_suffix(path: Path) -> str:

@@ -5,25 +5,26 @@ Read are folders as Spark and Hive write them (`key=value/`, part-*.parquet, _SU
 content; where the content leaves it open, `data.layout` or `data.columns.id` decides.
 """
 
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.column_names import is_flow_name
 from distgan.data.formats.columns import convert_numbers, make_tuple
-from distgan.data.formats.containers import ARCHIVES, KINDS, STREAMS, TEXTS, Unpacked, detect_kind, unpack
+from distgan.data.formats.containers import Unpacked, detect_kind, unpack
+from distgan.data.formats.entity_columns import refuse_files_of_channels
 from distgan.data.formats.file_names import merge_dated
 from distgan.data.formats.layout import find_table
+from distgan.data.formats.members import Dataset, Member
 from distgan.data.formats.parquet_pieces import has_no_rows
 from distgan.data.formats.pieces import Piece, Source, refuse_twice
+from distgan.data.formats.quantities import judge_names
 from distgan.data.formats.time_columns import find_time_columns
 from distgan.data.formats.time_pairs import find_end_of_intervals
 from distgan.data.formats.titles import refuse_other_titles
@@ -32,104 +33,8 @@ from distgan.data.tables import Sampled, open_table, read_table
 from distgan.errors import UserError
 
 SAMPLED_FILES = 16
-NOT_DATA = re.compile(
-    r"[._~]|(read.?me|licen[cs]e|copying|change.?log|thumbs\.db|desktop\.ini|metadata|.*\.(md|pdf|crc|html?|docx?|"
-    r"json|xml|ya?ml|png|jpe?g|py|ipynb|log|sha256|md5)$)",
-    re.IGNORECASE,
-)
 TIME_KEYS = ("year", "month", "day", "date", "hour", "week", "quarter", "dt", "ds", "yyyymm")
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file of a dataset: its name without suffixes, and what its folders say (`key=value/`)."""
-
-    path: Path
-    name: str
-    keys: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Files of one source, and those beside them that are not."""
-
-    root: Path
-    members: list[Member]
-    skipped: list[str]
-
-    @classmethod
-    def from_folder(cls, root: Path) -> "Dataset":
-        """Return all tables in a folder and the folders in it.
-
-        Raises:
-            UserError: there are none.
-        """
-        files = [file for file in root.rglob("*") if file.is_file()]
-        return cls._make(root, sorted(files, key=split_name), every=False)
-
-    @classmethod
-    def from_pattern(cls, pattern: Path, files: Sequence[Path]) -> "Dataset":
-        """Return all files that a pattern of names matches."""
-        fixed = [part for part in pattern.parts if not re.search(r"[*?\[]", part)]
-        root = Path(*pattern.parts[: len(fixed)]) if fixed else Path(".")
-        while not all(file.is_relative_to(root) for file in files):
-            root = root.parent
-        return cls._make(root, sorted((file for file in files if file.is_file()), key=split_name), every=True)
-
-    @classmethod
-    def _make(cls, root: Path, files: list[Path], every: bool) -> "Dataset":
-        members, skipped = [], []
-        for file in files:
-            inside = file.relative_to(root)
-            if _is_table(inside, file, every):
-                folders = [part.partition("=") for part in inside.parts[:-1] if "=" in part]
-                keys = {unquote(key): unquote(value) for key, _, value in folders}
-                members.append(Member(file, _strip_suffixes(inside), keys))
-            else:
-                skipped.append(str(inside))
-        if not members:
-            raise UserError(
-                f"data.source {root} is a folder without tables (CSV, Excel or Parquet files, also "
-                f"packed), and no "
-                f"store; it holds {', '.join(skipped[:5]) or 'nothing'}"
-            )
-        stems = Counter(Path(member.name).name for member in members)
-        if max(stems.values()) == 1:  # folders are part of a name only where names alone are not different
-            members = [replace(member, name=Path(member.name).name) for member in members]
-        return cls(root, members, skipped)
-
-
-def split_name(path: Path) -> list[tuple[int, int | str]]:
-    """Return a key that sorts block_2 before block_10."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
-
-
-def _strip_suffixes(inside: Path) -> str:
-    """Return a path in a folder without the suffixes of tables and containers."""
-    name = inside.name
-    for _ in range(3):
-        suffix = Path(name).suffix.lower()
-        if suffix and (suffix in TEXTS or suffix in KINDS):
-            name = name[: -len(suffix)]
-    return str(inside.with_name(name or inside.name))
-
-
-def _is_table(inside: Path, file: Path, every: bool) -> bool:
-    parts = inside.parts
-    hidden = any(NOT_DATA.match(part) for part in parts[-1:]) or any(part[0] in "._" for part in parts[:-1])
-    if hidden and not every:
-        return False
-    suffix = file.suffix.lower()
-    if suffix in (*TEXTS, ".tgz") or KINDS.get(suffix) in ("parquet", "xlsx", *STREAMS, *ARCHIVES):
-        return True
-    if suffix in KINDS or file.stat().st_size == 0:
-        return False
-    try:
-        return detect_kind(file) in ("text", "parquet")
-    except UserError:
-        return False
 
 
 # ----------------------------------------------------------------------------------------------- from outside
@@ -168,6 +73,13 @@ def read_dataset(
     order = Arrangement(settings) if lone else _arrange(dataset.root, parts, settings)
     source = read_table(_join_files(dataset.root, parts, order), order.settings, work)
     _report(source, len(parts), dataset.skipped, empty)
+    units = sorted({part.found.stated["units"] for part in parts if part.found.stated})
+    if len(units) > 1:
+        raise UserError(
+            f"{dataset.root}: its files are in different units ({', '.join(units)}); give those of one"
+        )
+    for part in parts:
+        part.found.describe(source)
     if order.per_file and len(set(order.entities)) < len(parts):
         source.understood.notes.append(
             f"{len(parts)} files hold {len(set(order.entities))} entities: files whose names differ only by "
@@ -338,12 +250,17 @@ def _arrange(root: Path, parts: list[Part], settings: config.Data) -> Arrangemen
     time = _find_times(samples[0], settings, parts[0].named)
     if (column := _find_id_column(root, samples, time)) is not None:
         return Arrangement(add_id_column(settings, (column,)))
-    if find_table(parts[0].named, samples[0], settings).layout != "wide":
+    dialect = parts[0].table.dialect
+    units = dict(dialect.units) if dialect else None
+    table = find_table(parts[0].named, samples[0], settings, units=units)
+    if table.by_entity and not table.is_single:
         return Arrangement(settings)
-    if _has_overlap(samples, time):
+    overlap = _has_overlap(samples, time)
+    merged = merge_dated(names, lambda places: _has_overlap([samples[place] for place in places], time))
+    if overlap or (table.is_single and len(set(merged)) == 1):
         refuse_twice(names, f"{root}: the name of a file")
-        merged = merge_dated(names, lambda places: _has_overlap([samples[place] for place in places], time))
-        return Arrangement(settings, tuple(merged))
+        refuse_files_of_channels(root, merged)
+        return Arrangement(_set_channel(settings, table.channel), tuple(merged))
     raise UserError(
         f"{root}: its {len(parts)} files have the same columns and begin at different times; set "
         "data.layout=wide if they are parts of one table, data.layout=per_file if each is an entity, or "
@@ -419,7 +336,7 @@ def _arrange_by_keys(root: Path, parts: list[Part], settings: config.Data) -> Ar
     asked = (*wanted, *settings.columns.attributes)
     free = [key for key in names if key not in sample.columns]
     added = [key for key in free if key in asked or key.lower() not in TIME_KEYS]
-    keys_left = [key for key in added if key not in wanted]
+    keys_left = [key for key in added if key not in (*wanted, settings.columns.channel)]
     if wanted or not added:
         return Arrangement(add_attribute_columns(settings, keys_left), keys=tuple(added))
     if settings.layout == "wide" or _has_own_ids(parts[0].named, sample, settings):
@@ -429,12 +346,23 @@ def _arrange_by_keys(root: Path, parts: list[Part], settings: config.Data) -> Ar
             f"{root}: the folders name {', '.join(added)}; set data.columns.id to those that identify "
             "the entity"
         )
+    key = added[0]
+    cells = list(dict.fromkeys(part.member.keys[key] for part in parts))
+    if len(cells) > 1 and (is_flow_name(key) or judge_names(cells) == "channels"):
+        return Arrangement(_set_channel(settings, key), keys=tuple(added))
     return Arrangement(add_id_column(settings, tuple(added)), keys=tuple(added))
 
 
 def _has_own_ids(path: Path, sample: pd.DataFrame, settings: config.Data) -> bool:
     """Return whether one file alone is a table of several entities' rows."""
-    return bool(find_table(path, sample, settings).layout == "long")
+    table = find_table(path, sample, settings)
+    return table.layout == "long" and not table.is_single
+
+
+def _set_channel(settings: config.Data, name: str | None) -> config.Data:
+    """Return the settings with a column, or the key of folders, as the one that names the channel."""
+    columns = settings.columns.model_copy(update={"channel": name})
+    return settings if name is None else settings.model_copy(update={"columns": columns})
 
 
 def add_id_column(settings: config.Data, names: tuple[str, ...]) -> config.Data:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from distgan import config
-from distgan.data.formats.column_names import CHANNEL_NAME, is_entity_name
+from distgan.data.formats.column_names import CHANNEL_NAME, is_entity_name, is_flow_name
 from distgan.data.formats.columns import is_text, join_times
+from distgan.data.formats.entity_columns import holds_channels, refuse_unclear_channel
 from distgan.errors import UserError
 
 MAY_REPEAT, NAMED_MAY_REPEAT = 0.02, 0.3  # share of a sample's readings that may stand twice, by the name
@@ -22,7 +23,8 @@ class IdFinder:
         self.stamps = join_times(frame, time)
 
     def find(self, channel: str | None) -> tuple[tuple[str, ...], str | None]:
-        """Return the columns that identify the entity, and the one that names the channel, if any.
+        """Return the columns that identify the entity (none if all rows are of one), and the one that names
+        the channel, if any.
 
         Raises:
             UserError: no column or several could identify it; names data.columns.id.
@@ -35,15 +37,27 @@ class IdFinder:
         whole = [name for name in names if pd.api.types.is_integer_dtype(self.frame[name])]
         whole = [name for name in whole if is_entity_name(name) or not words]
         whole += [name for name in names if is_entity_name(name) and _is_whole(self.frame[name])]
-        found = self._find_only_column(channel, [*words, *whole])
+        able = [*words, *whole]
+        found = self._find_only_column(channel, able)
+        if found and channel is None and self._is_channel(found):
+            found = self._find_name_of_channel(found) or found
+            entity = self._find_only_column(found, [name for name in able if is_entity_name(name)])
+            pairs = self.frame[[entity, found]].drop_duplicates() if entity is not None else []
+            several = entity is not None and len(pairs) > self.frame[entity].nunique()
+            return (entity,) if entity is not None and several else (), found
         if found:
             return (found,), channel
         if channel is None:
             for name in words:
-                if CHANNEL_NAME.search(name.lower()) and (
-                    found := self._find_only_column(name, [*words, *whole])
-                ):
+                named = (
+                    CHANNEL_NAME.search(name.lower())
+                    or is_flow_name(name)
+                    or holds_channels(self.frame[name])
+                )
+                if named and (found := self._find_only_column(name, able)):
                     return (found,), name
+        elif not self._repeats(self.frame[channel].astype("str")):
+            return (), channel
         numbers = [name for name in names if pd.api.types.is_integer_dtype(self.frame[name])]
         able = list(dict.fromkeys((*words, *whole, *numbers)))
         shown = ", ".join(repr(name) for name in able) or "no column of words or whole numbers"
@@ -53,6 +67,38 @@ class IdFinder:
             "column that names the channel, data.columns.time to all columns of the time, or "
             "data.layout=wide if each column is an entity"
         )
+
+    def _is_channel(self, name: str) -> bool:
+        """Return whether a column by which readings differ names the channels of one entity.
+
+        Raises:
+            UserError: its name says so, and its cells leave it open.
+        """
+        cells = list(self.frame[name].dropna().astype("str").unique())
+        if len(cells) < 2 or self.stamps.nunique() > 0.6 * len(self.stamps):
+            return False  # no time stands twice, as it does for two channels
+        if is_flow_name(name) or holds_channels(self.frame[name]) or self._find_name_of_channel(name):
+            return True
+        if CHANNEL_NAME.search(name.lower()) and not is_entity_name(name):
+            refuse_unclear_channel(self.path, name, cells)
+        return False
+
+    def _find_name_of_channel(self, name: str) -> str | None:
+        """Return a column of words that goes with each id of a column and names channels, as of devices."""
+        ids = self.frame[name].nunique()
+        for other in self.frame.columns:
+            if other in (name, *self.time) or not is_text(self.frame[other], other):
+                continue
+            same = self.frame[other].nunique() == len(self.frame[[name, other]].drop_duplicates()) == ids
+            if same and holds_channels(self.frame[other]):
+                return str(other)
+        return None
+
+    def _repeats(self, *keys: pd.Series) -> bool:
+        """Return whether readings of the same keys and time stand twice."""
+        copies = self.frame.duplicated()
+        few = MAY_REPEAT + 1 / max(1, len(self.frame))
+        return bool(pd.concat([*keys, self.stamps], axis=1)[~copies].duplicated().mean() > few)
 
     def _find_only_column(self, channel: str | None, names: list[str]) -> str | None:
         """Return the one column by which, with time and channel, readings differ."""

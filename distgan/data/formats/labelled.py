@@ -11,6 +11,7 @@ import numpy as np
 from distgan import config
 from distgan.data.formats import arrays, cf
 from distgan.data.formats.array_axis import NO_TIMES
+from distgan.data.formats.entity_columns import refuse_quantities_as_ids
 from distgan.data.formats.pieces import Source, refuse_twice
 from distgan.data.formats.slabs import Layers, make_reader, on_axis
 from distgan.data.formats.variables import (
@@ -53,6 +54,9 @@ def read_container(container: Container, settings: config.Data, work: IngestCach
         if entity_wise
         else _name_series(container, roles, sizes, settings)
     )
+    if roles.ids and settings.columns.id is None:
+        advice = f"rename the dimension to channel, or set data.columns.id={roles.ids[0]} if each is one"
+        refuse_quantities_as_ids(container.path, f"the names along {roles.ids[0]}", ids, advice)
     channels = ["value"] if entity_wise else _name_channels(container, roles, chosen, sizes)
     refuse_twice(ids, f"{container.path}: id")
     refuse_twice(channels, f"{container.path}: channel")

@@ -1,6 +1,7 @@
 """What the columns of a table are: times, ids, readings, channels, attributes; found or refused by name."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,6 +28,13 @@ from distgan.data.formats.columns import (
     refuse_nested,
     refuse_unknown,
     select_columns,
+)
+from distgan.data.formats.entity_columns import (
+    are_channels,
+    describe_channel,
+    describe_channels,
+    describe_entities,
+    holds_channels,
 )
 from distgan.data.formats.ids import IdFinder
 from distgan.data.formats.marks import SIGN, Marks, describe_cell, is_almost_number
@@ -74,9 +82,20 @@ class Table:
         """True where rows (rather than columns) identify the entity of a reading."""
         return self.layout != "wide"
 
+    @property
+    def is_single(self) -> bool:
+        """True where all rows are of one entity, which no column names."""
+        return self.by_entity and not self.ids
+
 
 def find_table(
-    path: Path, frame: pd.DataFrame, settings: config.Data, *, per_file: bool = False, repeats: bool = False
+    path: Path,
+    frame: pd.DataFrame,
+    settings: config.Data,
+    *,
+    per_file: bool = False,
+    repeats: bool = False,
+    units: Mapping[str, str] | None = None,
 ) -> Table:
     """Find the roles of a table's columns, by rows from all over it.
 
@@ -84,6 +103,7 @@ def find_table(
         frame: sampled rows in the order of the file, numbers as numbers where they read as such.
         per_file: all rows are one entity's.
         repeats: it is known that times repeat, so the table is not wide.
+        units: column -> unit, as a row of units says.
 
     Raises:
         UserError: the roles are not clear; names the setting that decides.
@@ -99,12 +119,15 @@ def find_table(
         ignored += pair[1]
         notes = (f"intervals from {pair[0]!r} to {pair[1][-1]!r} stand for the time at which they begin",)
     finder = _Finder(path, frame.drop(columns=ignored), settings, tuple(frame.columns), tuple(ignored))
-    return replace(_choose_layout(finder, settings, per_file, repeats), notes=notes)
+    table = _choose_layout(finder, settings, per_file, repeats)
+    if table.layout == "wide" and settings.layout == "auto":
+        table = finder.make_single_of_quantities(table, units or {})
+    return replace(table, notes=notes + table.notes)
 
 
 def _choose_layout(finder: "_Finder", settings: config.Data, per_file: bool, repeats: bool) -> Table:
     """Return the columns of the layout that is set, or else that shows."""
-    if per_file:
+    if per_file or settings.layout == "per_file":
         return finder.make_single()
     if settings.layout == "transposed" or (settings.layout == "auto" and finder.has_times_as_names()):
         return finder.make_transposed()
@@ -286,7 +309,18 @@ class _Finder:
         """Return a table of one entity: all rows of the file are its own."""
         time = find_times(self.frame, self.settings, self.path)
         self.refuse_nameless(time)
-        return self._make_long_table(time, ())
+        return self._make_long_table(time, (), self.columns.channel)
+
+    def make_single_of_quantities(self, table: Table, units: Mapping[str, str]) -> Table:
+        """Return a wide table as it is, or with its columns as channels of one entity if they are quantities.
+
+        Raises:
+            UserError: names do not show which; names the settings that decide.
+        """
+        if not are_channels(self.path, table.values, units):
+            return replace(table, notes=describe_entities(table.values))
+        single = self._make_long_table(table.time, ())
+        return replace(single, notes=(describe_channels(single.values),))
 
     def make_long(self, time: tuple[str, ...]) -> Table:
         """Return a table with a row for each reading."""
@@ -314,7 +348,11 @@ class _Finder:
             values = full if full and len(self.frame) > 100 else values
         if not values:
             raise UserError(f"{self.path}: a long table needs id, time and value columns; it has no values")
-        return self._ignore_rest(Table("long", self.names, time, ids, tuple(values), channel, tuple(texts)))
+        notes: tuple[str, ...] = ()
+        if channel is not None and not ids and self.columns.channel is None:
+            notes = (describe_channel(channel),)
+        table = Table("long", self.names, time, ids, tuple(values), channel, tuple(texts))
+        return self._ignore_rest(replace(table, notes=notes))
 
     def _refuse_numbers_of_days(self, described: list[str]) -> None:
         """
@@ -369,10 +407,13 @@ class _Finder:
             [name for name in rest if is_entity_name(name) and self.frame[name].is_unique][:1] or rest[:1]
         )
         channel = self.columns.channel
+        notes: tuple[str, ...] = ()
+        if not make_tuple(self.columns.id) and channel is None and holds_channels(self.frame[ids[0]]):
+            channel, notes = ids[0], (describe_channel(ids[0]),)
+            ids = ()
         texts = [name for name in rest if name not in ids and name != channel]
-        return self._ignore_rest(
-            Table("transposed", self.names, (), ids, tuple(names), channel, tuple(texts))
-        )
+        table = Table("transposed", self.names, (), ids, tuple(names), channel, tuple(texts))
+        return self._ignore_rest(replace(table, notes=notes))
 
     def _ignore_rest(self, table: Table) -> Table:
         """Return the table with the columns that it does not use as ignored ones."""

@@ -1,4 +1,4 @@
-"""Texts that are no tables, by how they begin: JSON, XML, HTML, SQL, NEM12, archives of series."""
+"""Texts that are no tables, by how they begin: JSON, XML, HTML, SQL, NEM13, archives of series."""
 
 import re
 from collections.abc import Sequence
@@ -25,9 +25,8 @@ OTHER_TEXTS = (
         "a dump of SQL commands; export the table as CSV or Parquet",
     ),
     (
-        r"100,NEM1[23]|200,\w{10,11},",
-        "a NEM12 or NEM13 file, whose records nest; write its intervals as a table, e.g. with the Python "
-        "package nemreader",
+        r"100,NEM13|250,\w{10,11},",
+        "a NEM13 file of accumulated readings, a few a year; give interval data (NEM12)",
     ),
     (
         r"version https://git-lfs",
@@ -57,12 +56,13 @@ def refuse_archive_of_series(path: Path, lines: Sequence[bytes]) -> None:
         lines: the first ones.
 
     Raises:
-        UserError: a line begins as those of Monash's .tsf, .ts and .arff files do.
+        UserError: a line begins as those of .tsf, .ts and .arff files do.
     """
     for raw in lines:
         if re.match(rb"(?i)@(relation|problemname|attribute|timestamps|data\s*$)", raw):
             raise UserError(
-                f"{path} is an archive of series (.tsf, .ts or .arff), which is not read; write it as a "
-                "table with id, time and value, or series of one length as an NPY array [series, steps], "
+                f"{path} is an archive of series (.ts or .arff), which is not read; name it .tsf if it is "
+                "one of those, or write it as a table with id, time and value, or series of one "
+                "length as an NPY array [series, steps], "
                 "e.g. with the Python packages aeon or sktime"
             )

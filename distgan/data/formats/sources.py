@@ -16,10 +16,12 @@ from distgan.data.export import fold_channels
 from distgan.data.formats.arrays import read_npy
 from distgan.data.formats.auckland import read_auckland
 from distgan.data.formats.containers import detect_kind, unpack
-from distgan.data.formats.datasets import Dataset, read_dataset
+from distgan.data.formats.datasets import read_dataset
+from distgan.data.formats.members import Dataset
 from distgan.data.formats.netcdf import read_netcdf
 from distgan.data.formats.npz import read_npz
 from distgan.data.formats.pieces import Source, take_first_line
+from distgan.data.formats.tsf import read_tsf
 from distgan.data.formats.zarrs import is_zarr, read_zarr
 from distgan.data.grid import parse_seconds
 from distgan.data.ingest_cache import IngestCache, hashing
@@ -59,6 +61,7 @@ def _unpack(path: Path, settings: config.Data, place: Path) -> Source:
     found = unpack(path, settings, place)
     with found.rename_in_messages():
         source = _read(found.path, found.settings, place)
+    found.describe(source)
     _refuse_resampling(source, settings)
     return source
 
@@ -68,7 +71,7 @@ def _read(path: Path, settings: config.Data, place: Path) -> Source:
         return _read_folder(path, settings, place)
     kind, work = detect_kind(path), IngestCache(place / "parts", _make_key(settings, [path]))
     source = FILES[kind](path, settings, work)
-    if kind in ("npy", "npz"):
+    if kind in ("npy", "npz", "tsf"):
         return choose_channels(source, settings)
     return fold_channels(source) if kind in ("text", "parquet") else source
 
@@ -107,6 +110,7 @@ FILES: dict[str, Callable[[Path, config.Data, IngestCache], Source]] = {
     "npy": read_npy,
     "npz": read_npz,
     "netcdf": read_netcdf,
+    "tsf": read_tsf,
 }
 
 

@@ -65,9 +65,7 @@ def refuse_mixed_columns(path: Path, names: Sequence[str], units_row: Mapping[st
     Raises:
         UserError: the columns have different units, in that row or at the end of their names.
     """
-    ends = [match[1] if match else "" for match in map(UNIT_IN_NAME.fullmatch, names)]
-    clear = any(len(unit) > 1 and KNOWN_UNIT.fullmatch(unit) for unit in ends)
-    written = [unit if len(unit) > 1 or unit == "%" or (clear and unit in LETTERS) else "" for unit in ends]
+    written = read_units_of_names(names)
     beside = [(match["first"] or match["last"]) if match else "" for match in map(_match_beside, names)]
     for found in ([units_row.get(name, "") for name in names], written, beside):
         units = [unit if unit in LETTERS or KNOWN_UNIT.fullmatch(unit) else "" for unit in found]
@@ -75,8 +73,16 @@ def refuse_mixed_columns(path: Path, names: Sequence[str], units_row: Mapping[st
         if all(units) and len(different) > 1:
             raise UserError(
                 f"{path}: the columns have different units ({', '.join(different[:4])}), and each column is "
-                "read as an entity; choose those of one unit with data.columns.values"
+                "read as an entity; choose those of one unit with data.columns.values, or set "
+                "data.layout=per_file if they are channels of one entity"
             )
+
+
+def read_units_of_names(names: Sequence[str]) -> list[str]:
+    """Return what stands in brackets at the end of each name, if it may be a unit, else nothing."""
+    ends = [match[1] if match else "" for match in map(UNIT_IN_NAME.fullmatch, names)]
+    clear = any(len(unit) > 1 and KNOWN_UNIT.fullmatch(unit) for unit in ends)
+    return [unit if len(unit) > 1 or unit == "%" or (clear and unit in LETTERS) else "" for unit in ends]
 
 
 def _match_beside(name: str) -> re.Match[str] | None:
