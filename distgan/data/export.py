@@ -23,7 +23,7 @@ from distgan.data.store.metadata import Meta
 from distgan.data.store.reader import Store
 from distgan.data.tables import Source
 from distgan.errors import UserError
-from distgan.files import whole_file, whole_folder, write_text
+from distgan.files import read_text, whole_file, whole_folder, write_text
 from distgan.memory import scale_buffer
 from distgan.progress import Progress
 from distgan.run import locate_attributes, locate_labels, locate_readme
@@ -118,6 +118,18 @@ def remove(place: Path) -> None:
         shutil.rmtree(place)
     else:
         place.unlink(missing_ok=True)
+
+
+def remove_companions(place: Path) -> None:
+    """Remove the tables of labels and of attributes that the README of an earlier export at `place` names."""
+    readme = find_readme(place)
+    named = read_text(readme) if readme.exists() else ""
+    for line, companion in (
+        (describe_labels(place), find_labels(place)),
+        (describe_attributes(place), locate_attributes(place)),
+    ):
+        if line in named:
+            companion.unlink(missing_ok=True)
 
 
 def _count_rows_in(store: Store, size: int) -> int:

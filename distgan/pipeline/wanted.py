@@ -128,6 +128,8 @@ def read_wishes(path: Path, statics: GroupAttributes, count: int) -> list[Wish]:
     """
     refuse_absent(str(path), "generate.table", WISHES_TABLE)
     header, *rows = parse_csv(read_text(path.expanduser()), path) or [[]]
+    if not rows:
+        raise UserError(f"generate.table {path} has no row below its header; write a row per wanted series")
     if len(rows) != count:
         raise UserError(
             f"generate.table {path} has {len(rows):,} rows, but generate.count is {count:,}; set "
@@ -313,7 +315,14 @@ class Planner:
                     f"{{{column.name}: {{{column.categories[0]}: {given:g}}}}}"
                 )
             given = {"true": given}
-        asked = {int(column.parse(value)): share for value, share in given.items()}
+        asked: dict[int, float] = {}
+        for value, share in given.items():
+            code = int(column.parse(value))
+            if code in asked:
+                raise UserError(
+                    f"generate.shares: {column.name!r} has two shares for {column.format(code)}; give one"
+                )
+            asked[code] = share
         rest = 1 - sum(asked.values())
         open_codes = [int(code) for code in np.unique(codes) if int(code) not in asked]
         sums = {code: float(sizes[codes == code].sum()) for code in open_codes}

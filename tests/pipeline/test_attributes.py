@@ -18,6 +18,7 @@ from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.files import read_json
+from distgan.pipeline.generate import summarise
 from distgan.pipeline.margins import meet_margins
 from distgan.pipeline.wanted import plan_series
 from distgan.run import Run
@@ -95,6 +96,8 @@ def test_a_combination_without_a_group_is_refused_or_marked() -> None:
     assert "ev=true, kind=flat" in text and "generate.extrapolate=true" in text
     found = plan(stating(), attributes={"ev": True, "kind": "house"}, extrapolate=True)
     assert found.extrapolated.all() and set(found.group) == {0} and set(found.kind) == {"house"}
+    chosen = config.Generate(count=5, attributes={"ev": True, "kind": "house"}, extrapolate=True)
+    assert summarise(chosen, stating()).endswith("5 of them of a combination that no group has")
     assert not plan(stating(), attributes={"ev": True}, extrapolate=True).extrapolated.any()
     with pytest.raises(UserError, match="has people=9; groups have"):
         plan(stating(), attributes={"people": 9})
@@ -121,6 +124,8 @@ def test_a_combination_without_a_group_is_refused_or_marked() -> None:
             r"'kind' is categorical; write a share .*\{kind: \{flat: 0.5",
         ),
         ({"shares": {"ev": 0.5}, "attributes": {"kind": "house"}}, "has ev=true; groups have"),
+        ({"shares": {"ev": {"true": 0.5, "yes": 0.5}}}, "'ev' has two shares for true; give one"),
+        ({"shares": {"kind": {"flat": 0.2, "Flat": 0.3}}}, "'kind' has two shares for flat; give one"),
     ],
 )
 def test_an_impossible_wish_is_one_clear_line(asked: dict[str, Any], message: str) -> None:
@@ -169,6 +174,7 @@ def test_a_table_states_every_row(tmp_path: Path) -> None:
         ("size\n1\n2\n3\n4\n", "no attribute 'size'"),
         ("ev,kind\nyes,flat\nyes,house\n,\n,\n", "has ev=true, kind=house"),
         ("ev,kind\nyes\n", "line 2 has 1 cells, and the header has 2"),
+        ("ev,kind\n", "has no row below its header"),
     ):
         table.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=message):

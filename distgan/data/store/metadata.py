@@ -52,6 +52,12 @@ class Meta:
         """True where the source has no times, so that the axis only counts."""
         return str(self.provenance.get("clock", "")).startswith("nominal")
 
+    @property
+    def unit_of_channels(self) -> str:
+        """The unit of every channel; "" where several channels have a list of units."""
+        lists = len(self.channels) > 1 and not {",", ";"}.isdisjoint(self.units)
+        return "" if lists else self.units
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"channels": list(self.channels)}
 

@@ -88,7 +88,7 @@ def make_view(meta: Meta, *, unit: str | None = None, seed: int = 0) -> View:
     return View(
         meta.axis.list_times(),
         meta.axis.steps_per_day,
-        meta.units if unit is None else unit,
+        meta.unit_of_channels if unit is None else unit,
         channel_name=meta.channels[0],
         seed=seed,
     )
