@@ -261,10 +261,15 @@ class Generate(Section):
     @classmethod
     def _date(cls, start: Any) -> str | None:
         """Accept a date, as which YAML reads 2027-01-01."""
+        if start is None:
+            return None
         try:
-            return None if start is None else date.fromisoformat(str(start)).isoformat()
+            found = date.fromisoformat(str(start))
         except ValueError:
             raise ValueError(f"{start!r:.40} is no date; write e.g. 2027-01-01") from None
+        if found.year == date.max.year:
+            raise ValueError(f"the year from {found} ends after {date.max}; write e.g. 2027-01-01")
+        return found.isoformat()
 
     @field_validator("attributes", mode="before")
     @classmethod
