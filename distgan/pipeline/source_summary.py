@@ -189,7 +189,7 @@ def _format_values(channel: Channel, name: str) -> str:
         return f"values     none{label}"
     return (
         f"values     {channel.low:.6g} to {channel.high:.6g}, median {channel.compute_quantile(0.5):.4g}, "
-        f"{100 * QUANTILE:g} % below {channel.compute_quantile(QUANTILE):.4g}; "
+        f"{100 * QUANTILE:g} % up to {channel.compute_quantile(QUANTILE):.4g}; "
         f"{1 - channel.measured / channel.values:.2%} missing, {channel.zeros / channel.measured:.2%} "
         f"zeros{label}"
     )
