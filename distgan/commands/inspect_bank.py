@@ -57,7 +57,7 @@ def describe_bank(path: Path) -> str:
     lines = [
         f"groups     {bank.num_groups} of {min(bank.sizes)} to {max(bank.sizes)} entities, "
         f"minimum group size {bank.minimum_group_size}",
-        f"cover      {covered} entities"
+        f"members    {covered}, an entity once in each of its groups"
         + (
             f"; one carries at most {max(bank.largest_share):.0%} of its group's load"
             if plain

@@ -93,9 +93,10 @@ def find_metrics(card: Card) -> Iterator[dict[str, Any]]:
 def describe(card: Card) -> str:
     facts, channels = card.facts, len(card.meta.channels)
     unit = f" in {card.meta.units}" if card.meta.units else ""
+    step = "" if card.meta.is_nominal else f" of {facts['step_seconds']:g} s"
     return (
         f"# Generator of synthetic time series ({card.settings.model.name})\n\n"
-        f"Generates series of {facts['length']:,} steps of {facts['step_seconds']:g} s"
+        f"Generates series of {facts['length']:,} steps{step}"
         f"{f' with {channels} channels' if channels > 1 else ''}{unit}. {facts['parameters']:,} parameters, "
         f"float32. Made by distgan {facts['distgan_version']}."
     )

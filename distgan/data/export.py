@@ -19,7 +19,7 @@ import pyarrow.parquet
 
 from distgan.config.training import MOST_COLUMNS
 from distgan.csvtext import escape_cell, format_csv, unescape_cell
-from distgan.data.store.metadata import Meta
+from distgan.data.store.metadata import NOMINAL, Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.tables import Source
 from distgan.errors import UserError
@@ -253,6 +253,15 @@ def find_labels(place: Path) -> Path:
     return locate_labels(place)
 
 
+def describe_times(axis: Axis, clock: str) -> str:
+    """Return the first and the last time, and the step; nominal times only count the steps."""
+    times = axis.list_times()
+    if clock.startswith(NOMINAL):
+        return f"none in the source: stamps from {times[0]}, {axis.step_seconds} s apart, count the steps"
+    leap = "" if axis.leap_days else ", years of 365 days (no 29 February)"
+    return f"{times[0]} to {times[-1]}, a step of {axis.step_seconds} s{leap}"
+
+
 def describe_axis(meta: Meta) -> str:
     """Return what else the times of a README stand for: other windows, or other years."""
     if "windows" in meta.provenance:
@@ -274,7 +283,6 @@ def write_readme(
         beside: lines about other files of the export.
     """
     axis = meta.axis
-    times = axis.list_times()
     channels = ", ".join(escape_cell(channel) for channel in meta.channels)
     columns = {
         "wide": [
@@ -303,9 +311,7 @@ def write_readme(
         "",
         f"Channels  {channels}",
         f"Units     {meta.units or 'not stated by the source (data.units)'}",
-        f"Times     {times[0]} to {times[-1]}, a step of {axis.step_seconds} s"
-        + ("" if axis.leap_days else ", years of 365 days (no 29 February)")
-        + describe_axis(meta),
+        f"Times     {describe_times(meta.axis, clock)}{describe_axis(meta)}",
         f"Zone      {clock or 'as in the source'}",
     ]
     lines += beside

@@ -345,6 +345,7 @@ class Facts:
     start: str = ""
     step_seconds: int | float = 0
     length: int = 0
+    nominal: bool = False  # the source has no times: `start` and `step_seconds` only count steps
     entity: str = "entity"
     owner: str = "owner"
     splits: Mapping[str, Split] = field(default_factory=dict)

@@ -215,6 +215,7 @@ def collect_facts(
         start=meta.axis.start,
         step_seconds=meta.axis.step_seconds,
         length=meta.axis.length,
+        nominal=meta.is_nominal,
         splits=count_splits(table),
         windows=windows,
         left_out=Counter(records["prepare"].get("left_out", {})),

@@ -116,10 +116,15 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
         f"series     {len(entities):,} of {axis.length:,} steps, of {len(set(source.owners)):,} owners "
         f"(ids {ids})",
         f"channels   {_format_first(meta.channels, CHANNELS)}",
-        f"time       {times[0]} to {times[-1]}, every {format_step(axis.step_seconds)}"
+        (
+            f"time       stamps from {times[0]} count the steps"
+            if meta.is_nominal
+            else f"time       {times[0]} to {times[-1]}, every {format_step(axis.step_seconds)}"
+        )
         + (f"; clock: {clock}" if clock else ""),
-        f"used       {found.num_series:,} series of {found.meta.axis.length:,} steps of "
-        f"{format_step(found.meta.axis.step_seconds)}" + (f", in {meta.units}" if meta.units else ""),
+        f"used       {found.num_series:,} series of {found.meta.axis.length:,} steps"
+        + ("" if meta.is_nominal else f" of {format_step(found.meta.axis.step_seconds)}")
+        + (f", in {meta.units}" if meta.units else ""),
     ]
     assert found.survey is not None
     for name, channel in list(zip(meta.channels, found.survey.channels))[:CHANNELS]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -275,3 +276,11 @@ def test_a_page_without_intervals_says_so(few, tmp_path):
     )
     text = (tmp_path / "a.html").read_text()
     assert "of one owner: no interval" in text and "+0.060." in text
+
+
+def test_the_period_is_what_is_known_of_it():
+    """Windows begin anywhere, and a source without times has neither a start nor a length of steps."""
+    facts = Facts("run", start="2013-01-07T00:00:00", step_seconds=3600, length=336)
+    periods = [facts, replace(facts, windows={"train": 4}), replace(facts, nominal=True)]
+    found = [writer._format_period(each) for each in periods]
+    assert found == ["336 steps of 1 h from 7 January 2013", "336 steps of 1 h", "336 steps"]

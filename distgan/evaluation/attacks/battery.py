@@ -359,7 +359,8 @@ def format_sentence(outcome: str, found: Sequence[AttackResult], evidence: Evide
     who = f"{evidence.members:,} members against {evidence.non_members:,} non-members"
     if outcome == OVER:
         over = [f"{each.title.lower()} ({each.id})" for each in found if each.outcome == OVER]
-        return f"Not to be released: {len(over)} of {len(found)} measures are over: {', '.join(over)}."
+        limits = "is over its limit" if len(over) == 1 else "are over their limits"
+        return f"Not to be released: {len(over)} of {len(found)} measures {limits}: {', '.join(over)}."
     if outcome == INSUFFICIENT:
         return (
             f"Not enough evidence: {who}; {EVIDENCE:,} of each are needed to see a leak of one in a "
