@@ -14,6 +14,7 @@ from distgan.evaluation.plots import population, style
 from distgan.files import write_bytes
 from distgan.pipeline.attack import load_tracing
 from distgan.pipeline.build_bank import format_guarantee
+from distgan.progress import format_count
 from distgan.run import Run
 
 SHOWN = 12  # groups, smallest first
@@ -63,7 +64,7 @@ def describe_bank(path: Path) -> str:
             if plain
             else ", counted with noise, of equal weight; no limit on the share of the load that one carries"
         ),
-        f"condition  {settings.condition_dim} numbers, "
+        f"condition  {format_count(settings.condition_dim, 'number')}, "
         f"{bank.released} released per group, location and scale included",
         f"inference  AUC at most {max(bank.tracing_auc):.3f} by the bound, "
         f"limit {settings.max_tracing_auc:g}",

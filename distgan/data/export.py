@@ -25,7 +25,7 @@ from distgan.data.tables import Source
 from distgan.errors import UserError
 from distgan.files import read_text, whole_file, whole_folder, write_text
 from distgan.memory import scale_buffer
-from distgan.progress import Progress
+from distgan.progress import Progress, format_count
 from distgan.run import locate_attributes, locate_labels, locate_readme
 
 ID, TIME = "id", "timestamp"
@@ -297,13 +297,17 @@ def write_readme(
         ],
         "list": [
             f"{ID}  the series, {name_series(made.name, 0)} …",
-            *(f"{header}  a list of {axis.length} values" for header in _name_long_columns(meta)[2:]),
+            *(
+                f"{header}  a list of {format_count(axis.length, 'value')}"
+                for header in _name_long_columns(meta)[2:]
+            ),
         ],
         "store": ["values [series, steps, channels], float32, Zarr v3; missing values are NaN"],
     }[made.layout]
     empty = "an empty cell" if made.place.suffix == ".csv" else "null"
+    steps = format_count(axis.length, "step")
     lines = [
-        f"{made.place.name}: {count} synthetic series of {axis.length} steps, {made.layout} layout",
+        f"{made.place.name}: {count:,} synthetic series of {steps}, {made.layout} layout",
         "",
         "Columns" if made.layout != "store" else "Array",
         *(f"- {line}" for line in columns),

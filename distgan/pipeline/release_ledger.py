@@ -18,6 +18,7 @@ from typing import Any
 
 from distgan.errors import Mismatch, writing
 from distgan.pipeline.binding import digest_series
+from distgan.progress import format_count
 from distgan.run import Run, is_store
 
 RELEASED, REFUSED = "released", "refused"
@@ -114,7 +115,8 @@ class ReleaseLedger:
                     f"{place} differs from what was released on {entry.time}; restore it from a copy"
                 )
         released = sum(entry.verdict == RELEASED for entry in entries)
-        return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none missing"
+        attempts = format_count(len(entries), "attempt")
+        return f"releases.jsonl: {attempts}, {released} of them released, none missing"
 
     def keep_copy(self, source: Path) -> None:
         """Keep a copy of a store before its release, readable by its owner alone."""

@@ -21,6 +21,7 @@ from distgan.data.formats.understood import Understood
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.static_attributes import count_entities
 from distgan.errors import UserError
+from distgan.progress import format_count
 
 OPENING = 3  # ids that are shown, masked
 CHANNELS = 12  # that are shown
@@ -208,7 +209,9 @@ def format_attributes(found: ingest.Series) -> list[str]:
             said = ", ".join(f"{value} {count:,}" for value, count in each["counts"].items()) or "no value"
         else:
             said = f"{each['low']:g} to {each['high']:g}, median {each['median']:g}"
-        rare = f", other {each['other']:,} in {each['rare']:,} values" if each.get("rare") else ""
+        rare = (
+            f", other {each['other']:,} in {format_count(each['rare'], 'value')}" if each.get("rare") else ""
+        )
         lines.append(f"attribute  {name} ({each['kind']}): {said}{rare}; {each['missing']:,} missing")
     return lines
 

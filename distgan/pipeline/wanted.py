@@ -21,6 +21,7 @@ from distgan.errors import UserError
 from distgan.files import read_text
 from distgan.pipeline.margins import meet_margins
 from distgan.preflight import WISHES_TABLE, refuse_absent
+from distgan.progress import format_count
 
 FARTHEST = 3.0  # deviations of a group's number beyond which it does not have one
 SMALLEST_SHARE = 0.05  # of a number's range: the deviation of a group in which all have nearly one
@@ -132,8 +133,8 @@ def read_wishes(path: Path, statics: GroupAttributes, count: int) -> list[Wish]:
         raise UserError(f"generate.table {path} has no row below its header; write a row per wanted series")
     if len(rows) != count:
         raise UserError(
-            f"generate.table {path} has {len(rows):,} rows, but generate.count is {count:,}; set "
-            f"generate.count={len(rows)}"
+            f"generate.table {path} has {format_count(len(rows), 'row')}, but generate.count is {count:,}; "
+            f"set generate.count={len(rows)}"
         )
     if len(header) == 1 and not {";", "\t"}.isdisjoint(header[0]):
         raise UserError(f"generate.table {path} has no commas between its cells; write {WISHES_TABLE}")

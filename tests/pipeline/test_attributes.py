@@ -170,10 +170,10 @@ def test_a_table_states_every_row(tmp_path: Path) -> None:
     assert found.ev.tolist()[:2] == ["false", "true"] and found.group[1] == 0
     assert found.people.tolist()[0] == "4" and found.people.tolist()[2] == "2"
     for text, message in (
-        ("people,ev\n4,no\n", r"has 1 rows, but generate\.count is 4; set generate\.count=1"),
+        ("people,ev\n4,no\n", r"has 1 row, but generate\.count is 4; set generate\.count=1"),
         ("size\n1\n2\n3\n4\n", "no attribute 'size'"),
         ("ev,kind\nyes,flat\nyes,house\n,\n,\n", "has ev=true, kind=house"),
-        ("ev,kind\nyes\n", "line 2 has 1 cells, and the header has 2"),
+        ("ev,kind\nyes\n", "line 2 has 1 cell, and the header has 2"),
         ("ev,kind\n", "has no row below its header"),
     ):
         table.write_text(text, encoding="utf-8")
