@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from distgan.evaluation.plots import catalogue, interactive, population, style, training
 from distgan.evaluation.plots import values as values_module
-from distgan.evaluation.plots.series import draw_preview
+from distgan.evaluation.plots.series import draw_carpets, draw_preview, draw_sizes
 from distgan.evaluation.plots.values import draw_levels
 from tests.helpers.reports import HOURS, homes, view
 
@@ -67,6 +68,18 @@ def test_groups_and_sample_sheet_draw():
     assert len(population.draw_groups([5, 9], minimum_size=4, tracing=[0.6, 0.55], limit=0.65).axes) == 2
     assert len(population.draw_groups([5, 9], minimum_size=4).axes) == 1
     assert len(draw_preview(homes(3), view()).axes) == 6
+
+
+def test_hours_of_the_day_are_those_of_the_clock():
+    """Of a record that begins at 6:00, with a peak at 19:00."""
+    times = view().times + np.timedelta64(6, "h")
+    peaks = ((np.arange(HOURS) + 6) % 24 == 19).astype("f4")[None, :, None].repeat(3, axis=0)
+    look = replace(view(), times=times)
+    day = draw_sizes(peaks, peaks, look).axes[4].lines[0]
+    assert day.get_xdata()[np.argmax(day.get_ydata())] == 19
+    image = draw_carpets(peaks, peaks, look).axes[0].images[0].get_array()
+    assert image.shape[0] == 24 and np.nanargmax(np.nanmean(image, axis=1)) == 19
+    assert np.isnan(image[:6, 0]).all() or np.ma.getmaskarray(image)[:6, 0].all()
 
 
 def test_counts_are_binned_by_whole_numbers():

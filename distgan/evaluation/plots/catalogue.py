@@ -81,8 +81,8 @@ KINDS: tuple[Kind, ...] = (
         draw_sizes, "png", "shown", has_days,
     ),
     Kind(
-        "carpets", "Every hour of the record",
-        "A column is a day, a row an hour of the day. Brighter is more; each row of pictures has one scale. "
+        "carpets", "Every step of the record",
+        "A column is a day, a row a time of the day. Brighter is more; each row of pictures has one scale. "
         "Rhythm shows as horizontal bands; repeated days would show as vertical stripes.",
         "Heat maps of three real and three synthetic series by date and hour of the day.",
         draw_carpets, "png", "shown", has_days,
