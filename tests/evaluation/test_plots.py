@@ -89,6 +89,16 @@ def test_counts_are_binned_by_whole_numbers():
     assert np.array_equal(edges % 1, np.full(len(edges), 0.5)) and np.all(np.diff(edges) >= 1)
 
 
+def test_sums_of_few_real_series_are_not_shown_where_single_ones_may_not_be():
+    """A sum is of as many real as synthetic series, so that of one synthetic series would show a real one."""
+    steps = 24 * 14
+    real, look = homes(catalogue.FEWEST, 2, steps), view(steps)
+    for count, shown in ((1, False), (catalogue.FEWEST - 1, False), (catalogue.FEWEST, True)):
+        found = catalogue.select_pictures(real, homes(count, 3, steps), look, real_curves=False)
+        names = {picture.name for picture in found}
+        assert ("total" in names) == ("weekdays" in names) == shown and "profiles" in names
+
+
 def test_nothing_on_the_page_depends_on_real_series_that_may_not_be_shown():
     steps, few = 24 * 14, catalogue.FEWEST - 1
     real, synthetic, look = homes(few, 2, steps), homes(4, 3, steps), view(steps)
