@@ -199,6 +199,12 @@ def test_settings_that_exclude_each_other_are_refused() -> None:
             config.load(None, overrides)
 
 
+@pytest.mark.parametrize("none", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT])
+def test_an_attribute_without_a_value_is_one_line(none: Any) -> None:
+    with pytest.raises(UserError, match="people has no value; leave it out for any value"):
+        config.load(None).with_values({"generate.attributes": {"people": none}}, "sample")
+
+
 # ---------------------------------------------------------------------------------------------- the whole way
 
 
