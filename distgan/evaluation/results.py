@@ -354,6 +354,7 @@ class Facts:
     noticed: Sequence[Mapping[str, str]] = ()
     groups: Groups | None = None
     chosen: str = ""
+    exported: str = ""  # how exported series differ from those that are compared, a sentence
     settings: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
     unknown: Sequence[str] = ()

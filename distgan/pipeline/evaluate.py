@@ -232,6 +232,7 @@ def collect_facts(
             study=bank.settings.study,
         ),
         chosen=records["gan"].get("selection", {}).get("text", ""),
+        exported=describe_exported(settings.generate),
         settings=tree,
         stages={stage: record["summary"] for stage, record in records.items() if "summary" in record},
         real_curves=settings.evaluate.real_curves,
@@ -239,6 +240,15 @@ def collect_facts(
         version=distgan.__version__,
         identity=settings.identity,
     )
+
+
+def describe_exported(chosen: config.Generate) -> str:
+    """Return how exported series differ from those that the report compares; "" where they do not."""
+    changes = ["are moved to the year from " + chosen.start] if chosen.start is not None else []
+    changes += ["begin late or end early as real ones do"] if chosen.lengths == "as_real" else []
+    if not changes:
+        return ""
+    return f"Exported series {' and '.join(changes)}; here they are compared whole, on the trained days."
 
 
 def read_if_present(path: Path) -> Any:

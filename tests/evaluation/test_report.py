@@ -7,11 +7,13 @@ from html.parser import HTMLParser
 
 import pytest
 
+from distgan import config
 from distgan.errors import UserError
 from distgan.evaluation import results
 from distgan.evaluation.plots import catalogue
 from distgan.evaluation.report import verdict, writer
 from distgan.evaluation.results import Facts, Findings, Report, Split
+from distgan.pipeline.evaluate import describe_exported
 from distgan.preflight import REPORT_SCHEMA
 from tests.helpers.fidelity import judge_sets
 from tests.helpers.reports import homes
@@ -284,3 +286,12 @@ def test_the_period_is_what_is_known_of_it():
     periods = [facts, replace(facts, windows={"train": 4}), replace(facts, nominal=True)]
     found = [writer._format_period(each) for each in periods]
     assert found == ["336 steps of 1 h from 7 January 2013", "336 steps of 1 h", "336 steps"]
+
+
+def test_the_page_says_how_exported_series_differ():
+    """Its statistics are of whole series on the trained days, which no export holds then."""
+    assert describe_exported(config.Generate()) == ""
+    text = describe_exported(config.Generate(start="2027-01-01", lengths="as_real"))
+    assert text.startswith(
+        "Exported series are moved to the year from 2027-01-01 and begin late or end early"
+    )
