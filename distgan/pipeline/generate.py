@@ -182,7 +182,7 @@ def tabulate_attributes(
     ]
     header = list(statics.names)
     if chosen.extrapolate:
-        header.append(EXTRAPOLATED)
+        header.append(EXTRAPOLATED if EXTRAPOLATED not in header else f"{EXTRAPOLATED} (generated)")
         columns.append(["true" if each else "false" for each in plan.extrapolated])
     return header, [list(row) for row in zip(*columns)]
 

@@ -1,6 +1,7 @@
 """Attributes from the source to the samples: groups that state them, series that are asked for by them."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.files import read_json
-from distgan.pipeline.generate import summarise
+from distgan.pipeline.generate import summarise, tabulate_attributes
 from distgan.pipeline.margins import meet_margins
 from distgan.pipeline.wanted import plan_series
 from distgan.run import Run
@@ -77,6 +78,24 @@ def test_without_a_wish_groups_are_drawn_as_ever() -> None:
     assert found.values is not None and not found.extrapolated.any()
     people = found.values[:, 2]
     assert np.isnan(people[found.groups == 4]).all() and set(people[found.groups == 3]) <= {2, 3, 4, 5}
+
+
+def test_an_attribute_called_extrapolated_keeps_its_column() -> None:
+    bank = stating()
+    assert bank.statics is not None
+    columns = (bank.statics.columns[0], bank.statics.columns[1].model_copy(update={"name": "extrapolated"}))
+    statics = replace(
+        bank.statics,
+        columns=columns,
+        values=bank.statics.values[:, :2],
+        deviations=bank.statics.deviations[:, :2],
+    )
+    chosen = config.Generate(count=4, extrapolate=True)
+    header, rows = tabulate_attributes(
+        plan_series(chosen, Bank(**{**bank.__dict__, "statics": statics})), statics, chosen
+    )
+    assert header == ["ev", "extrapolated", "extrapolated (generated)"]
+    assert {row[2] for row in rows} == {"false"} and "false" not in {row[1] for row in rows}
 
 
 def test_wished_attributes_are_those_of_the_groups() -> None:
