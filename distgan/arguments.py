@@ -318,6 +318,7 @@ def open_files(
     settings, place = config.load(None, overrides), check_path(out, "--out")
     if Run(place).config.exists():
         raise UserError(f"--out {place} is a run folder, with a report of its own; choose another folder")
+    refuse_unwritable(Run(place).report)
     for source, name in ((real, "--real"), (synthetic, "--synthetic")):
         refuse_absent(source, name)
     return FilePair(settings, real, synthetic, place, align)

@@ -69,7 +69,7 @@ class AttributeColumn(BaseModel):
         if self.is_number:
             if normal is None or not text:
                 raise UserError(f"attribute {self.name!r} is {self.kind}, and {text[:40]!r} is none; e.g. "
-                                f"{self.name}: {self.low:g}")  # fmt: skip
+                                f"{self.name}: {self.low or 0.0:g}")  # fmt: skip
             return float(normal)
         if normal in self.categories:
             return float(self.categories.index(normal))

@@ -29,7 +29,8 @@ def run(folders: Sequence[Path], out: Path) -> Result:
         for folder in folders
         if is_earlier(folder)
     ]
-    return Result("\n".join([*lines, f"page      {out}"]), {"page": str(out), "runs": reports})
+    tree = {"page": str(out), "runs": {name: report.to_json() for name, report in reports.items()}}
+    return Result("\n".join([*lines, f"page      {out}"]), tree)
 
 
 def is_earlier(folder: Path) -> bool:

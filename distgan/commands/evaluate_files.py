@@ -314,6 +314,7 @@ def collect_facts(
         start=meta.axis.start,
         step_seconds=meta.axis.step_seconds,
         length=meta.axis.length,
+        nominal=meta.is_nominal,
         splits=counts,
         left_out=left_out,
         unknown=[*unknown, *times],

@@ -15,6 +15,7 @@ from distgan.evaluation.plots import population, style
 from distgan.files import write_bytes
 from distgan.pipeline.attack import load_tracing
 from distgan.pipeline.build_bank import format_guarantee
+from distgan.progress import format_count
 from distgan.run import Run
 
 SHOWN = 12  # groups, smallest first
@@ -58,13 +59,13 @@ def describe_bank(path: Path) -> str:
     lines = [
         f"groups     {bank.num_groups} of {min(bank.sizes)} to {max(bank.sizes)} entities, "
         f"minimum group size {bank.minimum_group_size}",
-        f"cover      {covered} entities"
+        f"members    {covered}, an entity once in each of its groups"
         + (
             f"; one carries at most {round_up(100 * max(bank.largest_share), 0)} % of its group's load"
             if plain
             else ", counted with noise, of equal weight; no limit on the share of the load that one carries"
         ),
-        f"condition  {settings.condition_dim} numbers, "
+        f"condition  {format_count(settings.condition_dim, 'number')}, "
         f"{bank.released} released per group, location and scale included",
         f"inference  AUC at most {round_up(max(bank.tracing_auc), 3)} by the bound, "
         f"limit {settings.max_tracing_auc:g}",

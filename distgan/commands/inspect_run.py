@@ -26,7 +26,11 @@ def run(run: Run) -> Result:
             summary = str(record["summary"]) if record is not None and "summary" in record else ""
         stages[name] = {"done": done, "summary": summary}
         lines.append(f"{name:<10} {summary if done else 'not done'}")
-    places = list_places(run)
+    if run.report.exists() and find_current("evaluate", settings, run) is None:
+        lines.append(
+            f"note       {run.report} is of earlier series or settings; run distgan evaluate {run.folder}"
+        )
+    places = list_places(settings, run)
     lines += [f"{name:<10} {path}" for name, path in places.items()]
     following = suggest_next(settings, run)
     lines += ["next       " + following[0], *(f"           {line}" for line in following[1:])]

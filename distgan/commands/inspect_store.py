@@ -110,7 +110,8 @@ def describe(store: Store, found: Sequence[ChannelSummary]) -> str:
     lines = [
         f"series     {store.num_series:,} of {store.length:,} steps",
         f"channels   {', '.join(meta.channels)}",
-        f"time       {times[0]} to {times[-1]}, every {axis.step_seconds} s"
+        ("time       nominal: " if meta.is_nominal else "time       ")
+        + f"{times[0]} to {times[-1]}, every {axis.step_seconds} s"
         + ("" if axis.leap_days else ", without 29 February"),
         f"units      {meta.units or 'not given'}",
         f"stored     {count_bytes(store.path) / 2**20:,.1f} MiB, {form.dtype}, compressor {form.compressor}, "

@@ -18,9 +18,9 @@ NOT_JUDGED = (
     "This folder was written by `distgan export RUN FOLDER --private`: **no gate has judged it, and it must "
     "not be published.** It may give away people whose series it was trained on."
 )
+ATTACKED = "The gate attacked series: a released set, and a sample of this generator."
 LIMITS = (
-    "The gate attacked series: a released set, and a sample of this generator. The weights themselves were "
-    "not attacked; whoever has them can generate any number of series.",
+    "The weights themselves were not attacked; whoever has them can generate any number of series.",
     "Attacks that were not tried, and attackers who know more, are not covered. That nobody can ever learn "
     "anything about a person behind the data is not promised.",
     "Series are drawn from groups of people. They say nothing of single people, of groups below the minimum "
@@ -45,7 +45,8 @@ class Card:
 def format_card(card: Card) -> str:
     """Return the whole page."""
     sections = [describe(card), USE, describe_data(card), list_scores(card), describe_privacy(card)]
-    limits = "\n".join(f"- {line}" for line in LIMITS)
+    known = LIMITS if card.verdict is None else (ATTACKED, *LIMITS)
+    limits = "\n".join(f"- {line}" for line in known)
     return "\n\n".join([format_front_matter(card), *sections, f"## Limits\n\n{limits}"]) + "\n"
 
 
@@ -92,9 +93,10 @@ def find_metrics(card: Card) -> Iterator[dict[str, Any]]:
 def describe(card: Card) -> str:
     facts, channels = card.facts, len(card.meta.channels)
     unit = f" in {card.meta.units}" if card.meta.units else ""
+    step = "" if card.meta.is_nominal else f" of {facts['step_seconds']:g} s"
     return (
         f"# Generator of synthetic time series ({card.settings.model.name})\n\n"
-        f"Generates series of {facts['length']:,} steps of {facts['step_seconds']:g} s"
+        f"Generates series of {facts['length']:,} steps{step}"
         f"{f' with {channels} channels' if channels > 1 else ''}{unit}. {facts['parameters']:,} parameters, "
         f"float32. Made by distgan {facts['distgan_version']}."
     )
@@ -126,7 +128,7 @@ def list_scores(card: Card) -> str:
         why = (
             "They are functions of the real series without noise, which `privacy.epsilon` does not cover."
             if card.settings.privacy.epsilon is not None
-            else "The run has no report of these weights."
+            else "The run has no report of its weights and series as they are now."
         )
         return f"## Scores\n\nNone are given. {why}"
     rows = card.report.fidelity.by_name

@@ -213,6 +213,11 @@ class Engine(Section):
 AttributeValue = bool | int | float | str
 
 
+def _is_empty(value: Any) -> bool:
+    """Return whether a value means none: None, NaN, NaT or pandas' NA."""
+    return value is None or (not isinstance(value, str) and str(value) in ("nan", "NaT", "<NA>"))
+
+
 class Generate(Section):
     count: int = key(100, "number of synthetic series", ge=1)
     start: str | None = key(
@@ -264,10 +269,15 @@ class Generate(Section):
     @classmethod
     def _date(cls, start: Any) -> str | None:
         """Accept a date, as which YAML reads 2027-01-01."""
+        if start is None:
+            return None
         try:
-            return None if start is None else date.fromisoformat(str(start)).isoformat()
+            found = date.fromisoformat(str(start))
         except ValueError:
             raise ValueError(f"{start!r:.40} is no date; write e.g. 2027-01-01") from None
+        if found.year == date.max.year:
+            raise ValueError(f"the year from {found} ends after {date.max}; write e.g. 2027-01-01")
+        return found.isoformat()
 
     @field_validator("attributes", mode="before")
     @classmethod
@@ -275,7 +285,8 @@ class Generate(Section):
         """Accept numpy's scalars, as Python's."""
         if not isinstance(asked, dict):
             return asked
-        if (empty := next((name for name, value in asked.items() if value is None), None)) is not None:
+        empty = next((name for name, value in asked.items() if _is_empty(value)), None)
+        if empty is not None:
             raise ValueError(f"{empty} has no value; leave it out for any value, or give one")
         return {name: value.item() if hasattr(value, "item") else value for name, value in asked.items()}
 

@@ -24,6 +24,7 @@ from distgan.data.holidays import list_holidays
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.zones import find_standard_offset
 from distgan.errors import UserError
+from distgan.progress import format_count
 
 YEARS = (365, 366)  # days of a series that can be moved
 WRAPPED = 0.5  # days that a trained day counts as farther away where it lies beyond the end of the year
@@ -64,12 +65,17 @@ class AnotherYear:
         days = match_days(before, after, kinds[0], kinds[1])
         axis = Axis(str(after[0] + clock), meta.axis.step_seconds, len(after) * per_day, leap_days=True)
         steps = (days[:, None] * per_day + np.arange(per_day)).ravel()
-        moved, notes = 0, [describe_match(before, after, days, country)]
+        moved, left, notes = 0, False, [describe_match(before, after, days, country)]
         if zone is not None:
             shift = shift_clocks(axis.list_times(), trained, steps, zone)
-            moved = len(np.unique(np.flatnonzero(shift) // per_day))
-            steps = np.clip(steps + shift // meta.axis.step_seconds, 0, len(trained) - 1)
-        notes += [describe_clock(zone, moved, meta.axis.step_seconds), describe_holidays(country, kinds[1])]
+            whole = shift % meta.axis.step_seconds == 0
+            moved = len(np.unique(np.flatnonzero(whole & (shift != 0)) // per_day))
+            later = np.where(whole, shift // meta.axis.step_seconds, 0)
+            steps, left = np.clip(steps + later, 0, len(trained) - 1), not whole.all()
+        notes += [
+            describe_clock(zone, moved, meta.axis.step_seconds if left else None),
+            describe_holidays(country, kinds[1]),
+        ]
         notes.append("Weather, prices and all that has dates of its own are those of the trained year.")
         return cls(axis, steps, tuple(notes))
 
@@ -163,11 +169,9 @@ def find_weekdays(days: np.ndarray) -> np.ndarray:
 
 def shift_clocks(wanted: np.ndarray, trained: np.ndarray, steps: np.ndarray, zone: str) -> np.ndarray:
     """Return how much later in standard time each wanted step lies in the trained year, s int64 [M]: the
-    clock's difference between the two, in whole steps; 0 where it is none.
+    clock's difference between the two.
     """
-    step = int((trained[1] - trained[0]).astype("m8[s]").astype(np.int64))
-    difference = find_summer_time(wanted, zone) - find_summer_time(trained, zone)[steps]
-    return np.where(difference % step == 0, difference, 0)
+    return find_summer_time(wanted, zone) - find_summer_time(trained, zone)[steps]
 
 
 def find_summer_time(times: np.ndarray, zone: str) -> np.ndarray:
@@ -183,26 +187,30 @@ def find_summer_time(times: np.ndarray, zone: str) -> np.ndarray:
 def describe_match(before: np.ndarray, after: np.ndarray, days: np.ndarray, country: str | None) -> str:
     holiday = "" if country is None else " (a public holiday: of the same name, or a Sunday)"
     away = np.abs(find_seasons(before)[days] - find_seasons(after))
-    farthest = int(np.ceil(np.minimum(away, 365 - away).max()))
+    farthest = format_count(int(np.ceil(np.minimum(away, 365 - away).max())), "day")
     return (
         f"{after[0]} to {after[-1]}: every day is a day of the trained year ({before[0]} to {before[-1]}) of "
-        f"the same weekday{holiday}, {farthest} days away in the season at most."
+        f"the same weekday{holiday}, {farthest} away in the season at most."
     )
 
 
-def describe_clock(zone: str | None, moved: int, step: int) -> str:
+def describe_clock(zone: str | None, moved: int, step: int | None = None) -> str:
+    """Describe what becomes of clock changes: the number of days that they move; the `step`, in seconds, if
+    some are no whole steps.
+    """
     if zone is None:
         return "Clock changes are where the trained year has them: data.timezone names no zone."
-    if not moved and 3600 % step:
+    if step is not None:
         return f"Clock changes of {zone} are no whole steps of {step} s and are left as in the trained year."
-    return f"Times are the standard time of {zone}; {moved} days are moved by its clock changes."
+    days = f"{format_count(moved, 'day')} {'is' if moved == 1 else 'are'} moved by its clock changes"
+    return f"Times are the standard time of {zone}; {days}."
 
 
 def describe_holidays(country: str | None, wanted: list[str]) -> str:
     if country is None:
         return "Public holidays are ignored: data.holidays names no country."
     count = sum(name != "" for name in wanted)
-    return f"Public holidays are those of {country}, {count} days."
+    return f"Public holidays are those of {country}, {format_count(count, 'day')}."
 
 
 def find_year(meta: Meta, start: str | None, data: config.Data) -> AnotherYear | None:

@@ -19,13 +19,13 @@ import pyarrow.parquet
 from distgan.config.training import MOST_COLUMNS
 from distgan.csvtext import escape_cell, format_csv, unescape_cell
 from distgan.data.formats.column_names import SERIES_CHANNEL
-from distgan.data.store.metadata import Meta
+from distgan.data.store.metadata import NOMINAL, Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.tables import Source
 from distgan.errors import UserError
-from distgan.files import whole_file, whole_folder, write_text
+from distgan.files import read_text, whole_file, whole_folder, write_text
 from distgan.memory import scale_buffer
-from distgan.progress import Progress
+from distgan.progress import Progress, format_count
 from distgan.run import locate_attributes, locate_labels, locate_readme
 
 ID, TIME = "id", "timestamp"
@@ -117,6 +117,18 @@ def remove(place: Path) -> None:
         shutil.rmtree(place)
     else:
         place.unlink(missing_ok=True)
+
+
+def remove_companions(place: Path) -> None:
+    """Remove the tables of labels and of attributes that the README of an earlier export at `place` names."""
+    readme = find_readme(place)
+    named = read_text(readme) if readme.exists() else ""
+    for line, companion in (
+        (describe_labels(place), find_labels(place)),
+        (describe_attributes(place), locate_attributes(place)),
+    ):
+        if line in named:
+            companion.unlink(missing_ok=True)
 
 
 def _count_rows_in(store: Store, size: int) -> int:
@@ -240,6 +252,15 @@ def find_labels(place: Path) -> Path:
     return locate_labels(place)
 
 
+def describe_times(axis: Axis, clock: str) -> str:
+    """Return the first and the last time, and the step; nominal times only count the steps."""
+    times = axis.list_times()
+    if clock.startswith(NOMINAL):
+        return f"none in the source: stamps from {times[0]}, {axis.step_seconds} s apart, count the steps"
+    leap = "" if axis.leap_days else ", years of 365 days (no 29 February)"
+    return f"{times[0]} to {times[-1]}, a step of {axis.step_seconds} s{leap}"
+
+
 def describe_axis(meta: Meta) -> str:
     """Return what else the times of a README stand for: other windows, or other years."""
     if "windows" in meta.provenance:
@@ -261,7 +282,6 @@ def write_readme(
         beside: lines about other files of the export.
     """
     axis = meta.axis
-    times = axis.list_times()
     channels = ", ".join(escape_cell(channel) for channel in meta.channels)
     columns = {
         "wide": [
@@ -276,13 +296,17 @@ def write_readme(
         ],
         "list": [
             f"{ID}  the series, {name_series(made.name, 0)} …",
-            *(f"{header}  a list of {axis.length} values" for header in _name_long_columns(meta)[2:]),
+            *(
+                f"{header}  a list of {format_count(axis.length, 'value')}"
+                for header in _name_long_columns(meta)[2:]
+            ),
         ],
         "store": ["values [series, steps, channels], float32, Zarr v3; missing values are NaN"],
     }[made.layout]
     empty = "an empty cell" if made.place.suffix == ".csv" else "null"
+    steps = format_count(axis.length, "step")
     lines = [
-        f"{made.place.name}: {count} synthetic series of {axis.length} steps, {made.layout} layout",
+        f"{made.place.name}: {count:,} synthetic series of {steps}, {made.layout} layout",
         "",
         "Columns" if made.layout != "store" else "Array",
         *(f"- {line}" for line in columns),
@@ -290,9 +314,7 @@ def write_readme(
         "",
         f"Channels  {channels}",
         f"Units     {meta.units or 'not stated by the source (data.units)'}",
-        f"Times     {times[0]} to {times[-1]}, a step of {axis.step_seconds} s"
-        + ("" if axis.leap_days else ", years of 365 days (no 29 February)")
-        + describe_axis(meta),
+        f"Times     {describe_times(meta.axis, clock)}{describe_axis(meta)}",
         f"Zone      {clock or 'as in the source'}",
     ]
     lines += beside

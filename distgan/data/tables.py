@@ -240,5 +240,5 @@ def _describe_understood(sampled: Sampled, reading: Reading, work: IngestCache) 
         if dialect.header_line is None:
             found.notes.append("no line names the columns: they are called column1, column2, …")
     if empty := sum(part["empty_rows"] for part in facts):
-        found.notes.append(f"{empty} rows without any cell were left out")
+        found.notes.append(f"rows without any cell were left out: {empty:,}")
     return found

@@ -347,6 +347,7 @@ class Facts:
     start: str = ""
     step_seconds: int | float = 0
     length: int = 0
+    nominal: bool = False  # the source has no times: `start` and `step_seconds` only count steps
     entity: str = "entity"
     owner: str = "owner"
     splits: Mapping[str, Split] = field(default_factory=dict)
@@ -355,6 +356,7 @@ class Facts:
     noticed: Sequence[Mapping[str, str]] = ()
     groups: Groups | None = None
     chosen: str = ""
+    exported: str = ""  # how exported series differ from those that are compared, a sentence
     settings: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
     unknown: Sequence[str] = ()

@@ -240,7 +240,8 @@ def save_attacks(run: Run, attacks: list[tracing.Attack]) -> None:
 
 def format_summary(bank: Bank, settings: config.Config) -> str:
     text = (
-        f"{format_count(bank.num_groups, 'condition')} of {settings.bank.condition_dim} numbers, each of "
+        f"{format_count(bank.num_groups, 'condition')} of "
+        f"{format_count(settings.bank.condition_dim, 'number')}, each of "
         f"{min(bank.sizes)} entities or more; membership inference AUC at most "
         f"{round_up(max(bank.tracing_auc), 2)} (limit {settings.bank.max_tracing_auc})"
     )
@@ -260,4 +261,5 @@ def format_guarantee(bank: Bank) -> str:
 
 def describe(settings: config.Config, shape: Shape) -> str:
     chosen = settings.bank
-    return f"averages each group into {chosen.condition_dim} numbers; training on the {chosen.training}"
+    numbers = format_count(chosen.condition_dim, "number")
+    return f"averages each group into {numbers}; training on the {chosen.training}"

@@ -15,7 +15,7 @@ def format_closing(settings: config.Config, run: Run) -> str:
     """Return about ten lines for the end of a run: the report's answers, places and the next commands."""
     lines = [
         f"{'run':<10}{run.folder}",
-        *(f"{name:<10}{path}" for name, path in list_places(run).items()),
+        *(f"{name:<10}{path}" for name, path in list_places(settings, run).items()),
     ]
     following = suggest_next(settings, run)
     lines += ["", f"{'next':<10}{following[0]}", *(f"{'':<10}{line}" for line in following[1:])]
@@ -34,14 +34,16 @@ def list_answers(settings: config.Config, run: Run) -> list[str]:
     return [*lines[:ANSWERS], ""]
 
 
-def list_places(run: Run) -> dict[str, Path]:
-    """Return what a user looks for in a run, by name, where it is there."""
+def list_places(settings: config.Config, run: Run) -> dict[str, Path]:
+    """Return what a user looks for in a run, by name, where it is there; no report of earlier series."""
     found = {
         "series": find_output_store(run),
         "weights": run.generator_weights,
         "report": run.report,
         "curves": run.logs,
     }
+    if find_current("evaluate", settings, run) is None:
+        del found["report"]
     return {name: path for name, path in found.items() if path.exists()}
 
 

@@ -21,7 +21,7 @@ from distgan.models.vae import Encoder
 from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.train_encoder import load_encoder
 from distgan.pipeline.training_data import TrainingData
-from distgan.progress import Progress
+from distgan.progress import Progress, format_count
 from distgan.run import Run
 
 
@@ -49,7 +49,8 @@ def run(context: PipelineContext) -> dict[str, Any]:
     context.parallel.run_on_main(lambda: join_parts(list(parts), context.run.latents, dim))
     context.parallel.run_on_main(lambda: remove_folders(context.run.list_latent_parts()))
     went_on = f"; {kept} of {len(parts)} parts were done before" if kept else ""
-    return {"summary": f"{data.num_series} latents of {dim} numbers, mean and log-variance{went_on}"}
+    numbers = format_count(dim, "number")
+    return {"summary": f"{data.num_series} latents of {numbers}, mean and log-variance{went_on}"}
 
 
 def locate_parts(run: Run) -> Path:
@@ -119,4 +120,4 @@ def join_parts(parts: list[Path], path: Path, dim: int) -> None:
 
 
 def describe(settings: config.Config, shape: Shape) -> str:
-    return f"embeds {shape.train} series into {settings.encoder.latent_dim} numbers each"
+    return f"embeds {shape.train} series into {format_count(settings.encoder.latent_dim, 'number')} each"

@@ -119,9 +119,10 @@ def join_unseen(sets: fidelity.Sets) -> two_sample_table.Sides:
         for name in fidelity.TESTED
         if (series := getattr(sets, name)) is not None and len(series)
     }
-    owners = [np.asarray(sets.owner_of.get(name, np.arange(len(series)))) for name, series in parts.items()]
-    if not all(name in sets.owner_of for name in parts):  # numbers of different splits are different owners
-        owners = [np.char.add(f"{name} ", each.astype(str)) for name, each in zip(parts, owners)]
+    owners = [
+        np.char.add(f"{name} ", np.asarray(sets.owner_of.get(name, np.arange(len(series)))).astype(str))
+        for name, series in parts.items()  # owners are numbered within a split, and nobody is in two
+    ]
     return two_sample_table.Sides(
         np.concatenate(list(parts.values())), np.concatenate(owners), sets.synthetic
     )
@@ -136,7 +137,7 @@ def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -
     anonymous = not chosen.real_curves
     compared = copy_gaps(sets.held_out, sets.synthetic)  # the sum of fewer series varies more
     values = plain.describe_values(
-        sets.held_out, sets.synthetic, owners, meta.channels, meta.units, anonymous=anonymous
+        sets.held_out, sets.synthetic, owners, meta.channels, meta.unit_of_channels, anonymous=anonymous
     )
     real, made = sets.held_out[..., 0], compared[..., 0]
     if not entity_loads.are_loads(real, meta.axis.steps_per_day):
@@ -145,10 +146,12 @@ def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -
         real,
         made,
         meta.axis.list_times(),
-        meta.units,
+        meta.unit_of_channels,
         owners=len(np.unique(owners)),
         anonymous=anonymous,
     )
+    if together is not None and len(meta.channels) > 1:
+        together = together.name_channel(meta.channels[0])
     return {"plain": values, "loads": together}
 
 
@@ -212,6 +215,7 @@ def collect_facts(
         start=meta.axis.start,
         step_seconds=meta.axis.step_seconds,
         length=meta.axis.length,
+        nominal=meta.is_nominal,
         splits=count_splits(table),
         windows=windows,
         left_out=Counter(records["prepare"].get("left_out", {})),
@@ -228,6 +232,7 @@ def collect_facts(
             study=bank.settings.study,
         ),
         chosen=records["gan"].get("selection", {}).get("text", ""),
+        exported=describe_exported(settings.generate),
         settings=tree,
         stages={stage: record["summary"] for stage, record in records.items() if "summary" in record},
         real_curves=settings.evaluate.real_curves,
@@ -235,6 +240,15 @@ def collect_facts(
         version=distgan.__version__,
         identity=settings.identity,
     )
+
+
+def describe_exported(chosen: config.Generate) -> str:
+    """Return how exported series differ from those that the report compares; "" where they do not."""
+    changes = ["are moved to the year from " + chosen.start] if chosen.start is not None else []
+    changes += ["begin late or end early as real ones do"] if chosen.lengths == "as_real" else []
+    if not changes:
+        return ""
+    return f"Exported series {' and '.join(changes)}; here they are compared whole, on the trained days."
 
 
 def read_if_present(path: Path) -> Any:

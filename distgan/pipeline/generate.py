@@ -85,10 +85,16 @@ def refuse_layout(settings: config.Config, run: Run, suffix: str) -> None:
 
 def summarise(chosen: config.Generate, bank: Bank) -> str:
     """Return the number of series and conditions, and the requested attributes, as a line."""
-    there, used = bank.num_groups, len(np.unique(plan_series(chosen, bank).groups))
+    plan = plan_series(chosen, bank)
+    there, used = bank.num_groups, len(np.unique(plan.groups))
     conditions = format_count(there, "condition") if used == there else f"{used} of {there} conditions"
     asked = describe_wishes(chosen)
-    return f"{chosen.count} synthetic series from {conditions}" + (f", {asked}" if asked else "")
+    beyond = int(plan.extrapolated.sum())
+    return (
+        f"{chosen.count} synthetic series from {conditions}"
+        + (f", {asked}" if asked else "")
+        + (f", {beyond:,} of them of a combination that no group has" if beyond else "")
+    )
 
 
 def stage_shards(context: PipelineContext) -> StagedShards:
@@ -147,6 +153,7 @@ def export_to(settings: config.Config, run: Run, place: Path) -> str:
     """
     run.need(run.synthetic, "generate")
     made = export.export(write_output_store(settings, run), place, NAME, settings.generate.layout)
+    export.remove_companions(place)
     if run.synthetic_labels.exists():
         write_bytes(export.find_labels(place), read_bytes(run.synthetic_labels))
     if run.synthetic_attributes.exists():
@@ -181,7 +188,7 @@ def tabulate_attributes(
     ]
     header = list(statics.names)
     if chosen.extrapolate:
-        header.append(EXTRAPOLATED)
+        header.append(EXTRAPOLATED if EXTRAPOLATED not in header else f"{EXTRAPOLATED} (generated)")
         columns.append(["true" if each else "false" for each in plan.extrapolated])
     return header, [list(row) for row in zip(*columns)]
 

@@ -21,6 +21,7 @@ from distgan.data.store.writer import StoreWriter
 from distgan.memory import scale_buffer
 from distgan.pipeline.lengths import find_lengths
 from distgan.pipeline.training_data import read_scaler
+from distgan.progress import format_count
 from distgan.run import Run
 
 BLOCK_BYTES = 32 << 20  # of series in memory at a time
@@ -53,7 +54,8 @@ class OutputTransform:
         return [
             f"{partial:,} of {self.count:,} series begin late or end early, as real ones do: values outside "
             f"are missing. A range is one that {self.lengths.owners} owners or more share, rounded to "
-            f"{self.lengths.step} steps at the finest, and does not depend on a series' group or attributes.",
+            f"{format_count(self.lengths.step, 'step')} at the finest, and does not depend on a series' "
+            "group or attributes.",
         ]
 
     def apply(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:

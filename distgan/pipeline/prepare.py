@@ -33,7 +33,7 @@ from distgan.pipeline.lengths import describe_lengths, measure_lengths
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import number_owners, open_series, select_rows, write_scaler
 from distgan.pipeline.zeros import measure_zeros
-from distgan.progress import Progress, say
+from distgan.progress import Progress, format_count, say
 from distgan.run import Run
 
 
@@ -63,8 +63,8 @@ def run(context: PipelineContext) -> dict[str, Any]:
     return {
         "summary": f"{found.num_series} series of {length} x {channels}: {counts['train']} to train on, "
         f"{counts['held_out']} held out, {counts['reference']} for reference"
-        f"{describe_validation(counts.get(VALIDATION, 0))}, of {sum(people.values())} owners{left_out}"
-        f"{windows}{describe_lengths(lengths)}{describe_merged(merged)}{describe_precision(stored)}",
+        f"{describe_validation(counts.get(VALIDATION, 0))}, of {format_count(sum(people.values()), 'owner')}"
+        f"{left_out}{windows}{describe_lengths(lengths)}{describe_merged(merged)}{describe_precision(stored)}",
         "series": counts,
         "owners": people,
         "left_out": found.left_out,

@@ -20,6 +20,7 @@ from typing import Any
 
 from distgan.errors import Mismatch, writing
 from distgan.pipeline.binding import ARTEFACTS, digest_series
+from distgan.progress import format_count
 from distgan.run import Run, is_store
 
 RELEASED, REFUSED = "released", "refused"
@@ -113,9 +114,10 @@ class ReleaseLedger:
             )
         released, unnamed = len(self.list_named()), len(self.list_unnamed())
         beside = len(list_copies_beside(self.run))
-        more = f"; {unnamed} more copies of released series, which no line names" if unnamed else ""
-        more += f"; {beside} releases of runs beside this one, on the same split" if beside else ""
-        return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none missing{more}"
+        more = f"; copies of released series that no line names: {unnamed:,}" if unnamed else ""
+        more += f"; {format_count(beside, 'release')} of runs beside this one, same split" if beside else ""
+        attempts = format_count(len(entries), "attempt")
+        return f"releases.jsonl: {attempts}, {released} of them released, none missing{more}"
 
     def list_named(self) -> list[Path]:
         """Return the copies of released series, by the lines.

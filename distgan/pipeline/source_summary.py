@@ -21,6 +21,7 @@ from distgan.data.formats.understood import Understood
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.static_attributes import count_entities
 from distgan.errors import UserError
+from distgan.progress import format_count
 
 OPENING = 3  # ids that are shown, masked
 CHANNELS = 12  # that are shown
@@ -116,10 +117,15 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
         f"series     {len(entities):,} of {axis.length:,} steps, of {len(set(source.owners)):,} owners "
         f"(ids {ids})",
         f"channels   {_format_first(meta.channels, CHANNELS)}",
-        f"time       {times[0]} to {times[-1]}, every {format_step(axis.step_seconds)}"
+        (
+            f"time       stamps from {times[0]} count the steps"
+            if meta.is_nominal
+            else f"time       {times[0]} to {times[-1]}, every {format_step(axis.step_seconds)}"
+        )
         + (f"; clock: {clock}" if clock else ""),
-        f"used       {found.num_series:,} series of {found.meta.axis.length:,} steps of "
-        f"{format_step(found.meta.axis.step_seconds)}" + (f", in {meta.units}" if meta.units else ""),
+        f"used       {found.num_series:,} series of {found.meta.axis.length:,} steps"
+        + ("" if meta.is_nominal else f" of {format_step(found.meta.axis.step_seconds)}")
+        + (f", in {meta.units}" if meta.units else ""),
     ]
     assert found.survey is not None
     for name, channel in list(zip(meta.channels, found.survey.channels))[:CHANNELS]:
@@ -190,7 +196,7 @@ def _format_values(channel: Channel, name: str) -> str:
         return f"values     none{label}"
     return (
         f"values     {channel.low:.6g} to {channel.high:.6g}, median {channel.compute_quantile(0.5):.4g}, "
-        f"{100 * QUANTILE:g} % below {channel.compute_quantile(QUANTILE):.4g}; "
+        f"{100 * QUANTILE:g} % up to {channel.compute_quantile(QUANTILE):.4g}; "
         f"{1 - channel.measured / channel.values:.2%} missing, {channel.zeros / channel.measured:.2%} "
         f"zeros{label}"
     )
@@ -204,7 +210,9 @@ def format_attributes(found: ingest.Series) -> list[str]:
             said = ", ".join(f"{value} {count:,}" for value, count in each["counts"].items()) or "no value"
         else:
             said = f"{each['low']:g} to {each['high']:g}, median {each['median']:g}"
-        rare = f", other {each['other']:,} in {each['rare']:,} values" if each.get("rare") else ""
+        rare = (
+            f", other {each['other']:,} in {format_count(each['rare'], 'value')}" if each.get("rare") else ""
+        )
         lines.append(f"attribute  {name} ({each['kind']}): {said}{rare}; {each['missing']:,} missing")
     return lines
 

@@ -21,6 +21,7 @@ from distgan.errors import UserError
 from distgan.files import read_text
 from distgan.pipeline.margins import meet_margins
 from distgan.preflight import WISHES_TABLE, refuse_absent
+from distgan.progress import format_count
 
 FARTHEST = 3.0  # deviations of a group's number beyond which it does not have one
 SMALLEST_SHARE = 0.05  # of a number's range: the deviation of a group in which all have nearly one
@@ -128,10 +129,12 @@ def read_wishes(path: Path, statics: GroupAttributes, count: int) -> list[Wish]:
     """
     refuse_absent(str(path), "generate.table", WISHES_TABLE)
     header, *rows = parse_csv(read_text(path.expanduser()), path) or [[]]
+    if not rows:
+        raise UserError(f"generate.table {path} has no row below its header; write a row per wanted series")
     if len(rows) != count:
         raise UserError(
-            f"generate.table {path} has {len(rows):,} rows, but generate.count is {count:,}; set "
-            f"generate.count={len(rows)}"
+            f"generate.table {path} has {format_count(len(rows), 'row')}, but generate.count is {count:,}; "
+            f"set generate.count={len(rows)}"
         )
     if len(header) == 1 and not {";", "\t"}.isdisjoint(header[0]):
         raise UserError(f"generate.table {path} has no commas between its cells; write {WISHES_TABLE}")
@@ -313,7 +316,14 @@ class Planner:
                     f"{{{column.name}: {{{column.categories[0]}: {given:g}}}}}"
                 )
             given = {"true": given}
-        asked = {int(column.parse(value)): share for value, share in given.items()}
+        asked: dict[int, float] = {}
+        for value, share in given.items():
+            code = int(column.parse(value))
+            if code in asked:
+                raise UserError(
+                    f"generate.shares: {column.name!r} has two shares for {column.format(code)}; give one"
+                )
+            asked[code] = share
         rest = 1 - sum(asked.values())
         open_codes = [int(code) for code in np.unique(codes) if int(code) not in asked]
         sums = {code: float(sizes[codes == code].sum()) for code in open_codes}

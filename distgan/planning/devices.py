@@ -18,6 +18,7 @@ from distgan.models.layers import Transformer, attend
 from distgan.parallel.processes import Parallel
 from distgan.planning.memory import find_available_memory
 from distgan.planning.trace import ATTENTION, MATRIX, OTHER, Trace
+from distgan.progress import format_count
 
 ASSUMED = (0.5, 0.35, 0.2)  # shares of the peak that matrix products, attention and convolutions reach
 EXPONENTIAL = 8  # bytes that a CPU moves in the time of an exponential of attention (0.8 ns)
@@ -123,7 +124,7 @@ def measure_device(parallel: Parallel) -> tuple[int, Device]:
     half = (
         _measure_products(device, torch.float16) if cuda else wide / 5
     )  # bf16 on CPUs without AMX is slower
-    name = torch.cuda.get_device_name(device) if cuda else f"CPU, {parallel.threads} threads"
+    name = torch.cuda.get_device_name(device) if cuda else f"CPU, {format_count(parallel.threads, 'thread')}"
     return (torch.cuda.device_count() if cuda else 1), Device(
         name,
         find_available_memory(parallel),

@@ -128,6 +128,12 @@ def test_files_that_do_not_fit_are_one_line(judged: Path, tmp_path: Path, other:
     assert not (tmp_path / "report.json").exists()
 
 
+def test_a_file_in_the_place_of_the_report_is_refused_before_the_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(UserError, match=r"report\.html: .*out is a file, not a folder"):
+        open_files("absent.csv", "absent.csv", out=str(tmp_path / "out"))
+
+
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs on the same data: one honest, one that copies a training series for each of its own."""
@@ -163,6 +169,16 @@ def test_runs_stand_side_by_side(
     text = (tmp_path / "both.html").read_text()
     assert "<td>100</td><td>200</td>" in text and "model.name" not in text
     assert "http" not in text.replace("http-equiv", "") and "<script" not in text
+
+
+def test_a_comparison_as_json_holds_the_reports(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "both.html"
+    cli.run_command(["compare", *map(str, runs), "--out", str(page), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["page"] == str(page)
+    assert found["runs"] == {run.name: json.loads((run / "report.json").read_text()) for run in runs}
 
 
 def test_the_same_numbers_as_in_the_reports(runs: list[Path]) -> None:

@@ -133,7 +133,10 @@ def test_what_is_exported_names_no_path_and_keeps_what_times_mean() -> None:
 
 def test_scores_are_in_the_card_where_there_is_a_report(passed: Run, tmp_path: Path) -> None:
     assert code("export", passed.folder, tmp_path / "none") == 0
-    assert "The run has no report of these weights." in (tmp_path / "none" / "README.md").read_text()
+    assert (
+        "The run has no report of its weights and series as they are now."
+        in (tmp_path / "none" / "README.md").read_text()
+    )
 
 
 @pytest.mark.slow

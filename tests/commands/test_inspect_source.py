@@ -95,6 +95,12 @@ def test_inspect_of_an_array_and_of_a_store(tmp_path: Path, capsys: pytest.Captu
     np.save(tmp_path / "a.npy", values)
     cli.run_command(["inspect", str(tmp_path / "a.npy"), "--json"])
     assert json.loads(capsys.readouterr().out)["clock"].startswith("nominal")
+    cli.run_command(["inspect", str(tmp_path / "a.npy")])
+    lines = capsys.readouterr().out.splitlines()
+    assert "used       20 series of 336 steps" in lines
+    assert any(
+        line.startswith("time       stamps from 2001-01-01T00:00:00 count the steps") for line in lines
+    )
 
 
 def test_what_a_reader_understood_is_said() -> None:

@@ -85,6 +85,16 @@ def test_without_a_zone_or_with_long_steps_the_clock_stays_and_the_page_says_so(
     coarse = AnotherYear.choose(meta(step=14400), "2028-01-01", LONDON)
     assert (coarse.steps % 6 == np.arange(len(coarse.steps)) % 6).all()
     assert "are no whole steps of 14400 s" in " ".join(coarse.assumptions)
+    half = AnotherYear.choose(meta(), "2028-01-01", "Australia/Lord_Howe")  # half an hour of summer time
+    assert (half.steps % 24 == np.arange(len(half.steps)) % 24).all()
+    assert "are no whole steps of 3600 s" in " ".join(half.assumptions)
+
+
+def test_a_year_that_no_calendar_ends_is_refused() -> None:
+    with pytest.raises(UserError, match="the year from 9999-01-01 ends after 9999-12-31") as caught:
+        config.Config().with_values({"generate.start": "9999-01-01"}, "sample")
+    assert "\n" not in str(caught.value)
+    assert find_year(meta(), "9998-01-01", config.Data()) is not None
 
 
 def test_holidays_are_holidays_and_no_other_day_is() -> None:

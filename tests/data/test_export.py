@@ -17,7 +17,7 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.data.tables import Source
-from distgan.run import Run
+from distgan.run import Run, locate_attributes, locate_labels
 
 CHANNELS = {1: ("kWh",), 3: ("temp in", "wind", "=cmd(0)")}
 
@@ -275,3 +275,23 @@ def test_steps_that_do_not_divide_are_refused(tmp_path: Path, capsys: pytest.Cap
     arguments = ["evaluate", "--real", str(real), "--synthetic", str(made), "--align", "sum"]
     assert errors.answer(lambda: cli.run_command(arguments)) == 2
     assert "do not divide each other" in capsys.readouterr().err
+
+
+def test_a_readme_states_no_times_that_the_source_does_not_have(tmp_path: Path) -> None:
+    axis = Axis("2001-01-01T00:00:00", 3600, 100)
+    assert export.describe_times(axis, "as in the source").startswith("2001-01-01T00:00:00 to 2001-01-05")
+    assert export.describe_times(axis, "nominal: one hour a step").startswith("none in the source: ")
+
+
+def test_tables_beside_an_earlier_export_do_not_outlive_it(tmp_path: Path) -> None:
+    """Labels and attributes go with the series that they describe; a file that no README names stays."""
+    place = tmp_path / "made.csv"
+    for companion in (locate_labels(place), locate_attributes(place)):
+        companion.write_text("x\n")
+    export.remove_companions(place)
+    store(tmp_path / "s.zarr", CHANNELS[1], series=5)
+    made = export.export(tmp_path / "s.zarr", place, "synthetic")
+    meta = Store.open(tmp_path / "s.zarr").meta
+    export.write_readme(made, meta, 5, "", "", [export.describe_attributes(place)])
+    export.remove_companions(place)
+    assert locate_labels(place).exists() and not locate_attributes(place).exists()

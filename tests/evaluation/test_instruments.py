@@ -227,6 +227,15 @@ def test_distances_are_one_between_real_sets_and_grow() -> None:
 LAYOUT = entity_loads.Layout(24, np.arange(24) < 6)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_figure_that_no_load_has_is_left_out_without_a_warning() -> None:
+    figures = entity_loads.measure_loads(loads(20, 0)[..., 0], LAYOUT)
+    figures[:, 3] = np.nan
+    unit = entity_loads.fit_unit(figures)
+    ratios = entity_loads.compare_loads(figures[:10], figures[10:], unit)
+    assert np.isnan(ratios[3]) and np.isfinite(entity_loads.average_ratios(ratios))
+
+
 @pytest.mark.parametrize("sizes", [(17, 17), (20, 41), (1, 5)])
 def test_distances_of_figures_are_wasserstein_distances(sizes: tuple[int, int]) -> None:
     """Second derivation: the area between the two distribution functions, missing values left out."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from distgan.data.store.metadata import Axis, Meta
 from distgan.evaluation.metrics import entity_loads, loads, plain
 from distgan.evaluation.plots import catalogue, series
 from tests.helpers.reports import homes, view
@@ -32,6 +33,23 @@ def test_exact_statistics_are_those_of_numpy():
     assert rows["missing"].synthetic == 0
     assert rows["missing"].real == pytest.approx(100 / real.size, rel=1e-5)
     assert f"real {values.max():.3g} kWh" in found.sentence
+
+
+def test_sentences_of_several_channels_name_the_one_they_are_of():
+    real, synthetic = homes(8, 1), homes(9, 2)
+    both = [np.concatenate([each, 100 + each], axis=2) for each in (real, synthetic)]
+    found = plain.describe_values(*both, np.arange(8), ["load", "heat"], "", anonymous=False)
+    assert found.sentence.startswith("Largest value of the channel load: synthetic ")
+    assert f"real {real.max():.3g}" in found.sentence
+    together = loads_of(real[..., 0], synthetic[..., 0]).name_channel("load")
+    assert together.channel == "load" and together.sentence.startswith("Of the channel load: 8 series ")
+    axis = Axis("2019-01-07T00:00:00", 3600, 24)
+    for channels, units, unit in (
+        (("load",), "kW, net", "kW, net"),
+        (("load", "heat"), "kW", "kW"),
+        (("load", "heat"), "kW, °C", ""),
+    ):
+        assert Meta(axis, channels, units, {}, {}).unit_of_channels == unit
 
 
 def test_no_anonymous_figure_is_one_persons():

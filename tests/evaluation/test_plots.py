@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from distgan.evaluation.plots import catalogue, interactive, population, style, training
 from distgan.evaluation.plots import values as values_module
-from distgan.evaluation.plots.series import draw_preview
+from distgan.evaluation.plots.series import draw_carpets, draw_preview, draw_sizes
 from distgan.evaluation.plots.values import draw_levels
 from tests.helpers.reports import HOURS, homes, view
 
@@ -69,11 +70,33 @@ def test_groups_and_sample_sheet_draw():
     assert len(draw_preview(homes(3), view()).axes) == 6
 
 
+def test_hours_of_the_day_are_those_of_the_clock():
+    """Of a record that begins at 6:00, with a peak at 19:00."""
+    times = view().times + np.timedelta64(6, "h")
+    peaks = ((np.arange(HOURS) + 6) % 24 == 19).astype("f4")[None, :, None].repeat(3, axis=0)
+    look = replace(view(), times=times)
+    day = draw_sizes(peaks, peaks, look).axes[4].lines[0]
+    assert day.get_xdata()[np.argmax(day.get_ydata())] == 19
+    image = draw_carpets(peaks, peaks, look).axes[0].images[0].get_array()
+    assert image.shape[0] == 24 and np.nanargmax(np.nanmean(image, axis=1)) == 19
+    assert np.isnan(image[:6, 0]).all() or np.ma.getmaskarray(image)[:6, 0].all()
+
+
 def test_counts_are_binned_by_whole_numbers():
     counts = np.random.default_rng(0).geometric(0.01, (5, HOURS, 1)).astype("f4") - 1
     bars = values_module.draw_values(counts, counts, view()).axes[0].patches
     edges = bars[0].get_data().edges
     assert np.array_equal(edges % 1, np.full(len(edges), 0.5)) and np.all(np.diff(edges) >= 1)
+
+
+def test_sums_of_few_real_series_are_not_shown_where_single_ones_may_not_be():
+    """A sum is of as many real as synthetic series, so that of one synthetic series would show a real one."""
+    steps = 24 * 14
+    real, look = homes(catalogue.FEWEST, 2, steps), view(steps)
+    for count, shown in ((1, False), (catalogue.FEWEST - 1, False), (catalogue.FEWEST, True)):
+        found = catalogue.select_pictures(real, homes(count, 3, steps), look, real_curves=False)
+        names = {picture.name for picture in found}
+        assert ("total" in names) == ("weekdays" in names) == shown and "profiles" in names
 
 
 def test_nothing_on_the_page_depends_on_real_series_that_may_not_be_shown():

@@ -2,15 +2,18 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from distgan import config
 from distgan.errors import UserError
 from distgan.evaluation import results
 from distgan.evaluation.plots import catalogue
 from distgan.evaluation.report import verdict, writer
 from distgan.evaluation.results import Facts, Findings, Report, Split
+from distgan.pipeline.evaluate import describe_exported
 from distgan.preflight import REPORT_SCHEMA
 from tests.helpers.fidelity import judge_sets
 from tests.helpers.reports import homes
@@ -275,3 +278,20 @@ def test_a_page_without_intervals_says_so(few, tmp_path):
     )
     text = (tmp_path / "a.html").read_text()
     assert "of one owner: no interval" in text and "+0.060." in text
+
+
+def test_the_period_is_what_is_known_of_it():
+    """Windows begin anywhere, and a source without times has neither a start nor a length of steps."""
+    facts = Facts("run", start="2013-01-07T00:00:00", step_seconds=3600, length=336)
+    periods = [facts, replace(facts, windows={"train": 4}), replace(facts, nominal=True)]
+    found = [writer._format_period(each) for each in periods]
+    assert found == ["336 steps of 1 h from 7 January 2013", "336 steps of 1 h", "336 steps"]
+
+
+def test_the_page_says_how_exported_series_differ():
+    """Its statistics are of whole series on the trained days, which no export holds then."""
+    assert describe_exported(config.Generate()) == ""
+    text = describe_exported(config.Generate(start="2027-01-01", lengths="as_real"))
+    assert text.startswith(
+        "Exported series are moved to the year from 2027-01-01 and begin late or end early"
+    )

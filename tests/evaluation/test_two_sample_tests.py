@@ -17,6 +17,7 @@ from distgan.evaluation.metrics.point_sets import compute_frechet, compute_mmd
 from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.report import verdict
 from distgan.evaluation.results import Row, Sentence
+from distgan.pipeline.evaluate import join_unseen
 from tests.helpers.fidelity import PER_DAY, homes, judge_sets, measure_against, scores, values_of
 
 
@@ -411,6 +412,20 @@ def test_other_real_series_are_not_distinguished_by_their_owners():
         for known in (False, True)
     }
     assert accuracy[False] > 0.7 > accuracy[True] + 0.1
+
+
+def test_owners_of_different_splits_are_different_owners():
+    """However they are numbered: those of a run from 0 in every split, those of files by their ids."""
+    held_out, reference = homes(8, seed=2), homes(6, seed=4)
+    numbered = {"held_out": np.arange(8) // 2, "reference": np.arange(6) // 2}
+    named = {"held_out": np.array(list("aabbccdd")), "reference": np.array(list("eeffgg"))}
+    for owner_of in (numbered, named):
+        sets = fidelity.Sets(homes(9), held_out, homes(5, seed=3), reference, owner_of=owner_of)
+        sides = join_unseen(sets)
+        codes = np.unique(sides.owners, return_inverse=True)[1]
+        assert codes.max() == 6 and (np.bincount(codes) == 2).all() and len(sides.real) == 14
+    every = join_unseen(fidelity.Sets(homes(9), held_out, homes(5, seed=3), reference))
+    assert len(np.unique(every.owners)) == 14
 
 
 def test_a_model_is_not_blamed_where_real_series_are_distinguished_as_often():

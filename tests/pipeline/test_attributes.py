@@ -1,6 +1,7 @@
 """Attributes from the source to the samples: groups that state them, series that are asked for by them."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.files import read_json
+from distgan.pipeline.generate import summarise, tabulate_attributes
 from distgan.pipeline.margins import meet_margins
 from distgan.pipeline.wanted import plan_series
 from distgan.run import Run
@@ -78,6 +80,24 @@ def test_without_a_wish_groups_are_drawn_as_ever() -> None:
     assert np.isnan(people[found.groups == 4]).all() and set(people[found.groups == 3]) <= {2, 3, 4, 5}
 
 
+def test_an_attribute_called_extrapolated_keeps_its_column() -> None:
+    bank = stating()
+    assert bank.statics is not None
+    columns = (bank.statics.columns[0], bank.statics.columns[1].model_copy(update={"name": "extrapolated"}))
+    statics = replace(
+        bank.statics,
+        columns=columns,
+        values=bank.statics.values[:, :2],
+        deviations=bank.statics.deviations[:, :2],
+    )
+    chosen = config.Generate(count=4, extrapolate=True)
+    header, rows = tabulate_attributes(
+        plan_series(chosen, Bank(**{**bank.__dict__, "statics": statics})), statics, chosen
+    )
+    assert header == ["ev", "extrapolated", "extrapolated (generated)"]
+    assert {row[2] for row in rows} == {"false"} and "false" not in {row[1] for row in rows}
+
+
 def test_wished_attributes_are_those_of_the_groups() -> None:
     found = plan(stating(), attributes={"ev": True})
     assert set(found.group) == {0} and set(found.kind) == {"flat"} and set(found.ev) == {"true"}
@@ -95,6 +115,8 @@ def test_a_combination_without_a_group_is_refused_or_marked() -> None:
     assert "ev=true, kind=flat" in text and "generate.extrapolate=true" in text
     found = plan(stating(), attributes={"ev": True, "kind": "house"}, extrapolate=True)
     assert found.extrapolated.all() and set(found.group) == {0} and set(found.kind) == {"house"}
+    chosen = config.Generate(count=5, attributes={"ev": True, "kind": "house"}, extrapolate=True)
+    assert summarise(chosen, stating()).endswith("5 of them of a combination that no group has")
     assert not plan(stating(), attributes={"ev": True}, extrapolate=True).extrapolated.any()
     with pytest.raises(UserError, match="has people=9; groups have"):
         plan(stating(), attributes={"people": 9})
@@ -121,6 +143,8 @@ def test_a_combination_without_a_group_is_refused_or_marked() -> None:
             r"'kind' is categorical; write a share .*\{kind: \{flat: 0.5",
         ),
         ({"shares": {"ev": 0.5}, "attributes": {"kind": "house"}}, "has ev=true; groups have"),
+        ({"shares": {"ev": {"true": 0.5, "yes": 0.5}}}, "'ev' has two shares for true; give one"),
+        ({"shares": {"kind": {"flat": 0.2, "Flat": 0.3}}}, "'kind' has two shares for flat; give one"),
     ],
 )
 def test_an_impossible_wish_is_one_clear_line(asked: dict[str, Any], message: str) -> None:
@@ -165,10 +189,11 @@ def test_a_table_states_every_row(tmp_path: Path) -> None:
     assert found.ev.tolist()[:2] == ["false", "true"] and found.group[1] == 0
     assert found.people.tolist()[0] == "4" and found.people.tolist()[2] == "2"
     for text, message in (
-        ("people,ev\n4,no\n", r"has 1 rows, but generate\.count is 4; set generate\.count=1"),
+        ("people,ev\n4,no\n", r"has 1 row, but generate\.count is 4; set generate\.count=1"),
         ("size\n1\n2\n3\n4\n", "no attribute 'size'"),
         ("ev,kind\nyes,flat\nyes,house\n,\n,\n", "has ev=true, kind=house"),
-        ("ev,kind\nyes\n", "line 2 has 1 cells, and the header has 2"),
+        ("ev,kind\nyes\n", "line 2 has 1 cell, and the header has 2"),
+        ("ev,kind\n", "has no row below its header"),
     ):
         table.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=message):
@@ -191,6 +216,12 @@ def test_settings_that_exclude_each_other_are_refused() -> None:
     ):
         with pytest.raises(UserError, match=message):
             config.load(None, overrides)
+
+
+@pytest.mark.parametrize("none", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT])
+def test_an_attribute_without_a_value_is_one_line(none: Any) -> None:
+    with pytest.raises(UserError, match="people has no value; leave it out for any value"):
+        config.load(None).with_values({"generate.attributes": {"people": none}}, "sample")
 
 
 # ---------------------------------------------------------------------------------------------- the whole way

@@ -86,3 +86,15 @@ def test_inspect_says_what_of_a_run_is_done(tmp_path: Path, capsys: pytest.Captu
     cli.run_command(["inspect", str(folder.folder), "--json"])
     tree = json.loads(capsys.readouterr().out)
     assert [name for name, stage in tree["stages"].items() if stage["done"]] == ["prepare", "encoder"]
+
+
+def test_a_report_of_earlier_series_is_not_offered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, folder = make_run(tmp_path / "run", config.STAGES[:-1])
+    folder.report.write_text("page")
+    assert "report    " not in format_closing(settings, folder)
+    cli.run_command(["inspect", str(folder.folder)])
+    said = capsys.readouterr().out
+    assert f"note       {folder.report} is of earlier series or settings" in said
+    assert f"report     {folder.report}" not in said

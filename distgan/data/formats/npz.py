@@ -76,7 +76,7 @@ def read_npz(path: Path, settings: config.Data, work: IngestCache) -> Source:
     source.attributes = attributes
     source.understood.attributes = list(attributes)
     if unread:
-        source.understood.notes.append(f"{len(unread)} arrays were not read: {', '.join(unread[:8])}")
+        source.understood.notes.append(f"arrays that were not read: {', '.join(unread[:8])}")
     return source
 
 

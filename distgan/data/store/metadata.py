@@ -7,6 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
+NOMINAL = "nominal"  # begins what is known of the clock where the source has no times
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -50,7 +52,13 @@ class Meta:
     @property
     def is_nominal(self) -> bool:
         """True where the source has no times, so that the axis only counts."""
-        return str(self.provenance.get("clock", "")).startswith("nominal")
+        return str(self.provenance.get("clock", "")).startswith(NOMINAL)
+
+    @property
+    def unit_of_channels(self) -> str:
+        """The unit of every channel; "" where several channels have a list of units."""
+        lists = len(self.channels) > 1 and not {",", ";"}.isdisjoint(self.units)
+        return "" if lists else self.units
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"channels": list(self.channels)}

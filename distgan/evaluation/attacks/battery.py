@@ -16,7 +16,7 @@ from distgan.evaluation.attacks.attack_data import AttackData
 from distgan.evaluation.attacks.rates import IntervalEstimate
 from distgan.evaluation.comparisons import WORDS
 from distgan.evaluation.results import AttackGroup, AttackResult, Evidence, Figure, Outcome, PrivacyResult
-from distgan.progress import Progress
+from distgan.progress import Progress, format_count
 
 EVIDENCE = 3000  # 0 of so many bounds a rate at 0.12 %: what one in a thousand needs
 MOST_PROVED = 1.0  # ε that attacks may prove, where none is promised
@@ -358,10 +358,14 @@ def judge_finding(
 
 def format_sentence(outcome: str, found: Sequence[AttackResult], evidence: Evidence, proof: str = "") -> str:
     """Return the verdict in plain words."""
-    who = f"{evidence.members:,} members against {evidence.non_members:,} non-members"
+    who = (
+        f"{format_count(evidence.members, 'member')} against "
+        f"{format_count(evidence.non_members, 'non-member')}"
+    )
     if outcome == OVER:
         over = [f"{each.title.lower()} ({each.id})" for each in found if each.outcome == OVER]
-        return f"Not to be released: {len(over)} of {len(found)} measures are over: {', '.join(over)}."
+        limits = "is over its limit" if len(over) == 1 else "are over their limits"
+        return f"Not to be released: {len(over)} of {len(found)} measures {limits}: {', '.join(over)}."
     if outcome == INSUFFICIENT:
         return (
             f"Not enough evidence: {who}; {EVIDENCE:,} of each are needed to see a leak of one in a "

@@ -15,6 +15,7 @@ from scipy.stats import rankdata
 
 from distgan.anonymity.attributes import to_ratio_and_log_rms
 from distgan.evaluation.comparisons import WORDS
+from distgan.progress import format_count
 
 FEWEST_NON_MEMBERS = 4  # of a group, half of whom the attacker knows; groups with fewer are not attacked
 SMALLEST_QUARTER, FARTHEST = 0.25, 0.05
@@ -257,7 +258,7 @@ def format_lines(attacks: Sequence[Attack]) -> list[str]:
     """Return lines for a terminal, one for each attack."""
     return [
         f"inference {each.exposure}: AUC {each.auc:.2f} ({each.low:.2f} to {each.high:.2f}) of "
-        f"{each.members} members "
-        f"against {each.non_members} non-members, limit {each.limit:g}: {each.verdict}"
+        f"{format_count(each.members, 'member')} "
+        f"against {format_count(each.non_members, 'non-member')}, limit {each.limit:g}: {each.verdict}"
         for each in attacks
     ]

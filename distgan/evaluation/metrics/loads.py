@@ -7,6 +7,7 @@ Shapes: n series, L steps.
 
 import warnings
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
@@ -30,12 +31,18 @@ class LoadFigure(JsonResult):
 
 
 class LoadFigures(JsonResult):
-    """The table of loads; `count` series of either side are aggregated."""
+    """The table of loads; `count` series of either side are aggregated. `channel` is "" for an only one."""
 
     count: int
     unit: str
     rows: list[LoadFigure]
     sentence: str
+    channel: str = ""
+
+    def name_channel(self, channel: str) -> Self:
+        """Return the same table, which states whose of several channels it is."""
+        sentence = f"Of the channel {channel}: {self.sentence}"
+        return self.model_copy(update={"channel": channel, "sentence": sentence})
 
 
 def describe_loads(

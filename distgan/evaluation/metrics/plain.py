@@ -76,7 +76,7 @@ def describe_values(
         synthetic_series=len(synthetic),
         anonymous=anonymous,
         channels=tables,
-        sentence=_describe_tails(tables[0].rows, unit, anonymous),
+        sentence=_describe_tails(tables, unit, anonymous),
     )
 
 
@@ -174,20 +174,25 @@ def _round_number(value: float, digits: int | None = None) -> float:
     return float(f"{float(value):.{(digits or 6) - 1}e}")
 
 
-def _describe_tails(rows: list[Statistic], unit: str, anonymous: bool) -> str:
-    """Describe the largest and the smallest values in words."""
-    by_title = {row.title: row for row in rows}
+def _describe_tails(tables: Sequence[ChannelStatistics], unit: str, anonymous: bool) -> str:
+    """Describe the largest values and the zeros in words: of the first channel, which is named if there are
+    others.
+    """
+    by_title = {row.title: row for row in tables[0].rows}
     high = next(
         row for title, row in by_title.items() if title in ("maximum", f"high value that {GROUP} reach")
     )
+    several = len(tables) > 1
     unit = f" {unit}" if unit else ""
     if high.real is None:
         return f"Real extremes are not shown: fewer than {GROUP} owners are behind them."
     if high.synthetic is None:
         return ""
     name = f"Largest value that {GROUP} series reach" if anonymous else "Largest value"
+    name += f" of the channel {tables[0].channel}" if several else ""
     text = f"{name}: synthetic {high.synthetic:.3g}{unit}, real {high.real:.3g}{unit}"
     zeros = by_title["zeros"]
     if zeros.real is not None and zeros.synthetic is not None and max(zeros.real, zeros.synthetic) > 0.001:
         text += f". Exactly zero: {zeros.synthetic:.1%} of synthetic values, {zeros.real:.1%} of real ones"
+        text += " of this channel" if several else ""
     return f"{text}."

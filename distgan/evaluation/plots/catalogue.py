@@ -37,6 +37,7 @@ class Kind:
     Attributes:
         single: whether single real series are seen in it: `shown` ones can be left out, `needed` ones not.
         extremes: whether the largest and smallest values of all can be read from it.
+        matched: whether only as many real series as there are synthetic ones are behind it.
         suits: whether it makes sense for the series.
         live: the same as plots that answer the reader.
     """
@@ -51,6 +52,7 @@ class Kind:
     suits: Callable[[Array, View], bool] = is_always_drawn
     live: Callable[[Array, Array, View], list[interactive.Item]] | None = None
     extremes: bool = False
+    matched: bool = False
 
     def make_picture(self, real: Array, synthetic: Array, view: View) -> Picture:
         live = self.live(real, synthetic, view) if self.live else []
@@ -81,8 +83,8 @@ KINDS: tuple[Kind, ...] = (
         draw_sizes, "png", "shown", has_days,
     ),
     Kind(
-        "carpets", "Every hour of the record",
-        "A column is a day, a row an hour of the day. Brighter is more; each row of pictures has one scale. "
+        "carpets", "Every step of the record",
+        "A column is a day, a row a time of the day. Brighter is more; each row of pictures has one scale. "
         "Rhythm shows as horizontal bands; repeated days would show as vertical stripes.",
         "Heat maps of three real and three synthetic series by date and hour of the day.",
         draw_carpets, "png", "shown", has_days,
@@ -99,13 +101,13 @@ KINDS: tuple[Kind, ...] = (
         "The sum of as many real as synthetic series, per series: what a shared line carries. Its highest "
         "value is the after-diversity maximum demand.",
         "The sum of all real and of all synthetic series over the record and in one week, on one axis.",
-        loads.draw_total, suits=loads.is_load,
+        loads.draw_total, suits=loads.is_load, matched=True,
     ),
     Kind(
         "weekdays", "Weekdays and weekends",
         "The mean day of all series together, in their own unit.",
         "Mean day of real and synthetic series on weekdays and at weekends, on one axis.",
-        loads.draw_weekdays, suits=loads.is_load,
+        loads.draw_weekdays, suits=loads.is_load, matched=True,
     ),
     Kind(
         "duration", "Load-duration curve",
@@ -161,6 +163,7 @@ def select_pictures(
     """
     owners = np.arange(len(real)) if owners is None else np.asarray(owners)
     enough = len(np.unique(owners)) >= FEWEST
+    enough_matched = len(np.unique(owners[: len(synthetic)])) >= FEWEST
     clipped = clip_extremes(real, owners) if enough and not real_curves else real
     made = []
     with Progress("evaluate: pictures", len(KINDS), "kinds") as progress:
@@ -168,7 +171,7 @@ def select_pictures(
             progress.advance()
             if not kind.suits(real, view):
                 continue
-            if real_curves or (kind.single == "none" and enough):
+            if real_curves or (kind.single == "none" and (enough_matched if kind.matched else enough)):
                 made.append(kind.make_picture(clipped if kind.extremes else real, synthetic, view))
             elif kind.single == "shown":
                 made.append(kind.make_picture(real[:0], synthetic, view))

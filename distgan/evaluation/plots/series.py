@@ -17,6 +17,7 @@ from distgan.evaluation.plots.style import (
     WIDTH,
     Array,
     View,
+    _fold_clock,
     _fold_days,
     _label_months,
     _make_figure,
@@ -115,20 +116,20 @@ def _share_rows(figure: Figure) -> None:
 
 @apply_style
 def draw_carpets(real: Array, synthetic: Array, view: View, *, count: int = 3) -> Figure:
-    """Draw random series as carpets: a column a day, a row an hour, which show rhythm and repetition."""
+    """Draw random series as carpets: a column a day, a row a time of the day; rhythm and repetition show."""
     figure, cells = _draw_side_by_side(real, synthetic, view, count, 1.35, sharex=True, sharey=True)
-    edges = mdates.date2num([view.times[0], view.times[-1]])
+    first = float(mdates.date2num(view.times[0].astype("M8[D]")))
     ends = [_pad_nan(np.nanpercentile, values[:, view.channel], [1, 98.5]) for _, values, _ in cells]
     rows = len(cells) // 2  # a row holds a real and a synthetic series, and one scale
     for place, (axis, values, _) in enumerate(cells):
-        days = _fold_days(values[:, view.channel], view.steps_per_day)
+        days = _fold_clock(values[:, view.channel], view)
         if days is None:
             days = values[:, view.channel][:, None]
         pair = np.array([ends[place % rows], ends[place % rows + rows]])
         bottom, top = np.nanmin(pair[:, 0]), np.nanmax(pair[:, 1])
         image = axis.imshow(
             days.T, aspect="auto", origin="lower", cmap="cividis",
-            vmin=bottom, vmax=max(top, bottom + 1e-9), extent=(edges[0], edges[1], 0, 24),
+            vmin=bottom, vmax=max(top, bottom + 1e-9), extent=(first, first + len(days), 0, 24),
             interpolation="antialiased",
         )  # fmt: skip
         bar = figure.colorbar(image, ax=axis, pad=0.01, aspect=12)
@@ -181,7 +182,7 @@ def draw_sizes(real: Array, synthetic: Array, view: View) -> Figure:
             _label_months(whole, view.times)
             week.plot(view.times[steps], chosen[steps], color=colour, drawstyle="steps-post", lw=1)
             _label_week_axis(week, view.times[steps], None)
-            days = _fold_days(chosen, view.steps_per_day)
+            days = _fold_clock(chosen, view)
             if days is not None:
                 mean = _pad_nan(np.nanmean, days, axis=0)
                 day.step(np.append(clock, 24), np.append(mean, mean[-1]), color=colour, lw=1.4, where="post")

@@ -88,7 +88,7 @@ def make_view(meta: Meta, *, unit: str | None = None, seed: int = 0) -> View:
     return View(
         meta.axis.list_times(),
         meta.axis.steps_per_day,
-        meta.units if unit is None else unit,
+        meta.unit_of_channels if unit is None else unit,
         channel_name=meta.channels[0],
         seed=seed,
     )
@@ -168,9 +168,19 @@ def pick_rows(series: Array, count: int, seed: int, purpose: str) -> Array:
     return rows[np.argsort(np.nan_to_num(_pad_nan(np.nanmean, series[rows], axis=(1, 2))))]
 
 
+def _fold_clock(values: Array, view: View) -> Array | None:
+    """Return values by day and time of the day, as `_fold_days`; the first day has no values before the
+    record begins.
+    """
+    midnight = view.times[0].astype("M8[D]")
+    share = (view.times[0] - midnight) / np.timedelta64(1, "D")
+    before = np.full(int(share * view.steps_per_day + 1e-6), np.nan)
+    return _fold_days(np.concatenate([before, values]), view.steps_per_day)
+
+
 def _fold_days(values: Array, steps_per_day: float) -> Array | None:
-    """Return values by day, [L] -> [days, steps], where a day is a whole number of steps and there are
-    three.
+    """Return values by 24 hours from the first step on, [L] -> [days, steps], where a day is a whole number
+    of steps and there are three.
     """
     steps = round(steps_per_day)
     if steps < 2 or abs(steps - steps_per_day) > 1e-6 or len(values) < 3 * steps:

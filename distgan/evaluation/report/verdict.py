@@ -123,9 +123,8 @@ def average_relative_losses(row: Row, real: Row, groups: Sequence[str]) -> float
     """Return how far a row is from perfect over all scores of some groups: the mean of loss / (loss + bar), 0
     perfect, .5 at the bar, 1 hopeless; None where nothing is measured.
 
-    The bar of a score is the loss of other held-out series and two standard errors, one bar for all rows;
-    Every score counts alike, whatever its unit,
-    and none can outweigh the rest.
+    The bar of a score is the loss of other held-out series and two standard errors, one bar for all rows.
+    Every score counts alike, whatever its unit, and none can outweigh the rest.
     """
     shares = []
     for score in SCORES:
@@ -170,12 +169,13 @@ def format_share(share: float) -> str:
     return f"{share:.{max(1, -math.floor(math.log10(rest))) if rest > 0 else 0}%}"
 
 
-def list_titles(names: Sequence[str]) -> str:
-    """Return the titles of scores as a list in words."""
+def list_titles(names: Sequence[str], most: int | None = None) -> str:
+    """Return the titles of scores as a list in words: `most` of them, and the number of the others."""
     titles = [BY_NAME[name].title for name in names]
-    return list_words(
-        [title if title.startswith(PROPER) else title[0].lower() + title[1:] for title in titles]
-    )
+    words = [title if title.startswith(PROPER) else title[0].lower() + title[1:] for title in titles]
+    if most is not None and len(words) > most:
+        words = [*words[:most], f"{len(words) - most} more"]
+    return list_words(words)
 
 
 def list_words(words: Sequence[str]) -> str:
@@ -196,8 +196,7 @@ def _describe_against_real(standing: Mapping[str, Standing], paired: PairedCompa
     off = [name for name in judged if standing[name] in ("between", "baseline")]
     off.sort(key=lambda name: (-_count_interval_widths(row, name), name))
     text = f"On {len(like)} of {len(judged)} scores no difference from held-out real series is certain"
-    text += f"; worse on {list_titles(off[:4])}" if off else ""
-    text += f" and {len(off) - 4} more." if len(off) > 4 else "."
+    text += f"; worse on {list_titles(off, most=4)}." if off else "."
     share = len(like) / len(judged)
     return _make_sentence("good" if share >= 0.7 else "warn" if share >= 0.3 else "bad", text)
 

@@ -123,9 +123,13 @@ def _escape_script(content: Any) -> Markup:
 
 
 def _format_period(facts: Facts) -> str:
-    """Format `8,760 steps of 1 h from 1 January 2019`."""
+    """Format `8,760 steps of 1 h from 1 January 2019`; windows begin anywhere, and nominal steps have no
+    length.
+    """
     if not facts.length:
         return ""
+    if facts.nominal:
+        return f"{facts.length:,} steps"
     seconds = facts.step_seconds
     step = next(
         (
@@ -135,7 +139,7 @@ def _format_period(facts: Facts) -> str:
         ),
         f"{seconds:g} s",
     )
-    start = facts.start
+    start = "" if facts.windows else facts.start
     try:
         day = datetime.datetime.fromisoformat(start)
         start = f"{day.day} {day:%B %Y}" + (f", {day:%H:%M}" if day.hour or day.minute else "")
