@@ -193,12 +193,13 @@ def normalise(values: Array) -> Array:
     return filled / np.maximum(np.sqrt(np.square(filled).sum(axis=1, keepdims=True)), 1e-12)
 
 
-def _choose_chunk_size(population: Population) -> int:
+def choose_chunk_size(population: Population) -> int:
+    """Return how many pairs of series are compared at a time."""
     return max(1, VALUES_AT_ONCE // (4 * population.length * population.channels))
 
 
 def split_chunks(candidates: Candidates, population: Population) -> Iterator[Candidates]:
-    step = _choose_chunk_size(population)
+    step = choose_chunk_size(population)
     for at in range(0, len(candidates.first), step):
         part = slice(at, at + step)
         yield Candidates(

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from distgan.config.base import _convert_lists, _merge_sections, _nest_key
+from distgan.config.base import convert_lists, merge_sections, nest_key
 from distgan.config.families import DEFAULT, FAMILIES
 from distgan.config.family import Family
 from distgan.config.reference import iterate_reference
@@ -163,7 +163,7 @@ def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     base = tree.pop("base", None)
     if base is None:
         return _add_model(tree)
-    return _merge_sections(_read_tree(path.parent / str(base), (*seen, place)), tree)
+    return merge_sections(_read_tree(path.parent / str(base), (*seen, place)), tree)
 
 
 RENAMED_KEYS = {
@@ -244,8 +244,8 @@ def _override_key(tree: dict[str, Any], text: str) -> dict[str, Any]:
         nested = value
     except UserError as error:
         raise UserError(f"{dotted[:80]}: {error}") from None
-    merged: dict[str, Any] = _merge_sections(
-        tree, _expand_model_name(_rename_bound(_nest_key(dotted.strip(), nested), dotted))
+    merged: dict[str, Any] = merge_sections(
+        tree, _expand_model_name(_rename_bound(nest_key(dotted.strip(), nested), dotted))
     )
     return merged
 
@@ -297,7 +297,7 @@ def from_tree(tree: Any, where: str = "config") -> Config:
     Raises:
         UserError: a key, a value or a combination is wrong.
     """
-    tree = _expand_model_name(_rename_bound(_convert_lists(tree), where))
+    tree = _expand_model_name(_rename_bound(convert_lists(tree), where))
     if isinstance(tree, dict):
         tree = _add_model(tree)
     try:
@@ -347,7 +347,7 @@ def _list_prefixes(dotted: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
-def _explain_unknown(dotted: str, known: Iterable[str]) -> str:
+def explain_unknown(dotted: str, known: Iterable[str]) -> str:
     """Return the message about a key that is none, with the nearest that is."""
     if dotted in known:
         return f"unknown key {dotted!r}: another model has it"
@@ -379,7 +379,7 @@ def _explain_first(error: ValidationError, family: type[Family] | None) -> str:
     if mistake["type"] == "extra_forbidden":
         rows = iterate_reference(dict.fromkeys([*([family] if family else []), *FAMILIES.values()]))
         known = list(dict.fromkeys(part for name, *_ in rows for part in _list_prefixes(name)))
-        return f"{_explain_unknown(dotted, known)}{more}"
+        return f"{explain_unknown(dotted, known)}{more}"
     rule = mistake["msg"].removeprefix("Value error, ")
     if isinstance(mistake.get("ctx", {}).get("error"), UserError):
         return rule + more  # it names its key

@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from distgan.config.base import _convert_lists
+from distgan.config.base import convert_lists
 from distgan.config.families import FAMILIES
 from distgan.config.family import FILTER_STAGES, STAGES, Family, OwnLoss
 from distgan.errors import UserError, reading
@@ -174,7 +174,7 @@ def _read_family(value: Any) -> Any:
     """Read a tree with a family's name by that family's section."""
     if not isinstance(value, dict):
         return value
-    return find_family(value.get("name")).model_validate(_convert_lists(value))
+    return find_family(value.get("name")).model_validate(convert_lists(value))
 
 
 Model = Annotated[SerializeAsAny[Family], BeforeValidator(_read_family)]

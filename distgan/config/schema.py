@@ -9,7 +9,7 @@ import yaml
 from pydantic import model_validator
 
 from distgan.config.anonymity import Bank, Clusters, Encoder, Privacy, Release
-from distgan.config.base import Section, _merge_sections, _nest_key, key
+from distgan.config.base import Section, key, merge_sections, nest_key
 from distgan.config.data import Data
 from distgan.config.end_to_end import list_planned, refuse_uncovered
 from distgan.config.families import DEFAULT, FAMILIES
@@ -154,12 +154,12 @@ class Config(Section):
         for name, dimension in space.items():
             for other in dimension.when:
                 if other not in before:
-                    from distgan.config.loading import _explain_unknown  # which needs this tree
+                    from distgan.config.loading import explain_unknown  # which needs this tree
 
                     late = (
                         f"{other!r}, which stands after it"
                         if other in space
-                        else _explain_unknown(other, before)
+                        else explain_unknown(other, before)
                     )
                     raise ValueError(f"sweep.space.{name}: `when` asks for {late}")
             before.add(name)
@@ -180,7 +180,7 @@ class Config(Section):
         tree = self.model_dump(mode="json")
         del tree["sweep"]
         for name in sorted(values, key=lambda name: name != "model.name"):  # its section replaces the base's
-            tree = _merge_sections(tree, _nest_key(name, values[name]))
+            tree = merge_sections(tree, nest_key(name, values[name]))
         from distgan.config.loading import from_tree  # which needs this tree
 
         return from_tree(tree, where)

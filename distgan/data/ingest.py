@@ -290,7 +290,7 @@ def _load_block(source: Source, cuts: list[Cut], rows: slice) -> Block:
         rows,
         values,
         pieces,
-        [_digest_series(piece) for piece in pieces],
+        [digest_series(piece) for piece in pieces],
         [_sum_loads(piece) for piece in pieces],
     )
 
@@ -317,7 +317,7 @@ def _sum_loads(values: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _digest_series(values: np.ndarray) -> np.ndarray:
+def digest_series(values: np.ndarray) -> np.ndarray:
     """Return a number for each series that equal ones share, and by any likelihood no others: uint64 [n]."""
     found = []
     for series in values:

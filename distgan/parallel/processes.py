@@ -70,7 +70,7 @@ class Parallel:
         self.device: torch.device = accelerator.device
         _refuse_fp16(settings, self.device)
         self.dtype = PRECISIONS[settings.precision]  # of the networks' arithmetic
-        self._owns_group = dist.is_initialized() and not brought
+        self.owns_group = dist.is_initialized() and not brought
         self._check_world()
         self._heartbeat: Heartbeat | None = None
         self.lent: list[str] = []  # environment variables set for DeepSpeed
@@ -161,7 +161,7 @@ class Parallel:
         except (RuntimeError, ConnectionError) as error:
             if not _is_desertion(error):
                 raise
-            self._owns_group = False  # leaving a broken group may wait for ever
+            self.owns_group = False  # leaving a broken group may wait for ever
             raise LostProcess(
                 f"process {self.rank} of {self.world_size} "
                 f"{_describe_loss(self._heartbeat.find_silent_ranks(), self.settings.timeout)}. "
@@ -252,7 +252,7 @@ class Parallel:
 
     def close(self) -> None:
         """Leave the process group, if it was started here, and restore torch's settings of before."""
-        if self._owns_group and dist.is_initialized():
+        if self.owns_group and dist.is_initialized():
             dist.destroy_process_group()
         while self.lent:
             os.environ.pop(self.lent.pop(), None)
