@@ -223,22 +223,12 @@ def write_attributes(place: Path, header: Sequence[str], rows: Sequence[Sequence
 
 def describe_labels(place: Path) -> str:
     """Return the line of an export's README about its labels."""
-    return f"Labels    {find_labels(place).name}, one a line, in the order of the series"
+    return f"Labels    {locate_labels(place).name}, one a line, in the order of the series"
 
 
 def describe_attributes(place: Path) -> str:
     """Return the line of an export's README about its attributes."""
     return f"Attributes {locate_attributes(place).name}, a row per series, in their order"
-
-
-def find_readme(place: Path) -> Path:
-    """Return `synthetic.README.txt` for `synthetic.csv`."""
-    return locate_readme(place)
-
-
-def find_labels(place: Path) -> Path:
-    """Return `synthetic.labels.csv` for `synthetic.csv`."""
-    return locate_labels(place)
 
 
 def describe_axis(meta: Meta) -> str:
@@ -300,7 +290,7 @@ def write_readme(
     lines += [f"Source    learned from: {credit}"] if credit else []
     lines += format_snippets(made)
     text = "".join(f"{' '.join(line.splitlines())}\n" for line in lines)
-    write_text(find_readme(made.place), text)
+    write_text(locate_readme(made.place), text)
 
 
 def format_snippets(made: Exported) -> list[str]:

@@ -28,7 +28,7 @@ from distgan.pipeline.wanted import Plan, describe_wishes, plan_series
 from distgan.pipeline.zeros import read_zero_thresholds
 from distgan.preflight import make_series_token
 from distgan.progress import Progress, format_count
-from distgan.run import Run, locate_attributes
+from distgan.run import Run, locate_attributes, locate_labels, locate_readme
 
 TABLES = (".csv", ".parquet")
 EXTRAPOLATED = "extrapolated"  # column of the table of attributes
@@ -123,7 +123,7 @@ def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) 
     place = run.synthetic
     for older in TABLES:  # of series that were made before
         export.remove(place.with_suffix(older))
-    export.find_readme(place).unlink(missing_ok=True)
+    locate_readme(place).unlink(missing_ok=True)
     store = write_output_store(settings, run)
     if settings.generate.format != "zarr":
         place = place.with_suffix(f".{settings.generate.format}")
@@ -142,11 +142,11 @@ def export_to(settings: config.Config, run: Run, place: Path) -> str:
     run.need(run.synthetic, "generate")
     made = export.export(write_output_store(settings, run), place, NAME, settings.generate.layout)
     if run.synthetic_labels.exists():
-        write_bytes(export.find_labels(place), read_bytes(run.synthetic_labels))
+        write_bytes(locate_labels(place), read_bytes(run.synthetic_labels))
     if run.synthetic_attributes.exists():
         write_bytes(locate_attributes(place), read_bytes(run.synthetic_attributes))
     describe_export(made, settings, run)
-    return f"export    {place} ({made.layout}; {export.find_readme(place).name} says what is in it)"
+    return f"export    {place} ({made.layout}; {locate_readme(place).name} says what is in it)"
 
 
 def describe_export(made: export.Exported, settings: config.Config, run: Run) -> None:
