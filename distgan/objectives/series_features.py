@@ -145,14 +145,14 @@ def compute_feature_distance(
             (square - mean.square()).clamp(min=0).add(SMALL).sqrt()
             for mean, square in ((mean_f, square_f), (mean_r, square_r))
         )
-        means = apply_huber((mean_f - mean_r) / sigma_r)
-        sigmas = apply_huber((sigma_f / sigma_r).log())
+        means = compute_pseudo_huber((mean_f - mean_r) / sigma_r)
+        sigmas = compute_pseudo_huber((sigma_f / sigma_r).log())
         parts = [part.mean() for part in (means + sigmas).split(sizes)]
         return torch.stack(parts).mean()
 
     return combine(measure_distance, torch.cat([stacked.mean(1), stacked.square().mean(1)])).float()
 
 
-def apply_huber(d: Tensor) -> Tensor:
+def compute_pseudo_huber(d: Tensor) -> Tensor:
     """Return √(1 + d²) - 1: quadratic near 0, linear far out."""
     return (1 + d.square()).sqrt() - 1
