@@ -80,7 +80,12 @@ def train_to_end(
     caught: list[int],
     job: Job,
 ) -> None:
-    """Train until the end, a signal, or values that stay not finite."""
+    """Train until the end.
+
+    Raises:
+        SpoiledError: too many steps in a row were skipped.
+        Stopped: a signal came.
+    """
     batches = loader.iterate_batches(training.step)
     try:
         while not training.is_finished:
@@ -110,7 +115,7 @@ def report_if_due(training: Training, telemetry: Telemetry, job: Job) -> None:
         saving, reporting = saving or training.is_finished, reporting or training.is_finished
     if reporting:
         metrics = telemetry.report(step)
-        training.watch.check(step, metrics)
+        training.collapse_monitor.check(step, metrics)
         if job.on_report is not None:
             job.on_report(step, metrics)
     with telemetry.measure_time("aside"):
