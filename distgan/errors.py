@@ -169,7 +169,7 @@ def writing(path: Path) -> Iterator[None]:
         raise
 
 
-UNUSABLE = (
+UNUSABLE = (  # errors of a place that cannot be read or written, whatever the program does
     errno.EROFS,
     errno.EACCES,
     errno.EPERM,
@@ -184,7 +184,7 @@ UNUSABLE = (
     errno.EFBIG,
     errno.EIO,
     errno.ESTALE,
-)  # a place that cannot be read or written, whatever the program does
+)
 
 
 def answer(main: Callable[[], None]) -> int:

@@ -21,11 +21,7 @@ CHANCE = 0.01  # expected number of chance pairs in the whole set, at most
 HOPELESS = 0.5  # residual after one step of a fit, above which the fit is given up
 EQUAL = 1e-6  # smallest residual that float32 tells apart
 MATCHED = 0.5  # of the series, at least
-FAR_OUT = (
-    (0.25, 50.0),
-    (0.05, 20.0),
-    (0.01, 10.0),
-)  # quantile on either side, and so many of their distances
+FAR_OUT = ((0.25, 50.0), (0.05, 20.0), (0.01, 10.0))  # quantile on either side, so many of their distances
 STRIKING = 0.2  # of the matched steps: those farthest out, without which a likeness must still show
 MAX_ELSEWHERE = 0.75  # residual in the others, of the variance of the series' own parts there
 LEAST_STEPS = 16  # of those others

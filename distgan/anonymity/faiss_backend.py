@@ -12,9 +12,8 @@ from threadpoolctl import threadpool_info
 
 from distgan.errors import UserError
 
-QUERIES_AT_ONCE = (
-    1024  # faiss' default of 4096 makes blocks of distances that fall out of the cache: a fifth slower
-)
+# faiss' default of 4096 makes blocks of distances that exceed the cache: a fifth slower.
+QUERIES_AT_ONCE = 1024
 CHOICE_OF_KERNELS = "OPENBLAS_CORETYPE"
 KERNELS = {  # what numpy's OpenBLAS calls a processor, and the best that an old one has for it
     "SapphireRapids": "SkylakeX",

@@ -28,16 +28,18 @@ LENGTHS = (  # of `train`: how long, how often and how patiently, not what is le
     "max_skips",
     "max_rollbacks",
 )
+# Keys on which nothing depends that a run learns.
 FREE = {
     "train": LENGTHS,
     "data": ("credit", "accept", "processes", "holidays"),
-}  # keys on which nothing depends that a run learns
+}
+# The sections that a stage's result depends on, besides those of the stages before it.
 DEPENDS = {
     "prepare": ("seed", "data"),
     "encoder": ("encoder",),
     "cluster": ("clusters", "bank", "privacy"),
     "gan": ("model", "objective", "train"),
-}  # the sections that a stage's result depends on, besides those of the stages before it
+}
 
 
 def is_fixed(name: str) -> bool:

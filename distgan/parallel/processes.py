@@ -393,9 +393,8 @@ def _choose_threads(wanted: int | None) -> int:
         return wanted
     local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", 1)))
     received = os.environ.get("OMP_NUM_THREADS", "")
+    # torchrun sets 1 for several processes by itself, so that 1 is not the user's choice.
     if received.isdigit() and int(received) > 0 and (local == 1 or received != "1"):
-        return int(
-            received
-        )  # torchrun writes 1 for several processes unasked: that one is no wish of the user's
+        return int(received)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // local)

@@ -50,9 +50,8 @@ from distgan.run import Run
 
 PICTURED = 4  # series on a sheet of samples
 DAY = 86400  # seconds
-MANY_PASSES = (
-    400  # over the training series: with 109 homes, 300 were better than 600 and 900 (benchmarks/LOG.md)
-)
+# Passes over the training series: with 109 homes, 300 were better than 600 and 900 (benchmarks/LOG.md).
+MANY_PASSES = 400
 
 
 def run(context: PipelineContext) -> dict[str, Any]:

@@ -120,9 +120,8 @@ def measure_device(parallel: Parallel) -> tuple[int, Device]:
     cuda = device.type == "cuda"
     wide = _measure_products(device, torch.float32)
     layers, attention, launch = _measure_layers(device), _measure_attention(device), _measure_launch(device)
-    half = (
-        _measure_products(device, torch.float16) if cuda else wide / 5
-    )  # bf16 on CPUs without AMX is slower
+    # Half precision is slower on CPUs without AMX.
+    half = _measure_products(device, torch.float16) if cuda else wide / 5
     name = torch.cuda.get_device_name(device) if cuda else f"CPU, {parallel.threads} threads"
     return (torch.cuda.device_count() if cuda else 1), Device(
         name,

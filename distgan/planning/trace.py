@@ -153,9 +153,8 @@ class Trace(TorchDispatchMode):
         flops = float(count(*args, **kwargs, out_val=out)) if count else 0.0
         half = made[0].element_size() == 2
         moved = float(sum(t.numel() * t.element_size() for t in seen))
-        scores = (
-            flops / (4 * args[0].shape[-1]) if kind == ATTENTION else 0.0
-        )  # q k and p v: 4 flops a feature
+        # A score takes 4 operations for each feature: two for q k, two for p v.
+        scores = flops / (4 * args[0].shape[-1]) if kind == ATTENTION else 0.0
         self.operations.append((kind, half, flops, moved, scores))
         return out
 

@@ -46,9 +46,8 @@ class Piece:
     file: Path
     entity: str | None = None  # where the whole piece is one entity's
     line_of: Callable[[int], int] | None = None  # of a row, where rows and lines do not go together
-    as_written: Callable[[tuple[str, ...], int | None], pd.DataFrame] | None = (
-        None  # columns and rows, as text
-    )
+    # Columns and rows, as text.
+    as_written: Callable[[tuple[str, ...], int | None], pd.DataFrame] | None = None
     size: int = 0
 
     def find_line(self, row: int) -> int:

@@ -179,10 +179,8 @@ class Rows:
         if not hasattr(os, "posix_fadvise"):
             return
         for shard in shards:
-            with (
-                suppress(OSError),
-                open(self._locate(shard), "rb") as file,
-            ):  # what is wrong shows when it is read
+            # An error is ignored here and raised by the read that follows.
+            with suppress(OSError), open(self._locate(shard), "rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
     def _read_values(self, shard: int) -> np.ndarray:

@@ -36,9 +36,8 @@ CHOICE = 0.01  # error of the intervals by which the number of owners is chosen
 FIRST = (16, 32, 64, 128, 256, 512)  # owners with the least ratios, of which sides are counted
 TAIL = 0.05  # of the non-members, whose ratios make the power law; at least so many:
 FEWEST_IN_TAIL = 10
-STEEPEST = (
-    12.0  # exponent that is believed: ratios crowd near 1 where windows are long, and some homes are odd
-)
+# The largest exponent that is believed: ratios crowd near 1 where windows are long, and some homes are odd.
+STEEPEST = 12.0
 SURE = 0.01  # error of the power law's exponent
 DEPARTURE = 0.05  # error with which the least few are taken for another law than the tail's
 MOST_SURE = 12  # members that are tried one after another
