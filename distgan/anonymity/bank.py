@@ -135,8 +135,8 @@ class Bank:
         """Return location and scale of new series, from standard normal numbers: [n], [n, C, 2] -> [n, C, 2]
         float64.
 
-        Steadiness and size have the group's means and deviations; where numbers of the series are known
-        (`values` [n, A]), their means given those.
+        Asinh_ratio and log_rms have the group's means and deviations; where numbers of the series are known
+        (`values` [n, A]), they have the mean and the deviation that are left given those.
         """
         mean, deviation = self.attributes_mean[groups], self.attributes_std[groups]
         if self.statics is not None and values is not None:

@@ -136,8 +136,8 @@ def merge_small_groups(series: GroupedSeries, settings: config.Bank, channels: i
     """Return final groups and weights: each group keeps the minimum size in effective members, the share, and
     its own mean.
 
-    A group that cannot is merged with the one whose mean is nearest, smallest first, until all can. Settled
-    groups stay as they are.
+    A group that cannot is merged with the one whose mean is nearest, smallest first, until all can. Groups
+    that can stay as they are.
 
     Raises:
         UserError: even all points together do not make one such group; values are unusable.

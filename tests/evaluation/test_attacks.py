@@ -358,8 +358,8 @@ def test_the_audit_never_proves_more_than_there_is() -> None:
 
 def test_members_found_at_a_rate_of_false_alarms() -> None:
     non_members = np.arange(1000.0)
-    found = rates.estimate_hits(np.array([995.5, 998.5, 1000.0, 10.0]), non_members, 0.003)
-    assert found.value == 0.5  # above 996: two of four
+    found = rates.estimate_hits(np.array([995.5, 996.5, 1000.0, 10.0]), non_members, 0.003)
+    assert found.value == 0.5  # above 996, which three non-members are: two of four
 
 
 def test_few_non_members_say_little_of_rare_false_alarms() -> None:

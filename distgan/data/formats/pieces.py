@@ -16,9 +16,11 @@ from distgan.errors import UserError
 class Source:
     """Series of one source before any are left out; values are read a block of series at a time.
 
-    block(first, last): float32 [last - first, L, C] (float64 of counters that will be differenced), NaN =
-    missing. labels: a public class of each, if the
-    source has one. attributes: column -> value for each series.
+    Attributes:
+        block: first, last -> float32 [last - first, L, C] (float64 of counters that will be differenced), NaN
+            = missing.
+        labels: a public class of each series, if the source has one.
+        attributes: column -> value for each series.
     """
 
     block: Callable[[int, int], np.ndarray]

@@ -269,9 +269,8 @@ def run(
     person.
 
     Args:
-        proof: what is proved of the series, if they are private end to end: then no number of people is
-        needed as
-            evidence, and with fewer an attack counts where it is surely over its limit.
+        proof: what is proved of the series, if they are private end to end. Then no number of people is
+            needed as evidence; with fewer, an attack counts where it is surely over its limit.
     """
     enough = min(attack_data.members.num_owners, attack_data.non_members.num_owners) >= EVIDENCE
     every = []
@@ -281,6 +280,7 @@ def run(
             done.advance()
             progress(format_line(every[-1]))
     found = [each for each in every if each.outcome not in (REPORTED, SKIPPED)]
+    others = [each for each in every if each.outcome in (REPORTED, SKIPPED)]  # without a limit, or not tried
     outcomes = [each.outcome for each in found]
     outcome: Literal["pass", "over", "insufficient"]
     outcome = OVER if OVER in outcomes else INSUFFICIENT if INSUFFICIENT in outcomes else PASS
@@ -295,9 +295,7 @@ def run(
         sentence=format_sentence(outcome, found, evidence, proof),
         proof=proof,
         attacks=found,
-        others=[
-            each for each in every if each.outcome in (REPORTED, SKIPPED)
-        ],  # without a limit, or not tried
+        others=others,
         claims=list(claims),
         evidence=evidence,
     )
