@@ -224,6 +224,12 @@ def answer(main: Callable[[], None]) -> int:
     return 0
 
 
+def format_nearest_multiples(number: int, unit: int) -> str:
+    """Return the multiples of `unit` next to a number that is none, for a message: `6 or 9`."""
+    lower = number // unit * unit
+    return f"{lower} or {lower + unit}" if lower else f"{unit}"
+
+
 def escape_controls(text: str) -> str:
     """Return the text without what a terminal would obey: names come from a user's file, whose author may be
     anybody. Line ends and tabs stay.

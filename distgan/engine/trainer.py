@@ -15,12 +15,12 @@ from torch import nn
 
 from distgan.engine.telemetry import Telemetry
 from distgan.engine.training import Job, Schedule, SpoiledError, Training
-from distgan.errors import Stopped
+from distgan.errors import SIGNALS, Stopped
 from distgan.objectives.base import Objective
 from distgan.parallel.optimized_network import OptimizedNetwork
 from distgan.parallel.processes import Parallel
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+STOPPING = (*SIGNALS, signal.SIGINT)
 
 
 class Batches(Protocol):
@@ -162,7 +162,7 @@ def catch_signals() -> Iterator[list[int]]:
         return
     before = {
         number: signal.signal(number, note) or signal.SIG_DFL  # None: a handler that is not Python's
-        for number in SIGNALS
+        for number in STOPPING
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:

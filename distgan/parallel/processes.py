@@ -16,7 +16,7 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.errors import LostProcess, UserError
+from distgan.errors import LostProcess, UserError, format_nearest_multiples
 from distgan.memory import set_host_memory
 from distgan.parallel import meeting, messages
 from distgan.parallel.heartbeat import Heartbeat
@@ -133,7 +133,7 @@ class Parallel:
         if batch_size % self.world_size:
             raise UserError(
                 f"{key} {batch_size} is not a multiple of {self.world_size} processes; use "
-                f"{_format_nearest_multiples(batch_size, self.world_size)}"
+                f"{format_nearest_multiples(batch_size, self.world_size)}"
             )
         share, wanted = batch_size // self.world_size, self.settings.micro_batch
         if wanted is None or wanted >= share:
@@ -141,7 +141,7 @@ class Parallel:
         if share % wanted:
             raise UserError(
                 f"{key} {batch_size} is not a multiple of engine.micro_batch {wanted} x {self.world_size} "
-                f"processes; use {_format_nearest_multiples(batch_size, wanted * self.world_size)}"
+                f"processes; use {format_nearest_multiples(batch_size, wanted * self.world_size)}"
             )
         return wanted
 
@@ -295,12 +295,6 @@ def _name_meeting() -> Iterator[None]:
             f"interface {interface}); look whether another one ended before, and whether {meeting.INTERFACE} "
             "names the interface that joins the machines"
         ) from error
-
-
-def _format_nearest_multiples(number: int, unit: int) -> str:
-    """Return the multiples of `unit` next to a number."""
-    lower = number // unit * unit
-    return f"{lower} or {lower + unit}" if lower else f"{unit}"
 
 
 def _refuse_contradictions(settings: config.Engine) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from distgan import config
-from distgan.errors import UserError
+from distgan.errors import UserError, format_nearest_multiples
 from distgan.planning.devices import Device
 from distgan.planning.memory import GIB, Need, estimate_need
 from distgan.planning.step_time import BOUNDS, Series, Step, estimate_step, estimate_work
@@ -175,9 +175,10 @@ def refuse_uneven(settings: config.Config, devices: int) -> None:
     """
     batch = settings.train.batch_size
     if batch % devices:
-        lower = batch // devices * devices
-        choice = f"{lower} or {lower + devices}" if lower else f"{devices}"
-        raise UserError(f"train.batch_size {batch} is not a multiple of {devices} devices; use {choice}")
+        raise UserError(
+            f"train.batch_size {batch} is not a multiple of {devices} devices; use "
+            f"{format_nearest_multiples(batch, devices)}"
+        )
 
 
 def make_plan(settings: config.Config, series: Series, devices: int, device: Device) -> Plan:

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from distgan import config
-from distgan.errors import SIGNALS, Stopped, UserError, reading
+from distgan.errors import SIGNALS, Stopped, UserError, format_nearest_multiples, reading
 from distgan.files import write_text
 from distgan.preflight import NAMED, count_settings, refuse_absent
 from distgan.progress import say
@@ -74,10 +74,9 @@ def refuse_uneven_batches(settings: config.Config, shared: Sequence[str]) -> Non
     workers, values = settings.sweep.resources.workers, settings.flatten()
     for key in ("train.batch_size", *(["encoder.batch_size"] if "encoder" not in shared else [])):
         if key not in settings.sweep.space and values[key] % workers:
-            lower = values[key] // workers * workers
-            near = f"{lower} or {lower + workers}" if lower else f"{workers}"
             raise UserError(
-                f"{key} {values[key]} is not a multiple of sweep.resources.workers {workers}; use {near}"
+                f"{key} {values[key]} is not a multiple of sweep.resources.workers {workers}; use "
+                f"{format_nearest_multiples(values[key], workers)}"
             )
 
 
