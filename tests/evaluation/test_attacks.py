@@ -354,6 +354,8 @@ def test_the_audit_never_proves_more_than_there_is() -> None:
     bounds = np.array([rates.bound_epsilon(300, int(each), 300, 1e-6) for each in right])
     assert np.mean(bounds <= 1) >= 0.9
     assert np.median(bounds) > 0.6
+    exact, loose, void = (rates.bound_epsilon(300, 250, 300, delta) for delta in (0.0, 1e-3, 1.0))
+    assert exact > loose > void == 0.0  # δ alone may explain that many right guesses
 
 
 def test_members_found_at_a_rate_of_false_alarms() -> None:
