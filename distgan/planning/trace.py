@@ -264,7 +264,7 @@ def count_labels(settings: config.Config) -> int:
 
 
 def count_parameters(settings: config.Config, length: int, channels: int) -> dict[str, int]:
-    """Return the number of parameters of each network, as of `networks_of`."""
+    """Return the number of parameters of each network, by its name in `models.build`."""
     return dict(_count_sizes(settings.model, _reduce_bank(settings), length, channels))
 
 

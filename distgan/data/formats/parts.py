@@ -150,7 +150,7 @@ class Parts:
         step = self.settings.resample.step
         if step is not None:
             seconds = parse_seconds(step)
-            assert seconds is not None, step  # config.py has checked it
+            assert seconds is not None, step  # the settings have been checked
             return make_resampled_grid(times, seconds, str(self.path)), none
         if len(times) > 2:
             beside = times[mark_off_grid(times, find_common_step(times))]

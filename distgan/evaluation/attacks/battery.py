@@ -123,7 +123,7 @@ def _report_static(attack_data: AttackData) -> Finding:
     return Finding(bound, note=note, limit=attack_data.tracing_limit)
 
 
-def _report_promise(attack_data: AttackData) -> Finding:
+def _report_guarantee(attack_data: AttackData) -> Finding:
     if attack_data.guaranteed_auc is None or not attack_data.traced:
         return Finding(None, note="the bank is not differentially private")
     note = "no attack may certainly exceed the bound that follows from the noise"
@@ -214,7 +214,7 @@ BATTERY = (
     Attack("P6", "Membership inference on the bank's means", "AUC", 0.65, OURS, _report_tracing),
     Attack("P6a", "Membership inference on the bank's means, by theory", "AUC", 0.65, OURS, _report_static),
     Attack(
-        "P6b", "Membership inference against the noise's bound", "AUC", None, OURS, _report_promise, "alarm"
+        "P6b", "Membership inference against the noise's bound", "AUC", None, OURS, _report_guarantee, "alarm"
     ),
     Attack(
         "P7",
