@@ -100,6 +100,18 @@ def test_few_owners_are_too_little_evidence(few: Population) -> None:
     assert "300 members against 300 non-members" in result.sentence
 
 
+@pytest.mark.parametrize("lacking", ["members", "non_members"])
+def test_evidence_is_needed_on_both_sides(
+    few: Population, lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(battery, "EVIDENCE", 300)
+    exact = Finding(IntervalEstimate.from_exact(0.0, 300))
+    attacks = [replace(BATTERY[0], rule="evidence", function=lambda attack_data: exact)]
+    assert battery.run(few.attack_data, attacks).outcome == "pass"
+    side = Side.from_series(getattr(few.attack_data, lacking).series[:299])
+    assert battery.run(replace(few.attack_data, **{lacking: side}), attacks).outcome == "insufficient"
+
+
 def test_what_an_attack_is_over_on(few: Population) -> None:
     """The upper end counts with enough evidence; the surely lower one without; alarms go by that alone."""
     wide, high = IntervalEstimate(0.55, 0.5, 0.62, 0.48, 100), IntervalEstimate(0.9, 0.85, 0.95, 0.8, 100)
