@@ -96,6 +96,15 @@ def test_docstrings_describe_parts_that_exist() -> None:
                 assert not absent, f"{path}:{node.lineno} {node.name}"
 
 
+def test_the_docstring_of_a_value_says_what_it_is() -> None:
+    """Checks that return nothing may name their errors alone."""
+    for path in (ROOT / "distgan").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.returns and ast.unparse(node.returns) != "None":
+                opening = (ast.get_docstring(node) or "").partition("\n")[0]
+                assert not opening.startswith(("Raises", "Args:")), f"{path}:{node.lineno} {node.name}"
+
+
 def test_a_part_that_is_gone_is_noticed() -> None:
     (node,) = ast.parse('def f(one):\n    """Do.\n\n    Args:\n        one, two: parts.\n    """').body
     assert isinstance(node, ast.FunctionDef)

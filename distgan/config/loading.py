@@ -293,7 +293,8 @@ def _find_mistake(tree: dict[str, Any]) -> str | None:
 
 
 def from_tree(tree: Any, where: str = "config") -> Config:
-    """
+    """Return the settings of a tree of plain values; keys that are left out have their defaults.
+
     Raises:
         UserError: a key, a value or a combination is wrong.
     """

@@ -134,7 +134,8 @@ def _load_installed(point: EntryPoint) -> type[Family]:
 
 
 def _check_section(section: type[Family], module: ModuleType, name: str) -> type[Family]:
-    """
+    """Return the section of a family, if it is complete.
+
     Raises:
         UserError: a part that every family has is missing, or a capability has an impossible value.
     """

@@ -145,7 +145,8 @@ def make_schedule(settings: config.Config, micro_batch: int = 0) -> Schedule:
 
 
 def load_vae(settings: config.Config, run: Run, store: Readable) -> VAE:
-    """
+    """Return the trained encoder and decoder of a run, for series of `store`.
+
     Raises:
         UserError: the run has no trained encoder.
     """

@@ -206,7 +206,8 @@ def prepare_private(
 
 
 def count_steps_per_day(settings: config.Config, axis: Axis) -> int:
-    """
+    """Return the whole steps of a day, at least 1.
+
     Raises:
         UserError: augmentation is to turn series by days, and a day is no whole number of steps, or the
             series hold no two of the shift's periods.

@@ -86,7 +86,8 @@ def read_selection(run: Run) -> dict[str, float | None]:
 
 
 def read_report(run: Run) -> Report:
-    """
+    """Return the report of a run.
+
     Raises:
         UserError: there is none, or it is damaged.
     """

@@ -44,7 +44,8 @@ class LatentStore:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """
+        """Return the latents stored at `path`.
+
         Raises:
             UserError: no store of latents is there, or anything differs from its manifest.
         """

@@ -64,7 +64,8 @@ def write_table(
 
 
 def read_table(path: Path) -> Table:
-    """
+    """Return the private table of a store.
+
     Raises:
         UserError: it is missing, damaged, or a row has no known split.
     """

@@ -341,7 +341,8 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """
+        """Return the store at `path`, whose manifest is checked.
+
         Raises:
             UserError: no store is there, or anything differs from its manifest.
         """
