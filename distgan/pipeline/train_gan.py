@@ -65,31 +65,43 @@ def run(context: PipelineContext) -> dict[str, Any]:
 
 def train(context: PipelineContext) -> dict[str, Any]:
     """Train the networks of the family, or fit it; return the record of the stage."""
-    data = TrainingData.open(context.run)
-    torch.manual_seed(context.settings.seed)
-    known = count_labels(context.settings, context.run)
+    settings, run, data = context.settings, context.run, TrainingData.open(context.run)
+    torch.manual_seed(settings.seed)
+    known = count_labels(settings, run)
     with context.parallel.build_networks():
-        networks = models.build(context.settings, data.store.length, data.store.channels, known)
-    if context.settings.model.fitted:
-        return context.parallel.run_on_main(
-            lambda: fit_at_once(networks["generator"], data, context.settings, context.run)
-        )
-    if context.settings.engine.checkpoint_activations:
+        networks = models.build(settings, data.store.length, data.store.channels, known)
+    if settings.model.fitted:
+        return context.parallel.run_on_main(lambda: fit_at_once(networks["generator"], data, settings, run))
+    if settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
-    memory.check_memory(context.settings, context.parallel, data.store.length, data.store.channels)
+    memory.check_memory(settings, context.parallel, data.store.length, data.store.channels)
     selector = make_selector(context)
-    plan = make_schedule(
-        context.settings,
-        tuple(networks),
-        context.parallel.compute_micro_batch(context.settings.train.batch_size),
-    )
     private = find_private(context, data)
-    if private is not None and private.is_finished(context.run.generator_weights):
-        return {"summary": FOUND, **private.finish(context.run.generator_weights)}
+    if private is not None and private.is_finished(run.generator_weights):
+        return {"summary": FOUND, **private.finish(run.generator_weights)}
+    generator = train_networks(context, data, networks, private, selector)
+    record = keep_generator(context, generator, selector)
+    if private is None:
+        return record
+    steps = f"{settings.train.steps:,} steps; {private.describe()}"
+    return {"summary": steps, **private.finish(run.generator_weights)}
+
+
+def train_networks(
+    context: PipelineContext,
+    data: TrainingData,
+    networks: dict[str, nn.Module],
+    private: PrivateTraining | None,
+    selector: Selector | None,
+) -> nn.Module:
+    """Train the networks to the end, with noise if `private`; return the generator of the last step."""
+    settings, parallel = context.settings, context.parallel
+    plan = make_schedule(settings, tuple(networks), parallel.compute_micro_batch(settings.train.batch_size))
     fill_networks(context, networks)
     stream = None if private is None else private.begin(networks["discriminator"])
+    first_rates = plan.rates(0)
     optimized_networks = {
-        name: context.parallel.prepare(name, network, make_first_adam(context.settings, plan.rates(0)[name]))
+        name: parallel.prepare(name, network, make_first_adam(settings, first_rates[name]))
         for name, network in networks.items()
     }
     plain = {name: optimized.network for name, optimized in optimized_networks.items()}
@@ -98,24 +110,17 @@ def train(context: PipelineContext) -> dict[str, Any]:
         objective, batches = prepare_private(context, data, plain, (private, stream))
     else:
         objective = make_objective(
-            context.settings,
+            settings,
             plain,
-            steps_per_day=count_steps_per_day(context.settings, data.store.meta.axis),
-            arithmetic=Arithmetic(across=context.parallel.average, dtype=context.parallel.dtype),
-            conditions=make_training_conditions(context.settings, context.run, data),
+            steps_per_day=count_steps_per_day(settings, data.store.meta.axis),
+            arithmetic=Arithmetic(across=parallel.average, dtype=parallel.dtype),
+            conditions=make_training_conditions(settings, context.run, data),
         )
-        batches = data.make_loader(context.settings.train.batch_size, context.settings, context.parallel)
-    if context.parallel.is_main and (hint := warn_of_passes(context.settings, data.num_series)):
+        batches = data.make_loader(settings.train.batch_size, settings, parallel)
+    if parallel.is_main and (hint := warn_of_passes(settings, data.num_series)):
         say(hint)
-    trained = fit(
-        objective, optimized_networks, batches, context.parallel, plan, job=make_job(context, selector)
-    )
-    generator = models.join_sampler(context.settings, trained)
-    record = keep_generator(context, generator, selector)
-    if private is None:
-        return record
-    steps = f"{context.settings.train.steps:,} steps; {private.describe()}"
-    return {"summary": steps, **private.finish(context.run.generator_weights)}
+    trained = fit(objective, optimized_networks, batches, parallel, plan, job=make_job(context, selector))
+    return models.join_sampler(settings, trained)
 
 
 def warn_of_passes(settings: config.Config, num_series: int) -> str:
