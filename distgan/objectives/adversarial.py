@@ -132,6 +132,7 @@ class Adversarial:
         ]
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the discriminator's "loss", with the penalty, and what is shown of the update."""
         real_BK, fake_BK = self.real_condition(batch), self.condition(batch)
         penalised = self.count_penalised(batch)  # processes meet here: none has to wait for another's work
         with torch.no_grad():
@@ -168,6 +169,7 @@ class Adversarial:
         return {"d": loss, "real": real.mean(), "fake": fake.mean()}
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the generator's "loss" and what is shown of the update."""
         condition_BK = self.condition(batch)
         fake_BLC = self.generate(batch, condition_BK, "generator noise")
         seen, seen_fake_BLC = self.augment(batch, fake_BLC)

@@ -120,6 +120,7 @@ def read_last_error(run: Run) -> str:
 
 
 def make_schedule(settings: config.Config, micro_batch: int = 0) -> Schedule:
+    """Return lengths and rates: the learning rate falls to a tenth along half a cosine."""
     chosen = settings.encoder
 
     def find_rates(step: int) -> dict[str, Rate]:

@@ -153,6 +153,7 @@ def keep_generator(
 
 
 def make_job(context: PipelineContext, selector: Selector | None) -> Job:
+    """Return the run, the identity and the callbacks of this training, for the loop."""
     inputs = fingerprint_inputs(context.run, *list_bank_files(context.run))
     return Job(
         run=context.run,
@@ -396,6 +397,7 @@ def count_labels(settings: config.Config, run: Run) -> int:
 
 
 def describe(settings: config.Config, shape: Shape) -> str:
+    """Return what the stage would do, for --dry-run."""
     known = shape.labels if settings.bank.by_label else shape.attribute_width
     networks = models.build(settings, shape.length, shape.channels, known)
     if settings.model.fitted:

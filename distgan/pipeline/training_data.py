@@ -170,6 +170,7 @@ class TrainingData:
         return torch.from_numpy(np.nan_to_num(scaled)), torch.from_numpy(~np.isnan(scaled)).float()
 
     def make_loader(self, batch_size: int, settings: config.Config, parallel: Parallel) -> Loader:
+        """Return this process's part of the training batches of these series."""
         return Loader(
             self.store,
             self.rows,

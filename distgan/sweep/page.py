@@ -69,6 +69,7 @@ def write(home: Run, settings: config.Config) -> None:
 
 
 def draw_pictures(found: Sequence[Result], best: Result, settings: config.Config) -> list[Picture]:
+    """Draw the pictures of a sweep's page that its trials allow."""
     objective, space = settings.sweep.objectives[0], settings.sweep.space
     counted = [result for result in found if result.find_loss(objective) < WORST]
     drawn = [
@@ -199,6 +200,7 @@ class Column:
 
 @apply_style
 def draw_history(found: Sequence[Result], best: Result, objective: str) -> Figure:
+    """Draw the scores of trials over steps, and the best so far over trials."""
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for result in found:
@@ -229,6 +231,7 @@ def draw_bars(shares: dict[str, float]) -> Figure:
 
 @apply_style
 def draw_front(found: Sequence[Result], objectives: Sequence[str]) -> Figure:
+    """Draw the trials by two objectives, and the front of the best."""
     figure = Figure(figsize=(0.6 * WIDTH, 3.4), layout="constrained")
     axis = figure.subplots()
     kept = [result for result in found if max(result.losses.values(), default=WORST) < WORST]

@@ -269,6 +269,7 @@ def stop_in_order() -> Iterator[None]:
 
 
 def describe(settings: config.Config, steps: Sequence[int], shared: Sequence[str]) -> str:
+    """Return what a sweep would do, for --dry-run."""
     chosen = settings.sweep
     lines = [
         f"{chosen.trials} trials, searcher {chosen.searcher}, scheduler {chosen.scheduler}, "

@@ -88,6 +88,7 @@ class Ledger:
     # ------------------------------------------------------------------------------------------- what it says
 
     def read_entries(self) -> list[dict[str, Any]]:
+        """Return all lines, each verified against the one before it."""
         found, before = [], ""
         for number, line in enumerate(self._read_lines()):
             try:
