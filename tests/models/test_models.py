@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from distgan import config, models
 from distgan.models.layers import (
+    Block,
     PatchHead,
     Transformer,
     checkpoint_activations,
@@ -328,3 +329,14 @@ def test_a_soft_minimum_flattens_what_lies_below() -> None:
     series = torch.tensor([-0.9, -0.5, -0.2, 0.5])[None, :, None]
     limited = limit(series, torch.zeros(1, 2))[0, :, 0]
     assert limited.tolist() == pytest.approx([-0.2, -0.2, -0.2 + math.log(2) / 50, 0.5], abs=1e-4)
+
+
+def test_a_style_changes_nothing_at_first() -> None:
+    """Its scales and gates are 1: a block with a style begins as one without."""
+    torch.manual_seed(0)
+    styled, plain = Block(16, 2, style_dim=3), Block(16, 2)
+    plain.load_state_dict(
+        {name: value for name, value in styled.state_dict().items() if "modulation" not in name}
+    )
+    x_BND = torch.randn(2, 5, 16)
+    torch.testing.assert_close(styled(x_BND, torch.randn(2, 3)), plain(x_BND))
