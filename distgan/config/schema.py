@@ -247,8 +247,8 @@ class Config(Section):
         for name, true in refused.items():
             if true:
                 raise ValueError(
-                    f"{name} is not accounted under privacy.epsilon; use its default (clusters.count: a "
-                    "number)"
+                    f"{name} is not accounted under privacy.epsilon; use its default, or a number for "
+                    "clusters.count"
                 )
 
         listed = self.privacy.categories
