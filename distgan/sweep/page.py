@@ -40,18 +40,18 @@ SHOWN = 3  # trials with pictures of their samples
 FEWEST = 8  # trials from which importance says anything
 
 
-def write(home: Run, settings: config.Config) -> None:
+def write(root: Run, settings: config.Config) -> None:
     """Write the page for the trials as they stand.
 
     Raises:
         UserError: no trial has a score that counts, or the folder cannot be written.
     """
     objectives, steps = settings.sweep.objectives, settings.train.steps
-    found = results.read_results(home, steps)
+    found = results.read_results(root, steps)
     best = results.find_best(found, objectives, steps)
-    again = results.read_confirmations(home, objectives, steps)
+    again = results.read_confirmations(root, objectives, steps)
     text = load_template("page.html.jinja", Path(__file__).parent).render(
-        name=home.folder.name,
+        name=root.folder.name,
         settings=settings,
         results=found,
         best=best,
@@ -62,10 +62,10 @@ def write(home: Run, settings: config.Config) -> None:
             label: {n: results.format_spread(losses[n]) for n in objectives}
             for label, losses in again.items()
         },
-        seconds=results.sum_seconds(home),
+        seconds=results.sum_seconds(root),
         pictures=draw_pictures(found, best, settings),
     )
-    write_text(SweepFiles(home.folder).page, text)
+    write_text(SweepFiles(root.folder).page, text)
 
 
 def draw_pictures(found: Sequence[Result], best: Result, settings: config.Config) -> list[Picture]:
