@@ -26,9 +26,14 @@ BANDWIDTH_SHARE = 0.8  # of the data sheet's, that a long elementwise operation 
 
 @dataclass(frozen=True)
 class Device:
-    """One device. memory in GiB; rates in 1/s: floating-point operations in float32 and half precision, and
-    bytes. shares: of those that matrix products, attention and convolutions reach. launch: seconds that an
-    operation takes however small it is.
+    """One device.
+
+    Attributes:
+        memory: GiB.
+        wide, half: floating-point operations a second in float32 and in half precision, at the peak.
+        bandwidth, link, network: bytes a second of its memory, to devices of its machine, to other machines.
+        shares: of the peak that matrix products, attention and convolutions reach.
+        launch: seconds that an operation takes however small it is.
     """
 
     name: str

@@ -66,11 +66,17 @@ class ImaginaryProcesses(Parallel):
 class Work:
     """The operations of a step over `series` series at a time, and the most memory alive.
 
-    Each array has one place an operation. kinds: index in KINDS. half: whether in half precision. flops,
-    bytes: what it calculates, reads and writes. scores: exponentials of attention. counts: how often a step
-    has it, a mean over the training. peak: bytes beside weights, gradients and optimiser. updates, gathers:
-    for each network, how often a step updates it, and how often it looks at its weights. averaged: the
-    networks with a moving average.
+    Each array has one place for each operation.
+
+    Attributes:
+        kinds: index in KINDS.
+        half: whether in half precision.
+        flops, bytes: floating-point operations; bytes read and written.
+        scores: exponentials of attention.
+        counts: how often a step has it, a mean over the training.
+        peak: bytes besides weights, gradients and optimiser.
+        updates, gathers: for each network, how often a step updates it, and how often it gathers its weights.
+        averaged: the networks with a moving average.
     """
 
     series: float

@@ -34,12 +34,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a table that fits into memory.
+    """A part of a table that fits into memory. A piece of text is pickled for the process that parses it.
 
-    read(text=columns, decimal=mark): the rows, with the columns of `text` as strings as written, and numbers
-    that are written with another decimal mark as strings, too. Marks on the frame (`frame.attrs`) say what
-    was left out: "repeated_headers". size: bytes of text; 0 of others. A piece of text is pickled for the
-    process that parses it.
+    Attributes:
+        read: text=columns, decimal=mark -> the rows, with the columns of `text` as strings as written, and
+            numbers that are written with another decimal mark as strings, too. `frame.attrs` says what was
+            left out: "repeated_headers".
+        size: bytes of text; 0 of others.
     """
 
     name: str

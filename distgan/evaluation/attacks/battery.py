@@ -51,8 +51,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Attack:
-    """One line of the battery. `rule`: see the module; `evidence` requires the evidence whatever the
-    result.
+    """One line of the battery.
+
+    Attributes:
+        rule: how the interval is compared with the limit (see the module); `evidence` requires the evidence
+            whatever the result.
     """
 
     id: str
