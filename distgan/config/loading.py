@@ -114,9 +114,9 @@ def find_config_file(folder: Path, name: str) -> Path:
 
 def find_shipped() -> Path | None:
     """Return the folder of the shipped configs: of the checkout, or of the installed wheel."""
-    beside = Path(__file__).parents[2]
-    installed = [Path(place) / "share/distgan/configs" for place in (beside, sysconfig.get_path("data"))]
-    folders = [beside / "configs", *installed]
+    checkout = Path(__file__).parents[2]
+    installed = [Path(place) / "share/distgan/configs" for place in (checkout, sysconfig.get_path("data"))]
+    folders = [checkout / "configs", *installed]
     return next((folder for folder in folders if find_config_file(folder, "demo").is_file()), None)
 
 

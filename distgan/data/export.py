@@ -242,14 +242,14 @@ def describe_axis(meta: Meta) -> str:
 
 
 def write_readme(
-    made: Exported, meta: Meta, count: int, clock: str, credit: str, beside: Sequence[str]
+    made: Exported, meta: Meta, count: int, clock: str, credit: str, more: Sequence[str]
 ) -> None:
     """Write what the columns, units and times of an export are, beside it.
 
     Args:
         clock: what is known of the zone; "" where nothing is.
         credit: whose data the series were learned from; "" to leave that out.
-        beside: lines about other files of the export.
+        more: lines about other files of the export.
     """
     axis = meta.axis
     times = axis.list_times()
@@ -286,7 +286,7 @@ def write_readme(
         + describe_axis(meta),
         f"Zone      {clock or 'as in the source'}",
     ]
-    lines += beside
+    lines += more
     lines += [f"Source    learned from: {credit}"] if credit else []
     lines += format_snippets(made)
     text = "".join(f"{' '.join(line.splitlines())}\n" for line in lines)

@@ -154,12 +154,12 @@ def describe_export(made: export.Exported, settings: config.Config, run: Run) ->
     _, meta = read_scaler(run)
     transform = find_output_transform(settings, run)
     count, clock = settings.generate.count, str(meta.provenance.get("clock", ""))
-    beside = [export.describe_labels(made.place)] if run.synthetic_labels.exists() else []
-    beside += [export.describe_attributes(made.place)] if run.synthetic_attributes.exists() else []
+    more = [export.describe_labels(made.place)] if run.synthetic_labels.exists() else []
+    more += [export.describe_attributes(made.place)] if run.synthetic_attributes.exists() else []
     if transform.year is not None:
-        beside += [f"Calendar  {line}" for line in transform.year.assumptions]
-    beside += [f"Lengths   {line}" for line in transform.describe_lengths()]
-    export.write_readme(made, transform.describe(meta), count, clock, find_credit(settings, meta), beside)
+        more += [f"Calendar  {line}" for line in transform.year.assumptions]
+    more += [f"Lengths   {line}" for line in transform.describe_lengths()]
+    export.write_readme(made, transform.describe(meta), count, clock, find_credit(settings, meta), more)
 
 
 def tabulate_attributes(

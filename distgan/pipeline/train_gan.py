@@ -204,7 +204,7 @@ def prepare_private(
         settings,
         networks,
         replace(given, generated=make_public),
-        beside=given.generated,
+        paired=given.generated,
         steps_per_day=count_steps_per_day(settings, data.store.meta.axis),
     )
     game.phases = private.add_noise(game.phases, networks, game, stream)
