@@ -38,7 +38,8 @@ class Trained:
 
     @classmethod
     def open(cls, run: Run) -> "Trained":
-        """
+        """Return the finished training of a run folder.
+
         Raises:
             UserError: the folder is no run, or its training is not finished.
         """
@@ -192,7 +193,8 @@ class Trained:
 
 
 def _read_length(length: int | None) -> int | None:
-    """
+    """Return the length that a caller asked for; None for that of the training.
+
     Raises:
         UserError: it is no number of steps.
     """

@@ -214,7 +214,7 @@ def _check_place(place: Path, run: Run, force: bool) -> None:
                 continue
             if not force:
                 raise UserError(f"--out: {each} exists already; choose another path or add --force")
-            if os.path.realpath(each).startswith(os.path.realpath(run.folder) + os.sep):
+            if Path(os.path.realpath(each)).is_relative_to(os.path.realpath(run.folder)):
                 raise UserError(f"--out: {each} is part of the run; choose a path outside {run.folder}")
             a_store = each.suffix == ".zarr" and is_store(each)
             if each.is_dir() and not a_store and not _is_table_folder(each):
@@ -421,8 +421,8 @@ def open_comparison(runs: Sequence[str], out: str) -> tuple[list[Path], Path]:
             refuse_filter(run)
         if not run.scores.exists():
             raise UserError(f"no {run.scores.name} in {folder}; run distgan evaluate {folder} first")
-    ours = [page for of in map(Run, folders) for page in (of.report, of.release_verdict.with_suffix(".html"))]
-    if place.resolve() in [page.resolve() for page in ours]:
+    runs_pages = [(run.report, run.release_verdict.with_suffix(".html")) for run in map(Run, folders)]
+    if place.resolve() in [page.resolve() for pages in runs_pages for page in pages]:
         raise UserError(f"--out {place} is a page of a run that is compared; choose another path")
     return folders, place
 

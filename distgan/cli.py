@@ -151,8 +151,9 @@ def evaluate(target: Sequence[str], task: str | None, **options: Any) -> Result:
     help="Run folders, or folders of distgan evaluate --out.",
 )  # fmt: skip
 @click.option(
-    "--out", type=FILE, metavar="FILE", default="compare.html", show_default=True, help="The page to write."
-)
+    "--out", type=FILE, metavar="FILE", default="compare.html",
+    help="The page to write. [default: compare.html]",
+)  # fmt: skip
 @output_options(as_json=True)
 def compare(runs: Sequence[str], out: str) -> Result:
     """Compare the reports of runs on the same data side by side."""
@@ -258,7 +259,7 @@ def sweep(overrides: Sequence[str], config: str, run_dir: str | None, dry_run: b
 def export(run: str, out: str | None, private: bool, networks: bool) -> Result:
     """Write the generator in the format of the Hugging Face Hub, with a model card, for distgan.load.
 
-    Only a generator whose series have passed distgan release is exported.
+    Without --private or --networks, only a generator whose series have passed distgan release is exported.
     """
     from distgan.arguments import open_export
 
@@ -278,8 +279,8 @@ def export(run: str, out: str | None, private: bool, networks: bool) -> Result:
 @overrides_argument("Settings that override those of the config.")
 @config_option()
 @click.option(
-    "--devices", metavar="NxNAME", default="auto", show_default=True,
-    help="Devices to plan for, e.g. 8xH100-80GB; auto measures this machine.",
+    "--devices", metavar="NxNAME", default="auto",
+    help="Devices to plan for, e.g. 8xH100-80GB; auto measures this machine. [default: auto]",
 )  # fmt: skip
 @click.option(
     "--price", type=float, metavar="NUMBER", help="Price of a device-hour. [default: no cost is shown]"

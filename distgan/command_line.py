@@ -30,7 +30,6 @@ CONTEXT = {
         "theme": "default-slim",
         "max_width": WIDEST,
         "arguments_panel_title": "Other",
-        "default_string": "[default: {}]",
     },
 }
 

@@ -169,7 +169,7 @@ def writing(path: Path) -> Iterator[None]:
         raise
 
 
-UNUSABLE = (
+UNUSABLE = (  # errors of a place that cannot be read or written, whatever the program does
     errno.EROFS,
     errno.EACCES,
     errno.EPERM,
@@ -184,7 +184,7 @@ UNUSABLE = (
     errno.EFBIG,
     errno.EIO,
     errno.ESTALE,
-)  # a place that cannot be read or written, whatever the program does
+)
 
 
 def answer(main: Callable[[], None]) -> int:
@@ -222,6 +222,12 @@ def answer(main: Callable[[], None]) -> int:
         _print_line(f"cannot use {_shorten(os.fsdecode(error.filename))}: {error.strerror}")
         return DiskFull.exit_code if full else UserError.exit_code
     return 0
+
+
+def format_nearest_multiples(number: int, unit: int) -> str:
+    """Return the multiples of `unit` next to a number that is none, for a message: `6 or 9`."""
+    lower = number // unit * unit
+    return f"{lower} or {lower + unit}" if lower else f"{unit}"
 
 
 def escape_controls(text: str) -> str:

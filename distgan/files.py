@@ -191,7 +191,8 @@ def read_text(path: Path, largest: int | None = None) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """
+    """Return the content of a JSON file.
+
     Raises:
         UserError: the file is missing or is not JSON.
     """
@@ -246,7 +247,8 @@ def write_tensors(path: Path, tensors: "dict[str, np.ndarray]", *, private: bool
 
 
 def read_tensors(path: Path) -> "dict[str, np.ndarray]":
-    """
+    """Return the arrays of a safetensors file by name.
+
     Raises:
         UserError: the file is missing or is no safetensors file.
     """

@@ -204,6 +204,16 @@ def test_the_name_of_an_artefact_stands_once() -> None:
     )
 
 
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_no_module_imports_a_private_name(path: Path) -> None:
+    names = [
+        imported
+        for _, imported in imports(path)
+        if imported.startswith("distgan.") and re.match("_[^_]", imported.rpartition(".")[2])
+    ]
+    assert names == []
+
+
 def test_a_broken_layer_is_noticed() -> None:
     assert explain_break("data.store.reader", 3, "distgan.engine.trainer")
     assert explain_break("anonymity.bank", 3, "distgan.evaluation.plots")

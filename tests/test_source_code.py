@@ -1,6 +1,7 @@
 """What no module may do: text by the locale's encoding, and data that is executed when it is read."""
 
 import ast
+import re
 from pathlib import Path
 
 from tests.helpers.settings import ROOT
@@ -64,3 +65,47 @@ def test_nothing_unpickles() -> None:
                     path
                 )
                 assert ast.unparse(node.func) != "torch.load", f"{path}:{node.lineno}"
+
+
+def _list_described(text: str) -> list[str]:
+    """Return the names that the sections Args and Attributes of a docstring describe."""
+    found, inside = [], False
+    for line in text.splitlines():
+        if line and not line.startswith(" "):
+            inside = line in ("Args:", "Attributes:")
+        elif inside and (match := re.match(r"    (\w+(?:, \w+)*):", line)):
+            found += match[1].split(", ")
+    return found
+
+
+def _list_parts(node: ast.ClassDef | ast.FunctionDef) -> set[str]:
+    """Return the parameters of a function, or the fields, methods and attributes of a class."""
+    found = {each.arg for each in ast.walk(node) if isinstance(each, ast.arg)}
+    if isinstance(node, ast.ClassDef):
+        found |= {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+        found |= {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+        found |= {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+    return found
+
+
+def test_docstrings_describe_parts_that_exist() -> None:
+    for path in (ROOT / "distgan").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                absent = set(_list_described(ast.get_docstring(node) or "")) - _list_parts(node)
+                assert not absent, f"{path}:{node.lineno} {node.name}"
+
+
+def test_the_docstring_of_a_value_says_what_it_is() -> None:
+    """Checks that return nothing may name their errors alone."""
+    for path in (ROOT / "distgan").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.returns and ast.unparse(node.returns) != "None":
+                opening = (ast.get_docstring(node) or "").partition("\n")[0]
+                assert not opening.startswith(("Raises", "Args:")), f"{path}:{node.lineno} {node.name}"
+
+
+def test_a_part_that_is_gone_is_noticed() -> None:
+    (node,) = ast.parse('def f(one):\n    """Do.\n\n    Args:\n        one, two: parts.\n    """').body
+    assert isinstance(node, ast.FunctionDef)
+    assert set(_list_described(ast.get_docstring(node) or "")) - _list_parts(node) == {"two"}

@@ -28,18 +28,18 @@ from distgan.anonymity.group_size import (
 )
 from distgan.anonymity.groups import (
     GroupedSeries,
+    GroupRecords,
     Members,
-    _compute_deviation,
-    _count_lowered,
-    _find_largest_share,
-    _label_groups,
-    _Records,
-    _round_down,
-    _sum_weighted,
+    compute_deviation,
     count_effective_members,
+    count_lowered,
+    find_largest_share,
+    label_groups,
     merge_small_groups,
+    round_down,
+    sum_weighted,
 )
-from distgan.anonymity.manifest import _TENSORS, MANIFEST, SCHEMA, TENSORS, DPGuarantee, _inspect
+from distgan.anonymity.manifest import MANIFEST, SCHEMA, TENSOR_FORMS, TENSORS, DPGuarantee, inspect_bank
 from distgan.anonymity.statics import GroupAttributes
 from distgan.errors import Mismatch, UserError
 from distgan.files import read_tensors, whole_folder, write_json
@@ -137,8 +137,8 @@ class Bank:
         """Return location and scale of new series, from standard normal numbers: [n], [n, C, 2] -> [n, C, 2]
         float64.
 
-        Steadiness and size have the group's means and deviations; where numbers of the series are known
-        (`values` [n, A]), their means given those.
+        Asinh_ratio and log_rms have the group's means and deviations; where numbers of the series are known
+        (`values` [n, A]), they have the mean and the deviation that are left given those.
         """
         mean, deviation = self.attributes_mean[groups], self.attributes_std[groups]
         if self.statics is not None and values is not None:
@@ -213,7 +213,7 @@ class Bank:
 
     def save(self, folder: Path) -> None:
         """Write tensors and a manifest, as a whole folder."""
-        content = tensors_to_bytes({name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS})
+        content = tensors_to_bytes({name: np.ascontiguousarray(getattr(self, name)) for name in TENSOR_FORMS})
         with whole_folder(folder) as temporary:
             (temporary / TENSORS).write_bytes(content)
             write_json(temporary / MANIFEST, self._make_manifest(hashlib.sha256(content).hexdigest()))
@@ -254,7 +254,7 @@ class Bank:
         Raises:
             Mismatch: the bank is missing, damaged, or breaks its own promises.
         """
-        manifest, violations = _inspect(folder, None)
+        manifest, violations = inspect_bank(folder, None)
         if violations or manifest is None:
             raise Mismatch(
                 f"the bank {folder} breaks its own rules: {violations[0]}; remove that folder and run "
@@ -300,28 +300,28 @@ def make_bank(series: GroupedSeries, attributes: np.ndarray, settings: config.Ba
         )
     channels = attributes.shape[1]
     members = merge_small_groups(series, settings, channels)
-    records = _Records.from_points(members.groups, members.entities, members.loads)
+    records = GroupRecords.from_points(members.groups, members.entities, members.loads)
     record_weights = np.bincount(records.index, weights=members.weights)
     spans = [slice(*pair) for pair in zip(records.starts[:-1], records.starts[1:])]
     means = _average_groups(members, settings, seed)
     effective = np.array([count_effective_members(record_weights[span]) for span in spans])
     if settings.training == "probes":
         effective = np.minimum(effective, settings.probes)
-    centre, scale = members.points.mean(axis=0, dtype=np.float64), _compute_deviation(members.points)
+    centre, scale = members.points.mean(axis=0, dtype=np.float64), compute_deviation(members.points)
     attributes_mean, attributes_std = _compute_statistics(attributes, members)
-    shares = np.array([_find_largest_share(records.loads[span], record_weights[span]) for span in spans])
+    shares = np.array([find_largest_share(records.loads[span], record_weights[span]) for span in spans])
     return Bank(
         conditions=((means - centre) / scale).astype(np.float32),
         sizes=np.diff(records.starts).astype(np.int64),
-        effective=np.array([_round_down(each) for each in effective], np.int64),
+        effective=np.array([round_down(each) for each in effective], np.int64),
         attributes_mean=attributes_mean.astype(np.float32),
         attributes_std=attributes_std.astype(np.float32),
         centre=centre.astype(np.float32),
         scale=scale.astype(np.float32),
         largest_share=_round_shares(shares, settings.max_share),
-        lowered=np.array([_count_lowered(record_weights[span]) for span in spans], np.int64),
+        lowered=np.array([count_lowered(record_weights[span]) for span in spans], np.int64),
         settings=settings,
-        labels=tuple(map(str, _label_groups(members.groups, series.labels)))
+        labels=tuple(map(str, label_groups(members.groups, series.labels)))
         if series.labels is not None and settings.by_label
         else (),
     )
@@ -330,7 +330,7 @@ def make_bank(series: GroupedSeries, attributes: np.ndarray, settings: config.Ba
 def _average_groups(members: Members, settings: config.Bank, seed: int) -> np.ndarray:
     """Return the mean of every group, or of its probes in a study of them: [G, K] float64."""
     if settings.training != "probes":
-        return _sum_weighted(members.points, members.weights, members.groups)
+        return sum_weighted(members.points, members.weights, members.groups)
     rows = sample_probe_rows(members, settings, seed)
     return np.stack([members.points[row].mean(axis=0, dtype=np.float64) for row in rows])
 
@@ -360,7 +360,7 @@ def _compute_statistics(attributes: np.ndarray, members: Members) -> tuple[np.nd
     lower, middle, upper = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
     reach = FARTHEST * (upper - lower) / QUARTILES
     values = np.where(reach > 0, np.clip(values, middle - reach, middle + reach), values)
-    means = _sum_weighted(values, members.weights, members.groups)
-    squares = _sum_weighted((values - means[members.groups]) ** 2, members.weights, members.groups)
+    means = sum_weighted(values, members.weights, members.groups)
+    squares = sum_weighted((values - means[members.groups]) ** 2, members.weights, members.groups)
     shape = (len(means), *attributes.shape[1:])
     return means.reshape(shape), np.sqrt(squares).reshape(shape)

@@ -30,7 +30,9 @@ RANGES = 3  # of a number
 class Cells:
     """The cell of each training series, and its attributes as its cell has them.
 
-    cells: [n] int64, 0 .. cells - 1; values: [n, A], NaN where the cell leaves an attribute unknown.
+    Attributes:
+        cells: [n] int64, 0 .. cells - 1.
+        values: [n, A], NaN where the cell leaves an attribute unknown.
     """
 
     columns: tuple[AttributeColumn, ...]

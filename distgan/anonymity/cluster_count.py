@@ -7,7 +7,7 @@ from sklearn.metrics import silhouette_score
 
 from distgan.anonymity.clustering import KMeans, run_kmeans
 from distgan.anonymity.faiss_backend import find_nearest_centroid
-from distgan.anonymity.sampling import Blocks, Reduce, _sample_points
+from distgan.anonymity.sampling import Blocks, Reduce, sample_points
 from distgan.progress import Progress
 
 SILHOUETTE_POINTS = 2000  # of which all distances are taken
@@ -50,7 +50,7 @@ def choose_count(
         UserError: as `kmeans`.
     """
     counts = list_candidates(*among)
-    sample = _sample_points(blocks, SILHOUETTE_POINTS, search.seed, search.spherical, reduce)
+    sample = sample_points(blocks, SILHOUETTE_POINTS, search.seed, search.spherical, reduce)
     inertia, silhouette = np.zeros(len(counts)), np.zeros(len(counts))
     with Progress("cluster: numbers of clusters", len(counts), "tries", shown) as progress:
         for number, k in enumerate(counts):

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from distgan.anonymity.clustering import Clustering, _sum_by_label
+from distgan.anonymity.clustering import Clustering, sum_by_label
 from distgan.anonymity.faiss_backend import ROWS_AT_ONCE, find_nearest_centroid
-from distgan.anonymity.sampling import _normalise_rows, _to_float32
+from distgan.anonymity.sampling import normalise_rows, to_float32
 from distgan.errors import UserError
 
 REFINEMENTS = 3
@@ -47,10 +47,10 @@ def dissolve_small_clusters(
         labels, means, within = closer, closer_means, closer_within
     total = _compute_squares(values)
     before = _tighten(values, clustering.assignment)[1]
-    centroids = _tighten(_normalise_rows(points) if clustering.spherical else points, labels)[0]
+    centroids = _tighten(normalise_rows(points) if clustering.spherical else points, labels)[0]
     return replace(
         clustering,
-        centroids=_normalise_rows(centroids) if clustering.spherical else centroids.astype(np.float32),
+        centroids=normalise_rows(centroids) if clustering.spherical else centroids.astype(np.float32),
         assignment=labels,
         sizes=np.bincount(labels),
         inertia=within,
@@ -66,7 +66,7 @@ def compute_scatter(points: np.ndarray, spherical: bool = False) -> float:
 
 
 def _compute_centre(points: np.ndarray, spherical: bool) -> np.ndarray:
-    values = _normalise_rows(points) if spherical else _to_float32(points)
+    values = normalise_rows(points) if spherical else to_float32(points)
     return values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
@@ -108,7 +108,7 @@ def _tighten(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]
     """Return means of the labels 0 .. k-1, [k, d] float64, and the sum of squared distances to them."""
     k = int(labels.max()) + 1
     sizes = np.maximum(np.bincount(labels, minlength=k), 1)
-    means = _sum_by_label(np.asarray(values, np.float64), labels, k) / sizes[:, None]
+    means = sum_by_label(np.asarray(values, np.float64), labels, k) / sizes[:, None]
     within = 0.0
     for start in range(0, len(values), ROWS_AT_ONCE):
         span = slice(start, start + ROWS_AT_ONCE)

@@ -17,13 +17,13 @@ from scipy.sparse import csc_matrix
 from sklearn.cluster import kmeans_plusplus
 
 from distgan.anonymity.faiss_backend import (
-    _describe_device,
-    _import_faiss,
-    _make_index,
     choose_device,
+    describe_device,
+    import_faiss,
+    make_index,
     use_matrix_products,
 )
-from distgan.anonymity.sampling import Blocks, Reduce, _merge_samples, _normalise_rows, _Sample, _to_float32
+from distgan.anonymity.sampling import Blocks, PointSample, Reduce, merge_samples, normalise_rows, to_float32
 from distgan.errors import UserError
 from distgan.rng import make_keyed_generator
 
@@ -73,7 +73,7 @@ class _Points:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for block in self.blocks():
-            points = _normalise_rows(block) if self.spherical else _to_float32(block)
+            points = normalise_rows(block) if self.spherical else to_float32(block)
             yield points - self.shift
 
 
@@ -83,10 +83,10 @@ def _survey(blocks: Blocks, k: int, seed: int, spherical: bool, reduce: Reduce) 
     Raises:
         UserError: values that are not finite or are huge, fewer points than k, or differing widths.
     """
-    sample = _Sample(max(POINTS_PER_CENTROID * k, SMALLEST_SAMPLE), seed)
+    sample = PointSample(max(POINTS_PER_CENTROID * k, SMALLEST_SAMPLE), seed)
     rows, unusable, dim, reach = 0, 0, 0, np.zeros(300)
     for block in blocks():
-        points = _normalise_rows(block) if spherical else _to_float32(block)
+        points = normalise_rows(block) if spherical else to_float32(block)
         finite = np.isfinite(points).all(axis=1)
         rows, unusable, dim = rows + len(points), unusable + int((~finite).sum()), points.shape[1]
         sample.offer(points[finite])
@@ -95,7 +95,7 @@ def _survey(blocks: Blocks, k: int, seed: int, spherical: bool, reduce: Reduce) 
     reach = reduce(reach)
     _check_points(int(total), k, int(unusable_total), float(np.flatnonzero(reach).max(initial=0)) - 150)
     dim = int(dims / holders)
-    shared = _merge_samples(sample, dim, reduce)
+    shared = merge_samples(sample, dim, reduce)
     shift = np.zeros(dim, np.float32)
     if not spherical:
         shift = np.average(shared.points.astype(np.float64), axis=0, weights=shared.counts).astype(np.float32)
@@ -162,7 +162,7 @@ def run_kmeans(
     points = _survey(blocks, k, search.seed, search.spherical, reduce)
     centroids = _choose_start(points, k, search.restarts, search.seed, device)
     centroids = centroids[np.lexsort(centroids.T[::-1])]  # numbers that hardly hang on rounding
-    index = _make_index(device, points.dim)
+    index = make_index(device, points.dim)
     assignment = np.full(points.rows, -1, np.int32)
     for done in range(1, search.iterations + 1):
         sums, sizes, moved, squares = _assign_points(points, centroids, index, assignment, reduce)
@@ -181,7 +181,7 @@ def run_kmeans(
         assignment=(np.cumsum(alive) - 1)[assignment].astype(np.int64),
         sizes=sizes[alive],
         inertia=max(float(inertia), 0.0),
-        device=_describe_device(device),
+        device=describe_device(device),
         spherical=search.spherical,
         iterations=done,
     )
@@ -228,7 +228,7 @@ def _seed_in_rounds(points: _Points, k: int, rng: np.random.Generator, device: s
     sample, counts = points.sample[:few], points.counts[:few]  # the smallest hashes: a random part
     chosen = rng.choice(few, 1, p=counts / counts.sum())
     latest, distance = chosen, np.full(few, np.inf)
-    index = _make_index(device, points.dim)
+    index = make_index(device, points.dim)
     while len(chosen) < k:
         index.reset()
         index.add(sample[latest])
@@ -244,7 +244,7 @@ def _seed_in_rounds(points: _Points, k: int, rng: np.random.Generator, device: s
 
 def _run_briefly(points: _Points, seeds: np.ndarray, device: str) -> np.ndarray:
     """Run a few iterations of faiss' k-means on a part of the sample, then the rest once: [k, d] float32."""
-    faiss, k = _import_faiss(), len(seeds)
+    faiss, k = import_faiss(), len(seeds)
     few = min(len(points.sample), max(BATCH_POINTS * k, SMALLEST_BATCH))
     settings = faiss.ClusteringParameters()
     settings.niter, settings.spherical = BATCH_ITERATIONS, points.spherical
@@ -252,7 +252,7 @@ def _run_briefly(points: _Points, seeds: np.ndarray, device: str) -> np.ndarray:
     clustering = faiss.Clustering(points.dim, k, settings)
     faiss.copy_array_to_vector(np.ascontiguousarray(seeds, np.float32).ravel(), clustering.centroids)
     weights = points.counts[:few].astype(np.float32) if points.counts.max() > 1 else None
-    clustering.train(points.sample[:few], _make_index(device, points.dim), weights)
+    clustering.train(points.sample[:few], make_index(device, points.dim), weights)
     centroids = faiss.vector_to_array(clustering.centroids).reshape(seeds.shape).astype(np.float32)
     return _update_online(points, centroids, few, device)
 
@@ -261,7 +261,7 @@ def _update_online(points: _Points, centroids: np.ndarray, first: int, device: s
     """Pass over the sample from `first` on once, in small batches that move each centroid to the mean of all
     its points so far (Sculley 2010): as much progress as several iterations. [k, d] -> [k, d] float32.
     """
-    k, index = len(centroids), _make_index(device, points.dim)
+    k, index = len(centroids), make_index(device, points.dim)
     moving = centroids.astype(np.float64)
     seen = np.full(k, points.counts[:first].sum() / k / 2)  # half: these were iterations with older centroids
     for start in range(first, len(points.sample), ONLINE_POINTS * k):
@@ -271,14 +271,14 @@ def _update_online(points: _Points, centroids: np.ndarray, first: int, device: s
         labels = index.search(points.sample[span], 1)[1][:, 0]
         counts = points.counts[span].astype(np.float64)
         arrived = np.bincount(labels, weights=counts, minlength=k)
-        sums = _sum_by_label(points.sample[span] * counts[:, None], labels, k)
+        sums = sum_by_label(points.sample[span] * counts[:, None], labels, k)
         seen += arrived
         moving += (sums - arrived[:, None] * moving) / seen[:, None]
-    return _normalise_rows(moving) if points.spherical else moving.astype(np.float32)
+    return normalise_rows(moving) if points.spherical else moving.astype(np.float32)
 
 
 def _compute_inertia(points: _Points, centroids: np.ndarray, device: str) -> float:
-    index = _make_index(device, points.dim)
+    index = make_index(device, points.dim)
     index.add(centroids)
     return float(points.counts @ index.search(points.sample, 1)[0][:, 0].astype(np.float64))
 
@@ -303,14 +303,14 @@ def _assign_points(
         rest += np.count_nonzero(assignment[span] != labels), np.einsum("nd,nd->", block, block, dtype=float)
         assignment[span] = labels
         sizes += np.bincount(labels, minlength=k)
-        sums += _sum_by_label(np.rint(block / np.float64(points.grid)), labels, k)
+        sums += sum_by_label(np.rint(block / np.float64(points.grid)), labels, k)
         first = span.stop
     tally = reduce(tally)
     sums, sizes, rest = tally[: k * dim].reshape(k, dim), tally[k * dim : -2], tally[-2:]
     return sums * points.grid, sizes.astype(np.int64), int(rest[0]), float(rest[1])
 
 
-def _sum_by_label(points: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+def sum_by_label(points: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     """Sum the points of each label: [n, d] float64, [n] -> [k, d]."""
     ones = csc_matrix((np.ones(len(labels)), labels, np.arange(len(labels) + 1)), shape=(k, len(labels)))
     return ones @ points

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distgan.anonymity.bank import Bank
-from distgan.anonymity.groups import TOLERANCE, Members, _Records, _sum_weighted
+from distgan.anonymity.groups import TOLERANCE, GroupRecords, Members, sum_weighted
 from distgan.data.static_attributes import StaticAttribute
 from distgan.errors import UserError
 from distgan.rng import draw_keyed_normal, draw_keyed_uniform, make_keyed_generator
@@ -47,10 +47,10 @@ class Conditioner:
         self._fewest = bank.minimum_group_size
         self._groups = members.groups
         if training != "mean":
-            self._records = _Records.from_points(members.groups, members.entities, members.loads)
+            self._records = GroupRecords.from_points(members.groups, members.entities, members.loads)
             index = self._records.index
             self._weights = np.bincount(index, weights=members.weights)
-            sums = _sum_weighted(members.points, np.ones(len(index)), index)
+            sums = sum_weighted(members.points, np.ones(len(index)), index)
             self._points = (sums / self._records.points[:, None] - bank.centre) / bank.scale
 
     @cached_property

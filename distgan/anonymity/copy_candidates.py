@@ -29,7 +29,7 @@ from distgan.anonymity.copy_pairs import (
     Candidates,
     Population,
     Spill,
-    _choose_chunk_size,
+    choose_chunk_size,
     fill_forward,
     make_scratch,
     normalise,
@@ -282,7 +282,7 @@ def find_by_spectra(population: Population) -> Candidates:
     first, second = np.minimum(first, second), np.maximum(first, second)
     keep = (first >= 0) & (population.owners[first] != population.owners[second])
     pairs = np.unique(first[keep] * size + second[keep])
-    step = _choose_chunk_size(population)
+    step = choose_chunk_size(population)
     parts = [
         find_best_lags(population, *np.divmod(pairs[at : at + step], size))
         for at in range(0, len(pairs), step)

@@ -19,13 +19,9 @@ MAX_OWN_RESIDUAL = 0.25  # of the variance of the series' own part
 LEAST_DEGREES = 6.0  # of freedom of the own part
 CHANCE = 0.01  # expected number of chance pairs in the whole set, at most
 HOPELESS = 0.5  # residual after one step of a fit, above which the fit is given up
-EQUAL = 1e-6  # smallest residual that float32 tells apart
+EQUAL = 1e-6  # smallest residual that float32 resolves
 MATCHED = 0.5  # of the series, at least
-FAR_OUT = (
-    (0.25, 50.0),
-    (0.05, 20.0),
-    (0.01, 10.0),
-)  # quantile on either side, and so many of their distances
+FAR_OUT = ((0.25, 50.0), (0.05, 20.0), (0.01, 10.0))  # quantile on either side, so many of their distances
 STRIKING = 0.2  # of the matched steps: those farthest out, without which a likeness must still show
 MAX_ELSEWHERE = 0.75  # residual in the others, of the variance of the series' own parts there
 LEAST_STEPS = 16  # of those others
@@ -193,12 +189,13 @@ def normalise(values: Array) -> Array:
     return filled / np.maximum(np.sqrt(np.square(filled).sum(axis=1, keepdims=True)), 1e-12)
 
 
-def _choose_chunk_size(population: Population) -> int:
+def choose_chunk_size(population: Population) -> int:
+    """Return how many pairs of series are compared at a time."""
     return max(1, VALUES_AT_ONCE // (4 * population.length * population.channels))
 
 
 def split_chunks(candidates: Candidates, population: Population) -> Iterator[Candidates]:
-    step = _choose_chunk_size(population)
+    step = choose_chunk_size(population)
     for at in range(0, len(candidates.first), step):
         part = slice(at, at + step)
         yield Candidates(

@@ -12,9 +12,8 @@ from threadpoolctl import threadpool_info
 
 from distgan.errors import UserError
 
-QUERIES_AT_ONCE = (
-    1024  # faiss' default of 4096 makes blocks of distances that fall out of the cache: a fifth slower
-)
+# faiss' default of 4096 makes blocks of distances that exceed the cache: a fifth slower.
+QUERIES_AT_ONCE = 1024
 CHOICE_OF_KERNELS = "OPENBLAS_CORETYPE"
 KERNELS = {  # what numpy's OpenBLAS calls a processor, and the best that an old one has for it
     "SapphireRapids": "SkylakeX",
@@ -28,7 +27,7 @@ ROWS_AT_ONCE = 65_536
 
 
 @cache
-def _import_faiss() -> Any:
+def import_faiss() -> Any:
     """Import faiss and check it.
 
     Raises:
@@ -64,7 +63,7 @@ def _import_faiss() -> Any:
 
 def count_threads() -> int:
     """Return how many threads faiss uses, which OMP_NUM_THREADS limits."""
-    return int(_import_faiss().omp_get_max_threads())
+    return int(import_faiss().omp_get_max_threads())
 
 
 @contextmanager
@@ -102,7 +101,7 @@ def choose_device(wanted: str = "auto") -> str:
     Raises:
         UserError: a GPU is wanted that faiss cannot use.
     """
-    faiss = _import_faiss()
+    faiss = import_faiss()
     gpus = faiss.get_num_gpus() if "GPU" in faiss.get_compile_options() else 0
     if wanted == "auto":
         return "cuda:0" if gpus else "cpu"
@@ -119,9 +118,9 @@ def choose_device(wanted: str = "auto") -> str:
     return f"cuda:{int(number or 0)}"
 
 
-def _make_index(device: str, dim: int) -> Any:
+def make_index(device: str, dim: int) -> Any:
     """Make an exact index of centroids on `device`, for squared distances."""
-    faiss = _import_faiss()
+    faiss = import_faiss()
     if device == "cpu":
         return faiss.IndexFlatL2(dim)
     config = faiss.GpuIndexFlatConfig()
@@ -129,10 +128,11 @@ def _make_index(device: str, dim: int) -> Any:
     return faiss.GpuIndexFlatL2(faiss.StandardGpuResources(), dim, config)
 
 
-def _describe_device(device: str) -> str:
+def describe_device(device: str) -> str:
+    """Return e.g. "cpu (2 threads)"."""
     if device != "cpu":
         return f"{device} (faiss)"
-    threads = _import_faiss().omp_get_max_threads()
+    threads = import_faiss().omp_get_max_threads()
     return f"cpu ({threads} thread{'' if threads == 1 else 's'})"
 
 
@@ -143,7 +143,7 @@ def use_matrix_products() -> Iterator[None]:
     Since then it compares pair by pair below 128,000 numbers, which takes 3 ns a distance in few dimensions
     instead of .05. Distances are rounded differently: for points near zero, whose nearest centroid is sought.
     """
-    settings = _import_faiss().cvar
+    settings = import_faiss().cvar
     before = settings.distance_compute_blas_threshold
     settings.distance_compute_blas_threshold = FEWEST_PRODUCTS
     try:
@@ -155,7 +155,7 @@ def use_matrix_products() -> Iterator[None]:
 @use_matrix_products()
 def find_nearest_centroid(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Return the number of the nearest centroid: [n, d], [k, d] float32 -> [n] int64."""
-    index = _make_index(choose_device(), values.shape[1])
+    index = make_index(choose_device(), values.shape[1])
     index.add(np.ascontiguousarray(centroids, dtype=np.float32))
     starts = range(0, len(values), ROWS_AT_ONCE)
     parts = [index.search(values[start : start + ROWS_AT_ONCE], 1)[1][:, 0] for start in starts]
@@ -168,7 +168,7 @@ DRAWN_LISTS, PROBED_LISTS = 4096, 3  # at most so many lists, and those of them 
 
 def _make_lists(points: np.ndarray, seed: int) -> Any:
     """Make an index of float32 points [n, d], with inverted lists around drawn points where they are many."""
-    faiss = _import_faiss()
+    faiss = import_faiss()
     index = faiss.IndexFlatL2(points.shape[1])
     if len(points) > EXACT_NEAREST:
         number = min(DRAWN_LISTS, round(4 * len(points) ** 0.5))
@@ -232,7 +232,7 @@ def iterate_neighbours(
     count = max(1, min(count, len(points) - 1))
     points = np.ascontiguousarray(points, np.float32)
     if len(points) <= EXACT_NEIGHBOURS:
-        index, order, wanted = _import_faiss().IndexFlatL2(points.shape[1]), np.arange(len(points)), count + 1
+        index, order, wanted = import_faiss().IndexFlatL2(points.shape[1]), np.arange(len(points)), count + 1
         index.add(points)
     else:
         index, order = _make_codes(points, seed)
@@ -256,7 +256,7 @@ def _make_codes(points: np.ndarray, seed: int) -> tuple[Any, np.ndarray]:
     """Return an index of float32 points [n, d] by codes in inverted lists, and the points' numbers list by
     list, [n].
     """
-    faiss, (size, width) = _import_faiss(), points.shape
+    faiss, (size, width) = import_faiss(), points.shape
     number = int(np.clip(size // POINTS_PER_LIST, 1, MOST_LISTS))
     quantizer = faiss.IndexFlatL2(width)
     index = faiss.IndexIVFPQFastScan(quantizer, width, number, width, 4)

@@ -58,13 +58,14 @@ def count_effective_owners(members: "Members", owners: np.ndarray) -> tuple[int,
     """Return effective members of each group, rounded down, where all points of one of `owners` [n] are one
     member: a group counts as small if most of its entities belong to one owner.
     """
-    records = _Records.from_points(members.groups, owners, members.loads)
+    records = GroupRecords.from_points(members.groups, owners, members.loads)
     weights = np.bincount(records.index, weights=members.weights)
     spans = zip(records.starts[:-1], records.starts[1:])
-    return tuple(_round_down(count_effective_members(weights[first:last])) for first, last in spans)
+    return tuple(round_down(count_effective_members(weights[first:last])) for first, last in spans)
 
 
-def _round_down(effective: float) -> int:
+def round_down(effective: float) -> int:
+    """Return the whole number of effective members; float64's rounding costs none."""
     return math.floor(effective * (1 + 1e-9))
 
 
@@ -91,7 +92,7 @@ class Members:
 
 
 @dataclass(frozen=True)
-class _Records:
+class GroupRecords:
     """One record per (group, entity), sorted by group: an entity's points in a group are one member of it."""
 
     index: np.ndarray  # [n] the record of each point
@@ -101,13 +102,13 @@ class _Records:
     starts: np.ndarray  # [G + 1] first record of each group
 
     @staticmethod
-    def from_points(groups: np.ndarray, entities: np.ndarray, loads: np.ndarray) -> "_Records":
+    def from_points(groups: np.ndarray, entities: np.ndarray, loads: np.ndarray) -> "GroupRecords":
         num_entities = int(entities.max()) + 1
         keys, index = np.unique(groups * num_entities + entities, return_inverse=True)
         record_groups = keys // num_entities
         starts = np.searchsorted(record_groups, np.arange(int(groups.max()) + 2))
         points, totals = np.bincount(index), np.bincount(index, weights=loads)
-        return _Records(index, record_groups, points, totals, starts)
+        return GroupRecords(index, record_groups, points, totals, starts)
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,8 @@ def merge_small_groups(series: GroupedSeries, settings: config.Bank, channels: i
     """Return final groups and weights: each group keeps the minimum size in effective members, the share, and
     its own mean.
 
-    A group that cannot is merged with the one whose mean is nearest, smallest first, until all can. Settled
-    groups stay as they are.
+    A group that cannot is merged with the one whose mean is nearest, smallest first, until all can. Groups
+    that can stay as they are.
 
     Raises:
         UserError: even all points together do not make one such group; values are unusable.
@@ -152,7 +153,7 @@ def merge_small_groups(series: GroupedSeries, settings: config.Bank, channels: i
         weights, effective = _compute_weights(
             groups, entities, loads, 1.0 if settings.study else settings.max_share
         )
-        means = _sum_weighted(points, weights, groups)
+        means = sum_weighted(points, weights, groups)
         failing = effective < fewest - TOLERANCE * fewest
         if not settings.study:
             failing |= _equals_a_latent(points, means, groups)
@@ -160,9 +161,7 @@ def merge_small_groups(series: GroupedSeries, settings: config.Bank, channels: i
             return Members(points, groups, entities.astype(np.int64), loads, weights)
         if len(means) == 1:
             raise UserError(_explain_impossible(entities, effective[0], fewest, settings))
-        groups = _merge_failing_groups(
-            groups, means, failing, effective, _label_groups(groups, series.labels)
-        )
+        groups = _merge_failing_groups(groups, means, failing, effective, label_groups(groups, series.labels))
 
 
 def _check_rows(
@@ -216,7 +215,7 @@ def _compute_weights(
     """Return weights of the points [n] and effective members of the groups [G]; 0 where no weights fit the
     share.
     """
-    records = _Records.from_points(groups, entities, loads)
+    records = GroupRecords.from_points(groups, entities, loads)
     sizes = np.diff(records.starts)
     weights = 1 / sizes[records.groups]
     effective = sizes.astype(np.float64)
@@ -231,13 +230,13 @@ def _compute_weights(
     return (weights / records.points)[records.index], effective
 
 
-def _sum_weighted(values: np.ndarray, weights: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def sum_weighted(values: np.ndarray, weights: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return Σ w·value in each group: [n, K], [n], [n] -> [G, K] float64."""
     columns = [np.bincount(groups, weights=weights * column) for column in values.astype(np.float64).T]
     return np.stack(columns, axis=1)
 
 
-def _compute_deviation(points: np.ndarray) -> np.ndarray:
+def compute_deviation(points: np.ndarray) -> np.ndarray:
     """Return the standard deviation of every coordinate, 1 where it does not vary: [n, K] -> [K] float64."""
     deviation = points.std(axis=0, dtype=np.float64)
     return np.where(deviation > 0, deviation, 1.0)
@@ -246,7 +245,7 @@ def _compute_deviation(points: np.ndarray) -> np.ndarray:
 def _equals_a_latent(points: np.ndarray, means: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return which means coincide with a member's own point: [n, K], [G, K], [n] -> [G] bool."""
     equal = np.zeros(len(means), bool)
-    limit = SAME_POINT * _compute_deviation(points)
+    limit = SAME_POINT * compute_deviation(points)
     for start in range(0, len(points), ROWS_AT_ONCE):
         span = slice(start, start + ROWS_AT_ONCE)
         same = (np.abs(points[span] - means[groups[span]]) <= limit).all(axis=1)
@@ -254,7 +253,7 @@ def _equals_a_latent(points: np.ndarray, means: np.ndarray, groups: np.ndarray) 
     return equal
 
 
-def _label_groups(groups: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+def label_groups(groups: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     """Return the label of each group, of one member: [G] str; all the same where there are none."""
     first = np.unique(groups, return_index=True)[1]
     return np.full(len(first), "") if labels is None else np.asarray(labels)[first]
@@ -285,11 +284,12 @@ def _merge_failing_groups(
     return becomes[groups]
 
 
-def _count_lowered(weights: np.ndarray) -> int:
+def count_lowered(weights: np.ndarray) -> int:
     """Count the entities that weigh less than the others."""
     return int(np.count_nonzero(weights < weights.max() * (1 - TOLERANCE)))
 
 
-def _find_largest_share(loads: np.ndarray, weights: np.ndarray) -> float:
+def find_largest_share(loads: np.ndarray, weights: np.ndarray) -> float:
+    """Return the largest share of one member in a group's weighted load; 0 without any load."""
     carried = loads * weights
     return float(carried.max() / carried.sum()) if carried.sum() > 0 else 0.0

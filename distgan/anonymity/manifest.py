@@ -30,9 +30,7 @@ from distgan.run import MANIFEST
 
 SCHEMA = 3
 TENSORS = "bank.safetensors"
-
-
-_TENSORS = {
+TENSOR_FORMS = {  # dtype and shape: G groups, K numbers of a condition, C channels
     "conditions": ("float32", "GK"),
     "sizes": ("int64", "G"),
     "effective": ("int64", "G"),
@@ -115,7 +113,7 @@ def find_violations(folder: Path, required: config.Bank | None = None) -> list[s
     Args:
         required: limits that the bank must keep besides its own, e.g. a regulator's.
     """
-    manifest, violations = _inspect(folder, required)
+    manifest, violations = inspect_bank(folder, required)
     if manifest is not None and manifest.study:
         violations.insert(
             0, f"it is for research only (bank.training {manifest.settings.training}): never release it"
@@ -125,7 +123,8 @@ def find_violations(folder: Path, required: config.Bank | None = None) -> list[s
     return violations
 
 
-def _inspect(folder: Path, required: config.Bank | None) -> tuple[_Manifest | None, list[str]]:
+def inspect_bank(folder: Path, required: config.Bank | None) -> tuple[_Manifest | None, list[str]]:
+    """Return the manifest of a bank, None where it cannot be read, and what is wrong with the bank."""
     try:
         manifest = _Manifest.model_validate(read_json(folder / MANIFEST))
         tensors = read_tensors(folder / TENSORS)
@@ -205,8 +204,10 @@ def _check_tensors(tensors: dict[str, np.ndarray], manifest: _Manifest) -> list[
     """Check for tensors that are missing, unknown, not finite, or not of the type and shape the manifest
     implies.
     """
-    if set(tensors) != set(_TENSORS):
-        return [f"{TENSORS} holds {', '.join(sorted(tensors))}; a bank holds {', '.join(sorted(_TENSORS))}"]
+    if set(tensors) != set(TENSOR_FORMS):
+        return [
+            f"{TENSORS} holds {', '.join(sorted(tensors))}; a bank holds {', '.join(sorted(TENSOR_FORMS))}"
+        ]
     size = {
         "G": len(manifest.groups),
         "K": manifest.settings.condition_dim,
@@ -214,7 +215,7 @@ def _check_tensors(tensors: dict[str, np.ndarray], manifest: _Manifest) -> list[
         "2": 2,
     }
     found = []
-    for name, (dtype, letters) in _TENSORS.items():
+    for name, (dtype, letters) in TENSOR_FORMS.items():
         shape = tuple(size[letter] for letter in letters)
         if tensors[name].shape != shape or tensors[name].dtype != dtype:
             found.append(f"{name} is {tensors[name].dtype} {tensors[name].shape}, not {dtype} {shape}")

@@ -92,6 +92,7 @@ def _state_attributes(public: PublicCells, keeps: np.ndarray, sizes: np.ndarray)
 
 
 def make_guarantee(budget: Budget, head: Head) -> DPGuarantee:
+    """Return what the bank's manifest states of its differential privacy."""
     multiplier = mechanism.compose_multipliers([budget.directions_multiplier, budget.sums_multiplier])
     return DPGuarantee(
         epsilon=budget.epsilon,

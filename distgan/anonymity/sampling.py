@@ -14,7 +14,7 @@ Reduce = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
-class _Sample:
+class PointSample:
     """The points with the smallest hashes, without repeats, and how often each occurs; `size` at most."""
 
     size: int
@@ -78,13 +78,13 @@ def _draw_rank(reduce: Reduce) -> tuple[int, int]:
             return int(lots[:lot].sum()), int(lots.sum())
 
 
-def _merge_samples(sample: _Sample, dim: int, reduce: Reduce) -> _Sample:
+def merge_samples(sample: PointSample, dim: int, reduce: Reduce) -> PointSample:
     """Return the sample of all processes together, the same on each."""
     sample._merge_pending()
     number, processes = _draw_rank(reduce)
     if processes == 1:
         return sample
-    together = _Sample(sample.size, sample.seed)
+    together = PointSample(sample.size, sample.seed)
     rows = int(reduce(np.array([len(sample.hashes)], np.float64))[0])
     for turn in range(processes):
         packed = np.zeros((min(sample.size, rows), 3 + dim))
@@ -104,21 +104,22 @@ def _merge_samples(sample: _Sample, dim: int, reduce: Reduce) -> _Sample:
     return together
 
 
-def _to_float32(block: np.ndarray) -> np.ndarray:
+def to_float32(block: np.ndarray) -> np.ndarray:
+    """Return a block as contiguous float32, which faiss reads without a copy."""
     return np.ascontiguousarray(block, dtype=np.float32)
 
 
-def _normalise_rows(block: np.ndarray) -> np.ndarray:
+def normalise_rows(block: np.ndarray) -> np.ndarray:
     """Scale rows to length one; a row of zeros has no direction and stays."""
     length = np.linalg.norm(np.asarray(block, np.float64), axis=1, keepdims=True)
-    return _to_float32(block / np.where(length > 0, length, 1))
+    return to_float32(block / np.where(length > 0, length, 1))
 
 
-def _sample_points(blocks: Blocks, size: int, seed: int, spherical: bool, reduce: Reduce) -> np.ndarray:
+def sample_points(blocks: Blocks, size: int, seed: int, spherical: bool, reduce: Reduce) -> np.ndarray:
     """Sample at most `size` distinct points of all processes, by their content: [m, d] float32."""
-    sample, dim = _Sample(size, seed), 0
+    sample, dim = PointSample(size, seed), 0
     for block in blocks():
-        sample.offer(_normalise_rows(block) if spherical else _to_float32(block))
+        sample.offer(normalise_rows(block) if spherical else to_float32(block))
         dim = block.shape[1]
     widths, holders = reduce(np.array([dim, dim > 0], np.float64))
-    return _merge_samples(sample, int(widths / max(holders, 1)), reduce).points
+    return merge_samples(sample, int(widths / max(holders, 1)), reduce).points

@@ -98,15 +98,11 @@ GroupValue = str | dict[str, float] | None  # in a manifest: a category, mean an
 
 @dataclass(frozen=True)
 class GroupAttributes:
-    """The attributes of all groups of a bank.
-
-    values: [G, A] the category of every member, or the mean of a number.
-    deviations: [G, A] of numbers, 0 of others.
-    """
+    """The attributes of all groups of a bank."""
 
     columns: tuple[AttributeColumn, ...]
-    values: np.ndarray
-    deviations: np.ndarray
+    values: np.ndarray  # [G, A] the category of every member, or the mean of a number
+    deviations: np.ndarray  # [G, A] of numbers, 0 of others
     sizes: np.ndarray  # [G] entities
 
     @property

@@ -130,18 +130,19 @@ def divide_series(options: FilePair, real: ingest.Raw) -> DividedSeries:
             "reference": Split(0, 0, 0),
         }
         sets = {"train": training.values, "held_out": real.values, "reference": real.values[:0]}
-        of = {"held_out": owners[real.rows], "reference": owners[:0]}
-        return DividedSeries(sets, counts, of)
+        owner_of = {"held_out": owners[real.rows], "reference": owners[:0]}
+        return DividedSeries(sets, counts, owner_of)
     shares = HALVES if options.all_held_out else settings.data.splits
     splits = assign_splits(real.owners, shares, settings.seed)
     chosen = splits[real.rows]
     sets = {name: real.values[chosen == name] for name in SPLITS}
     counts = {name: count_series(real, splits == name) for name in SPLITS}
-    of = {name: owners[real.rows[chosen == name]] for name in fidelity.TESTED}
+    owner_of = {name: owners[real.rows[chosen == name]] for name in fidelity.TESTED}
     if options.all_held_out:  # nothing was trained on: the baselines are made of the reference set
-        sets["reference"], of["reference"] = sets["train"], owners[real.rows[chosen == "train"]]
+        sets["reference"] = sets["train"]
+        owner_of["reference"] = owners[real.rows[chosen == "train"]]
         counts["reference"], counts["train"] = counts["train"], Split(0, 0, 0)
-    return DividedSeries(sets, counts, of)
+    return DividedSeries(sets, counts, owner_of)
 
 
 def read_series(options: FilePair, is_real: bool, reduce: config.Reduce | None = None) -> ingest.Raw:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from distgan.config.base import Section, _check_heads, _convert_lists, key
+from distgan.config.base import Section, check_heads, convert_lists, key
 from distgan.config.bounds import round_down
 
 
@@ -24,7 +24,7 @@ class Encoder(Section):
 
     @model_validator(mode="after")
     def _heads(self) -> "Encoder":
-        return _check_heads(self, self.width, self.heads)
+        return check_heads(self, self.width, self.heads)
 
 
 class Clusters(Section):
@@ -97,7 +97,7 @@ class Bank(Section):
     @field_validator("by", mode="before")
     @classmethod
     def _by_of_json(cls, names: Any) -> Any:
-        return _convert_lists(names)  # a bank's manifest has lists alone
+        return convert_lists(names)  # a bank's manifest has lists alone
 
     @property
     def study(self) -> bool:

@@ -5,10 +5,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 
-def _convert_lists(tree: Any) -> Any:
+def convert_lists(tree: Any) -> Any:
+    """Return a tree of JSON or YAML with tuples in place of lists, as strict sections take them."""
     if isinstance(tree, dict):
-        return {name: _convert_lists(value) for name, value in tree.items()}
-    return tuple(_convert_lists(value) for value in tree) if isinstance(tree, list) else tree
+        return {name: convert_lists(value) for name, value in tree.items()}
+    return tuple(convert_lists(value) for value in tree) if isinstance(tree, list) else tree
 
 
 class Section(BaseModel):
@@ -20,7 +21,12 @@ def key(default: Any, meaning: str, **rules: Any) -> Any:
     return Field(default, description=meaning, **rules)
 
 
-def _check_heads(section: Any, width: int, heads: int) -> Any:
+def check_heads(section: Any, width: int, heads: int) -> Any:
+    """Return the section, if its width divides into its attention heads.
+
+    Raises:
+        ValueError: it does not.
+    """
     if width % heads:
         raise ValueError(
             f"width {width} is not a multiple of heads {heads}; use {(width // heads + 1) * heads}"
@@ -31,20 +37,21 @@ def _check_heads(section: Any, width: int, heads: int) -> Any:
 WHOLE_MAPS = {"generate": ("attributes", "shares")}  # maps that a later one replaces, as values are
 
 
-def _merge_sections(base: Any, over: Any, replaced: tuple[str, ...] = ()) -> Any:
+def merge_sections(base: Any, over: Any, replaced: tuple[str, ...] = ()) -> Any:
     """Merge sections key by key; a section that names another model replaces the base's."""
     if not (isinstance(base, dict) and isinstance(over, dict)):
         return over
     if "name" in over and over["name"] != base.get("name"):
         return over
     merged = {
-        name: value if name in replaced else _merge_sections(base.get(name), value, WHOLE_MAPS.get(name, ()))
+        name: value if name in replaced else merge_sections(base.get(name), value, WHOLE_MAPS.get(name, ()))
         for name, value in over.items()
     }
     return {**base, **merged}
 
 
-def _nest_key(dotted: str, value: Any) -> Any:
+def nest_key(dotted: str, value: Any) -> Any:
+    """Return {"a": {"b": value}} for the key `a.b`."""
     for name in reversed(dotted.split(".")):
         value = {name: value}
     return value

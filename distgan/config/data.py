@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, field_validator, model_validator
 
-from distgan.config.base import Section, _convert_lists, key
+from distgan.config.base import Section, convert_lists, key
 from distgan.config.bounds import Bounds
 from distgan.config.scaling import Scaling
 from distgan.config.time_axis import TimeAxis, parse_step
@@ -330,7 +330,7 @@ class Data(Section):
         """Accept data.timestamp and data.entity, former names of data.columns.time and data.columns.id."""
         if not isinstance(given, dict):
             return given
-        given = dict(_convert_lists(given))  # JSON has lists alone
+        given = dict(convert_lists(given))  # JSON has lists alone
         for former, now in (("timestamp", "time"), ("entity", "id")):
             if given.get(former) is None:
                 given.pop(former, None)

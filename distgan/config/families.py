@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from distgan.config.base import Section, _check_heads, key
+from distgan.config.base import Section, check_heads, key
 from distgan.config.family import FILTER_STAGES, Family, OwnLoss
 
 
 def _check_scales(section: Any, width: int, scales: "Sequence[Scale]") -> Any:
     for scale in scales:
-        _check_heads(section, width, scale.heads)
+        check_heads(section, width, scale.heads)
     return section
 
 
@@ -159,8 +159,8 @@ class TtsGanFork(Family):
 
     @model_validator(mode="after")
     def _heads(self) -> "TtsGanFork":
-        _check_heads(self, self.width, 2 * self.heads)
-        return _check_heads(self, self.discriminator_width, self.heads)
+        check_heads(self, self.width, 2 * self.heads)
+        return check_heads(self, self.discriminator_width, self.heads)
 
 
 class MlpGan(Family):
@@ -195,8 +195,8 @@ class TtsGan(Family):
 
     @model_validator(mode="after")
     def _heads(self) -> "TtsGan":
-        _check_heads(self, self.width, self.heads)
-        return _check_heads(self, self.discriminator_width, self.heads)
+        check_heads(self, self.width, self.heads)
+        return check_heads(self, self.discriminator_width, self.heads)
 
 
 class TtsCgan(TtsGan):

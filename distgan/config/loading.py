@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from distgan.config.base import _convert_lists, _merge_sections, _nest_key
+from distgan.config.base import convert_lists, merge_sections, nest_key
 from distgan.config.families import DEFAULT, FAMILIES
 from distgan.config.family import Family
 from distgan.config.reference import iterate_reference
@@ -114,9 +114,9 @@ def find_config_file(folder: Path, name: str) -> Path:
 
 def find_shipped() -> Path | None:
     """Return the folder of the shipped configs: of the checkout, or of the installed wheel."""
-    beside = Path(__file__).parents[2]
-    installed = [Path(place) / "share/distgan/configs" for place in (beside, sysconfig.get_path("data"))]
-    folders = [beside / "configs", *installed]
+    checkout = Path(__file__).parents[2]
+    installed = [Path(place) / "share/distgan/configs" for place in (checkout, sysconfig.get_path("data"))]
+    folders = [checkout / "configs", *installed]
     return next((folder for folder in folders if find_config_file(folder, "demo").is_file()), None)
 
 
@@ -163,7 +163,7 @@ def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     base = tree.pop("base", None)
     if base is None:
         return _add_model(tree)
-    return _merge_sections(_read_tree(path.parent / str(base), (*seen, place)), tree)
+    return merge_sections(_read_tree(path.parent / str(base), (*seen, place)), tree)
 
 
 RENAMED_KEYS = {
@@ -244,8 +244,8 @@ def _override_key(tree: dict[str, Any], text: str) -> dict[str, Any]:
         nested = value
     except UserError as error:
         raise UserError(f"{dotted[:80]}: {error}") from None
-    merged: dict[str, Any] = _merge_sections(
-        tree, _expand_model_name(_rename_bound(_nest_key(dotted.strip(), nested), dotted))
+    merged: dict[str, Any] = merge_sections(
+        tree, _expand_model_name(_rename_bound(nest_key(dotted.strip(), nested), dotted))
     )
     return merged
 
@@ -293,11 +293,12 @@ def _find_mistake(tree: dict[str, Any]) -> str | None:
 
 
 def from_tree(tree: Any, where: str = "config") -> Config:
-    """
+    """Return the settings of a tree of plain values; keys that are left out have their defaults.
+
     Raises:
         UserError: a key, a value or a combination is wrong.
     """
-    tree = _expand_model_name(_rename_bound(_convert_lists(tree), where))
+    tree = _expand_model_name(_rename_bound(convert_lists(tree), where))
     if isinstance(tree, dict):
         tree = _add_model(tree)
     try:
@@ -347,7 +348,7 @@ def _list_prefixes(dotted: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
-def _explain_unknown(dotted: str, known: Iterable[str]) -> str:
+def explain_unknown(dotted: str, known: Iterable[str]) -> str:
     """Return the message about a key that is none, with the nearest that is."""
     if dotted in known:
         return f"unknown key {dotted!r}: another model has it"
@@ -379,7 +380,7 @@ def _explain_first(error: ValidationError, family: type[Family] | None) -> str:
     if mistake["type"] == "extra_forbidden":
         rows = iterate_reference(dict.fromkeys([*([family] if family else []), *FAMILIES.values()]))
         known = list(dict.fromkeys(part for name, *_ in rows for part in _list_prefixes(name)))
-        return f"{_explain_unknown(dotted, known)}{more}"
+        return f"{explain_unknown(dotted, known)}{more}"
     rule = mistake["msg"].removeprefix("Value error, ")
     if isinstance(mistake.get("ctx", {}).get("error"), UserError):
         return rule + more  # it names its key

@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from distgan.config.base import _convert_lists
+from distgan.config.base import convert_lists
 from distgan.config.families import FAMILIES
 from distgan.config.family import FILTER_STAGES, STAGES, Family, OwnLoss
 from distgan.errors import UserError, reading
@@ -134,7 +134,8 @@ def _load_installed(point: EntryPoint) -> type[Family]:
 
 
 def _check_section(section: type[Family], module: ModuleType, name: str) -> type[Family]:
-    """
+    """Return the section of a family, if it is complete.
+
     Raises:
         UserError: a part that every family has is missing, or a capability has an impossible value.
     """
@@ -174,7 +175,7 @@ def _read_family(value: Any) -> Any:
     """Read a tree with a family's name by that family's section."""
     if not isinstance(value, dict):
         return value
-    return find_family(value.get("name")).model_validate(_convert_lists(value))
+    return find_family(value.get("name")).model_validate(convert_lists(value))
 
 
 Model = Annotated[SerializeAsAny[Family], BeforeValidator(_read_family)]

@@ -9,7 +9,7 @@ import yaml
 from pydantic import model_validator
 
 from distgan.config.anonymity import Bank, Clusters, Encoder, Privacy, Release
-from distgan.config.base import Section, _merge_sections, _nest_key, key
+from distgan.config.base import Section, key, merge_sections, nest_key
 from distgan.config.data import Data
 from distgan.config.end_to_end import list_planned, refuse_uncovered
 from distgan.config.families import DEFAULT, FAMILIES
@@ -28,16 +28,18 @@ LENGTHS = (  # of `train`: how long, how often and how patiently, not what is le
     "max_skips",
     "max_rollbacks",
 )
+# Keys on which nothing depends that a run learns.
 FREE = {
     "train": LENGTHS,
     "data": ("credit", "accept", "processes", "holidays"),
-}  # keys on which nothing depends that a run learns
+}
+# The sections that a stage's result depends on, besides those of the stages before it.
 DEPENDS = {
     "prepare": ("seed", "data"),
     "encoder": ("encoder",),
     "cluster": ("clusters", "bank", "privacy"),
     "gan": ("model", "objective", "train"),
-}  # the sections that a stage's result depends on, besides those of the stages before it
+}
 
 
 def is_fixed(name: str) -> bool:
@@ -154,12 +156,12 @@ class Config(Section):
         for name, dimension in space.items():
             for other in dimension.when:
                 if other not in before:
-                    from distgan.config.loading import _explain_unknown  # which needs this tree
+                    from distgan.config.loading import explain_unknown  # which needs this tree
 
                     late = (
                         f"{other!r}, which stands after it"
                         if other in space
-                        else _explain_unknown(other, before)
+                        else explain_unknown(other, before)
                     )
                     raise ValueError(f"sweep.space.{name}: `when` asks for {late}")
             before.add(name)
@@ -180,7 +182,7 @@ class Config(Section):
         tree = self.model_dump(mode="json")
         del tree["sweep"]
         for name in sorted(values, key=lambda name: name != "model.name"):  # its section replaces the base's
-            tree = _merge_sections(tree, _nest_key(name, values[name]))
+            tree = merge_sections(tree, nest_key(name, values[name]))
         from distgan.config.loading import from_tree  # which needs this tree
 
         return from_tree(tree, where)
@@ -245,8 +247,8 @@ class Config(Section):
         for name, true in refused.items():
             if true:
                 raise ValueError(
-                    f"{name} is not accounted under privacy.epsilon; use its default (clusters.count: a "
-                    "number)"
+                    f"{name} is not accounted under privacy.epsilon; use its default, or a number for "
+                    "clusters.count"
                 )
 
         listed = self.privacy.categories

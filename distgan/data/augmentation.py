@@ -20,8 +20,11 @@ PURPOSES = ("day shift", "week shift", "jitter", "cutout", "crop")
 class Augmentation:
     """Changes to each series of one batch.
 
-    shift: (B,) steps by which it is turned in a circle. factor: (B,) multiplies its amplitude. hole, kept:
-    (B, 2) first step and end of the stretch that is cut out, and of the one that is kept.
+    Attributes:
+        shift: (B,) steps of a circular shift.
+        factor: (B,) multiplies the amplitude.
+        hole: (B, 2) first step and end of the stretch that is cut out.
+        kept: (B, 2) first step and end of the stretch that is kept.
     """
 
     shift: Tensor

@@ -121,10 +121,10 @@ def remove(place: Path) -> None:
 
 def remove_companions(place: Path) -> None:
     """Remove the tables of labels and of attributes that the README of an earlier export at `place` names."""
-    readme = find_readme(place)
+    readme = locate_readme(place)
     named = read_text(readme) if readme.exists() else ""
     for line, companion in (
-        (describe_labels(place), find_labels(place)),
+        (describe_labels(place), locate_labels(place)),
         (describe_attributes(place), locate_attributes(place)),
     ):
         if line in named:
@@ -234,22 +234,12 @@ def write_attributes(place: Path, header: Sequence[str], rows: Sequence[Sequence
 
 def describe_labels(place: Path) -> str:
     """Return the line of an export's README about its labels."""
-    return f"Labels    {find_labels(place).name}, one a line, in the order of the series"
+    return f"Labels    {locate_labels(place).name}, one a line, in the order of the series"
 
 
 def describe_attributes(place: Path) -> str:
     """Return the line of an export's README about its attributes."""
     return f"Attributes {locate_attributes(place).name}, a row per series, in their order"
-
-
-def find_readme(place: Path) -> Path:
-    """Return `synthetic.README.txt` for `synthetic.csv`."""
-    return locate_readme(place)
-
-
-def find_labels(place: Path) -> Path:
-    """Return `synthetic.labels.csv` for `synthetic.csv`."""
-    return locate_labels(place)
 
 
 def describe_times(axis: Axis, clock: str) -> str:
@@ -272,14 +262,14 @@ def describe_axis(meta: Meta) -> str:
 
 
 def write_readme(
-    made: Exported, meta: Meta, count: int, clock: str, credit: str, beside: Sequence[str]
+    made: Exported, meta: Meta, count: int, clock: str, credit: str, more: Sequence[str]
 ) -> None:
     """Write what the columns, units and times of an export are, beside it.
 
     Args:
         clock: what is known of the zone; "" where nothing is.
         credit: whose data the series were learned from; "" to leave that out.
-        beside: lines about other files of the export.
+        more: lines about other files of the export.
     """
     axis = meta.axis
     channels = ", ".join(escape_cell(channel) for channel in meta.channels)
@@ -317,11 +307,11 @@ def write_readme(
         f"Times     {describe_times(meta.axis, clock)}{describe_axis(meta)}",
         f"Zone      {clock or 'as in the source'}",
     ]
-    lines += beside
+    lines += more
     lines += [f"Source    learned from: {credit}"] if credit else []
     lines += format_snippets(made)
     text = "".join(f"{' '.join(line.splitlines())}\n" for line in lines)
-    write_text(find_readme(made.place), text)
+    write_text(locate_readme(made.place), text)
 
 
 def format_snippets(made: Exported) -> list[str]:

@@ -247,10 +247,15 @@ def _select_labelled(source: Source, settings: config.Data, left_out: dict[str, 
 
 @dataclass
 class Scan:
-    """One pass over the source. whole: [n, 3, C] which channels are infinite, empty, constant; flags: the
-    same of each piece, [p, n, 3, C]; missing: [p, n] share; inner: [p, n] share between the
-    first and the last reading; digests: [p, n] uint64, the same of equal values;
-    loads: [p, n] float64, sums of absolute values.
+    """What one pass over n series of the source, each cut into p pieces, finds.
+
+    Attributes:
+        whole: [n, 3, C] which channels are infinite, empty, constant.
+        flags: [p, n, 3, C] the same of each piece.
+        missing: [p, n] share of missing values.
+        inner: [p, n] the same between the first and the last reading.
+        digests: [p, n] uint64, the same of equal values.
+        loads: [p, n] float64, sums of absolute values.
     """
 
     whole: np.ndarray
@@ -306,7 +311,7 @@ def _load_block(source: Source, cuts: list[Cut], rows: slice) -> Block:
         rows,
         values,
         pieces,
-        [_digest_series(piece) for piece in pieces],
+        [digest_series(piece) for piece in pieces],
         [_sum_loads(piece) for piece in pieces],
     )
 
@@ -333,7 +338,7 @@ def _sum_loads(values: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _digest_series(values: np.ndarray) -> np.ndarray:
+def digest_series(values: np.ndarray) -> np.ndarray:
     """Return a number for each series that equal ones share, and by any likelihood no others: uint64 [n]."""
     found = []
     for series in values:
@@ -373,7 +378,8 @@ def _leave_out_unusable(
 ) -> np.ndarray:
     """Refuse or drop what is unusable: flags [n, 3, C] -> those of `kept` that stay.
 
-    `series` tells the source's series behind each, if they are not its series themselves.
+    Args:
+        series: [n] the source's series behind each row of flags; by default the rows are those series.
     """
     for number, reason in enumerate(REASONS):
         bad = flags[kept, number].any(axis=1)

@@ -93,7 +93,11 @@ class JointScaling:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """Raises KeyError if a part is missing."""
+        """Return the scaling that `to_tensors` described.
+
+        Raises:
+            KeyError: a part is missing.
+        """
         kinds = {name.partition(".")[0] for name in tensors}
         return cls(
             NormalScores.from_tensors(tensors) if "marginal" in kinds else None,

@@ -19,7 +19,7 @@ from distgan.data.calendar import compute_calendar_features
 from distgan.data.scaling import Attributes, Scaler
 from distgan.data.shuffle import Buffered, Fill, Shuffle, Shuffled
 from distgan.data.store.reader import Readable
-from distgan.errors import UserError
+from distgan.errors import UserError, format_nearest_multiples
 
 Made = TypeVar("Made")
 
@@ -30,13 +30,17 @@ AHEAD = 2  # batches made while one is trained on
 class Batch:
     """One process's part of one global batch.
 
-    series: [B, L, C] float32, scaled, 0 where missing. mask: [B, L, C] float32, 1 = measured.
-    rows: [B] int64, index into the training list. sample: [B] int64, consecutive positions in the global
-    batch. Both stay on the CPU, where random numbers are drawn by them: a step waits for no device.
-    attributes: [B, C, 2] float32, location and scale of each series before scaling, as a whole one, on the
-    CPU as well.
-    calendar: [B, L, 6] float32 (times.py), where the loader was asked for it.
-    whole: of a micro-batch, the process's part that it was split from.
+    `rows`, `sample` and `attributes` stay on the CPU, where random numbers are drawn by them, so that a step
+    waits for no device.
+
+    Attributes:
+        series: [B, L, C] float32, scaled, 0 where missing.
+        mask: [B, L, C] float32, 1 where measured.
+        rows: [B] int64, index into the training list.
+        sample: [B] int64, consecutive positions in the global batch.
+        attributes: [B, C, 2] float32, location and scale of each whole series before scaling.
+        calendar: [B, L, 6] float32 (`compute_calendar_features`), if the loader gives it.
+        whole: of a micro-batch, the process's part that it was split from.
     """
 
     series: Tensor
@@ -134,10 +138,9 @@ class Loader:
         if len(rows) == 0:
             raise UserError(f"no training series in {store.path}; data.splits.train leaves none")
         if batch_size % world_size:
-            lower = batch_size // world_size * world_size
-            choice = f"{lower} or {lower + world_size}" if lower else f"{world_size}"
             raise UserError(
-                f"batch_size {batch_size} is not a multiple of {world_size} processes; use {choice}"
+                f"batch_size {batch_size} is not a multiple of {world_size} processes; use "
+                f"{format_nearest_multiples(batch_size, world_size)}"
             )
         assert (attributes is None or len(attributes) == len(rows)) and 0 <= batching.rank < world_size
         self.num_series = len(rows)

@@ -226,7 +226,11 @@ class NormalScores:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """Raises KeyError if a part is missing."""
+        """Return the scores that `to_tensors` described.
+
+        Raises:
+            KeyError: a part is missing.
+        """
         channels = len([name for name in tensors if name.startswith("marginal.")]) // len(PARTS)
         return cls(
             tuple(

@@ -26,7 +26,6 @@ class OwnerBatch:
         owners: series of the owners taken, W of each in a row; `sample` is a key of owner and series.
         public: no series of the data: as many places as are generated for the generator's update, all
             measured; `rows` is -1.
-        expected: owners that a step takes on average, over all processes.
     """
 
     owners: Batch

@@ -90,7 +90,11 @@ class Whitening:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """Raises KeyError if a part is missing."""
+        """Return the whitening that `to_tensors` described.
+
+        Raises:
+            KeyError: a part is missing.
+        """
         return cls(*(tensors[f"whitening.{name}"] for name in PARTS))
 
 

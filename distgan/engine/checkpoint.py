@@ -89,12 +89,14 @@ def save(
 
 
 class Writer:
-    """A writer of checkpoints one after another; with `beside`, in a thread beside the training, from a copy
-    in CPU memory. An error in the thread is raised by the next `save` or `finish`.
+    """A writer of checkpoints, one after another.
+
+    With `background`, a thread writes a copy in CPU memory while training goes on; the next `save` or
+    `finish` raises its error.
     """
 
-    def __init__(self, beside: bool) -> None:
-        self.thread = ThreadPoolExecutor(1) if beside else None
+    def __init__(self, background: bool) -> None:
+        self.thread = ThreadPoolExecutor(1) if background else None
         self.pending: Future[Path] | None = None
 
     def save(self, folder: Path, step: int, state: Mapping[str, Mapping[str, Tensor]], *rest: Any) -> None:
@@ -158,7 +160,8 @@ def load_latest(folder: Path, wanted: Callable[[str], bool] = lambda name: True)
 
 
 def load(folder: Path, step: int) -> Checkpoint:
-    """
+    """Return the checkpoint of a step, every byte of it verified.
+
     Raises:
         UserError: `folder/step-N` is missing or damaged.
     """
@@ -184,7 +187,8 @@ def _seal_json(content: Mapping[str, Any]) -> bytes:
 
 
 def _read_manifest(folder: Path, step: int) -> dict[str, Any]:
-    """
+    """Return the content of a checkpoint's manifest.
+
     Raises:
         Damaged, OSError, ValueError: it is missing, or is not what was written.
     """
@@ -220,9 +224,7 @@ def _read_checkpoint(
 def _read_file(folder: Path, name: str, facts: Mapping[str, int]) -> dict[str, Tensor]:
     if Path(name).name != name:
         raise Damaged(f"{MANIFEST} names a file elsewhere: {name}")
-    content = (
-        folder / name
-    ).read_bytes()  # verified and parsed from memory: the file cannot change in between
+    content = (folder / name).read_bytes()  # verified and parsed from memory: it cannot change in between
     if len(content) != facts["size"]:
         raise Damaged(f"{name} has {len(content):,} bytes, {facts['size']:,} were written")
     if google_crc32c.value(content) != facts["crc32c"]:

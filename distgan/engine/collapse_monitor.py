@@ -10,15 +10,18 @@ from distgan.progress import show_warning
 log = logging.getLogger(__name__)
 
 ALIKE = 0.05  # spread of generated series, as a share of the real ones' spread
-DECIDED = 0.995  # share of pairs that the discriminator tells apart
+DECIDED = 0.995  # share of pairs that the discriminator ranks correctly
 PATIENCE = 3  # reports in a row
 
 
 class CollapseMonitor:
-    """Monitor that warns, at each onset, that all generated series are alike or the discriminator has won."""
+    """Monitor that warns when all generated series are alike, or when the discriminator always wins.
 
-    def __init__(self, speaks: bool = True) -> None:
-        self.speaks = speaks
+    A warning comes after PATIENCE reports in a row that show it, once until a report does not.
+    """
+
+    def __init__(self, logs: bool = True) -> None:
+        self.logs = logs
         self.rows = {"alike": 0, "decided": 0}
 
     def check(self, step: int, metrics: Mapping[str, float]) -> list[str]:
@@ -43,7 +46,7 @@ class CollapseMonitor:
         return self.rows[kind] == PATIENCE
 
     def _warn(self, words: str) -> str:
-        if self.speaks:
+        if self.logs:
             log.warning(words)
             show_warning(words)
         return words

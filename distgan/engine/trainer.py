@@ -15,12 +15,12 @@ from torch import nn
 
 from distgan.engine.telemetry import Telemetry
 from distgan.engine.training import Job, Schedule, SpoiledError, Training
-from distgan.errors import Stopped
+from distgan.errors import SIGNALS, Stopped
 from distgan.objectives.base import Objective
 from distgan.parallel.optimized_network import OptimizedNetwork
 from distgan.parallel.processes import Parallel
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+STOPPING = (*SIGNALS, signal.SIGINT)
 
 
 class Batches(Protocol):
@@ -80,7 +80,12 @@ def train_to_end(
     caught: list[int],
     job: Job,
 ) -> None:
-    """Train until the end, a signal, or values that stay not finite."""
+    """Train until the end.
+
+    Raises:
+        SpoiledError: too many steps in a row were skipped.
+        Stopped: a signal came.
+    """
     batches = loader.iterate_batches(training.step)
     try:
         while not training.is_finished:
@@ -110,7 +115,7 @@ def report_if_due(training: Training, telemetry: Telemetry, job: Job) -> None:
         saving, reporting = saving or training.is_finished, reporting or training.is_finished
     if reporting:
         metrics = telemetry.report(step)
-        training.watch.check(step, metrics)
+        training.collapse_monitor.check(step, metrics)
         if job.on_report is not None:
             job.on_report(step, metrics)
     with telemetry.measure_time("aside"):
@@ -157,7 +162,7 @@ def catch_signals() -> Iterator[list[int]]:
         return
     before = {
         number: signal.signal(number, note) or signal.SIG_DFL  # None: a handler that is not Python's
-        for number in SIGNALS
+        for number in STOPPING
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:

@@ -94,7 +94,7 @@ class SpoiledError(Exception):
         super().__init__(f"the loss or gradient of phase {phase} is not finite since step {step}")
 
 
-def has_idle_cpu(device: torch.device) -> bool:
+def saves_in_background(device: torch.device) -> bool:
     """Return whether a thread writes checkpoints during training: only if the networks are not on the CPU."""
     return device.type != "cpu"
 
@@ -110,23 +110,18 @@ class Training:
         schedule: Schedule,
         job: Job,
     ) -> None:
-        self.objective, self.optimized_networks, self.parallel, self.schedule = (
-            objective,
-            optimized_networks,
-            parallel,
-            schedule,
-        )
+        self.objective, self.optimized_networks = objective, optimized_networks
+        self.parallel, self.schedule = parallel, schedule
         self.folder, self.seed, self.facts = job.run.checkpoints(job.stage), job.seed, dict(job.facts)
         self.step, self.saved = 0, -1
-        self.writer = checkpoint.Writer(beside=has_idle_cpu(parallel.device))
-        missing = {phase.network for phase in objective.phases} | set(objective.averaged)
-        assert missing <= set(optimized_networks), (
-            f"no optimized network for {sorted(missing - set(optimized_networks))}"
-        )
+        self.writer = checkpoint.Writer(background=saves_in_background(parallel.device))
+        needed = {phase.network for phase in objective.phases} | set(objective.averaged)
+        missing = needed - set(optimized_networks)
+        assert not missing, f"no optimized network for {sorted(missing)}"
         self.averages = {name: make_average(optimized_networks[name]) for name in objective.averaged}
         self.selector = job.select
         self.rollbacks = 0
-        self.watch = CollapseMonitor(parallel.is_main)
+        self.collapse_monitor = CollapseMonitor(parallel.is_main)
         self.reset_skips()
         self.train_mode()
 
@@ -144,13 +139,11 @@ class Training:
         step, bad = self.step, torch.zeros((), dtype=torch.bool, device=self.parallel.device)
         assert batch.step == step, f"the loader gave batch {batch.step} at step {step}"
         shown: dict[str, Tensor] = {}
-        slower = 0.5**self.rollbacks
-        statistics = [
-            buffer for optimized in self.optimized_networks.values() for buffer in optimized.buffers
-        ]
-        before = [buffer.clone() for buffer in statistics]
+        buffers = [buffer for optimized in self.optimized_networks.values() for buffer in optimized.buffers]
+        buffers_before = [buffer.clone() for buffer in buffers]
+        factor = 0.5**self.rollbacks
         for name, rate in self.schedule.rates(step).items():
-            self.optimized_networks[name].set_rate(slower * rate.learning_rate, rate.beta2)
+            self.optimized_networks[name].set_rate(factor * rate.learning_rate, rate.beta2)
         for place, phase in enumerate(self.objective.phases):
             if phase.is_due(step):
                 values, norm = self.update(phase, batch)
@@ -162,10 +155,9 @@ class Training:
         self.row = torch.where(bad, self.row + 1, 0.0)
         self.first = torch.where(self.row > self.longest, self.began, self.first)
         self.longest = torch.maximum(self.longest, self.row)
-        for buffer, old in zip(
-            statistics, before, strict=True
-        ):  # batch normalisation has seen the bad values
-            buffer.copy_(torch.where(bad, old, buffer))
+        # Bad values have entered the statistics of batch normalisation, too.
+        for buffer, before in zip(buffers, buffers_before, strict=True):
+            buffer.copy_(torch.where(bad, before, buffer))
         for optimized in self.optimized_networks.values():
             optimized.align()
         for average in self.averages.values():
@@ -209,7 +201,8 @@ class Training:
         self.began = torch.where(skipped & (self.row == 0), float(place), self.began)
 
     def check_finite(self) -> None:
-        """
+        """Check that the longest row of skipped steps is below `max_skips`.
+
         Raises:
             SpoiledError: too many steps in a row were skipped on all processes, so training must roll back.
         """
@@ -350,15 +343,19 @@ class Training:
             return found[0]
         return None if step is None else checkpoint.load(self.folder, step)
 
-    def load(self, saved: checkpoint.Checkpoint) -> None:
-        ours, theirs = self.facts.get("identity"), saved.facts.get("identity")
-        if ours is not None and theirs is not None and ours != theirs:
+    def refuse_other(self, saved: checkpoint.Checkpoint) -> None:
+        """
+        Raises:
+            UserError: the checkpoint is of another run, of other inputs, or beyond the last step.
+        """
+        identity, saved_identity = self.facts.get("identity"), saved.facts.get("identity")
+        if None not in (identity, saved_identity) and identity != saved_identity:
             raise UserError(
-                f"{self.folder} belongs to other data, another model or other losses (identity {theirs}, now "
-                f"{ours}); choose another run_dir"
+                f"{self.folder} belongs to other data, another model or other losses (identity "
+                f"{saved_identity}, now {identity}); choose another run_dir"
             )
-        ours, theirs = self.facts.get("inputs"), saved.facts.get("inputs")
-        if ours is not None and theirs is not None and ours != theirs:
+        inputs, saved_inputs = self.facts.get("inputs"), saved.facts.get("inputs")
+        if None not in (inputs, saved_inputs) and inputs != saved_inputs:
             raise UserError(
                 f"{self.folder} was trained on other series or conditions than the run now holds; remove "
                 "that folder to train from the start, or choose another run_dir"
@@ -368,6 +365,14 @@ class Training:
                 f"{self.folder} is at step {saved.step}, but only {self.schedule.steps} steps are set; raise "
                 "the number of steps, or choose another run_dir"
             )
+
+    def load(self, saved: checkpoint.Checkpoint) -> None:
+        """Restore networks, optimizers, averages, the step and the selection from a checkpoint.
+
+        Raises:
+            UserError: as `refuse_other`, or the checkpoint is of other networks.
+        """
+        self.refuse_other(saved)
         try:
             for name, optimized in self.optimized_networks.items():
                 files = {"weights": name, "optimiser": f"{name}.optimiser", "scaler": f"{name}.scaler"}

@@ -54,7 +54,7 @@ def make_owner_game(
     settings: config.Config,
     networks: dict[str, nn.Module],
     conditions: Conditions,
-    beside: Condition,
+    paired: Condition,
     steps_per_day: int = 24,
 ) -> OwnerGame:
     """Return the plain game by owners. Arguments as of `OwnerGame`.
@@ -67,7 +67,7 @@ def make_owner_game(
             f"privacy.end_to_end: model {settings.model.name} has a game of its own, which cannot be "
             "taken by owners; use model multiscale"
         )
-    return OwnerGame(networks, conditions, beside, make_rules(settings, networks, steps_per_day))
+    return OwnerGame(networks, conditions, paired, make_rules(settings, networks, steps_per_day))
 
 
 def make_rules(settings: config.Config, networks: dict[str, nn.Module], steps_per_day: int) -> Rules:

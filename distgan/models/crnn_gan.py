@@ -117,6 +117,7 @@ class Game(Adversarial):
         return super().summarise_logits(loss, real, fake) | compute_cross_entropies(real, fake)
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the generator's "loss", of features if set, and the entropies that freezing compares."""
         condition_BK, discriminator = self.condition(batch), self.networks["discriminator"]
         fake_BLC = self.generate(batch, condition_BK, "generator noise")
         seen, seen_fake_BLC = self.augment(batch, fake_BLC)

@@ -1,13 +1,14 @@
 """The multi-scale conditional transformer GAN: the default model.
 
-A series is an image of height 1, cut into patches (a patch of 24 hours is a day). The generator looks at the
-tokens at full, half and quarter resolution, adds the three views, and writes from each token the middle,
-spread and skewness of its readings. Their noise is stationary, with a spectrum of the series' own; readings
-lie above a soft minimum of the series' own. The discriminator looks at the tokens locally and globally, and
-at the series folded by day and week, as a spectrogram, and through a summary of the whole.
+A series is an image of height 1, cut into patches (a patch of 24 hours is a day). The generator transforms
+the tokens in parallel branches (by default at full, half and quarter resolution), sums the branches, and maps
+each token to location, scale and skewness of its readings. The noise of readings is stationary; its spectrum
+and the soft minimum of the readings are functions of the style. The discriminator has branches over the
+tokens, and side networks over the series folded by day and week, over its spectrogram, and over a summary of
+the whole.
 
 Shapes: B series, L steps, C channels, R = 3C, N tokens, D width, Z noise, T noise of all tokens, E noise of
-all readings, K condition, S style, H heads.
+all readings (fine_BE: of all finer tokens), K condition, S style, H logits.
 """
 
 import math
@@ -53,8 +54,10 @@ class Branch(nn.Module):
 
 
 class Generator(nn.Module):
-    """(B, noise_dim), (B, K) -> (B, L, C) in [-1, 1]. The noise is one vector, a few numbers for each token
-    and one for each reading.
+    """(B, noise_dim), (B, K) -> (B, L, C) in [-1, 1].
+
+    The noise is one vector for the series, a few numbers for each token, one for each reading, and with
+    `refinement` a few for each finer token, in this order.
     """
 
     def __init__(
@@ -107,15 +110,17 @@ class Generator(nn.Module):
 
 
 def sample_readings(moments_BLR: Tensor, noise_BLC: Tensor) -> Tensor:
-    """Return Hermite series of order 2 in each reading's own noise: middle, spread and skewness (B, L, R) and
-    noise (B, L, C) -> (B, L, C). Without it a token's few numbers settle all of its readings, which then tell
-    more about one another than real ones do.
+    """Return the Hermite series of order 2 in each reading's own noise: location, scale and skewness (B, L,
+    R), noise (B, L, C) -> (B, L, C).
+
+    Without this noise a token's few numbers determine all of its readings, which are then more dependent than
+    real ones.
     """
-    middle_BLC, spread_BLC, skewness_BLC = moments_BLR.chunk(3, dim=2)
-    return middle_BLC + spread_BLC * noise_BLC + skewness_BLC * (noise_BLC.square() - 1) / 2**0.5
+    location_BLC, scale_BLC, skewness_BLC = moments_BLR.chunk(3, dim=2)
+    return location_BLC + scale_BLC * noise_BLC + skewness_BLC * (noise_BLC.square() - 1) / 2**0.5
 
 
-class Verdict(nn.Module):
+class ProjectionHead(nn.Module):
     """A linear logit plus the projection on the condition (Miyato & Koyama 2018): (B, D), (B, K) -> (B,)."""
 
     def __init__(self, width: int, condition_dim: int) -> None:
@@ -145,11 +150,13 @@ class Discriminator(nn.Module):
         self.windows = [window for window in settings.spectra if window <= length]
         sizes = [(math.ceil(length / period), period) for period in self.periods]
         sizes += [(window // 2 + 1, length // (window // 4) + 1) for window in self.windows]
-        knows = settings.picture_positions
-        self.side_networks = nn.ModuleList(
-            PictureDiscriminator(channels, settings.side_channels, *((size, condition_dim) if knows else ()))
-            for size in sizes
-        )
+        if settings.picture_positions:
+            pictures = [
+                PictureDiscriminator(channels, settings.side_channels, size, condition_dim) for size in sizes
+            ]
+        else:
+            pictures = [PictureDiscriminator(channels, settings.side_channels) for _ in sizes]
+        self.side_networks = nn.ModuleList(pictures)
         widths = [width] * len(self.branches) + [4 * settings.side_channels] * len(sizes)
         self.summary = None
         if settings.random_kernels and length >= TAPS:
@@ -158,17 +165,17 @@ class Discriminator(nn.Module):
             )
             self.summary = SummaryDiscriminator(kernels, channels, condition_dim, width)
             widths.append(width)
-        self.verdicts = nn.ModuleList(Verdict(features, condition_dim) for features in widths)
+        self.verdicts = nn.ModuleList(ProjectionHead(features, condition_dim) for features in widths)
 
     def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
         tokens_BND = self.embed(series_BLC)
         features = [norm(branch(tokens_BND)).mean(1) for norm, branch in zip(self.norms, self.branches)]
         pictures = [fold_periods(series_BLC, period) for period in self.periods]
         pictures += [compute_spectrogram(series_BLC, window) for window in self.windows]
-        features += [judge(picture, condition_BK) for judge, picture in zip(self.side_networks, pictures)]
+        features += [side(picture, condition_BK) for side, picture in zip(self.side_networks, pictures)]
         if self.summary is not None:
             features.append(self.summary(series_BLC, condition_BK))
-        logits = [verdict(f, condition_BK) for verdict, f in zip(self.verdicts, features)]
+        logits = [head(f, condition_BK) for head, f in zip(self.verdicts, features)]
         return torch.stack(logits, dim=1).float()
 
 

@@ -21,9 +21,8 @@ def normalise(x: Tensor, gain: Tensor | None = None) -> Tensor:
     Args:
         gain: (D,), or (B, 1, D) with x (B, N, D); 1 without it.
     """
-    if (
-        x.dtype not in (torch.float32, torch.float64) or is_twice_differentiable()
-    ):  # the derivative below has none itself
+    # The functions below have no second derivative.
+    if x.dtype not in (torch.float32, torch.float64) or is_twice_differentiable():
         scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + SMALL)
         normal = x * scale.to(x.dtype)
         return normal if gain is None else normal * gain

@@ -141,6 +141,7 @@ class Game(Adversarial):
     """
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the "loss": real clean series against filtered noisy ones."""
         condition_BK = self.condition(batch)
         penalised = self.count_penalised(batch)
         with torch.no_grad():
@@ -165,6 +166,7 @@ class Game(Adversarial):
         return {"loss": loss, **shown}
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the filter's "loss": adversarial, content, identity and recombined terms."""
         filtered_BLC = self.filter_series(batch.series) * batch.mask
         change_BLC = (filtered_BLC - batch.series).abs()
         verdict_B = F.softplus(-self.judge(filtered_BLC, self.condition(batch))).mean(1)

@@ -1,7 +1,7 @@
-"""Side discriminators, which look at a whole series at once: folded by a period as a picture, as a
-spectrogram, or through fixed convolution kernels.
+"""Side discriminators, whose input is a whole series: folded by a period into a picture, as a spectrogram, or
+as summaries by fixed convolution kernels.
 
-Shapes: B series, L steps, C channels, K condition or kernels, W features, N = B·C single channels; R and W
+Shapes: B series, L steps, C channels, K condition or kernels, D features, N = B·C single channels; R and W
 rows and columns of a picture; T taps, P places, F shares, Q quantiles.
 """
 
@@ -20,19 +20,19 @@ from distgan.rng import make_keyed_generator
 TAPS = 9
 TRIPLES = tuple(combinations(range(TAPS), 3))  # the taps that weigh 2; the others weigh -1: 84 kernels
 NORM = (3 * 4 + 6) ** 0.5  # of a kernel's weights
-MOST_PLACES = 512  # at which the outputs of a dilation are read, about
+MOST_PLACES = 512  # at which the outputs of a dilation are read, approximately
 SOFTNESS = (0.02, 0.3)  # widths of thresholds; white noise of deviation 1 has outputs of deviation 1
 SPREAD_STEPS = (0.754878, 0.618034)  # of low-discrepancy sequences of softness and level
 SPREAD = 8.0  # shares and quantiles differ by about an eighth between series
 
 
 class PictureDiscriminator(nn.Module):
-    """Three strided convolutions over a picture of the series, averaged: (B, C, rows, columns) -> (B, 4 ·
+    """Three strided convolutions over a picture of the series, averaged: (B, C, R, W), (B, K) -> (B, 4 ·
     channels).
 
     Args:
-        size: rows and columns of the picture, whose positions have learned embeddings; without, the average
-            is nearly blind to the hour, the day or the frequency at which something stands.
+        size: rows and columns of the picture, whose positions get learned embeddings. Without them the
+            average hardly depends on the hour, the day or the frequency of a feature.
         condition_dim: numbers of the condition that shift the first features; 0 for none.
     """
 
@@ -54,20 +54,26 @@ class PictureDiscriminator(nn.Module):
         )
 
     def forward(self, picture_BCRW: Tensor, condition_BK: Tensor) -> Tensor:
-        for number, convolution in enumerate(self.convolutions):
-            picture_BCRW = convolution(picture_BCRW)
-            if number == 0 and self.condition is not None:
-                picture_BCRW = (
-                    picture_BCRW + self.condition(condition_BK.to(picture_BCRW.dtype))[..., None, None]
-                )
-            if number == 0 and self.rows is not None and self.columns is not None:
-                picture_BCRW = picture_BCRW + (self.rows + self.columns).to(picture_BCRW.dtype)
-            picture_BCRW = F.leaky_relu(picture_BCRW, 0.2)
-        return picture_BCRW.mean((2, 3))
+        first, *others = self.convolutions
+        features_BDRW = F.leaky_relu(self.shift(first(picture_BCRW), condition_BK), 0.2)
+        for convolution in others:
+            features_BDRW = F.leaky_relu(convolution(features_BDRW), 0.2)
+        return features_BDRW.mean((2, 3))
+
+    def shift(self, features_BDRW: Tensor, condition_BK: Tensor) -> Tensor:
+        """Add the embeddings of the condition and of the positions, where there are any."""
+        dtype = features_BDRW.dtype
+        if self.condition is not None:
+            features_BDRW = features_BDRW + self.condition(condition_BK.to(dtype))[..., None, None]
+        if self.rows is not None and self.columns is not None:
+            features_BDRW = features_BDRW + (self.rows + self.columns).to(dtype)
+        return features_BDRW
 
 
 def fold_periods(series_BLC: Tensor, period: int) -> Tensor:
-    """Write the series row by row, a period a row (HiFi-GAN): (B, L, C) -> (B, C, ⌈L/period⌉, period)."""
+    """Return the series as a picture, one period in each row (HiFi-GAN): (B, L, C) -> (B, C, ⌈L/period⌉,
+    period).
+    """
     missing = -series_BLC.shape[1] % period
     padded_BCL = F.pad(series_BLC.transpose(1, 2), (0, missing))
     return padded_BCL.unflatten(2, (-1, period))
@@ -85,12 +91,14 @@ def compute_spectrogram(series_BLC: Tensor, window: int) -> Tensor:
 
 
 def choose_dilations(length: int) -> list[int]:
-    """Return powers of 2, as long as a kernel fits into the series."""
+    """Return the powers of 2 with which a kernel fits into the series."""
     return [1 << power for power in range(length.bit_length()) if (TAPS - 1) << power < length]
 
 
 def choose_stride(length: int, period: int) -> int:
-    """Return about length / MOST_PLACES, with no factor in common with `period`: every phase is read."""
+    """Return about length / MOST_PLACES, without a common factor with `period`, so that every phase is
+    read.
+    """
     stride = max(1, round(length / MOST_PLACES))
     while stride > 1 and math.gcd(stride, period) > 1:
         stride += 1
@@ -100,14 +108,14 @@ def choose_stride(length: int, period: int) -> int:
 class RandomKernels(nn.Module):
     """Shares of places at which fixed convolutions of a series exceed thresholds: (B, L, C) -> (B, F).
 
-    The kernels are those of MiniRocket (Dempster, Schmidt and Webb 2021), random ones of the 84 at each
-    dilation. They see recurrence from step to step up to an eighth of the series, and fixed features cannot
-    be forgotten in the game (Sauer et al. 2021). A share is the mean of a sigmoid in units of the
-    threshold's softness: the finest see the texture of quiet nights, beside which a peak is a hundred times
-    as high. Thresholds are learned.
+    The kernels are those of MiniRocket (Dempster, Schmidt and Webb 2021): for each dilation a random choice
+    of the 84. Their outputs depend on recurrence at distances from one step to an eighth of the series.
+    Features that are fixed cannot be forgotten in the game (Sauer et al. 2021). A share is the mean of a
+    sigmoid in units of the threshold's softness. The finest thresholds resolve the texture of quiet nights,
+    although peaks are a hundred times as high. Thresholds are learned.
 
     Args:
-        kernels: of each dilation.
+        kernels: number of kernels for each dilation.
         period: steps; all of its phases are read.
     """
 
@@ -134,8 +142,7 @@ class RandomKernels(nn.Module):
         x_NL = series_BLC.float().transpose(1, 2).flatten(0, 1)
         shares = []
         parts = (part.to(x_NL.dtype) for part in (self.weights, self.thresholds, self.softness))
-        each = zip(*parts, self.dilations)
-        for weights_KT, threshold_K1, softness_K1, dilation in each:
+        for weights_KT, threshold_K1, softness_K1, dilation in zip(*parts, self.dilations):
             last = x_NL.shape[1] - (TAPS - 1) * dilation
             taps = [x_NL[:, tap * dilation : tap * dilation + last : self.stride] for tap in range(TAPS)]
             output_NKP = weights_KT @ torch.stack(taps, dim=1)
@@ -144,10 +151,10 @@ class RandomKernels(nn.Module):
 
 
 class SummaryDiscriminator(nn.Module):
-    """Shares of random kernels, quantiles of the readings and the condition, to features: (B, L, C), (B, K)
-    -> (B, W).
+    """Features of shares of random kernels, of quantiles of the readings and of the condition: (B, L, C), (B,
+    K) -> (B, D).
 
-    With the condition, which holds location over scale, quantiles tell how high a base load is.
+    The condition holds location over scale, so quantiles together with it determine the base load.
     """
 
     def __init__(self, kernels: RandomKernels, channels: int, condition_dim: int, width: int) -> None:
@@ -163,5 +170,5 @@ class SummaryDiscriminator(nn.Module):
         levels_BQ = find_quantiles(x_NL, LEVELS).unflatten(0, (len(series_BLC), -1)).flatten(1)
         given_BQ = torch.cat([SPREAD * levels_BQ, condition_BK.float()], dim=1)
         shares_BF = SPREAD * (self.kernels(series_BLC) - self.middle)
-        hidden_BW = torch.cat([F.silu(self.shares(shares_BF)), F.silu(self.levels(given_BQ))], dim=1)
-        return F.silu(self.both(hidden_BW)).to(series_BLC.dtype)
+        hidden_BD = torch.cat([F.silu(self.shares(shares_BF)), F.silu(self.levels(given_BQ))], dim=1)
+        return F.silu(self.both(hidden_BD)).to(series_BLC.dtype)

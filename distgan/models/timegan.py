@@ -181,6 +181,7 @@ class Game(Adversarial):
         return {"loss": loss, "reconstruction": error.detach()}
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the generator's "loss": adversarial, supervised and moment terms."""
         label_BM = self.select_label(batch)
         raw_BLH, supervised_BLH = self.generate_latents(batch, label_BM, "generator noise")
         with torch.no_grad():

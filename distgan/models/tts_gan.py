@@ -5,9 +5,10 @@
 
 As in the published code: ten features a step, five heads, dropout .5, positions learned (zero at first in the
 generator), attention divided by the root of the whole width, the start token averaged with the others and
-not read alone. Changed: any length, channels and patch (padded where it does not divide); and a tanh at the
-end, since the discriminator normalises what it embeds and hardly sees how large it is: without it generated
-stock windows came to lie at 800 times the largest real value. Unconditional: the condition is not read.
+not read alone. Changed: any length, channels and patch (padded where it does not divide), and a tanh at the
+end. The discriminator normalises its embedding, so that its logit hardly depends on the size of the values;
+without the tanh, generated stock windows reached 800 times the largest real value. Unconditional: the
+condition is not read.
 
 Shapes: B series, L steps, C channels, N tokens, E width, Z noise, K condition.
 """

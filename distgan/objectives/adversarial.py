@@ -17,9 +17,11 @@ from distgan.objectives.base import Phase
 from distgan.objectives.derivatives import disable_dropout, twice_differentiable
 from distgan.objectives.losses import (
     LOSSES,
+    Across,
     average_masked,
     compute_mode_seeking,
     compute_moment_distance,
+    identity,
 )
 from distgan.objectives.penalties import (
     compute_squared_slope,
@@ -37,7 +39,7 @@ Relative = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def keep_as_generated(series_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
-    """Standardise by nothing."""
+    """Return the series as they are, for a game that does not standardise."""
     return series_BLC
 
 
@@ -94,12 +96,12 @@ class Arithmetic:
     """Rules of how numbers are kept and averaged.
 
     Attributes:
-        across: mean of a count over processes; the identity by default.
+        across: mean over processes.
         dtype: of the networks' arithmetic, but for the penalty, which is float32.
         processes: that hold parts of a global batch.
     """
 
-    across: Callable[[Tensor], Tensor] = lambda count: count
+    across: Across = identity
     dtype: torch.dtype = torch.float32
     processes: int = 1
 
@@ -143,6 +145,7 @@ class Adversarial:
         ]
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the discriminator's "loss", with the penalty, and what is shown of the update."""
         real_BK, fake_BK = self.real_condition(batch), self.condition(batch)
         penalised = self.count_penalised(batch)  # processes meet here: none has to wait for another's work
         with torch.no_grad():
@@ -179,6 +182,7 @@ class Adversarial:
         return {"d": loss, "real": real.mean(), "fake": fake.mean()}
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the generator's "loss" and what is shown of the update."""
         condition_BK = self.condition(batch)
         fake_BLC = self.generate(batch, condition_BK, "generator noise")
         seen, seen_fake_BLC = self.augment(batch, fake_BLC)
@@ -201,10 +205,8 @@ class Adversarial:
             distance = compute_moment_distance(fake_BLC, batch.series, batch.mask, self.across)
             extra = {**extra, "moments": self.settings.moments * distance}
         if self.settings.features:
-            extra = {
-                **extra,
-                "features": self.settings.features * self.compute_feature_distance(batch, fake_BLC),
-            }
+            distance = self.compute_feature_distance(batch, fake_BLC)
+            extra = {**extra, "features": self.settings.features * distance}
         return {"loss": sum(extra.values(), loss), **shown, **_detach(extra)}
 
     def compute_feature_distance(self, batch: Batch, fake_BLC: Tensor) -> Tensor:
@@ -272,8 +274,8 @@ class Adversarial:
         every series by itself and in float32: one pass of 2 B and the moved series.
         """
         settings = self.settings.penalty
-        apart = self.dtype == torch.float32 and getattr(self.family, "by_owners", False)
-        if not apart or settings.kind != "finite_difference":
+        separable = self.dtype == torch.float32 and getattr(self.family, "by_owners", False)
+        if not separable or settings.kind != "finite_difference":
             logits = self.judge(torch.cat([batch.series, fake_BLC]), torch.cat(conditions))
             real, fake = logits.chunk(2)
             if settings.kind == "none":
@@ -289,8 +291,8 @@ class Adversarial:
 
         moved = pick(both).float() + settings.sigma * directions
         logits = self.judge(torch.cat([both, moved]), torch.cat([conditions_BK, pick(conditions_BK)]))
-        logits, there = logits.split([len(both), len(moved)])
-        real_B, fake_B = compute_squared_slope(pick(logits), there, settings.sigma).chunk(2)
+        logits, moved_logits = logits.split([len(both), len(moved)])
+        real_B, fake_B = compute_squared_slope(pick(logits), moved_logits, settings.sigma).chunk(2)
         real, fake = logits.chunk(2)
         return (real, fake), ((real_B + fake_B) * kept_B).sum() / penalised
 

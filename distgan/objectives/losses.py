@@ -12,6 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Discriminator = Callable[[Tensor, Tensor], Tensor]
+Across = Callable[[Tensor], Tensor]  # the mean over processes
+
+
+def identity(value: Tensor) -> Tensor:
+    """Return the value: the mean over processes, where there is one."""
+    return value
 
 
 def average_masked(x: Tensor, mask: Tensor, count: Tensor | None = None) -> Tensor:
@@ -21,9 +27,7 @@ def average_masked(x: Tensor, mask: Tensor, count: Tensor | None = None) -> Tens
     return (x * mask).sum() / (mask.sum() if count is None else count).clamp(min=1e-6)
 
 
-def apply_to_global_means(
-    function: Callable[[Tensor], Tensor], means: Tensor, across: Callable[[Tensor], Tensor]
-) -> Tensor:
+def apply_to_global_means(function: Callable[[Tensor], Tensor], means: Tensor, across: Across) -> Tensor:
     """Return f(m) for the mean m of `means` over processes, where f is curved (a root, a distance): a scalar.
 
     The gradient goes through f's slope at m, so that the mean of the processes' gradients is the gradient of
@@ -99,16 +103,21 @@ def wasserstein_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def wasserstein_eps_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """Return the same with the drift term 10⁻³ E[D(x)²] (Karras et al. 2018). TTS-GAN's code has 10⁻³ (E
-    D(x))², of a process's part of the batch; a mean over series is the same for any number of processes.
+    """Return E D(G(z)) - E D(x) + 10⁻³ E[D(x)²], Wasserstein with a drift term (Karras et al. 2018).
+
+    TTS-GAN's code has 10⁻³ (E D(x))² of a process's part of the batch. A mean over series is the same for any
+    number of processes.
     """
     return wasserstein_discriminator(real, fake) + 1e-3 * real.square().mean()
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Both sides of a game. `compares`: the generator's side looks at real logits too. `seeks_modes`: see
-    below.
+    """Both sides of a game: functions of the logits of real and of generated series.
+
+    Attributes:
+        compares: the generator's side depends on the real logits, too.
+        seeks_modes: the generator's loss adds `compute_mode_seeking`.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
@@ -134,7 +143,7 @@ def compute_mode_seeking(
     fake_2: Tensor,
     noise_1: Tensor,
     noise_2: Tensor,
-    across: Callable[[Tensor], Tensor] = lambda value: value,
+    across: Across = identity,
 ) -> Tensor:
     """Return 1 / (E|G(z₁) - G(z₂)| / E|z₁ - z₂| + 10⁻⁵): large when unlike noise gives like series (Mao et
     al. 2019). `across` averages over processes.
@@ -147,12 +156,13 @@ def compute_moment_distance(
     fake_BLC: Tensor,
     real_BLC: Tensor,
     mask: Tensor,
-    across: Callable[[Tensor], Tensor] = lambda value: value,
+    across: Across = identity,
 ) -> Tensor:
     """Return E|σ̂ - σ| + E|μ̂ - μ| over steps and channels, of the batch, on the scale of [0, 1] (TimeGAN's
     code).
 
-    A discriminator of bounded slope hardly tells a reading's deviation from a third less; this does.
+    A discriminator of bounded slope is nearly blind to deviations that are a third too small; this term is
+    not.
     """
     counts_LC = across(mask.sum(0)).clamp(min=1)
     scaled = [(x.float() + 1) / 2 * mask for x in (fake_BLC, real_BLC)]
@@ -181,10 +191,10 @@ def compute_evidence_lower_bound(
     beta: float,
     free_bits: float,
     count: Tensor | None = None,
-    across: Callable[[Tensor], Tensor] = lambda value: value,
+    across: Across = identity,
 ) -> dict[str, Tensor]:
-    """Return the negative evidence lower bound a step, its Gaussian width at the optimum (σ-VAE, Rybkin et
-    al. 2021).
+    """Return the negative evidence lower bound per step, with the Gaussian's width at its optimum (σ-VAE,
+    Rybkin et al. 2021).
 
     loss = ½ ln MSE + β / n · Σ_z max(KL_z, free bits), KL_z = ½ (μ² + σ² - 1 - ln σ²) averaged over the
     batch, n the measured values of a series, on average. With the width optimal the two terms weigh as in the

@@ -32,7 +32,8 @@ class OwnerGame(Adversarial):
 
     Args:
         conditions: `real` of real series; `generated` of the public part, which has none.
-        beside: of the generated series beside a real one: a function of its owner and of public numbers.
+        paired: of the generated series paired with a real one: a function of its owner and of public
+            numbers.
     """
 
     scalars: Sequence[str] = ("loss", "d", "real", "fake", "penalty")
@@ -41,14 +42,14 @@ class OwnerGame(Adversarial):
         self,
         networks: dict[str, Any],
         conditions: Conditions,
-        beside: Condition,
+        paired: Condition,
         rules: Rules,
         arithmetic: Arithmetic = PLAIN,
     ) -> None:
         super().__init__(networks, conditions, rules, arithmetic)
         assert not self.game.compares, "the generator's loss would read real series"
         assert not self.settings.batch_terms, "the generator's loss would read real series"
-        self.beside_real = beside
+        self.paired_condition = paired
 
     def generator_loss(self, batch: Any) -> dict[str, Tensor]:
         assert isinstance(batch, OwnerBatch)
@@ -61,7 +62,7 @@ class OwnerGame(Adversarial):
 
         Every random number is keyed by `batch.sample`, which is the owner's own.
         """
-        real_BK, fake_BK = self.real_condition(batch), self.beside_real(batch)
+        real_BK, fake_BK = self.real_condition(batch), self.paired_condition(batch)
         fake_BLC = self.generate(batch, fake_BK, "discriminator noise")
         batch, fake_BLC = self.augment(batch, fake_BLC)
         ways = ("real direction", "fake direction")

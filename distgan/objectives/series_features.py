@@ -190,12 +190,14 @@ class Whitening:
             maps.append((rotation / deviation[:, None]).float())
         return cls(tuple(means), tuple(maps))
 
+    def to(self, device: torch.device) -> "Whitening":
+        """Return the maps on a device."""
+        return Whitening(*(tuple(each.to(device) for each in part) for part in (self.means, self.maps)))
+
     def apply(self, families: Sequence[Tensor]) -> list[Tensor]:
         """Return the coordinates of each family: (B, F) each."""
-        return [
-            (family - mean.to(family.device)) @ each.to(family.device)
-            for family, mean, each in zip(families, self.means, self.maps, strict=True)
-        ]
+        parts = zip(families, self.means, self.maps, strict=True)
+        return [(family - mean) @ each for family, mean, each in parts]
 
 
 def compute_energy_distance(

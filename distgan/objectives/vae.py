@@ -1,7 +1,5 @@
 """What the encoder minimises: reconstruction and KL, together with its decoder."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +7,7 @@ from distgan import config, rng
 from distgan.data.loader import Batch
 from distgan.objectives.base import Phase
 from distgan.objectives.hidden_ranges import Hiding, hide_ranges
-from distgan.objectives.losses import compute_evidence_lower_bound
+from distgan.objectives.losses import Across, compute_evidence_lower_bound, identity
 
 
 class VariationalAutoencoder:
@@ -24,7 +22,7 @@ class VariationalAutoencoder:
         networks: dict[str, nn.Module],
         settings: config.Encoder,
         seed: int,
-        across: Callable[[Tensor], Tensor] = lambda count: count,
+        across: Across = identity,
         dtype: torch.dtype = torch.float32,
         hiding: Hiding | None = None,
     ) -> None:

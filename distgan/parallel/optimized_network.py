@@ -46,11 +46,11 @@ class OptimizedNetwork:
         compiled: Any = torch.compile(self.plain, dynamic=False) if parallel.compiles else self.plain
         self.network: nn.Module = compiled
         self.trainable = {n: p for n, p in self.plain.named_parameters() if p.requires_grad}
-        self.buffers = [b for b in _list_persistent_buffers(self.plain).values() if b.is_floating_point()]
+        self.buffers = [b for b in list_persistent_buffers(self.plain).values() if b.is_floating_point()]
         self.gradients, self.views = _flatten_gradients(list(self.trainable.values()))
         self.loss_scale = LossScale(parallel.device) if parallel.dtype == torch.float16 else None
         self._fresh = True  # whether the next backward pass is the first of an update
-        self.adam = _make_adam(list(self.trainable.values()), optimizer)
+        self.adam = make_adam(list(self.trainable.values()), optimizer)
 
     def set_rate(self, learning_rate: float, beta2: float) -> None:
         """Set Adam's learning rate and beta2 of the next updates."""
@@ -134,9 +134,9 @@ class OptimizedNetwork:
         """Return the bytes held between two steps: weights, their float32 master copy, Adam's moments."""
         moments = [t for state in self.adam.state.values() for name, t in state.items() if name != "step"]
         return {
-            "weights": _count_bytes(list(self.trainable.values())),
+            "weights": count_bytes(list(self.trainable.values())),
             "master": 0,
-            "moments": _count_bytes(moments),
+            "moments": count_bytes(moments),
         }
 
     def align(self) -> None:
@@ -194,11 +194,13 @@ class LossScale:
         self.steps.copy_(state["steps"])
 
 
-def _count_bytes(tensors: Sequence[Tensor]) -> int:
+def count_bytes(tensors: Sequence[Tensor]) -> int:
+    """Return the bytes of the numbers of some tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _make_adam(parameters: list[nn.Parameter], optimizer: Adam) -> torch.optim.Adam:
+def make_adam(parameters: list[nn.Parameter], optimizer: Adam) -> torch.optim.Adam:
+    """Return torch's fused Adam, which leaves a step out by `found_inf` without a synchronisation."""
     return torch.optim.Adam(
         parameters,
         lr=optimizer.learning_rate,
@@ -222,6 +224,7 @@ def _flatten_gradients(parameters: list[nn.Parameter]) -> tuple[Tensor, list[Ten
     return buffer, [piece[: p.numel()].view_as(p) for piece, p in zip(pieces, parameters, strict=True)]
 
 
-def _list_persistent_buffers(network: nn.Module) -> dict[str, Tensor]:
+def list_persistent_buffers(network: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers that belong to the state_dict, by name: the live tensors."""
     saved = network.state_dict(keep_vars=True)
     return {name: buffer for name, buffer in network.named_buffers() if name in saved}

@@ -16,7 +16,7 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.errors import LostProcess, UserError
+from distgan.errors import LostProcess, UserError, format_nearest_multiples
 from distgan.memory import set_host_memory
 from distgan.parallel import meeting, messages
 from distgan.parallel.heartbeat import Heartbeat
@@ -71,7 +71,7 @@ class Parallel:
         self.device: torch.device = accelerator.device
         _refuse_fp16(settings, self.device)
         self.dtype = PRECISIONS[settings.precision]  # of the networks' arithmetic
-        self._owns_group = dist.is_initialized() and not brought
+        self.owns_group = dist.is_initialized() and not brought
         self._check_world()
         self._heartbeat: Heartbeat | None = None
         self.lent: list[str] = []  # environment variables set for DeepSpeed
@@ -134,7 +134,7 @@ class Parallel:
         if batch_size % self.world_size:
             raise UserError(
                 f"{key} {batch_size} is not a multiple of {self.world_size} processes; use "
-                f"{_format_nearest_multiples(batch_size, self.world_size)}"
+                f"{format_nearest_multiples(batch_size, self.world_size)}"
             )
         share, wanted = batch_size // self.world_size, self.settings.micro_batch
         if wanted is None or wanted >= share:
@@ -142,7 +142,7 @@ class Parallel:
         if share % wanted:
             raise UserError(
                 f"{key} {batch_size} is not a multiple of engine.micro_batch {wanted} x {self.world_size} "
-                f"processes; use {_format_nearest_multiples(batch_size, wanted * self.world_size)}"
+                f"processes; use {format_nearest_multiples(batch_size, wanted * self.world_size)}"
             )
         return wanted
 
@@ -162,7 +162,7 @@ class Parallel:
         except (RuntimeError, ConnectionError) as error:
             if not _is_desertion(error):
                 raise
-            self._owns_group = False  # leaving a broken group may wait for ever
+            self.owns_group = False  # leaving a broken group may wait for ever
             raise LostProcess(
                 f"process {self.rank} of {self.world_size} "
                 f"{_describe_loss(self._heartbeat.find_silent_ranks(), self.settings.timeout)}. "
@@ -253,7 +253,7 @@ class Parallel:
 
     def close(self) -> None:
         """Leave the process group, if it was started here, and restore torch's settings of before."""
-        if self._owns_group and dist.is_initialized():
+        if self.owns_group and dist.is_initialized():
             dist.destroy_process_group()
         while self.lent:
             os.environ.pop(self.lent.pop(), None)
@@ -296,12 +296,6 @@ def _name_meeting() -> Iterator[None]:
             f"interface {interface}); look whether another one ended before, and whether {meeting.INTERFACE} "
             "names the interface that joins the machines"
         ) from error
-
-
-def _format_nearest_multiples(number: int, unit: int) -> str:
-    """Return the multiples of `unit` next to a number."""
-    lower = number // unit * unit
-    return f"{lower} or {lower + unit}" if lower else f"{unit}"
 
 
 def _refuse_contradictions(settings: config.Engine) -> None:
@@ -394,9 +388,8 @@ def _choose_threads(wanted: int | None) -> int:
         return wanted
     local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", 1)))
     received = os.environ.get("OMP_NUM_THREADS", "")
+    # torchrun sets 1 for several processes by itself, so that 1 is not the user's choice.
     if received.isdigit() and int(received) > 0 and (local == 1 or received != "1"):
-        return int(
-            received
-        )  # torchrun writes 1 for several processes unasked: that one is no wish of the user's
+        return int(received)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // local)

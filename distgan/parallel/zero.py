@@ -28,9 +28,9 @@ from distgan.parallel.optimized_network import (
     SCALE_WINDOW,
     Adam,
     OptimizedNetwork,
-    _count_bytes,
-    _list_persistent_buffers,
-    _make_adam,
+    count_bytes,
+    list_persistent_buffers,
+    make_adam,
 )
 from distgan.parallel.processes import Parallel
 
@@ -58,11 +58,11 @@ class ZeroNetwork(OptimizedNetwork):
             _partition_parameters(network, parallel, deepspeed.zero.Init(config_dict_or_path=settings))
         else:
             parallel.place_network(network)
-        adam = _make_adam(list(network.parameters()), optimizer)
+        adam = make_adam(list(network.parameters()), optimizer)
         self.engine: Any = deepspeed.initialize(model=network, optimizer=adam, config=settings)[0]
         self.plain = self.network = self.engine.module
         self.trainable = dict(self.plain.named_parameters())
-        self._buffers = _list_persistent_buffers(self.plain)
+        self._buffers = list_persistent_buffers(self.plain)
         self.buffers = [b for b in self._buffers.values() if b.is_floating_point()]
         self.adam = adam
         self._sharded: Any = self.engine.optimizer
@@ -203,7 +203,7 @@ class ZeroNetwork(OptimizedNetwork):
     def _choose_copy_device(self) -> torch.device:
         """Return the device for a whole copy: this process's, or the CPU where it does not fit there."""
         device = self.parallel.device
-        needed = _count_bytes([*self._twin.parameters(), *self._twin.buffers()])
+        needed = count_bytes([*self._twin.parameters(), *self._twin.buffers()])
         fits = device.type != "cuda" or torch.cuda.mem_get_info(device)[0] > needed
         return device if fits else torch.device("cpu")
 
@@ -221,9 +221,9 @@ class ZeroNetwork(OptimizedNetwork):
         states = [self._find_adam_states(flat) for flat in self._list_flat_weights()]
         moments = [state[moment] for state in states if state for moment in MOMENTS]
         return {
-            "weights": _count_bytes(weights),
-            "master": _count_bytes(self.parts),
-            "moments": _count_bytes(moments),
+            "weights": count_bytes(weights),
+            "master": count_bytes(self.parts),
+            "moments": count_bytes(moments),
         }
 
     # ---------------------------------------------------------------------------------------- save, load
@@ -385,7 +385,7 @@ def _import_deepspeed(parallel: Parallel) -> Any:
     if not dist.is_initialized():  # one process: a group of its own, without an address
         backend = "gloo" if parallel.device.type == "cpu" else "nccl"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-        parallel._owns_group = True
+        parallel.owns_group = True
     _forget_groups(deepspeed.utils.groups)
     return deepspeed
 

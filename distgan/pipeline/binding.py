@@ -155,7 +155,8 @@ def audit_chain(settings: config.Config, run: Run, last: str = "generate") -> li
 
 
 def compare(stage: str, recorded: Mapping[str, Any], now: Mapping[str, str]) -> None:
-    """
+    """Compare the digests in a stage's record with those of the artefacts.
+
     Raises:
         Mismatch: a digest in the stage's record is missing or differs from that of the artefact.
     """
@@ -173,7 +174,8 @@ def compare(stage: str, recorded: Mapping[str, Any], now: Mapping[str, str]) -> 
 
 
 def compare_records(stage: str, recorded: Mapping[str, Any], run: Run) -> None:
-    """
+    """Compare the digests of earlier records in a stage's record with those of the files.
+
     Raises:
         Mismatch: the record of an earlier stage has changed since this stage began.
     """
@@ -198,7 +200,8 @@ def describe_stage(stage: str) -> str:
 
 
 def audit_checkpoint(run: Run) -> None:
-    """
+    """Compare the inputs that the newest checkpoint states with those that the run holds.
+
     Raises:
         Mismatch: the newest checkpoint of the generator says it was trained on other data, split or bank.
     """

@@ -68,6 +68,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
 def build_plain_bank(
     settings: config.Config, run: Run, data: TrainingData, points: np.ndarray, groups: np.ndarray
 ) -> Bank:
+    """Write the bank of exact means, and the members of its groups; return the bank."""
     labels, loads = data.labels if settings.bank.by_label else None, compute_loads(data)
     cells, numbers = find_training_cells(settings, data, loads), 0
     if cells is not None:

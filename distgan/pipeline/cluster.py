@@ -93,6 +93,7 @@ def find_work_folder(run: Run) -> Path:
 
 
 def run(context: PipelineContext) -> Facts:
+    """Project the latents and form groups; return the record of the stage."""
     if context.settings.privacy.epsilon is not None:
         return context.parallel.run_on_main(lambda: cluster_privately(context.settings, context.run))
     context.parallel.run_on_main(lambda: recreate_folder(find_work_folder(context.run)))
@@ -237,6 +238,7 @@ def choose_cluster_count(
 def run_kmeans(
     settings: config.Config, share: Share, count: int, device: str, parallel: Parallel, restarts: int
 ) -> Clustering:
+    """Cluster the projected latents of all processes, with a progress bar on rank 0."""
     chosen = settings.clusters
     with Progress("cluster", chosen.iterations, "passes", parallel.is_main) as progress:
         return clustering.run_kmeans(
@@ -335,6 +337,7 @@ def save(
     choice: Choice | None,
     facts: Facts,
 ) -> None:
+    """Write the folder of clusters: projection, points, groups and facts."""
     with whole_folder(run.clusters) as place:
         files = ClusterFiles(place)
         projection.save(files.projection)
@@ -393,10 +396,8 @@ def save_private(
     bounded where they are.
     """
     channels = Store.open(run.series).channels
-    minimum_size, radius = (
-        resolve_minimum_group_size(settings, channels, len(settings.bank.by)),
-        make_budget(settings, latents.shape[1]).radius,
-    )
+    minimum_size = resolve_minimum_group_size(settings, channels, len(settings.bank.by))
+    radius = make_budget(settings, latents.shape[1]).radius
     mean, covariance = moments.compute_mean_and_covariance(radius)
     directions, explained = find_principal_directions(covariance, settings.bank.condition_dim)
     projection = Projection(np.zeros(len(directions), np.float32), directions, explained)

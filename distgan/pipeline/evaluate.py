@@ -274,6 +274,7 @@ def draw_cluster_choice(run: Run) -> list[style.Picture]:
 
 
 def draw_training_pictures(run: Run) -> list[style.Picture]:
+    """Draw the sizes of the groups and the losses of both trainings."""
     bank = Bank.load(run.bank)
     auc = [float(value) for value in bank.tracing_auc]
     groups = population.draw_groups(

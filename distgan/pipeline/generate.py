@@ -28,7 +28,7 @@ from distgan.pipeline.wanted import Plan, describe_wishes, plan_series
 from distgan.pipeline.zeros import read_zero_thresholds
 from distgan.preflight import make_series_token
 from distgan.progress import Progress, format_count
-from distgan.run import Run, locate_attributes
+from distgan.run import Run, locate_attributes, locate_labels, locate_readme
 
 TABLES = (".csv", ".parquet")
 EXTRAPOLATED = "extrapolated"  # column of the table of attributes
@@ -123,7 +123,7 @@ def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) 
     place = run.synthetic
     for older in TABLES:  # of series that were made before
         export.remove(place.with_suffix(older))
-    export.find_readme(place).unlink(missing_ok=True)
+    locate_readme(place).unlink(missing_ok=True)
     store = write_output_store(settings, run)
     if settings.generate.format != "zarr":
         place = place.with_suffix(f".{settings.generate.format}")
@@ -155,11 +155,11 @@ def export_to(settings: config.Config, run: Run, place: Path) -> str:
     made = export.export(write_output_store(settings, run), place, NAME, settings.generate.layout)
     export.remove_companions(place)
     if run.synthetic_labels.exists():
-        write_bytes(export.find_labels(place), read_bytes(run.synthetic_labels))
+        write_bytes(locate_labels(place), read_bytes(run.synthetic_labels))
     if run.synthetic_attributes.exists():
         write_bytes(locate_attributes(place), read_bytes(run.synthetic_attributes))
     describe_export(made, settings, run)
-    return f"export    {place} ({made.layout}; {export.find_readme(place).name} says what is in it)"
+    return f"export    {place} ({made.layout}; {locate_readme(place).name} says what is in it)"
 
 
 def describe_export(made: export.Exported, settings: config.Config, run: Run) -> None:
@@ -167,12 +167,12 @@ def describe_export(made: export.Exported, settings: config.Config, run: Run) ->
     _, meta = read_scaler(run)
     transform = find_output_transform(settings, run)
     count, clock = settings.generate.count, str(meta.provenance.get("clock", ""))
-    beside = [export.describe_labels(made.place)] if run.synthetic_labels.exists() else []
-    beside += [export.describe_attributes(made.place)] if run.synthetic_attributes.exists() else []
+    more = [export.describe_labels(made.place)] if run.synthetic_labels.exists() else []
+    more += [export.describe_attributes(made.place)] if run.synthetic_attributes.exists() else []
     if transform.year is not None:
-        beside += [f"Calendar  {line}" for line in transform.year.assumptions]
-    beside += [f"Lengths   {line}" for line in transform.describe_lengths()]
-    export.write_readme(made, transform.describe(meta), count, clock, find_credit(settings, meta), beside)
+        more += [f"Calendar  {line}" for line in transform.year.assumptions]
+    more += [f"Lengths   {line}" for line in transform.describe_lengths()]
+    export.write_readme(made, transform.describe(meta), count, clock, find_credit(settings, meta), more)
 
 
 def tabulate_attributes(

@@ -58,6 +58,7 @@ class PrivateTraining:
         return make_plan(self.context.settings).list_parts()[self.name]
 
     def open_ledger(self) -> TrainingLedger:
+        """Open the ledger at this training's query, which names data, settings and noise."""
         settings, run = self.context.settings, self.context.run
         chosen = {
             "identity": settings.identities[STAGES[self.name]],

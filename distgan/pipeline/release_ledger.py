@@ -67,7 +67,8 @@ class ReleaseLedger:
         return self.run.release_ledger
 
     def read_entries(self) -> list[Entry]:
-        """
+        """Return the entries of the ledger, the first release first.
+
         Raises:
             Mismatch: a line was changed, or removed from the middle.
         """

@@ -120,6 +120,7 @@ def read_last_error(run: Run) -> str:
 
 
 def make_schedule(settings: config.Config, micro_batch: int = 0) -> Schedule:
+    """Return lengths and rates: the learning rate falls to a tenth along half a cosine."""
     chosen = settings.encoder
 
     def find_rates(step: int) -> dict[str, Rate]:
@@ -145,7 +146,8 @@ def make_schedule(settings: config.Config, micro_batch: int = 0) -> Schedule:
 
 
 def load_vae(settings: config.Config, run: Run, store: Readable) -> VAE:
-    """
+    """Return the trained encoder and decoder of a run, for series of `store`.
+
     Raises:
         UserError: the run has no trained encoder.
     """

@@ -53,9 +53,8 @@ from distgan.run import Run
 PICTURED = 4  # series on a sheet of samples
 DAY = 86400  # seconds
 WHITENED = 1024  # series, at most, by which features are whitened
-MANY_PASSES = (
-    400  # over the training series: with 109 homes, 300 were better than 600 and 900 (benchmarks/LOG.md)
-)
+# Passes over the training series: with 109 homes, 300 were better than 600 and 900 (benchmarks/LOG.md).
+MANY_PASSES = 400
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
@@ -69,33 +68,45 @@ def run(context: PipelineContext) -> dict[str, Any]:
 
 def train(context: PipelineContext) -> dict[str, Any]:
     """Train the networks of the family, or fit it; return the record of the stage."""
-    data = TrainingData.open(context.run)
-    torch.manual_seed(context.settings.seed)
-    known = count_labels(context.settings, context.run)
+    settings, run, data = context.settings, context.run, TrainingData.open(context.run)
+    torch.manual_seed(settings.seed)
+    known = count_labels(settings, run)
     with context.parallel.build_networks():
-        networks = models.build(context.settings, data.store.length, data.store.channels, known)
-    if context.settings.model.fitted:
-        return context.parallel.run_on_main(
-            lambda: fit_at_once(networks["generator"], data, context.settings, context.run)
-        )
-    if context.settings.engine.checkpoint_activations:
+        networks = models.build(settings, data.store.length, data.store.channels, known)
+    if settings.model.fitted:
+        return context.parallel.run_on_main(lambda: fit_at_once(networks["generator"], data, settings, run))
+    if settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
     shape = data.store.length, data.store.channels
-    memory.check_memory(context.settings, context.parallel, *shape)
-    context.parallel.compiles = choose_compile(context.settings, context.parallel, *shape)
+    memory.check_memory(settings, context.parallel, *shape)
+    context.parallel.compiles = choose_compile(settings, context.parallel, *shape)
     selector = make_selector(context)
-    plan = make_schedule(
-        context.settings,
-        tuple(networks),
-        context.parallel.compute_micro_batch(context.settings.train.batch_size),
-    )
     private = find_private(context, data)
-    if private is not None and private.is_finished(context.run.generator_weights):
-        return {"summary": FOUND, **private.finish(context.run.generator_weights)}
+    if private is not None and private.is_finished(run.generator_weights):
+        return {"summary": FOUND, **private.finish(run.generator_weights)}
+    generator = train_networks(context, data, networks, private, selector)
+    record = keep_generator(context, generator, selector)
+    if private is None:
+        return record
+    steps = f"{settings.train.steps:,} steps; {private.describe()}"
+    return {"summary": steps, **private.finish(run.generator_weights)}
+
+
+def train_networks(
+    context: PipelineContext,
+    data: TrainingData,
+    networks: dict[str, nn.Module],
+    private: PrivateTraining | None,
+    selector: Selector | None,
+) -> nn.Module:
+    """Train the networks to the end, with noise if `private`; return the generator of the last step."""
+    settings, parallel = context.settings, context.parallel
+    plan = make_schedule(settings, tuple(networks), parallel.compute_micro_batch(settings.train.batch_size))
     fill_networks(context, networks)
     stream = None if private is None else private.begin(networks["discriminator"])
+    first_rates = plan.rates(0)
     optimized_networks = {
-        name: context.parallel.prepare(name, network, make_first_adam(context.settings, plan.rates(0)[name]))
+        name: parallel.prepare(name, network, make_first_adam(settings, first_rates[name]))
         for name, network in networks.items()
     }
     plain = {name: optimized.network for name, optimized in optimized_networks.items()}
@@ -103,30 +114,22 @@ def train(context: PipelineContext) -> dict[str, Any]:
     if private is not None and stream is not None:
         objective, batches = prepare_private(context, data, plain, (private, stream))
     else:
-        conditions = make_training_conditions(context.settings, context.run, data)
-        steps_per_day = count_steps_per_day(context.settings, data.store.meta.axis)
+        conditions = make_training_conditions(settings, context.run, data)
+        steps_per_day = count_steps_per_day(settings, data.store.meta.axis)
+        whitening = fit_whitening(settings, data, conditions, steps_per_day)
         objective = make_objective(
-            context.settings,
+            settings,
             plain,
             steps_per_day=steps_per_day,
-            arithmetic=Arithmetic(
-                context.parallel.average, context.parallel.dtype, context.parallel.world_size
-            ),
+            arithmetic=Arithmetic(parallel.average, parallel.dtype, parallel.world_size),
             conditions=conditions,
-            whitening=fit_whitening(context.settings, data, conditions, steps_per_day),
+            whitening=None if whitening is None else whitening.to(parallel.device),
         )
-        batches = data.make_loader(context.settings.train.batch_size, context.settings, context.parallel)
-    if context.parallel.is_main and (hint := warn_of_passes(context.settings, data.num_series)):
+        batches = data.make_loader(settings.train.batch_size, settings, parallel)
+    if parallel.is_main and (hint := warn_of_passes(settings, data.num_series)):
         say(hint)
-    trained = fit(
-        objective, optimized_networks, batches, context.parallel, plan, job=make_job(context, selector)
-    )
-    generator = models.join_sampler(context.settings, trained)
-    record = keep_generator(context, generator, selector)
-    if private is None:
-        return record
-    steps = f"{context.settings.train.steps:,} steps; {private.describe()}"
-    return {"summary": steps, **private.finish(context.run.generator_weights)}
+    trained = fit(objective, optimized_networks, batches, parallel, plan, job=make_job(context, selector))
+    return models.join_sampler(settings, trained)
 
 
 def warn_of_passes(settings: config.Config, num_series: int) -> str:
@@ -159,6 +162,7 @@ def keep_generator(
 
 
 def make_job(context: PipelineContext, selector: Selector | None) -> Job:
+    """Return the run, the identity and the callbacks of this training, for the loop."""
     inputs = fingerprint_inputs(context.run, *list_bank_files(context.run))
     return Job(
         run=context.run,
@@ -209,7 +213,7 @@ def prepare_private(
         settings,
         networks,
         replace(given, generated=make_public),
-        beside=given.generated,
+        paired=given.generated,
         steps_per_day=count_steps_per_day(settings, data.store.meta.axis),
     )
     game.phases = private.add_noise(game.phases, networks, game, stream)
@@ -217,7 +221,8 @@ def prepare_private(
 
 
 def count_steps_per_day(settings: config.Config, axis: Axis) -> int:
-    """
+    """Return the whole steps of a day, at least 1.
+
     Raises:
         UserError: augmentation is to turn series by days, and a day is no whole number of steps, or the
             series hold no two of the shift's periods.
@@ -424,6 +429,7 @@ def count_labels(settings: config.Config, run: Run) -> int:
 
 
 def describe(settings: config.Config, shape: Shape) -> str:
+    """Return what the stage would do, for --dry-run."""
     known = shape.labels if settings.bank.by_label else shape.attribute_width
     networks = models.build(settings, shape.length, shape.channels, known)
     if settings.model.fitted:

@@ -132,7 +132,8 @@ class TrainingData:
 
     @classmethod
     def open(cls, run: Run, splits: tuple[str, ...] = ("train",)) -> "TrainingData":
-        """
+        """Return the series of some splits of a run, ascending by row.
+
         Raises:
             UserError: the run has no store yet, or it is damaged.
         """

@@ -99,7 +99,8 @@ def refuse_wishes(chosen: config.Generate) -> None:
 
 
 def parse_wish(wanted: Mapping[str, AttributeValue], statics: GroupAttributes, where: str) -> Wish:
-    """
+    """Return the value that is wanted of each attribute, NaN where none is.
+
     Raises:
         UserError: an attribute or a value is unknown.
     """

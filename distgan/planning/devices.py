@@ -27,9 +27,14 @@ BANDWIDTH_SHARE = 0.8  # of the data sheet's, that a long elementwise operation 
 
 @dataclass(frozen=True)
 class Device:
-    """One device. memory in GiB; rates in 1/s: floating-point operations in float32 and half precision, and
-    bytes. shares: of those that matrix products, attention and convolutions reach. launch: seconds that an
-    operation takes however small it is.
+    """One device.
+
+    Attributes:
+        memory: GiB.
+        wide, half: floating-point operations a second in float32 and in half precision, at the peak.
+        bandwidth, link, network: bytes a second of its memory, to devices of its machine, to other machines.
+        shares: of the peak that matrix products, attention and convolutions reach.
+        launch: seconds that an operation takes however small it is.
     """
 
     name: str
@@ -121,9 +126,8 @@ def measure_device(parallel: Parallel) -> tuple[int, Device]:
     cuda = device.type == "cuda"
     wide = _measure_products(device, torch.float32)
     layers, attention, launch = _measure_layers(device), _measure_attention(device), _measure_launch(device)
-    half = (
-        _measure_products(device, torch.float16) if cuda else wide / 5
-    )  # bf16 on CPUs without AMX is slower
+    # Half precision is slower on CPUs without AMX.
+    half = _measure_products(device, torch.float16) if cuda else wide / 5
     name = torch.cuda.get_device_name(device) if cuda else f"CPU, {format_count(parallel.threads, 'thread')}"
     return (torch.cuda.device_count() if cuda else 1), Device(
         name,

@@ -23,8 +23,10 @@ BATCHES = 3  # that the loader has in hand: one trained on, two made ahead
 class Need:
     """GiB of one process on its device, and in the CPU's memory beside it.
 
-    buffers: batches, and what DeepSpeed collects gradients in. activations: all else that a step holds at its
-    worst moment, with the gaps that an allocator leaves. libraries: code, and what it keeps for itself.
+    Attributes:
+        buffers: batches, and what DeepSpeed collects gradients in.
+        activations: all else that a step holds at its worst moment, with the gaps that an allocator leaves.
+        libraries: code, and what it keeps for itself.
     """
 
     weights: float

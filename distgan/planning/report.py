@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from distgan import config
-from distgan.errors import UserError
+from distgan.errors import UserError, format_nearest_multiples
 from distgan.planning.devices import Device
 from distgan.planning.memory import GIB, Need, estimate_need
 from distgan.planning.step_time import BOUNDS, Series, Step, estimate_step, estimate_work
@@ -175,9 +175,10 @@ def refuse_uneven(settings: config.Config, devices: int) -> None:
     """
     batch = settings.train.batch_size
     if batch % devices:
-        lower = batch // devices * devices
-        choice = f"{lower} or {lower + devices}" if lower else f"{devices}"
-        raise UserError(f"train.batch_size {batch} is not a multiple of {devices} devices; use {choice}")
+        raise UserError(
+            f"train.batch_size {batch} is not a multiple of {devices} devices; use "
+            f"{format_nearest_multiples(batch, devices)}"
+        )
 
 
 def make_plan(settings: config.Config, series: Series, devices: int, device: Device) -> Plan:
@@ -209,6 +210,7 @@ def format_plan(plan: Plan, price: float | None) -> str:
 
 
 def format_heading(settings: config.Config, series: Series, devices: int, device: Device) -> str:
+    """Describe the series and the devices of a plan."""
     kind = "measured" if device.measured else "assumed"
     shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(KINDS, device.shares))
     some = f"{series.count:,} series" if series.count else "series"
@@ -223,6 +225,7 @@ def format_heading(settings: config.Config, series: Series, devices: int, device
 
 
 def format_counts(settings: config.Config, series: Series, asked: Option) -> str:
+    """Describe parameters and arithmetic of a step and of the run."""
     sizes = count_parameters(settings, series.length, series.channels)
     work = estimate_work(settings, series, asked.micro_batch)
     times = settings.train.batch_size / asked.micro_batch
@@ -285,6 +288,7 @@ def format_stages(settings: config.Config, series: Series, devices: int, device:
 def format_advice(
     settings: config.Config, chosen: Option | None, series: Series, device: Device, price: float | None
 ) -> str:
+    """Describe the recommended settings, and what they cost."""
     if chosen is None:
         return (
             "Nothing fits: use more or larger devices, engine.offload.optimizer=cpu with engine.zero=2, or a "

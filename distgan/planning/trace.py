@@ -66,11 +66,17 @@ class ImaginaryProcesses(Parallel):
 class Work:
     """The operations of a step over `series` series at a time, and the most memory alive.
 
-    Each array has one place an operation. kinds: index in KINDS. half: whether in half precision. flops,
-    bytes: what it calculates, reads and writes. scores: exponentials of attention. counts: how often a step
-    has it, a mean over the training. peak: bytes beside weights, gradients and optimiser. updates, gathers:
-    for each network, how often a step updates it, and how often it looks at its weights. averaged: the
-    networks with a moving average.
+    Each array has one place for each operation.
+
+    Attributes:
+        kinds: index in KINDS.
+        half: whether in half precision.
+        flops, bytes: floating-point operations; bytes read and written.
+        scores: exponentials of attention.
+        counts: how often a step has it, a mean over the training.
+        peak: bytes besides weights, gradients and optimiser.
+        updates, gathers: for each network, how often a step updates it, and how often it gathers its weights.
+        averaged: the networks with a moving average.
     """
 
     series: float
@@ -153,9 +159,8 @@ class Trace(TorchDispatchMode):
         flops = float(count(*args, **kwargs, out_val=out)) if count else 0.0
         half = made[0].element_size() == 2
         moved = float(sum(t.numel() * t.element_size() for t in seen))
-        scores = (
-            flops / (4 * args[0].shape[-1]) if kind == ATTENTION else 0.0
-        )  # q k and p v: 4 flops a feature
+        # A score takes 4 operations for each feature: two for q k, two for p v.
+        scores = flops / (4 * args[0].shape[-1]) if kind == ATTENTION else 0.0
         self.operations.append((kind, half, flops, moved, scores))
         return out
 
@@ -265,7 +270,7 @@ def count_labels(settings: config.Config) -> int:
 
 
 def count_parameters(settings: config.Config, length: int, channels: int) -> dict[str, int]:
-    """Return the number of parameters of each network, as of `networks_of`."""
+    """Return the number of parameters of each network, by its name in `models.build`."""
     return dict(_count_sizes(settings.model, _reduce_bank(settings), length, channels))
 
 

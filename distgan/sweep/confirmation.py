@@ -11,7 +11,7 @@ from distgan.sweep.runner import make_shared
 from distgan.sweep.trial import Trial
 
 
-def prepare_confirmation(settings: config.Config, home: Run, found: Result) -> list[str]:
+def prepare_confirmation(settings: config.Config, root: Run, found: Result) -> list[str]:
     """Make folders `confirm/NAME`, ready to be trained; a fresh seed draws its own splits, weights and noise.
 
     Returns:
@@ -20,11 +20,11 @@ def prepare_confirmation(settings: config.Config, home: Run, found: Result) -> l
     both = {BEST: make_best_config(settings, found, ""), DEFAULT: settings.with_values({})}
     names = []
     for seed in range(settings.seed + 1, settings.seed + 1 + settings.sweep.confirm):
-        shared = SweepFiles(home.folder).locate_shared(seed)
+        shared = SweepFiles(root.folder).locate_shared(seed)
         make_shared(settings.model_copy(update={"seed": seed}), shared)
         for label, own in both.items():
             name = f"{label}-seed-{seed}"
-            folder = SweepFiles(home.folder).locate_trial(CONFIRM, name)
+            folder = SweepFiles(root.folder).locate_trial(CONFIRM, name)
             mine = own.model_copy(update={"seed": seed})
             remove_other(folder, mine)
             folder.mkdir(parents=True, exist_ok=True)

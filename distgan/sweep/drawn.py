@@ -21,10 +21,10 @@ from distgan.sweep.trial import (
 
 
 def prepare_trial(
-    drawn: Mapping[str, Any], home: Run, settings: config.Config, identifier: str, checkpoint: Any
+    drawn: Mapping[str, Any], root: Run, settings: config.Config, identifier: str, checkpoint: Any
 ) -> tuple[Trial, list[int]]:
     """Return the trial, its folder ready to go on, and the steps at which it is scored."""
-    folder = locate_trial(drawn, home, settings, identifier)
+    folder = locate_trial(drawn, root, settings, identifier)
     folder.mkdir(parents=True, exist_ok=True)
     wait_until_free(Run(folder))
     trial = Trial(folder)
@@ -34,7 +34,7 @@ def prepare_trial(
     try:
         own = settings.with_values(values)
     except UserError as error:  # values that are right each, and wrong together
-        trial.open(settings.with_values({}), values, SweepFiles(home.folder).shared)
+        trial.open(settings.with_values({}), values, SweepFiles(root.folder).shared)
         if not trial.evaluations:
             trial.keep(
                 make_failed_evaluation(
@@ -42,23 +42,23 @@ def prepare_trial(
                 )
             )
         return trial, list_evaluation_steps(settings)
-    trial.open(own, values, SweepFiles(home.folder).shared)
+    trial.open(own, values, SweepFiles(root.folder).shared)
     if checkpoint is not None:
         with checkpoint.as_directory() as place:
             take_over_checkpoint(trial, own, values, Path(place))
     return trial, list_evaluation_steps(settings)
 
 
-def locate_trial(drawn: Mapping[str, Any], home: Run, settings: config.Config, identifier: str) -> Path:
+def locate_trial(drawn: Mapping[str, Any], root: Run, settings: config.Config, identifier: str) -> Path:
     """Return a folder named by the values, so that a sweep begun again finds it; where values are exchanged,
     named by Ray.
     """
     if "confirm" in drawn:
-        return SweepFiles(home.folder).locate_trial(CONFIRM, drawn["confirm"])
+        return SweepFiles(root.folder).locate_trial(CONFIRM, drawn["confirm"])
     if settings.sweep.scheduler == "pbt":
-        return SweepFiles(home.folder).locate_trial(SEARCH, identifier)
+        return SweepFiles(root.folder).locate_trial(SEARCH, identifier)
     content = json.dumps(select_trial_values(drawn, settings), sort_keys=True)
-    return SweepFiles(home.folder).locate_trial(SEARCH, hashlib.sha256(content.encode()).hexdigest()[:8])
+    return SweepFiles(root.folder).locate_trial(SEARCH, hashlib.sha256(content.encode()).hexdigest()[:8])
 
 
 def select_trial_values(drawn: Mapping[str, Any], settings: config.Config) -> dict[str, Any]:

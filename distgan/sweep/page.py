@@ -40,18 +40,18 @@ SHOWN = 3  # trials with pictures of their samples
 FEWEST = 8  # trials from which importance says anything
 
 
-def write(home: Run, settings: config.Config) -> None:
+def write(root: Run, settings: config.Config) -> None:
     """Write the page for the trials as they stand.
 
     Raises:
         UserError: no trial has a score that counts, or the folder cannot be written.
     """
     objectives, steps = settings.sweep.objectives, settings.train.steps
-    found = results.read_results(home, steps)
+    found = results.read_results(root, steps)
     best = results.find_best(found, objectives, steps)
-    again = results.read_confirmations(home, objectives, steps)
+    again = results.read_confirmations(root, objectives, steps)
     text = load_template("page.html.jinja", Path(__file__).parent).render(
-        name=home.folder.name,
+        name=root.folder.name,
         settings=settings,
         results=found,
         best=best,
@@ -62,13 +62,14 @@ def write(home: Run, settings: config.Config) -> None:
             label: {n: results.format_spread(losses[n]) for n in objectives}
             for label, losses in again.items()
         },
-        seconds=results.sum_seconds(home),
+        seconds=results.sum_seconds(root),
         pictures=draw_pictures(found, best, settings),
     )
-    write_text(SweepFiles(home.folder).page, text)
+    write_text(SweepFiles(root.folder).page, text)
 
 
 def draw_pictures(found: Sequence[Result], best: Result, settings: config.Config) -> list[Picture]:
+    """Draw the pictures of a sweep's page that its trials allow."""
     objective, space = settings.sweep.objectives[0], settings.sweep.space
     counted = [result for result in found if result.find_loss(objective) < WORST]
     drawn = [
@@ -199,6 +200,7 @@ class Column:
 
 @apply_style
 def draw_history(found: Sequence[Result], best: Result, objective: str) -> Figure:
+    """Draw the scores of trials over steps, and the best so far over trials."""
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for result in found:
@@ -229,6 +231,7 @@ def draw_bars(shares: dict[str, float]) -> Figure:
 
 @apply_style
 def draw_front(found: Sequence[Result], objectives: Sequence[str]) -> Figure:
+    """Draw the trials by two objectives, and the front of the best."""
     figure = Figure(figsize=(0.6 * WIDTH, 3.4), layout="constrained")
     axis = figure.subplots()
     kept = [result for result in found if max(result.losses.values(), default=WORST) < WORST]

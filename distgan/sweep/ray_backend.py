@@ -135,10 +135,10 @@ def run_trial(drawn: dict[str, Any], folder: str) -> None:
     Args:
         drawn: key -> value as drawn; or {"confirm": NAME} for a run of `confirm/`, whose config is there.
     """
-    home = Run(Path(folder))
-    settings = config.load(home.config)
+    root = Run(Path(folder))
+    settings = config.load(root.config)
     checkpoint = tune.get_checkpoint()
-    trial, steps = prepare_trial(drawn, home, settings, tune.get_context().get_trial_id(), checkpoint)
+    trial, steps = prepare_trial(drawn, root, settings, tune.get_context().get_trial_id(), checkpoint)
     exchange = settings.sweep.scheduler == "pbt" and "confirm" not in drawn
     for evaluation in _iterate_evaluations(trial, steps, settings.sweep):
         metrics = {"step": evaluation.step, "hopeless": evaluation.hopeless, **evaluation.counted}
@@ -233,17 +233,17 @@ def _go_on_and_tell(trial: Trial, job: Mapping[str, Any], is_main: bool) -> None
 # ------------------------------------------------------------------------------------------------- the search
 
 
-def search_space(settings: config.Config, home: Run) -> None:
+def search_space(settings: config.Config, root: Run) -> None:
     """Run the trials until the budget is spent; again after an interruption, from where it was."""
     chosen, one = settings.sweep, len(settings.sweep.objectives) == 1
-    results.record_state(home, "", results.BEGUN)
-    spent = results.sum_seconds(home)
+    results.record_state(root, "", results.BEGUN)
+    spent = results.sum_seconds(root)
     searcher, earlier = _make_searcher(settings), 0
-    if chosen.searcher == "tpe" and (before := find_smaller_search(home, chosen.trials)) is not None:
+    if chosen.searcher == "tpe" and (before := find_smaller_search(root, chosen.trials)) is not None:
         searcher.restore_from_dir(str(before[1]))  # it has learned from these trials
         earlier = before[0]
     _fit(
-        home,
+        root,
         f"{EXPERIMENT}{chosen.trials}",
         chosen,
         tune.TuneConfig(
@@ -259,23 +259,23 @@ def search_space(settings: config.Config, home: Run) -> None:
     )
 
 
-def find_smaller_search(home: Run, trials: int) -> tuple[int, Path] | None:
+def find_smaller_search(root: Run, trials: int) -> tuple[int, Path] | None:
     """Return the largest search of fewer trials that the sweep has made before: its trials, and Ray's folder
     of it.
 
     Random draws need none: the first of a longer search are those of a shorter one, and find their folders.
     """
-    place = SweepFiles(home.folder.resolve()).ray
+    place = SweepFiles(root.folder.resolve()).ray
     found = {int(each.name.removeprefix(EXPERIMENT)): each for each in place.glob(f"{EXPERIMENT}*")}
     smaller = [number for number in found if number < trials]
     return (max(smaller), found[max(smaller)]) if smaller else None
 
 
-def confirm_best(settings: config.Config, home: Run, names: list[str]) -> None:
+def confirm_best(settings: config.Config, root: Run, names: list[str]) -> None:
     """Run the prepared runs `confirm/NAME` as trials that nothing stops."""
-    shutil.rmtree(SweepFiles(home.folder).ray / CONFIRM, ignore_errors=True)
+    shutil.rmtree(SweepFiles(root.folder).ray / CONFIRM, ignore_errors=True)
     _fit(
-        home,
+        root,
         CONFIRM,
         settings.sweep,
         tune.TuneConfig(),
@@ -285,14 +285,14 @@ def confirm_best(settings: config.Config, home: Run, names: list[str]) -> None:
 
 
 def _fit(
-    home: Run,
+    root: Run,
     name: str,
     chosen: config.Sweep,
     how: tune.TuneConfig,
     space: dict[str, Any],
     budget: tune.Stopper,
 ) -> None:
-    trainable = tune.with_parameters(run_trial, folder=str(home.folder.resolve()))
+    trainable = tune.with_parameters(run_trial, folder=str(root.folder.resolve()))
     own, together = chosen.resources, chosen.resources.workers > 1
     wanted = {"cpu": DRIVER_CPUS} if together else {"cpu": own.cpus, "gpu": own.gpus}
     trainable = tune.with_resources(trainable, wanted)
@@ -300,8 +300,8 @@ def _fit(
     how.trial_dirname_creator = _name_directory
     if together and not isinstance(how.search_alg, BasicVariantGenerator):
         how.max_concurrent_trials = count_trials_at_once(own, ray.cluster_resources())
-    place = SweepFiles(home.folder.resolve()).ray
-    Watch.home = home.folder
+    place = SweepFiles(root.folder.resolve()).ray
+    Watch.root = root.folder
     Watch.handlers = {each: signal.getsignal(each) or signal.SIG_DFL for each in SIGNALS}
     if tune.Tuner.can_restore(str(place / name)):
         tuner = tune.Tuner.restore(str(place / name), trainable, resume_unfinished=True)
@@ -347,12 +347,12 @@ class Watch(tune.Callback):
     """Callback that writes down what becomes of each trial, and shows the table.
 
     Attributes:
-        home: the sweep's folder as this process knows it. Of the class, since Ray pickles its callbacks, and
+        root: the sweep's folder as this process knows it. Of the class, since Ray pickles its callbacks, and
             the folder may have moved when it takes them up again.
         handlers: of signals, put back since Ray's own of SIGUSR1 ends a search as if its trials had ended.
     """
 
-    home: ClassVar[Path]
+    root: ClassVar[Path]
     handlers: ClassVar[dict[signal.Signals, Any]] = {}
 
     def __init__(self) -> None:
@@ -381,11 +381,11 @@ class Watch(tune.Callback):
         self.note(trial, "failed")
 
     def note(self, trial: Any, state: str) -> None:
-        home = Run(self.home)
-        settings = config.load(home.config)
-        folder = locate_trial(trial.config, home, settings, trial.trial_id)
-        results.record_state(home, folder.name, state)
-        part = results.read_results(home, settings.train.steps, folder.parent.name)
+        root = Run(self.root)
+        settings = config.load(root.config)
+        folder = locate_trial(trial.config, root, settings, trial.trial_id)
+        results.record_state(root, folder.name, state)
+        part = results.read_results(root, settings.train.steps, folder.parent.name)
         self.table.show(part, settings.sweep.objectives, settings.train.steps)
 
 

@@ -50,7 +50,7 @@ def require_ray() -> None:
 
 
 @contextlib.contextmanager
-def prepare_environment(home: Run, address: str | None) -> Iterator[Path | None]:
+def prepare_environment(root: Run, address: str | None) -> Iterator[Path | None]:
     """Set the environment that Ray reads when it is imported, and give the folder for its temporary files.
 
     A cluster has its own folder, token (RAY_AUTH_TOKEN_PATH) and addresses, and gets None.
@@ -60,7 +60,7 @@ def prepare_environment(home: Run, address: str | None) -> Iterator[Path | None]
         with lend_environment({**ALWAYS, **usage}):
             yield None
         return
-    with temporary_folder(SweepFiles(home.folder).temporary_note) as folder:
+    with temporary_folder(SweepFiles(root.folder).temporary_note) as folder:
         token = folder / "token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32), encoding="utf-8")

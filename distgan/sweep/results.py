@@ -57,13 +57,13 @@ class Result:
         return self.losses.get(objective, WORST)
 
 
-def read_results(home: Run, steps: int, part: str = SEARCH) -> list[Result]:
+def read_results(root: Run, steps: int, part: str = SEARCH) -> list[Result]:
     """Return all trials in the order they began; `steps` is the length of a whole one."""
-    states = _read_states(home)
+    states = _read_states(root)
     records = sorted(
         (
             (read_record(files.record, "started", "looks", "values"), files)
-            for files in SweepFiles(home.folder).list_trials(part)
+            for files in SweepFiles(root.folder).list_trials(part)
         ),
         key=lambda found: found[0]["started"],
     )
@@ -79,36 +79,36 @@ def read_results(home: Run, steps: int, part: str = SEARCH) -> list[Result]:
     return results
 
 
-def refuse_hopeless(home: Run, steps: int) -> None:
+def refuse_hopeless(root: Run, steps: int) -> None:
     """
     Raises:
         UserError: a trial found that its objective can have no value in this sweep.
     """
     for evaluation in (
         evaluation
-        for found in read_results(home, steps)
+        for found in read_results(root, steps)
         for evaluation in found.evaluations
         if evaluation.hopeless
     ):
         raise UserError(f"{evaluation.gate}; start again in a new run_dir=PATH")
 
 
-def record_state(home: Run, name: str, state: str) -> None:
+def record_state(root: Run, name: str, state: str) -> None:
     """Remember what became of the trial in folder `name`."""
-    place = SweepFiles(home.folder).states
+    place = SweepFiles(root.folder).states
     torn = place.exists() and not place.read_bytes().endswith(b"\n")  # a line that a full disk cut off
-    with writing(home.folder), open(place, "a", encoding="utf-8") as file:
+    with writing(root.folder), open(place, "a", encoding="utf-8") as file:
         event = json.dumps({"trial": name, "state": state, "time": round(time.time(), 1)})
         file.write(("\n" if torn else "") + event + "\n")
 
 
-def _read_states(home: Run) -> dict[str, str]:
-    return {event["trial"]: event["state"] for event in read_lines(SweepFiles(home.folder).states)}
+def _read_states(root: Run) -> dict[str, str]:
+    return {event["trial"]: event["state"] for event in read_lines(SweepFiles(root.folder).states)}
 
 
-def sum_seconds(home: Run) -> float:
+def sum_seconds(root: Run) -> float:
     """Return the clock's seconds spent on trials so far, without the time between two calls of the sweep."""
-    events = read_lines(SweepFiles(home.folder).states)
+    events = read_lines(SweepFiles(root.folder).states)
     return sum(b["time"] - a["time"] for a, b in pairwise(events) if b["state"] != BEGUN)
 
 
@@ -201,14 +201,14 @@ def format_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def write_results(home: Run, settings: config.Config) -> Result:
+def write_results(root: Run, settings: config.Config) -> Result:
     """Write `trials.parquet`, `best.yaml` and TensorBoard's table of hyper-parameters; return the best."""
     objectives, steps = settings.sweep.objectives, settings.train.steps
-    results = read_results(home, steps)
+    results = read_results(root, steps)
     found = find_best(results, objectives, steps)
-    files = SweepFiles(home.folder)
+    files = SweepFiles(root.folder)
     write_bytes(files.table, make_frame(results, objectives).to_parquet(index=False))
-    own = make_best_config(settings, found, str(home.folder / BEST))
+    own = make_best_config(settings, found, str(root.folder / BEST))
     write_text(files.best, format_yaml(own, found, objectives))
     if "tensorboard" in settings.engine.trackers:
         write_hyper_parameters(results)
@@ -299,17 +299,17 @@ class LiveTable:
                 say(format_line(result, objectives, steps))
 
 
-def format_summary(home: Run, settings: config.Config) -> str:
+def format_summary(root: Run, settings: config.Config) -> str:
     """Return the table, the best trial, and what fresh seeds say."""
     objectives, steps = settings.sweep.objectives, settings.train.steps
-    results = read_results(home, steps)
+    results = read_results(root, steps)
     found = find_best(results, objectives, steps)
     lines = [format_table(results, objectives, steps), ""]
-    lines.append(f"best      trial {found.number}: {SweepFiles(home.folder).best}")
+    lines.append(f"best      trial {found.number}: {SweepFiles(root.folder).best}")
     if len(objectives) > 1:
         numbers = ", ".join(str(result.number) for result in find_pareto_front(results, objectives))
         lines.append(f"front     trials {numbers}: no other trial is better in both objectives")
-    again = read_confirmations(home, objectives, steps)
+    again = read_confirmations(root, objectives, steps)
     for name in objectives:
         lines += [
             f"{label:<9} {name} on fresh seeds: {format_spread(losses[name])}"
@@ -318,10 +318,10 @@ def format_summary(home: Run, settings: config.Config) -> str:
     return "\n".join(lines)
 
 
-def read_confirmations(home: Run, objectives: Sequence[str], steps: int) -> dict[str, dict[str, list[float]]]:
+def read_confirmations(root: Run, objectives: Sequence[str], steps: int) -> dict[str, dict[str, list[float]]]:
     """Return the losses on fresh seeds: best or default -> objective -> a loss a seed."""
     found: dict[str, dict[str, list[float]]] = {}
-    for result in read_results(home, steps, CONFIRM):
+    for result in read_results(root, steps, CONFIRM):
         label = found.setdefault(result.folder.name.partition("-")[0], {name: [] for name in objectives})
         for name in objectives:
             if result.evaluations:

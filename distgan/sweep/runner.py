@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from distgan import config
-from distgan.errors import SIGNALS, Stopped, UserError, reading
+from distgan.errors import SIGNALS, Stopped, UserError, format_nearest_multiples, reading
 from distgan.files import write_text
 from distgan.preflight import NAMED, count_settings, refuse_absent
 from distgan.progress import say
@@ -42,27 +42,27 @@ def sweep(settings: config.Config, dry_run: bool = False) -> None:
     scores.check_objectives(settings.sweep.objectives, settings.evaluate)
     refuse_many_draws(settings, trial.list_shared_stages(settings))
     refuse_uneven_evaluations(settings, trial.list_evaluation_steps(settings))
-    settings, home = resolve_source(settings), Run(Path(settings.run_dir))
+    settings, root = resolve_source(settings), Run(Path(settings.run_dir))
     refuse_uneven_batches(settings, trial.list_shared_stages(settings))
-    refuse_start(settings, home)
+    refuse_start(settings, root)
     if (late := warn_of_late_comparison(settings)) is not None:
         say(late)
     if dry_run:
         print(describe(settings, trial.list_evaluation_steps(settings), trial.list_shared_stages(settings)))
     else:
-        run_sweep(settings, home)
+        run_sweep(settings, root)
 
 
-def refuse_start(settings: config.Config, home: Run) -> None:
+def refuse_start(settings: config.Config, root: Run) -> None:
     """Refuse what the folder and the source alone show to be impossible.
 
     Raises:
         UserError: the folder is of a run, of another sweep or of fewer trials; or the source is absent.
     """
-    with reading(home.folder):
-        refuse_growth(settings, home)
-        refuse_another_sweep(settings, home)
-        if SweepFiles(home.folder).shared.read_record("prepare") is None:
+    with reading(root.folder):
+        refuse_growth(settings, root)
+        refuse_another_sweep(settings, root)
+        if SweepFiles(root.folder).shared.read_record("prepare") is None:
             refuse_absent(settings.data.source)
 
 
@@ -74,10 +74,9 @@ def refuse_uneven_batches(settings: config.Config, shared: Sequence[str]) -> Non
     workers, values = settings.sweep.resources.workers, settings.flatten()
     for key in ("train.batch_size", *(["encoder.batch_size"] if "encoder" not in shared else [])):
         if key not in settings.sweep.space and values[key] % workers:
-            lower = values[key] // workers * workers
-            near = f"{lower} or {lower + workers}" if lower else f"{workers}"
             raise UserError(
-                f"{key} {values[key]} is not a multiple of sweep.resources.workers {workers}; use {near}"
+                f"{key} {values[key]} is not a multiple of sweep.resources.workers {workers}; use "
+                f"{format_nearest_multiples(values[key], workers)}"
             )
 
 
@@ -132,7 +131,7 @@ def refuse_uneven_evaluations(settings: config.Config, steps: Sequence[int]) -> 
         )
 
 
-def run_sweep(settings: config.Config, home: Run) -> None:
+def run_sweep(settings: config.Config, root: Run) -> None:
     """Run the whole sweep in its folder, from wherever it stands.
 
     Raises:
@@ -140,27 +139,27 @@ def run_sweep(settings: config.Config, home: Run) -> None:
     """
     from distgan.sweep import confirmation, page, ray_session, results
 
-    with home.lock():
-        refuse_growth(settings, home)
-        claim_folder(settings, home)
-        results.refuse_hopeless(home, settings.train.steps)
-        if not is_finished(settings, home):
-            make_shared(settings, SweepFiles(home.folder).shared)
-            with ray_session.prepare_environment(home, settings.sweep.address) as temporary:
+    with root.lock():
+        refuse_growth(settings, root)
+        claim_folder(settings, root)
+        results.refuse_hopeless(root, settings.train.steps)
+        if not is_finished(settings, root):
+            make_shared(settings, SweepFiles(root.folder).shared)
+            with ray_session.prepare_environment(root, settings.sweep.address) as temporary:
                 from distgan.sweep import ray_backend  # Ray reads the environment when it is imported
 
                 with ray_backend.start_ray(settings.sweep, temporary), stop_in_order():
-                    ray_backend.search_space(settings, home)
-                    results.refuse_hopeless(home, settings.train.steps)
-                    found = results.write_results(home, settings)
-                    if names := confirmation.prepare_confirmation(settings, home, found):
-                        ray_backend.confirm_best(settings, home, names)
-            found_trials = len(results.read_results(home, settings.train.steps))
-            home.finish("sweep", summary=f"{found_trials} trials", trials=settings.sweep.trials)
-        results.write_results(home, settings)
-        page.write(home, settings)
-        place = SweepFiles(home.folder).page
-        print(f"\n{results.format_summary(home, settings)}\nsweep     {place}", flush=True)
+                    ray_backend.search_space(settings, root)
+                    results.refuse_hopeless(root, settings.train.steps)
+                    found = results.write_results(root, settings)
+                    if names := confirmation.prepare_confirmation(settings, root, found):
+                        ray_backend.confirm_best(settings, root, names)
+            found_trials = len(results.read_results(root, settings.train.steps))
+            root.finish("sweep", summary=f"{found_trials} trials", trials=settings.sweep.trials)
+        results.write_results(root, settings)
+        page.write(root, settings)
+        place = SweepFiles(root.folder).page
+        print(f"\n{results.format_summary(root, settings)}\nsweep     {place}", flush=True)
 
 
 def resolve_source(settings: config.Config) -> config.Config:
@@ -172,20 +171,20 @@ def resolve_source(settings: config.Config) -> config.Config:
     return settings.model_copy(update={"data": settings.data.model_copy(update={"source": absolute})})
 
 
-def is_finished(settings: config.Config, home: Run) -> bool:
+def is_finished(settings: config.Config, root: Run) -> bool:
     """Return whether the sweep has ended, with all the trials that are asked for now."""
-    record = home.read_record("sweep")
+    record = root.read_record("sweep")
     return record is not None and record.get("trials", settings.sweep.trials) >= settings.sweep.trials
 
 
-def refuse_growth(settings: config.Config, home: Run) -> None:
+def refuse_growth(settings: config.Config, root: Run) -> None:
     """
     Raises:
         UserError: more trials are asked for than before, and the search cannot take them up now.
     """
-    if not home.config.exists():
+    if not root.config.exists():
         return
-    before, chosen = config.load(home.config).sweep.trials, settings.sweep
+    before, chosen = config.load(root.config).sweep.trials, settings.sweep
     if chosen.trials <= before:
         return
     if chosen.scheduler == "pbt":
@@ -193,37 +192,37 @@ def refuse_growth(settings: config.Config, home: Run) -> None:
             f"sweep.scheduler=pbt exchanges within the {before} trials that it began with, and takes no "
             f"more; use sweep.trials={before}, or another run_dir=PATH"
         )
-    if chosen.searcher == "tpe" and home.read_record("sweep") is None:
+    if chosen.searcher == "tpe" and root.read_record("sweep") is None:
         raise UserError(
             f"sweep.searcher=tpe draws more trials once its first {before} have ended; run the command with "
             f"sweep.trials={before} first"
         )
 
 
-def claim_folder(settings: config.Config, home: Run) -> None:
+def claim_folder(settings: config.Config, root: Run) -> None:
     """Keep the config in the folder.
 
     Raises:
         UserError: as `refuse_another_sweep`.
     """
-    refuse_another_sweep(settings, home)
-    write_text(home.config, settings.to_yaml())
+    refuse_another_sweep(settings, root)
+    write_text(root.config, settings.to_yaml())
 
 
-def refuse_another_sweep(settings: config.Config, home: Run) -> None:
+def refuse_another_sweep(settings: config.Config, root: Run) -> None:
     """
     Raises:
         UserError: the folder is of a run, or of a sweep with another config.
     """
-    is_run = any(home.record(stage).exists() for stage in config.STAGES)
-    if is_run and not SweepFiles(home.folder).shared.records.exists():
-        raise UserError(f"{home.folder} holds a run, not a sweep; choose another run_dir=PATH")
-    if home.config.exists():
-        old, new = _select_fixed_settings(config.load(home.config)), _select_fixed_settings(settings)
+    is_run = any(root.record(stage).exists() for stage in config.STAGES)
+    if is_run and not SweepFiles(root.folder).shared.records.exists():
+        raise UserError(f"{root.folder} holds a run, not a sweep; choose another run_dir=PATH")
+    if root.config.exists():
+        old, new = _select_fixed_settings(config.load(root.config)), _select_fixed_settings(settings)
         changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         if changed:
             raise UserError(
-                f"{home.folder} belongs to another sweep ({changed[0]} was {old.get(changed[0])}, now "
+                f"{root.folder} belongs to another sweep ({changed[0]} was {old.get(changed[0])}, now "
                 f"{new.get(changed[0])}; {count_settings(len(changed))}); choose another run_dir=PATH"
             )
 
@@ -279,6 +278,7 @@ def stop_in_order() -> Iterator[None]:
 
 
 def describe(settings: config.Config, steps: Sequence[int], shared: Sequence[str]) -> str:
+    """Return what a sweep would do, for --dry-run."""
     chosen = settings.sweep
     lines = [
         f"{chosen.trials} trials, searcher {chosen.searcher}, scheduler {chosen.scheduler}, "

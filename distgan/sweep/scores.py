@@ -16,9 +16,8 @@ from distgan.files import read_lines, read_record
 from distgan.run import Run
 
 FIDELITY, TRACING, METRICS = "fidelity", "tracing", "metrics."
-WORST = (
-    1e9  # of a trial that fails a privacy limit or cannot be trained; finite, so that every searcher copes
-)
+# The score of a trial that fails a privacy limit or cannot be trained; finite, as every searcher needs it.
+WORST = 1e9
 
 
 class NoValue(UserError):
@@ -87,7 +86,8 @@ def read_selection(run: Run) -> dict[str, float | None]:
 
 
 def read_report(run: Run) -> Report:
-    """
+    """Return the report of a run.
+
     Raises:
         UserError: there is none, or it is damaged.
     """

@@ -15,7 +15,15 @@ from distgan.anonymity.groups import (
     merge_small_groups,
 )
 from distgan.errors import UserError
-from tests.helpers.groups import SLACK, grouped, household_data, make_bank_of, settings_of_bank
+from tests.helpers.groups import (
+    SLACK,
+    bank_of,
+    grouped,
+    household_data,
+    make_bank_of,
+    members_of,
+    settings_of_bank,
+)
 
 
 @st.composite
@@ -126,3 +134,14 @@ def test_statistics_are_those_of_the_weighted_group() -> None:
     assert bank.attributes_mean[1, 1, 1] == pytest.approx(mean, rel=1e-5)
     assert bank.attributes_std[1, 1, 1] == pytest.approx(np.sqrt(weights @ (size - mean) ** 2), rel=1e-4)
     assert np.sinh(bank.attributes_mean[..., 0]) == pytest.approx(2, abs=0.1)  # level / spread
+
+
+def test_stated_shares_are_whole_per_cents_that_reveal_no_load() -> None:
+    """Rounded up from the exact share of the weighted load, or the limit itself."""
+    bank, members = bank_of(), members_of()
+    for group, stated in enumerate(bank.largest_share):
+        inside = members.groups == group
+        carried = members.weights[inside] * members.loads[inside]
+        share = carried.max() / carried.sum()
+        assert share - 1e-9 <= stated < share + 0.01
+        assert 100 * stated == pytest.approx(round(100 * stated), abs=1e-9)

@@ -84,7 +84,7 @@ def test_every_process_hears_of_a_nan_on_one() -> None:
 def test_the_sample_counts_repeats_and_takes_each_value_once() -> None:
     values = mixture(50)
     points = values[np.random.default_rng(0).integers(50, size=5000)]
-    sample = sampling._Sample(20, seed=3)
+    sample = sampling.PointSample(20, seed=3)
     for block in in_blocks(points, 64)():
         sample.offer(block)
     sample._merge_pending()
@@ -127,7 +127,7 @@ def test_spherical_compares_directions_only() -> None:
 def test_a_cluster_without_members_is_seeded_again() -> None:
     sample = np.array([[0.0], [1.0], [9.0], [10.0]], np.float32)
     centroids = np.array([[0.5], [50.0], [60.0]], np.float32)
-    assert clustering._reseed(centroids, np.array([4, 0, 0]), sample, faiss_backend._make_index("cpu", 1))
+    assert clustering._reseed(centroids, np.array([4, 0, 0]), sample, faiss_backend.make_index("cpu", 1))
     assert centroids[1] == 10.0
     assert centroids[2] in (0.0, 1.0, 9.0)
 

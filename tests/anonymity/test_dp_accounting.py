@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from distgan import config
-from distgan.anonymity.dp import accounting, mechanism
+from distgan.anonymity.dp import accounting, lattice, mechanism
 from distgan.anonymity.dp.mechanism import Spending
 from distgan.errors import UserError
 
@@ -106,9 +106,11 @@ def test_noise_that_nothing_gives_is_refused() -> None:
 
 def test_the_grid_is_paid_for_by_delta() -> None:
     spending, budget = Spending(1.0, 0.01, 10_000), (4.0, 1e-6)
-    accounting.refuse_gap("discriminator", 10**6, spending, budget)
+    most = 1e-3 * 1e-6 / 4 * 8 * lattice.SCALE**2 / ((1 + math.exp(4.0)) * 10_000)
+    assert 10**6 < most < 10**10
+    accounting.refuse_gap("discriminator", int(0.999 * most), spending, budget)
     with pytest.raises(UserError, match=r"than privacy\.delta 1e-06 sets aside"):
-        accounting.refuse_gap("discriminator", 10**10, spending, budget)
+        accounting.refuse_gap("discriminator", int(1.001 * most), spending, budget)
 
 
 def test_the_bank_gets_its_part_of_the_budget() -> None:

@@ -36,6 +36,18 @@ def test_an_entity_can_reach_the_claimed_sensitivity() -> None:
     assert contributions.square_lengths(moments)[0] == pytest.approx(33 / 16 * UNIT**2, rel=1e-8)
 
 
+def test_products_of_a_point_are_rounded_toward_zero() -> None:
+    """Rounding down would make small negative ones longer."""
+    half = UNIT // 2
+    (moments,) = contributions.make_moment_vectors(np.array([[3, -5], [half + 1, -half]]))
+    assert moments[:, 3:].tolist() == [[0, 0, 0], [UNIT // 4 + 1, -(UNIT // 4), UNIT // 4]]
+
+
+def test_each_series_is_clipped_before_its_entity_is_averaged() -> None:
+    means = contributions.average_entities(np.array([[8.0, 0.0], [0.0, 1.0]]), np.array([0, 0]), 2.0)
+    np.testing.assert_allclose(means, [[1.0, 0.5]])
+
+
 def test_squared_lengths_are_exact() -> None:
     rows = np.random.default_rng(0).integers(-(2**31), 2**31, (50, 9))
     assert contributions.square_lengths(rows).tolist() == [sum(int(x) ** 2 for x in row) for row in rows]

@@ -84,7 +84,7 @@ def game_of(**objective: Any) -> OwnerGame:
     torch.manual_seed(0)
     networks = models.build(settings, LENGTH, 1)
     conditions = Conditions(generated=condition_of, real=condition_of)
-    return models.make_owner_game(settings, networks, conditions, beside=condition_of)
+    return models.make_owner_game(settings, networks, conditions, paired=condition_of)
 
 
 def vae_of() -> OwnerVAE:

@@ -41,9 +41,9 @@ def test_a_gpu_finds_what_the_cpu_finds() -> None:
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    faiss_backend._import_faiss.cache_clear()
+    faiss_backend.import_faiss.cache_clear()
     yield
-    faiss_backend._import_faiss.cache_clear()
+    faiss_backend.import_faiss.cache_clear()
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -76,7 +76,7 @@ def test_faiss_multiplies_with_the_kernels_of_this_processor() -> None:
     code = """
 from distgan.anonymity import faiss_backend
 import threadpoolctl
-faiss_backend._import_faiss()
+faiss_backend.import_faiss()
 for library in threadpoolctl.threadpool_info():
     print(library.get("architecture"), "faiss" in library["filepath"])
 """
@@ -98,7 +98,7 @@ def test_a_choice_of_kernels_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_few_points_are_compared_by_matrix_products() -> None:
     """faiss from 1.15 on compares fewer than 128,000 numbers pair by pair."""
-    settings = faiss_backend._import_faiss().cvar
+    settings = faiss_backend.import_faiss().cvar
     before = settings.distance_compute_blas_threshold
     with pytest.raises(KeyError), faiss_backend.use_matrix_products():
         assert settings.distance_compute_blas_threshold == faiss_backend.FEWEST_PRODUCTS

@@ -12,6 +12,7 @@ from distgan import config
 from distgan.anonymity import private_bank as private_bank_module
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.dp.bank import Sums
+from distgan.anonymity.dp.mechanism import UNIT
 from distgan.anonymity.manifest import find_violations
 from distgan.anonymity.private_bank import choose_cells
 from distgan.errors import UserError
@@ -20,6 +21,7 @@ from tests.helpers.groups import (
     budget_of,
     household_data,
     private_bank,
+    silent,
 )
 
 
@@ -33,6 +35,26 @@ def test_a_delta_that_gives_somebody_away_is_refused() -> None:
     with pytest.raises(UserError, match="tenth of 1 / 600"):
         budget_of(delta=1e-3).check_delta(600.2)
     budget_of(delta=1e-4).check_delta(600.2)
+
+
+def test_a_release_of_too_many_numbers_for_its_part_of_delta_is_refused() -> None:
+    budget = silent(budget_of(delta=1e-13))
+    scale = math.ceil(2.0 * UNIT)
+    most = int(1e-3 * 1e-13 / 4 * 8 * scale**2 / (1 + math.exp(2.0)))
+    assert 10 < most < 1000
+    budget.release(np.zeros(most, np.int64), 2.0, 1.0)
+    with pytest.raises(UserError, match=rf"{most + 1} numbers, too many for privacy\.delta 1e-13"):
+        budget.release(np.zeros(most + 1, np.int64), 2.0, 1.0)
+
+
+def test_no_mean_is_beyond_the_radius_whatever_the_noise() -> None:
+    """A point is at most as long as the radius, so a longer mean is noise alone."""
+    sums = Sums(np.full(2, 40.0), np.array([[80.0, 0.0], [0.0, 20.0]]), np.zeros((2, 4)))
+    settings, budget = config.Bank(condition_dim=2), budget_of(clip=3.0)
+    bank = private_bank_module.make_private_bank(sums, np.ones(2), settings, budget, HEAD)
+    np.testing.assert_allclose(
+        bank.conditions * bank.scale + bank.centre, [[3.0, 0.0], [0.0, 1.5]], atol=1e-6
+    )
 
 
 def test_no_group_of_the_minimum_size_is_refused() -> None:

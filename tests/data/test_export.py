@@ -17,7 +17,7 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.data.tables import Source
-from distgan.run import Run, locate_attributes, locate_labels
+from distgan.run import Run, locate_attributes, locate_labels, locate_readme
 
 CHANNELS = {1: ("kWh",), 3: ("temp in", "wind", "=cmd(0)")}
 
@@ -146,7 +146,7 @@ def test_the_snippets_of_the_readme_run_and_give_the_same_numbers(
         writer.append(values)
     made = export.export(tmp_path / "s.zarr", tmp_path / f"it's{suffix}", "synthetic", "long")
     export.write_readme(made, meta, 30, "", "", [])
-    lines = [line.split(None, 1) for line in export.find_readme(made.place).read_text().splitlines()]
+    lines = [line.split(None, 1) for line in locate_readme(made.place).read_text().splitlines()]
     (line,) = [rest[0] for name, *rest in filter(None, lines) if name == library]
     monkeypatch.chdir(tmp_path)
     table = READ[library](line)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from distgan import config
-from distgan.data.ingest import _digest_series, open_source
+from distgan.data.ingest import digest_series, open_source
 from distgan.errors import UserError
 from tests.helpers.sources import expect, frame, load
 
@@ -278,4 +278,4 @@ def test_series_that_are_copies_of_others_are_counted(tmp_path: Path) -> None:
     for name, copies in (("a.csv", 2), ("a.npz", 1)):  # a home's own are its own affair
         assert open_source(config.Data(source=str(tmp_path / name)), tmp_path / "parts").copies == copies
     zeros = np.array([[0.0, 1.0, np.nan], [-0.0, 1.0, -np.nan], [0.0, 1.0, 0.0]], np.float32)
-    assert len(np.unique(_digest_series(zeros[:, :, None]))) == 2
+    assert len(np.unique(digest_series(zeros[:, :, None]))) == 2

@@ -10,6 +10,7 @@ import torch
 
 from distgan import config
 from distgan.data.scaling import Scaler, round_to_multiples
+from distgan.data.scaling_statistics import compute_location_and_scale
 from distgan.errors import UserError
 
 ALL = [(transform, method) for transform in ("none", "sqrt", "log1p") for method in ("standard", "minmax")]
@@ -64,6 +65,15 @@ def test_the_bound_is_no_single_owners_number() -> None:
     assert (2 * np.log2(calm)) == pytest.approx(round(2 * np.log2(calm)))  # on the public grid
     few = Scaler.fit([wild[:8]], config.Scaling(), owners=owners[:8], least=15).bound  # 4 owners in all
     assert few == Scaler.fit([wild[:8]], config.Scaling(), owners=owners[:8], least=4).bound
+
+
+def test_location_and_scale_of_a_dataset_count_every_owner_alike() -> None:
+    """Each owner's moments weigh the same, however many readings; who has none does not count."""
+    first, second = np.array([1.0, 3.0]), np.array([10.0, 10.0])
+    series = np.stack([first, second, second, [np.nan, np.nan]])[:, :, None].astype(np.float32)
+    (location,), (scale,) = compute_location_and_scale([series[:1], series[1:]], np.array([0, 1, 1, 2]))
+    assert location == pytest.approx((2 + 10) / 2)
+    assert scale == pytest.approx(np.sqrt((5 + 100) / 2 - 36))
 
 
 def test_attributes_are_mean_and_deviation_of_measured_values() -> None:

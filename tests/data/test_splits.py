@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distgan import config
-from distgan.data.splits import assign_splits
+from distgan.data.splits import Cut, assign_splits
 from distgan.errors import UserError
 from distgan.pipeline import prepare
 
@@ -68,6 +68,12 @@ def test_shares_are_kept_on_average_and_a_share_of_0_is_empty(shares: tuple[floa
     for name, share in zip(("train", "held_out", "reference"), shares):
         found = np.mean(sides == name)
         assert found == pytest.approx(share, abs=5 * (share * (1 - share) / len(many)) ** 0.5)
+
+
+def test_validation_owners_come_out_of_the_training_share() -> None:
+    cut = Cut.from_shares(config.Splits(train=0.5, held_out=0.3, reference=0.2), 0.1)
+    assert cut.shares == pytest.approx({"train": 0.4, "validation": 0.1, "held_out": 0.3, "reference": 0.2})
+    assert [end / 2**64 for end in cut.ends] == pytest.approx([0.4, 0.5, 0.8, 1.0])
 
 
 def test_odd_ids_are_ids() -> None:

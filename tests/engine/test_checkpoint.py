@@ -60,7 +60,7 @@ def test_a_writer_beside_the_training_saves_what_was_there(
         return whole(*arguments)
 
     monkeypatch.setattr(checkpoint, "save", slow)
-    writer, state = checkpoint.Writer(beside=True), state_of(1)
+    writer, state = checkpoint.Writer(background=True), state_of(1)
     writer.save(tmp_path, 1, state, {"step": 1})
     assert checkpoint.list_steps(tmp_path) == []  # the training goes on meanwhile, and changes its weights
     state["generator"]["weight"] += 1
@@ -78,7 +78,7 @@ def test_an_error_of_the_background_writer_is_raised_once(
         raise DiskFull("no space")
 
     monkeypatch.setattr(checkpoint, "save", full)
-    writer = checkpoint.Writer(beside=True)
+    writer = checkpoint.Writer(background=True)
     writer.save(tmp_path, 1, state_of(1), {})
     with pytest.raises(DiskFull):
         writer.save(tmp_path, 2, state_of(2), {})

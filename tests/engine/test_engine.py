@@ -113,7 +113,7 @@ def test_checkpoints_beside_the_training_are_the_same(
     parallel: Parallel, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU: a stop and a resume, each with the last checkpoint whole on the disk."""
-    monkeypatch.setattr(training, "has_idle_cpu", lambda device: True)
+    monkeypatch.setattr(training, "saves_in_background", lambda device: True)
 
     def stop(step: int, series: Tensor) -> None:
         if step == 7:
@@ -309,7 +309,7 @@ def test_trouble_that_stays_ends_the_run(parallel: Parallel, tmp_path: Path, pla
 
 
 def test_collapse_is_said_once_it_lasts() -> None:
-    watch = CollapseMonitor(speaks=False)
+    watch = CollapseMonitor(logs=False)
     fine, alike = {"d/spread": 0.8, "d/accuracy": 0.6}, {"d/spread": 0.01, "d/accuracy": 0.6}
     assert [len(watch.check(step, alike)) for step in range(5)] == [0, 0, 1, 0, 0]
     assert watch.check(5, fine) == []

@@ -1,4 +1,4 @@
-"""A signal amid steps that are skipped: what was saved before stays the last checkpoint."""
+"""Steps that are skipped: what is saved, and at which rates training goes on."""
 
 import os
 import signal
@@ -12,9 +12,10 @@ from torch import Tensor
 from distgan import config
 from distgan.engine import checkpoint, training
 from distgan.errors import Stopped
+from distgan.parallel.optimized_network import OptimizedNetwork
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
-from tests.helpers.small_gan import Loader, last, train
+from tests.helpers.small_gan import Loader, last, rates, train
 
 
 @pytest.fixture
@@ -50,3 +51,25 @@ def test_stopped_amid_skipped_steps_it_rolls_back_as_if_never_stopped(
     assert ours.step == theirs.step == 20
     for name, tensors in theirs.state.items():
         assert all(torch.equal(value, ours.state[name][key]) for key, value in tensors.items()), name
+
+
+def test_a_rollback_halves_the_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    seen: list[float] = []
+
+    def spoil(step: int, series: Tensor) -> None:
+        """Spoil steps from 8 on until the first rollback, to step 5."""
+        steps.append(step)
+        if step >= 8 and steps.count(5) < 2:
+            series[1, 2] = float("inf")
+
+    def note(network: OptimizedNetwork, rate: float, beta2: float) -> None:
+        seen.append(rate)
+        set_rate(network, rate, beta2)
+
+    set_rate = OptimizedNetwork.set_rate
+    monkeypatch.setattr(OptimizedNetwork, "set_rate", note)
+    train(Parallel(config.Engine(threads=1)), tmp_path, steps=12, loader=Loader(spoil), max_skips=3)
+    before, after = [*range(11)], [*range(5, 12)]
+    expected = [rates(step)["critic"].learning_rate for step in before + after]
+    assert seen == [*expected[:11], *(0.5 * rate for rate in expected[11:])]

@@ -100,6 +100,18 @@ def test_few_owners_are_too_little_evidence(few: Population) -> None:
     assert "300 members against 300 non-members" in result.sentence
 
 
+@pytest.mark.parametrize("lacking", ["members", "non_members"])
+def test_evidence_is_needed_on_both_sides(
+    few: Population, lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(battery, "EVIDENCE", 300)
+    exact = Finding(IntervalEstimate.from_exact(0.0, 300))
+    attacks = [replace(BATTERY[0], rule="evidence", function=lambda attack_data: exact)]
+    assert battery.run(few.attack_data, attacks).outcome == "pass"
+    side = Side.from_series(getattr(few.attack_data, lacking).series[:299])
+    assert battery.run(replace(few.attack_data, **{lacking: side}), attacks).outcome == "insufficient"
+
+
 def test_what_an_attack_is_over_on(few: Population) -> None:
     """The upper end counts with enough evidence; the surely lower one without; alarms go by that alone."""
     wide, high = IntervalEstimate(0.55, 0.5, 0.62, 0.48, 100), IntervalEstimate(0.9, 0.85, 0.95, 0.8, 100)
@@ -354,12 +366,14 @@ def test_the_audit_never_proves_more_than_there_is() -> None:
     bounds = np.array([rates.bound_epsilon(300, int(each), 300, 1e-6) for each in right])
     assert np.mean(bounds <= 1) >= 0.9
     assert np.median(bounds) > 0.6
+    exact, loose, void = (rates.bound_epsilon(300, 250, 300, delta) for delta in (0.0, 1e-3, 1.0))
+    assert exact > loose > void == 0.0  # δ alone may explain that many right guesses
 
 
 def test_members_found_at_a_rate_of_false_alarms() -> None:
     non_members = np.arange(1000.0)
-    found = rates.estimate_hits(np.array([995.5, 998.5, 1000.0, 10.0]), non_members, 0.003)
-    assert found.value == 0.5  # above 996: two of four
+    found = rates.estimate_hits(np.array([995.5, 996.5, 1000.0, 10.0]), non_members, 0.003)
+    assert found.value == 0.5  # above 996, which three non-members are: two of four
 
 
 def test_few_non_members_say_little_of_rare_false_alarms() -> None:

@@ -241,7 +241,7 @@ def test_every_series_of_a_set_is_searched_for_copies():
     measure = Measure(train, homes(12, seed=2, days=21), PER_DAY)
     described = measure.compute_descriptors(made)
     with average_over((1, 2)):
-        found = fidelity._average_scores(measure, described, 12, seed=0)
+        found = fidelity.average_scores(measure, described, 12, seed=0)
     assert found["copies"] == pytest.approx(1 / 200)
     rest = np.delete(np.arange(200), 120)
     assert compute_copies(measure.target, described.take(rest), measure.grid) == 0

@@ -213,22 +213,20 @@ def test_lengths_go_from_a_day_to_the_whole() -> None:
 
 def test_the_difference_has_an_exact_interval() -> None:
     """Sixteen of sixteen, by lot, is one in 65,536; the interval of 10 against 10 holds 0."""
-    look = evidence.Look("", "", (16, 0))
+    look = evidence.SearchResult("", "", (16, 0))
     assert evidence.measure_difference(look, (100, 100), 1).sure > 0
     assert evidence.measure_difference(look, (100, 100), 1000).sure <= 0
-    even = evidence.measure_difference(evidence.Look("", "", (10, 10)), (100, 100), 1)
+    even = evidence.measure_difference(evidence.SearchResult("", "", (10, 10)), (100, 100), 1)
     assert even.low < 0 == even.value < even.high
-    unequal = evidence.measure_difference(evidence.Look("", "", (30, 10)), (300, 100), 1)
+    unequal = evidence.measure_difference(evidence.SearchResult("", "", (30, 10)), (300, 100), 1)
     assert unequal.value == pytest.approx(0) and unequal.low < 0 < unequal.high
 
 
 def test_false_alarms_of_the_difference_are_as_rare_as_said() -> None:
     rng = np.random.default_rng(0)
     drawn = rng.binomial(40, 0.5, 100_000)
-    alarms = [
-        evidence.measure_difference(evidence.Look("", "", (int(hits), 40 - int(hits))), (1, 1), 1).sure > 0
-        for hits in np.unique(drawn)
-    ]
+    found = [evidence.SearchResult("", "", (int(hits), 40 - int(hits))) for hits in np.unique(drawn)]
+    alarms = [evidence.measure_difference(each, (1, 1), 1).sure > 0 for each in found]
     rate = np.array(alarms)[np.unique(drawn, return_inverse=True)[1]].mean()
     assert rate <= evidence.FALSE_ALARMS
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from distgan import config, models
 from distgan.models.layers import (
+    Block,
     PatchHead,
     Transformer,
     checkpoint_activations,
@@ -335,3 +336,14 @@ def test_a_blunt_soft_minimum_does_not_move_a_series_far() -> None:
     series = torch.linspace(-0.5, 0.5, 9)[None, :, None]
     limited = torch.tanh(SoftMinimum(1, 2, sharpness=0.1)(series, torch.zeros(1, 2)))
     assert limited.max() < 0.9 and limited.std() > 0.05
+
+
+def test_a_style_changes_nothing_at_first() -> None:
+    """Its scales and gates are 1: a block with a style begins as one without."""
+    torch.manual_seed(0)
+    styled, plain = Block(16, 2, style_dim=3), Block(16, 2)
+    plain.load_state_dict(
+        {name: value for name, value in styled.state_dict().items() if "modulation" not in name}
+    )
+    x_BND = torch.randn(2, 5, 16)
+    torch.testing.assert_close(styled(x_BND, torch.randn(2, 3)), plain(x_BND))

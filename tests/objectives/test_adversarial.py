@@ -1,5 +1,6 @@
 """The plain game: the penalty takes the logits that the loss needs anyway, and stays what it was."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -53,6 +54,30 @@ def test_one_pass_for_loss_and_penalty_gives_what_two_give(count: int, augment: 
         torch.testing.assert_close(one[0][name], two[0][name], rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(*(each[1] for each in (one, two)), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def make_plain_game() -> Adversarial:
+    """A game whose penalty weighs 2 and takes a quarter of the batch, with a burn-in of 10 steps."""
+    settings = config.load(None, [*KEYS, "objective.penalty.weight=2", "objective.penalty.fraction=0.25"])
+    return Adversarial({}, Conditions(lambda part: part.rows), Rules(settings.objective, 0, 4, 10))
+
+
+def test_the_penalty_weighs_ten_times_as_much_at_first() -> None:
+    weights = [make_plain_game().compute_penalty_weight(step) for step in (0, 5, 10, 1000)]
+    assert weights == pytest.approx([20, 11, 2, 2])
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_processes_penalise_what_one_would(step: int) -> None:
+    """One series in four of the global batch, in turn; a process without any weighs one by 0."""
+    game, batch = make_plain_game(), replace(batch_of(8), step=step)
+    for parts in ([batch], [batch.take(torch.arange(first, first + 2)) for first in (0, 2, 4, 6)]):
+        found = []
+        for part in parts:
+            chosen, weights = game.choose_penalised(part)
+            assert len(part.sample[chosen]) == len(weights) >= 1
+            found += part.sample[chosen][weights > 0].tolist()
+        assert found == [place for place in range(8) if place % 4 == step % 4]
 
 
 def test_a_single_series_has_no_spread() -> None:

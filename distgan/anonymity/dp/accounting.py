@@ -7,19 +7,18 @@ noise by one factor, the least with which dp-accounting finds no more than ε fo
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from distgan import config
 from distgan.anonymity.dp import lattice, mechanism
 from distgan.anonymity.dp.bank import Budget
-from distgan.anonymity.dp.mechanism import RESERVE, Spending
+from distgan.anonymity.dp.mechanism import RELEASES, RESERVE, Spending, compose_epsilon
 from distgan.errors import UserError
 
 COARSE, FINE = 1e-3, 2e-4  # intervals of discretised losses: to search, and to state
 LEAST_NOISE, MOST_NOISE = 0.2, 1000.0  # in clipping lengths
-PARTS = 4  # releases that share RESERVE: directions, groups, encoder, discriminator
 TOLERANCE = 1e-3  # relative: so little less than ε is spent
 
 
@@ -44,11 +43,8 @@ class Plan:
 
     def spend_alone(self) -> dict[str, float]:
         """Return ε of each part by itself; together they spend less than the sum."""
-        return {name: compute_epsilon([part], self.delta, COARSE) for name, part in self.list_parts().items()}
-
-
-def compute_epsilon(parts: Sequence[Spending], delta: float, interval: float) -> float:
-    return mechanism.compose_epsilon(parts, delta, interval)
+        parts = self.list_parts()
+        return {name: compose_epsilon([part], self.delta, COARSE) for name, part in parts.items()}
 
 
 def make_plan(settings: config.Config) -> Plan:
@@ -60,21 +56,12 @@ def make_plan(settings: config.Config) -> Plan:
     chosen = settings.privacy
     assert chosen.epsilon is not None and chosen.owners is not None
     shares = {"encoder": chosen.encoder_share, "bank": chosen.bank_share}
-    return _divide_budget(
-        chosen.epsilon,
-        chosen.delta,
-        {**shares, "discriminator": 1 - sum(shares.values())},
-        {
-            "encoder": (settings.encoder.batch_size / chosen.owners, settings.encoder.steps),
-            "discriminator": (settings.train.batch_size / chosen.owners, settings.train.steps),
-        },
-    )
-
-
-def _divide_budget(
-    epsilon: float, delta: float, shares: dict[str, float], trainings: dict[str, tuple[float, int]]
-) -> Plan:
-    return _search_plan(epsilon, delta, tuple(shares.items()), tuple(trainings.items()))
+    shares["discriminator"] = 1 - sum(shares.values())
+    trainings = {
+        "encoder": (settings.encoder.batch_size / chosen.owners, settings.encoder.steps),
+        "discriminator": (settings.train.batch_size / chosen.owners, settings.train.steps),
+    }
+    return _search_plan(chosen.epsilon, chosen.delta, tuple(shares.items()), tuple(trainings.items()))
 
 
 @lru_cache
@@ -84,6 +71,7 @@ def _search_plan(
     shares: tuple[tuple[str, float], ...],
     trainings: tuple[tuple[str, tuple[float, int]], ...],
 ) -> Plan:
+    """Return the plan for a share of 1/m² of each part, and the sampling rate and steps of each training."""
     whole, share_of = mechanism.compute_multiplier(epsilon, delta * (1 - RESERVE)), dict(shares)
     parts = {"bank": Spending(whole / math.sqrt(share_of["bank"]))}
     for name, (rate, steps) in trainings:
@@ -94,7 +82,7 @@ def _search_plan(
         return {name: replace(part, multiplier=factor * part.multiplier) for name, part in parts.items()}
 
     def compute_total(factor: float) -> float:
-        return compute_epsilon(list(scale_parts(factor).values()), delta, FINE)
+        return compose_epsilon(list(scale_parts(factor).values()), delta, FINE)
 
     factor = _find_least_noise(compute_total, epsilon, (0.9, 1.5))
     return Plan(epsilon, delta, **scale_parts(factor), total=compute_total(factor))
@@ -108,7 +96,7 @@ def find_noise(rate: float, steps: int, epsilon: float, delta: float) -> float:
     """
 
     def compute_total(multiplier: float) -> float:
-        return compute_epsilon([Spending(multiplier, rate, steps)], delta, COARSE)
+        return compose_epsilon([Spending(multiplier, rate, steps)], delta, COARSE)
 
     if compute_total(MOST_NOISE) > epsilon:
         raise UserError(
@@ -121,11 +109,11 @@ def find_noise(rate: float, steps: int, epsilon: float, delta: float) -> float:
 def find_steps(rate: float, multiplier: float, epsilon: float, delta: float, most: int = 1 << 24) -> int:
     """Return how many steps of this rate and noise a budget buys; 0 if not one."""
     low, high = 0, 1
-    while high < most and compute_epsilon([Spending(multiplier, rate, high)], delta, COARSE) <= epsilon:
+    while high < most and compose_epsilon([Spending(multiplier, rate, high)], delta, COARSE) <= epsilon:
         low, high = high, 2 * high
     while high - low > max(1, low // 200):
         middle = (low + high) // 2
-        if compute_epsilon([Spending(multiplier, rate, middle)], delta, COARSE) <= epsilon:
+        if compose_epsilon([Spending(multiplier, rate, middle)], delta, COARSE) <= epsilon:
             low = middle
         else:
             high = middle
@@ -193,7 +181,7 @@ def refuse_gap(name: str, numbers: int, spending: Spending, budget: tuple[float,
     """
     epsilon, delta = budget
     each = mechanism.bound_rounding_gap(numbers, math.floor(lattice.SCALE)) + numbers * lattice.DISTANCE
-    if (1 + math.exp(epsilon)) * spending.steps * each > RESERVE * delta / PARTS:
+    if (1 + math.exp(epsilon)) * spending.steps * each > RESERVE * delta / RELEASES:
         raise UserError(
             f"{spending.steps:,} private steps of the {name} with {numbers:,} weights need more than "
             f"privacy.delta {delta:g} sets aside for the grid of the noise; take fewer steps, or raise "

@@ -107,7 +107,7 @@ class Budget:
         """
         scale = math.ceil(multiplier * sensitivity * UNIT)
         gap = (1 + math.exp(self.epsilon)) * mechanism.bound_rounding_gap(sums.size, scale)
-        if gap > mechanism.RESERVE * self.settings.delta / 4:  # of two sums and two trainings at most
+        if gap > mechanism.RESERVE * self.settings.delta / mechanism.RELEASES:
             raise UserError(
                 f"one private release has {sums.size} numbers, too many for privacy.delta "
                 f"{self.settings.delta:g}; lower clusters.count or encoder.latent_dim, or raise "

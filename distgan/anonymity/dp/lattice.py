@@ -11,10 +11,9 @@ ChaCha20, the guarantee assumes that nobody tells the expanded bits from fair on
 real. By Poisson's summation the sum over j is τ√2π (1 + θ), |θ| <= 2.01 exp(−2π²τ²), and τ > 1.99 at both
 compositions, so that x is N_Z(0, `SCALE`²) up to a total variation of 1e-33 (Micciancio and Walter 2017,
 "Gaussian Sampling over the Integers", use the same convolution). kⱼ are read off a table of exact
-cumulative
-probabilities: 64 bits choose, and where they meet a boundary, 128 more decide. The table ends at 14 σ₀,
-beyond which lies 1e-43. A training of 1e11 numbers is then 1e-21 from the definition: `DISTANCE` a number
-is counted with the gap of `mechanism.bound_rounding_gap`.
+cumulative probabilities: 64 bits choose, and where they meet a boundary, 128 more decide. The table ends at
+14 σ₀, beyond which lies 1e-43. A training of 1e11 numbers is then 1e-21 from the definition: `DISTANCE` a
+number is counted with the gap of `mechanism.bound_rounding_gap`.
 """
 
 import hashlib

@@ -88,6 +88,7 @@ class Ledger:
     # ------------------------------------------------------------------------------------------- what it says
 
     def read_entries(self) -> list[dict[str, Any]]:
+        """Return all lines, each verified against the one before it."""
         found, before = [], ""
         for number, line in enumerate(self._read_lines()):
             try:
@@ -142,11 +143,11 @@ class Ledger:
             Mismatch: one of them does not hold.
         """
         known = {entry["name"] for entry in self.read_entries()}
-        beside = self.results / HEAD
-        if beside.exists():
-            head = read_head(beside)
+        recorded = self.results / HEAD
+        if recorded.exists():
+            head = read_head(recorded)
             assert head is not None
-            self.verify_head(head, beside)
+            self.verify_head(head, recorded)
         for place, head in self.witnesses:
             self.verify_head(head, place)
         for result in sorted(self.results.glob("*.safetensors")):

@@ -14,8 +14,9 @@ FEWEST = 24  # steps with a value
 Part = Callable[[np.ndarray], np.ndarray]
 
 
-def _count_since(unit: str, of: str) -> Part:
-    return lambda times: (times.astype(f"M8[{unit}]") - times.astype(f"M8[{of}]")).astype(np.int64)
+def _count_since(unit: str, larger: str) -> Part:
+    """Return the function that counts units from the beginning of the larger one: of times [L], int64 [L]."""
+    return lambda times: (times.astype(f"M8[{unit}]") - times.astype(f"M8[{larger}]")).astype(np.int64)
 
 
 def _find_weekday(times: np.ndarray) -> np.ndarray:

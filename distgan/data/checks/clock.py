@@ -101,9 +101,9 @@ class ClockChanges:
 
 @dataclass(frozen=True)
 class _Night:
-    places: (
-        np.ndarray
-    )  # [3, hours, steps an hour] into `ClockChanges.steps`: this night, a week before, after
+    """Places of a night in `ClockChanges.steps`: of this night, a week before, and a week after."""
+
+    places: np.ndarray  # [3, hours, steps an hour]
 
 
 def _find_places(meta: Meta) -> tuple[np.ndarray, dict[np.datetime64, _Night]]:

@@ -25,7 +25,8 @@ RATE = re.compile(r"[kKMGT]?W|°?[CFK]|deg ?[CF]|%|[kmM]?VA|hPa|m/s|km/h")
 class Misfit:
     """A setting that does not fit: what, what to set, and whether the data would mean something else.
 
-    factor: of data.reduce, with which the setting would fit; None where none does.
+    Attributes:
+        factor: of data.reduce, with which the setting would fit; None where none does.
     """
 
     text: str

@@ -5,10 +5,8 @@ import numpy as np
 PLACES = 24
 FEWEST_USED = 8  # places at which a series is measured and not zero
 MOST_SERIES = 1 << 16  # that are compared; of more, none can be the sum without being far above all others
-EVEN, VARIES = (
-    0.01,
-    0.02,
-)  # of the ratio to the sum over time, and of a series itself: standard deviation / mean
+EVEN = 0.01  # standard deviation / mean of the ratio to the sum, over time
+VARIES = 0.02  # the same of a series itself
 
 
 class Sums:

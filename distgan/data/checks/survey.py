@@ -131,9 +131,7 @@ class Survey:
         if len(self.channels) == 1:
             self.sums.add(values)
         size = max(1, TILE_VALUES // max(1, values.shape[1]))
-        many = max(
-            size, TILE_VALUES // len(self._pairs)
-        )  # of whose sampled places all tests are made at once
+        many = max(size, TILE_VALUES // len(self._pairs))  # whose sampled places are tested together
         found = []
         with np.errstate(all="ignore"):
             for begin in range(0, len(values), many):

@@ -63,7 +63,7 @@ class SourceFacts:
 
 def list_suspicions(facts: SourceFacts) -> list[Suspicion]:
     """Return all suspicions, those that change the meaning of the data first; accepted ones are marked."""
-    found = [suspicion for look in LOOKS for suspicion in look(facts)]
+    found = [suspicion for check in CHECKS for suspicion in check(facts)]
     accepted = set(facts.settings.data.accept)
     found = [replace(each, severity="accepted") if each.name in accepted else each for each in found]
     order = {"error": 0, "warning": 1, "hint": 2, "accepted": 3}
@@ -154,7 +154,7 @@ def _format_time(facts: SourceFacts, steps: int) -> str:
 
 def _find_missing_codes(facts: SourceFacts) -> Iterator[Suspicion]:
     counts: dict[float, Tally] = {}
-    of = max((channel.series for channel in facts.survey.channels), default=0)
+    most = max((channel.series for channel in facts.survey.channels), default=0)
     for channel in facts.survey.channels:
         for code, tally in channel.codes.items():
             known = counts.setdefault(code, Tally())
@@ -166,8 +166,7 @@ def _find_missing_codes(facts: SourceFacts) -> Iterator[Suspicion]:
     codes = sorted(counts, key=lambda code: -counts[code].values)[:4]
     texts = [
         f"{_format_float(code)} stands {counts[code].values:,} times in {counts[code].series:,} series of "
-        f"{of:,} and far "
-        f"from all other values, first in {_format_place(facts, counts[code])}"
+        f"{most:,} and far from all other values, first in {_format_place(facts, counts[code])}"
         for code in codes
     ]
     yield Suspicion(
@@ -428,7 +427,7 @@ def _count_looked(facts: SourceFacts) -> Iterator[Suspicion]:
         yield Suspicion("off_grid", "warning", text, text, "data.resample.step takes rows between steps in")
 
 
-LOOKS: tuple[Callable[[SourceFacts], Iterator[Suspicion]], ...] = (
+CHECKS: tuple[Callable[[SourceFacts], Iterator[Suspicion]], ...] = (
     _find_thousands,
     _find_odd_columns,
     _find_unlike_columns,

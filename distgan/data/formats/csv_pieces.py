@@ -25,10 +25,13 @@ NO_VALUES = [*MISSING, *(f"{mark} " for mark in MISSING if mark)]
 
 @dataclass(frozen=True)
 class Cells:
-    """Rules for the cells of a text table: the columns of `text` as strings, others as numbers with a decimal
-    mark where they all are; of the first `rows` if not of all.
+    """Rules for the cells of a text table.
 
-    words: columns of `text` that pandas finds to be strings by itself, which it reads several times faster.
+    Attributes:
+        text: columns that are read as strings; the others are numbers where all their cells are.
+        decimal: the decimal mark of numbers.
+        rows: how many rows are read from the first on; by default all.
+        words: columns of `text` that pandas finds to be strings by itself, and reads several times faster.
     """
 
     text: tuple[str, ...] = ()

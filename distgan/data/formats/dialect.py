@@ -35,11 +35,12 @@ COMMENT = "#"
 class Dialect:
     """Rules by which the lines of a text table are read; `file` is UTF-8.
 
-    stated: units and time zones that lines above the rows state (`find_stated`).
-    header: the header line as it stands, without its end; None where no line names the columns. start: the
-    byte at which the data begin, in line `first_line`; stop: at which they end. empty: the
-    names of nameless columns without any cell (lines that end with a separator). dropped: columns that
-    repeat a name which data.columns.ignore leaves out.
+    Attributes:
+        header: the header line as it stands, without its end; None where no line names the columns.
+        start, stop: the bytes at which the data begin, in line `first_line`, and end.
+        empty: the names of nameless columns without any cell (lines that end with a separator).
+        dropped: columns that repeat a name which data.columns.ignore leaves out.
+        stated: units and time zones that lines above the rows state (`find_stated`).
     """
 
     path: Path

@@ -51,9 +51,8 @@ def _parse_lines(
     there, beside = np.ones(len(names), bool), []
     there[apart] = False
     whole, parts = np.flatnonzero(there), []
-    first = (
-        len(apart) if apart == list(range(len(apart))) else None
-    )  # columns apart that come before all others
+    # The number of columns apart, where they come before all others.
+    first = len(apart) if apart == list(range(len(apart))) else None
     for line in lines:
         if first is not None:
             *cells, rest = line.rstrip(b"\r").split(mark, first)

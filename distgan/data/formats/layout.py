@@ -56,8 +56,10 @@ FEWEST_CLOCKS = 4  # columns named by times of the day that make a table of days
 class Table:
     """The columns of a table by their use.
 
-    values: the columns with readings; in day_wide each is a time of day, `offsets` seconds after midnight; in
-    transposed each is named by its time. texts: columns that must be the same in all rows of an entity.
+    Attributes:
+        values: the columns with readings. In day_wide each is a time of day, `offsets` seconds after
+            midnight; in transposed each is named by its time.
+        texts: columns that must be the same in all rows of an entity.
     """
 
     layout: str

@@ -164,7 +164,8 @@ def _read_npz_attributes(path: Path, content: Any, settings: config.Data) -> dic
 
 
 def _read_plain_array(path: Path, key: str, content: Any) -> np.ndarray:
-    """
+    """Return an array of an NPZ file.
+
     Raises:
         UserError: the array holds Python objects, as names taken from a pandas table do.
     """

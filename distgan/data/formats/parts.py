@@ -157,7 +157,7 @@ class Parts:
             return make_given_grid(times, self.axis, None if self.resampling else measured, str(self.path))
         if step is not None:
             seconds = parse_seconds(step)
-            assert seconds is not None, step  # config.py has checked it
+            assert seconds is not None, step  # the settings have been checked
             return make_resampled_grid(times, seconds, str(self.path)), none
         if len(times) > 2:
             beside = times[mark_off_grid(times, find_common_step(times))]

@@ -16,9 +16,11 @@ from distgan.errors import UserError
 class Source:
     """Series of one source before any are left out; values are read a block of series at a time.
 
-    block(first, last): float32 [last - first, L, C] (float64 of counters that will be differenced), NaN =
-    missing. labels: a public class of each, if the
-    source has one. attributes: column -> value for each series.
+    Attributes:
+        block: first, last -> float32 [last - first, L, C] (float64 of counters that will be differenced), NaN
+            = missing.
+        labels: a public class of each series, if the source has one.
+        attributes: column -> value for each series.
     """
 
     block: Callable[[int, int], np.ndarray]
@@ -32,12 +34,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a table that fits into memory.
+    """A part of a table that fits into memory. A piece of text is pickled for the process that parses it.
 
-    read(text=columns, decimal=mark): the rows, with the columns of `text` as strings as written, and numbers
-    that are written with another decimal mark as strings, too. Marks on the frame (`frame.attrs`) say what
-    was left out: "repeated_headers". size: bytes of text; 0 of others. A piece of text is pickled for the
-    process that parses it.
+    Attributes:
+        read: text=columns, decimal=mark -> the rows, with the columns of `text` as strings as written, and
+            numbers that are written with another decimal mark as strings, too. `frame.attrs` says what was
+            left out: "repeated_headers".
+        size: bytes of text; 0 of others.
     """
 
     name: str
@@ -46,9 +49,8 @@ class Piece:
     file: Path
     entity: str | None = None  # where the whole piece is one entity's
     line_of: Callable[[int], int] | None = None  # of a row, where rows and lines do not go together
-    as_written: Callable[[tuple[str, ...], int | None], pd.DataFrame] | None = (
-        None  # columns and rows, as text
-    )
+    # Columns and rows, as text.
+    as_written: Callable[[tuple[str, ...], int | None], pd.DataFrame] | None = None
     size: int = 0
 
     def find_line(self, row: int) -> int:

@@ -21,8 +21,10 @@ from distgan.memory import scale_buffer
 class Layers:
     """The variables that hold the values of a container, and how they become [n, T, C].
 
-    entity_wise: each variable is one entity; else each is a channel, or one has a dimension of channels.
-    missing: numbers that mean missing. kind: float32, or float64 of counters that will be differenced.
+    Attributes:
+        entity_wise: each variable is one entity; else each is a channel, or one has a dimension of channels.
+        missing: numbers that mean missing.
+        kind: float32, or float64 of counters that will be differenced.
     """
 
     path: Path

@@ -227,6 +227,7 @@ def _fetch_file(system: Any, remote: str, target: Path) -> None:
 
 
 def store_source(path: Path) -> Source:
+    """Return the series of a distgan store, with entities and labels of its private table if there is one."""
     store = Store.open(path)
     table = find_private_table(path)
     block = partial(_store_block, store)

@@ -58,9 +58,10 @@ class Stamps:
 class Parsed:
     """Clock times of all stamps, and what is known of their zone.
 
-    values: datetime64[us] [n], as the clock shows them, or UTC where `utc`. zones: the zone written at
-    each, empty where none is written; None if no stamp has one. clock: "UTC+05:00", where the source says so
-    and times are as the clock shows them.
+    Attributes:
+        values: datetime64[us] [n], as the clock shows them, or UTC where `utc`.
+        zones: the zone written at each, empty where none is written; None if no stamp has one.
+        clock: "UTC+05:00", where the source says so and times are as the clock shows them.
     """
 
     values: np.ndarray

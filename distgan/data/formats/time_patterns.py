@@ -80,10 +80,10 @@ def _iterate_date_kinds() -> Iterator[DateKind]:
 
 
 DATE_KINDS = tuple(_iterate_date_kinds())
-MONTHLY = re.compile(
+MONTHLY = re.compile(  # a month, a quarter or a year without a day
     rf"(?i)(?:[0-9]{{4}}[-/. ]?(?:M|Q)?[0-9]{{1,2}}|{NAME}[-/. ]*[0-9]{{4}}|[0-9]{{1,2}}[-/.][0-9]{{4}}"
     r"|Q[1-4][-/. ]*[0-9]{4}|[12][0-9]{3})"
-)  # a month, a quarter or a year without a day
+)
 
 
 @dataclass(frozen=True)

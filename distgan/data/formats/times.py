@@ -52,8 +52,10 @@ __all__ = [
 class Times:
     """The times of the stamps of a column.
 
-    values: datetime64[us] [n], UTC where `utc`, else as the clock of the source showed them. notes: what was
-    understood that is not plain from the stamps. clock: as of `Parsed`.
+    Attributes:
+        values: datetime64[us] [n], UTC where `utc`, else as the clock of the source showed them.
+        notes: what was understood that is not plain from the stamps.
+        clock: as of `Parsed`.
     """
 
     values: np.ndarray

@@ -118,9 +118,8 @@ def _format_cell(cell: Any) -> str:
         return ""
     if isinstance(cell, datetime.datetime):
         near = (cell + datetime.timedelta(milliseconds=500)).replace(microsecond=0)
-        exact = abs(near - cell) <= datetime.timedelta(
-            milliseconds=1
-        )  # days as floats are off by microseconds
+        # Excel counts days as floats, which are off by microseconds.
+        exact = abs(near - cell) <= datetime.timedelta(milliseconds=1)
         return (near if exact else cell).isoformat(sep=" ")
     if isinstance(cell, datetime.date | datetime.time):
         return cell.isoformat()

@@ -21,7 +21,8 @@ INDEX_BYTES = 16  # offset and length of one chunk, both uint64
 ABSENT = struct.pack("<QQ", 2**64 - 1, 2**64 - 1)  # an inner chunk wholly beyond the last row
 
 
-def _compute_crc(content: Any) -> bytes:
+def compute_crc(content: Any) -> bytes:
+    """Return the crc32c as Zarr's codec writes it: 4 bytes, little-endian."""
     return struct.pack("<I", google_crc32c.value(content))
 
 
@@ -126,7 +127,7 @@ class Layout:
         present = self.count_chunks(shard)
         places = [struct.pack("<QQ", i * self.stride, self.stride) for i in range(present)]
         table = b"".join(places) + ABSENT * (self.shard_chunks - present)
-        return table + _compute_crc(table)
+        return table + compute_crc(table)
 
     def count_bytes(self, shard: int) -> int:
         """Return the bytes of a plain shard."""
@@ -146,12 +147,13 @@ class Sealed:
     error: float = 0.0
 
 
-def _compute_seal(crcs: bytes) -> str:
+def compute_seal(crcs: bytes) -> str:
     """Return one number that tells a shard's content from others: the checksum of its chunks' checksums."""
-    return _compute_crc(crcs).hex()
+    return compute_crc(crcs).hex()
 
 
-def _create_array(store: Any, layout: Layout, form: Form, name: str | None = None) -> zarr.Array:
+def make_array(store: Any, layout: Layout, form: Form, name: str | None = None) -> zarr.Array:
+    """Create the array of a layout in a store: in shards, NaN where nothing was written."""
     return zarr.create_array(
         store,
         name=name,
@@ -165,7 +167,7 @@ def _create_array(store: Any, layout: Layout, form: Form, name: str | None = Non
     )
 
 
-def _make_entry(layout: Layout, form: Form, shards: Sequence[Sealed]) -> dict[str, Any]:
+def make_entry(layout: Layout, form: Form, shards: Sequence[Sealed]) -> dict[str, Any]:
     """Return what the manifest says of an array."""
     packed = {"sizes": [shard.size for shard in shards]} if form.compressor != "none" else {}
     return {
@@ -180,6 +182,6 @@ def _make_entry(layout: Layout, form: Form, shards: Sequence[Sealed]) -> dict[st
     }
 
 
-def _digest_manifest(manifest: dict[str, Any]) -> str:
+def digest_manifest(manifest: dict[str, Any]) -> str:
     """Return a digest of the manifest itself, so that a damaged manifest is not taken for a damaged store."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

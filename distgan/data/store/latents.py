@@ -6,8 +6,8 @@ from typing import Self
 
 import numpy as np
 
-from distgan.data.store.reader import Rows, _open_arrays
-from distgan.data.store.writer import _FolderWriter
+from distgan.data.store.reader import Rows, open_arrays
+from distgan.data.store.writer import FolderWriter
 
 FEWEST_PARTS = 64  # of latents that are written part by part: for as many processes, where batches suffice
 MOST_BATCHES = 1024  # in a part: what an interruption costs at most
@@ -19,7 +19,7 @@ def count_part_rows(num_series: int, batch_size: int) -> int:
     return batch_size * min(MOST_BATCHES, -(-batches // FEWEST_PARTS))
 
 
-class LatentWriter(_FolderWriter):
+class LatentWriter(FolderWriter):
     """`with LatentWriter(path, dim) as latents: latents.append(mean, logvar)`."""
 
     kind = "latents"
@@ -44,11 +44,12 @@ class LatentStore:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """
+        """Return the latents stored at `path`.
+
         Raises:
             UserError: no store of latents is there, or anything differs from its manifest.
         """
-        arrays = _open_arrays(Path(path), "latents")
+        arrays = open_arrays(Path(path), "latents")
         return cls(Path(path), arrays["mean"], arrays["logvar"])
 
     def read_mean(self, rows: np.ndarray | None = None) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from distgan.config.data import AttributeKind
 from distgan.csvtext import format_csv, unescape_cell
 from distgan.data.static_attributes import StaticAttribute
-from distgan.data.store.reader import _count_rows
+from distgan.data.store.reader import count_rows
 from distgan.data.store.writer import AGAIN
 from distgan.errors import UserError
 from distgan.files import read_text, write_text
@@ -64,7 +64,8 @@ def write_table(
 
 
 def read_table(path: Path) -> Table:
-    """
+    """Return the private table of a store.
+
     Raises:
         UserError: it is missing, damaged, or a row has no known split.
     """
@@ -92,7 +93,7 @@ def read_table(path: Path) -> Table:
                 f"found {','.join(line)[:80]}; {AGAIN}"
             )
     store = locate_store(path)
-    if is_store(store) and len(lines) - 1 != (rows := _count_rows(store)):
+    if is_store(store) and len(lines) - 1 != (rows := count_rows(store)):
         raise UserError(f"{path} has {len(lines) - 1} rows and {store.name} has {rows}; {AGAIN}")
     values = list(zip(*lines[1:])) if len(lines) > 1 else [()] * len(columns)
     cells = [np.array([unescape_cell(cell) for cell in column], dtype=str) for column in values[1:]]

@@ -18,9 +18,9 @@ from distgan.data.store.format import (
     PLAIN,
     Form,
     Layout,
-    _compute_crc,
-    _compute_seal,
-    _digest_manifest,
+    compute_crc,
+    compute_seal,
+    digest_manifest,
 )
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.writer import AGAIN
@@ -179,10 +179,8 @@ class Rows:
         if not hasattr(os, "posix_fadvise"):
             return
         for shard in shards:
-            with (
-                suppress(OSError),
-                open(self._locate(shard), "rb") as file,
-            ):  # what is wrong shows when it is read
+            # An error is ignored here and raised by the read that follows.
+            with suppress(OSError), open(self._locate(shard), "rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
     def _read_values(self, shard: int) -> np.ndarray:
@@ -205,7 +203,7 @@ class Rows:
 
     def _decode_shard(self, shard: int) -> np.ndarray:
         content = self._read_content(shard)
-        if _compute_crc(content) != bytes.fromhex(self._seals[shard]):
+        if compute_crc(content) != bytes.fromhex(self._seals[shard]):
             raise self._make_damaged_error(shard, "it fails its checksum")
         del content
         layout = self.layout
@@ -242,7 +240,7 @@ class Rows:
         if content[end:].tobytes() != layout.make_index(shard):
             raise self._make_damaged_error(shard, "its index does not match")
         chunks = content[:end].reshape(-1, layout.stride)
-        if _compute_seal(chunks[:, -CRC_BYTES:].tobytes()) != self._seals[shard]:
+        if compute_seal(chunks[:, -CRC_BYTES:].tobytes()) != self._seals[shard]:
             raise self._make_damaged_error(shard, "its checksums are not the manifest's")
         self._raw[shard] = chunks
         return chunks
@@ -258,7 +256,7 @@ class Rows:
         for chunk in np.unique(fresh).tolist():
             shard, place = divmod(chunk, self.layout.shard_chunks)
             raw = self._map_bytes(shard)[place]
-            if _compute_crc(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:].tobytes():
+            if compute_crc(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:].tobytes():
                 first = chunk * self.layout.chunk_rows
                 last = min(first + self.layout.chunk_rows, len(self)) - 1
                 raise self._make_damaged_error(shard, f"rows {first}..{last} fail their checksum")
@@ -294,14 +292,14 @@ class Rows:
         return UserError(f"damaged store: shard {self._locate(shard)}: {what}; {AGAIN}")
 
 
-def _open_arrays(path: Path, kind: str) -> dict[str, Rows]:
+def open_arrays(path: Path, kind: str) -> dict[str, Rows]:
     """Check a folder against its manifest and give its arrays."""
     if not path.is_dir():
         raise UserError(f"no store at {path}; it is not there or not a folder")
     if not (path / MANIFEST).exists():
         raise UserError(f"{path} has no manifest.json, so it is no complete distgan store; {AGAIN}")
     manifest = read_json(path / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.pop("digest", None) != _digest_manifest(manifest):
+    if not isinstance(manifest, dict) or manifest.pop("digest", None) != digest_manifest(manifest):
         raise UserError(f"damaged store: {path / MANIFEST} fails its own checksum; {AGAIN}")
     with parsing(path / MANIFEST, AGAIN):
         if manifest["format"] != FORMAT:
@@ -309,12 +307,12 @@ def _open_arrays(path: Path, kind: str) -> dict[str, Rows]:
         if manifest["kind"] != kind:
             raise UserError(f"{path} is a store of {manifest['kind']}, not of {kind}")
         for name, crc in manifest["files"].items():
-            if not (path / name).is_file() or _compute_crc((path / name).read_bytes()).hex() != crc:
+            if not (path / name).is_file() or compute_crc((path / name).read_bytes()).hex() != crc:
                 raise UserError(f"damaged store: {path / name} is missing or not what was written; {AGAIN}")
         return {name: _open_array(path / name, entry) for name, entry in manifest["arrays"].items()}
 
 
-def _count_rows(path: Path) -> int:
+def count_rows(path: Path) -> int:
     """Return the number of series of a store, by its manifest."""
     place = path / MANIFEST
     with parsing(place, AGAIN):
@@ -343,12 +341,13 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """
+        """Return the store at `path`, whose manifest is checked.
+
         Raises:
             UserError: no store is there, or anything differs from its manifest.
         """
         path = Path(path)
-        values = _open_arrays(path, "series")["values"]
+        values = open_arrays(path, "series")["values"]
         with parsing(path / STORE_METADATA, AGAIN):
             meta = Meta.from_dict(read_json(path / STORE_METADATA)["attributes"]["distgan"])
         return cls(path, values, meta)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from distgan.data.store.format import PLAIN, Form, Layout, Sealed, _compute_crc
+from distgan.data.store.format import PLAIN, Form, Layout, Sealed, compute_crc
 from distgan.data.store.metadata import Meta
 from distgan.data.store.writer import ParallelStoreWriter, write_shard
 from distgan.errors import UserError
@@ -50,7 +50,7 @@ class StagedShards:
         try:
             noted = read_record(record, "seal", "size", "error", "crc")
             return (
-                file.stat().st_size == noted["size"] and _compute_crc(file.read_bytes()).hex() == noted["crc"]
+                file.stat().st_size == noted["size"] and compute_crc(file.read_bytes()).hex() == noted["crc"]
             )
         except (UserError, FileNotFoundError):
             return False
@@ -62,7 +62,7 @@ class StagedShards:
         file.unlink(missing_ok=True)  # of an interrupted try
         sealed = write_shard(self._values, self.layout, self.form, shard, values)
         noted = {"seal": sealed.seal, "size": sealed.size, "error": sealed.error}
-        write_json(self._record(shard), noted | {"crc": _compute_crc(file.read_bytes()).hex()})
+        write_json(self._record(shard), noted | {"crc": compute_crc(file.read_bytes()).hex()})
 
     def join(self, path: Path, meta: Meta) -> None:
         """Make the store at `path` of all shards, replacing what stands there."""

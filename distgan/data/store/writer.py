@@ -19,11 +19,11 @@ from distgan.data.store.format import (
     Form,
     Layout,
     Sealed,
-    _compute_crc,
-    _compute_seal,
-    _create_array,
-    _digest_manifest,
-    _make_entry,
+    compute_crc,
+    compute_seal,
+    digest_manifest,
+    make_array,
+    make_entry,
 )
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError, writing
@@ -53,7 +53,7 @@ def write_shard(folder: Path, layout: Layout, form: Form, shard: int, values: np
                 seal = _write_plain(file, layout, shard, padded)
             else:
                 packed = _pack(layout, form, values)
-                seal = _compute_crc(packed).hex()
+                seal = compute_crc(packed).hex()
                 file.write(packed)
             size = file.tell()
     except FileExistsError:
@@ -65,17 +65,17 @@ def _write_plain(file: io.BufferedWriter, layout: Layout, shard: int, padded: np
     crcs = []
     for chunk in padded.reshape(-1, layout.chunk_rows, *layout.row_shape):
         content = memoryview(chunk).cast("B")
-        crcs.append(_compute_crc(chunk.tobytes()))
+        crcs.append(compute_crc(chunk.tobytes()))
         file.write(content)
         file.write(crcs[-1])
     file.write(layout.make_index(shard))
-    return _compute_seal(b"".join(crcs))
+    return compute_seal(b"".join(crcs))
 
 
 def _pack(layout: Layout, form: Form, values: np.ndarray) -> bytes:
     """Return the bytes of a packed shard, by Zarr: those of a one-shard array in memory."""
     kept: dict[str, Any] = {}
-    array = _create_array(zarr.storage.MemoryStore(kept), replace(layout, rows=len(values)), form)
+    array = make_array(zarr.storage.MemoryStore(kept), replace(layout, rows=len(values)), form)
     array[:] = values.astype(form.numpy)
     return bytes(kept[layout.name_file(0)].to_bytes())
 
@@ -129,8 +129,8 @@ class _ArrayWriter:
             self._write()
         if not self.shards:
             raise UserError("nothing to write: a store needs at least one row")
-        _create_array(self._root, self._layout, self._form, self._name)
-        return _make_entry(self._layout, self._form, self.shards)
+        make_array(self._root, self._layout, self._form, self._name)
+        return make_entry(self._layout, self._form, self.shards)
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def _hold_writer(path: Path) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-class _FolderWriter:
+class FolderWriter:
     """A Zarr group of arrays and its manifest, written as a whole folder or not at all, by one at a time."""
 
     kind: str
@@ -207,12 +207,12 @@ class _FolderWriter:
             "format": FORMAT,
             "kind": self.kind,
             "arrays": arrays,
-            "files": {name: _compute_crc((self._folder / name).read_bytes()).hex() for name in described},
+            "files": {name: compute_crc((self._folder / name).read_bytes()).hex() for name in described},
         }
-        write_json(self._folder / MANIFEST, manifest | {"digest": _digest_manifest(manifest)})
+        write_json(self._folder / MANIFEST, manifest | {"digest": digest_manifest(manifest)})
 
 
-class _SeriesWriter(_FolderWriter):
+class _SeriesWriter(FolderWriter):
     """The folder appears whole, on leaving; a second writer of the same store is refused while this one
     lives.
     """
@@ -278,5 +278,5 @@ class ParallelStoreWriter(_SeriesWriter):
         assert not absent, f"shards {absent} were never written"
         shards = [self._sealed[shard] for shard in range(self.layout.shards)]
         self._state_error(shards)
-        _create_array(self._folder, self.layout, self.form, "values")
-        return {"values": _make_entry(self.layout, self.form, shards)}
+        make_array(self._folder, self.layout, self.form, "values")
+        return {"values": make_entry(self.layout, self.form, shards)}

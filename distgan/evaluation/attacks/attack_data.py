@@ -86,8 +86,8 @@ class AttackData:
         embed: the run's own encoder, which the attacker is taken to have; by default interpretable features.
         traced: the tracing attack on the bank, by exposure, as it was run.
         static_auc: the bound of the same attack from group sizes, worst group.
-        tracing_limit: of both.
-        promised_auc, epsilon, delta: what a private bank promises.
+        tracing_limit: the limit of both AUCs.
+        guaranteed_auc, epsilon, delta: the guarantee of a private bank; None without one.
         white_box: name -> scores of the members' and the non-members' series by the run's networks.
         by_value: name of an attribute's value -> the members and the non-members who have it, [E] bool each.
     """

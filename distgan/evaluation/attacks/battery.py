@@ -51,8 +51,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Attack:
-    """One line of the battery. `rule`: see the module; `evidence` requires the evidence whatever the
-    result.
+    """One line of the battery.
+
+    Attributes:
+        rule: how the interval is compared with the limit (see the module); `evidence` requires the evidence
+            whatever the result.
     """
 
     id: str
@@ -123,7 +126,7 @@ def _report_static(attack_data: AttackData) -> Finding:
     return Finding(bound, note=note, limit=attack_data.tracing_limit)
 
 
-def _report_promise(attack_data: AttackData) -> Finding:
+def _report_guarantee(attack_data: AttackData) -> Finding:
     if attack_data.guaranteed_auc is None or not attack_data.traced:
         return Finding(None, note="the bank is not differentially private")
     note = "no attack may certainly exceed the bound that follows from the noise"
@@ -214,7 +217,7 @@ BATTERY = (
     Attack("P6", "Membership inference on the bank's means", "AUC", 0.65, OURS, _report_tracing),
     Attack("P6a", "Membership inference on the bank's means, by theory", "AUC", 0.65, OURS, _report_static),
     Attack(
-        "P6b", "Membership inference against the noise's bound", "AUC", None, OURS, _report_promise, "alarm"
+        "P6b", "Membership inference against the noise's bound", "AUC", None, OURS, _report_guarantee, "alarm"
     ),
     Attack(
         "P7",
@@ -271,9 +274,8 @@ def run(
     person.
 
     Args:
-        proof: what is proved of the series, if they are private end to end: then no number of people is
-        needed as
-            evidence, and with fewer an attack counts where it is surely over its limit.
+        proof: what is proved of the series, if they are private end to end. Then no number of people is
+            needed as evidence; with fewer, an attack counts where it is surely over its limit.
     """
     enough = min(attack_data.members.num_owners, attack_data.non_members.num_owners) >= EVIDENCE
     every = []
@@ -283,6 +285,7 @@ def run(
             done.advance()
             progress(format_line(every[-1]))
     found = [each for each in every if each.outcome not in (REPORTED, SKIPPED)]
+    others = [each for each in every if each.outcome in (REPORTED, SKIPPED)]  # without a limit, or not tried
     outcomes = [each.outcome for each in found]
     outcome: Literal["pass", "over", "insufficient"]
     outcome = OVER if OVER in outcomes else INSUFFICIENT if INSUFFICIENT in outcomes else PASS
@@ -297,9 +300,7 @@ def run(
         sentence=format_sentence(outcome, found, evidence, proof),
         proof=proof,
         attacks=found,
-        others=[
-            each for each in every if each.outcome in (REPORTED, SKIPPED)
-        ],  # without a limit, or not tried
+        others=others,
         claims=list(claims),
         evidence=evidence,
     )

@@ -75,5 +75,5 @@ def audit(attack_data: AttackData, attacks: list[Scores]) -> tuple[IntervalEstim
 
 def convert_tracing(attack: tracing.Attack) -> IntervalEstimate:
     """Return P6, the tracing attack on the bank, in the form of the other attacks."""
-    sure = attack.auc - (attack.auc - attack.low) * rates.NORMAL_SURE / rates.NORMAL
+    sure = rates.widen_low(attack.auc, attack.low)
     return IntervalEstimate(attack.auc, attack.low, attack.high, sure, attack.members, attack.non_members)

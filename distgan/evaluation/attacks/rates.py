@@ -52,8 +52,12 @@ def estimate_rate(hits: int, n: int) -> IntervalEstimate:
 def estimate_auc(inside: np.ndarray, outside: np.ndarray) -> IntervalEstimate:
     """Estimate P(a member's score is above a non-member's)."""
     value, low, high = tracing.estimate_auc(inside, outside)
-    sure = value - (value - low) * NORMAL_SURE / NORMAL
-    return IntervalEstimate(value, low, high, sure, len(inside), len(outside))
+    return IntervalEstimate(value, low, high, widen_low(value, low), len(inside), len(outside))
+
+
+def widen_low(value: float, low: float) -> float:
+    """Return the lower end that holds for a whole battery, from that of one normal interval."""
+    return value - (value - low) * NORMAL_SURE / NORMAL
 
 
 def break_ties(

@@ -108,9 +108,8 @@ def standardise(values: Array) -> tuple[Array, Array, Array]:
     """
     series = np.moveaxis(np.asarray(values, dtype=np.float32), 1, 2)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", RuntimeWarning
-        )  # a channel that is missing throughout is NaN, and said so
+        # numpy warns of channels without any measured value; they are NaN.
+        warnings.simplefilter("ignore", RuntimeWarning)
         level: Array = np.asarray(np.nanmean(series, axis=-1, dtype=np.float64))
         centred = series - level[..., None].astype(np.float32)
         spread: Array = np.asarray(np.sqrt(np.nanmean(np.square(centred), axis=-1, dtype=np.float64)))
@@ -142,9 +141,8 @@ def make_reference_grid(real: Array, steps_per_day: float) -> ReferenceGrid:
         short_lags=np.arange(1, fortnight + 1, math.ceil(max(fortnight, 1) / 700)),
         long_lags=long[(long > fortnight) & (long <= 0.9 * length)],
         bands=first_bands[first_bands <= length // 2],
-        lines=tuple(
-            (name, _find_line(f, length)) for name, f in lines if 2 <= f <= length / 2 - 1
-        ),  # two cycles at least, and below Nyquist
+        # At least two cycles, and below the Nyquist frequency.
+        lines=tuple((name, _find_line(f, length)) for name, f in lines if 2 <= f <= length / 2 - 1),
         kernels=fit_kernels(standardise(real[:: max(1, n // 64)])[0], steps_per_day),
         rocket=_fit_rocket(real[:: max(1, n // 64)], steps_per_day),
         loads=fit_load_grid(real, steps_per_day),

@@ -137,7 +137,7 @@ class Measure:
 # ------------------------------------------------------------------------------------------------------ table
 
 
-def _average_scores(measure: Measure, candidate: Descriptors, size: int, seed: int) -> dict[str, float]:
+def average_scores(measure: Measure, candidate: Descriptors, size: int, seed: int) -> dict[str, float]:
     """Return scores at `size` series, averaged over random draws."""
     rng = make_keyed_generator(seed, 0, "fidelity draws")
     results = []
@@ -151,7 +151,7 @@ def _average_scores(measure: Measure, candidate: Descriptors, size: int, seed: i
     }
 
 
-def _score_halves(measure: Measure, candidate: Descriptors, size: int, seed: int) -> list[dict[str, float]]:
+def score_halves(measure: Measure, candidate: Descriptors, size: int, seed: int) -> list[dict[str, float]]:
     """Score random halves of both sets, or smaller parts of large ones; the parts of the target are the same
     for every candidate.
     """
@@ -181,7 +181,7 @@ def _draw_part(owner: Array, size: int, rng: np.random.Generator) -> Array:
     return rows[:count] if 2 <= count < len(rows) else rng.permutation(len(rows))[:size]
 
 
-def _compute_shrinkage(size: int) -> float:
+def compute_shrinkage(size: int) -> float:
     """Return the standard error at `size` series over the spread of draws without replacement: 1 for halves.
 
     The variance of a mean of b among n is (1/b - 1/n) s², and what is wanted s²/n.
@@ -190,14 +190,14 @@ def _compute_shrinkage(size: int) -> float:
     return 1.0 if drawn == size // 2 else math.sqrt(drawn / (size - drawn))
 
 
-def _estimate_noise(halves: list[dict[str, float]], trained: Trained, shrinkage: float) -> dict[str, float]:
+def estimate_noise(halves: list[dict[str, float]], trained: Trained, shrinkage: float) -> dict[str, float]:
     """Return an upper bound of every score's standard error over the choice of entities."""
     names = halves[0] if halves else ()
     found = {name: shrinkage * float(np.std([half[name] for half in halves])) for name in names}
-    return {**_blank_scores(), **found, **{name: estimate.error for name, estimate in trained.items()}}
+    return {**blank_scores(), **found, **{name: estimate.error for name, estimate in trained.items()}}
 
 
-def _estimate_difference_noise(
+def estimate_difference_noise(
     row: tuple[list[dict[str, float]], Trained],
     real: tuple[list[dict[str, float]], Trained],
     shrinkage: float,
@@ -205,7 +205,7 @@ def _estimate_difference_noise(
     """Return an upper bound of the standard error of the difference of losses from those of a row of real
     series, draw by draw: 1.2 to 3 times the true one where that was measured.
     """
-    found = _blank_scores()
+    found = blank_scores()
     for name in row[0][0] if row[0] and real[0] else ():
         loss = BY_NAME[name].compute_loss
         found[name] = shrinkage * float(
@@ -216,7 +216,7 @@ def _estimate_difference_noise(
     return found
 
 
-def _blank_scores() -> dict[str, float]:
+def blank_scores() -> dict[str, float]:
     return dict.fromkeys(BY_NAME, math.nan)
 
 
@@ -398,11 +398,11 @@ def _make_rows(
     halves, values = {}, {}
     with Progress("evaluate: scores", len(descriptors), "rows") as progress:
         for name, rows in descriptors.items():
-            halves[name] = _score_halves(measure, rows, size, seed), trained[name]
+            halves[name] = score_halves(measure, rows, size, seed), trained[name]
             known = {score: estimate.value for score, estimate in trained[name].items()}
-            values[name] = {**_blank_scores(), **_average_scores(measure, rows, size, seed), **known}
+            values[name] = {**blank_scores(), **average_scores(measure, rows, size, seed), **known}
             progress.advance()
-    shrinkage = _compute_shrinkage(len(measure.target))
+    shrinkage = compute_shrinkage(len(measure.target))
     owners = min(
         len(np.unique(each.owner)) for each in (measure.target, descriptors.get(REAL, measure.target))
     )
@@ -421,11 +421,11 @@ def _make_rows(
             name=name,
             meaning=ROWS.get(name, ""),
             n=len(rows),
-            values=_replace_nan(values[name]),
-            noise=_replace_nan(_estimate_noise(*halves[name], shrinkage)),
+            values=replace_nan(values[name]),
+            noise=replace_nan(estimate_noise(*halves[name], shrinkage)),
             noise_to={
-                real: _replace_nan(
-                    _estimate_difference_noise(halves[name], halves.get(real, ([], {})), shrinkage)
+                real: replace_nan(
+                    estimate_difference_noise(halves[name], halves.get(real, ([], {})), shrinkage)
                 )
                 for real in (REAL, COPIER)
             },
@@ -445,5 +445,5 @@ def _list_trained_errors(trained: Trained) -> Array:
     return np.array([trained[name].error if name in trained else math.nan for name in BY_NAME])
 
 
-def _replace_nan(values: dict[str, float]) -> Scores:
+def replace_nan(values: dict[str, float]) -> Scores:
     return {name: round(value, 6) if math.isfinite(value) else None for name, value in values.items()}

@@ -114,30 +114,33 @@ class Reading:
     ratios: Mapping[str, float]
 
 
-def read_instruments(ruler: Reference, made: Array, views: Sequence[str], effort: Effort = FULL) -> Reading:
+def read_instruments(
+    reference: Reference, made: Array, views: Sequence[str], effort: Effort = FULL
+) -> Reading:
     """Measure series [n, L, 1] with every instrument."""
     values = made[..., 0]
-    figures = entity_loads.measure_loads(values, ruler.layout)
-    ratios = entity_loads.compare_loads(ruler.figures, figures, ruler.unit)
-    score, real_score = compare_variety(ruler, figures)
+    figures = entity_loads.measure_loads(values, reference.layout)
+    ratios = entity_loads.compare_loads(reference.figures, figures, reference.unit)
+    score, real_score = compare_variety(reference, figures)
     peak, factor = describe_aggregate(values)
     catch = math.nan
-    if ruler.catch is not None:
-        catch = float(catch22.compare_features(ruler.catch, catch22.measure_catch22(values)).mean())
+    if reference.catch is not None:
+        catch = float(catch22.compare_features(reference.catch, catch22.measure_catch22(values)).mean())
     seams = math.nan
-    if ruler.token:
-        per_day = ruler.layout.steps_per_day
-        seams = float(np.nanmean(entity_loads.measure_seams(values, per_day, ruler.token)))
+    if reference.token:
+        per_day = reference.layout.steps_per_day
+        seams = float(np.nanmean(entity_loads.measure_seams(values, per_day, reference.token)))
     sample = Sample(made)
     return Reading(
         accuracy={
-            view: compare_samples(ruler.real, sample, view, ruler.steps_per_day, effort) for view in views
+            view: compare_samples(reference.real, sample, view, reference.steps_per_day, effort)
+            for view in views
         },
         loads=entity_loads.average_ratios(ratios),
         vendi=score,
         vendi_ratio=score / real_score,
         catch22=catch,
-        forecast=ruler.measure_forecast(made),
+        forecast=reference.measure_forecast(made),
         seams=seams,
         peak=peak,
         load_factor=factor,
@@ -146,11 +149,11 @@ def read_instruments(ruler: Reference, made: Array, views: Sequence[str], effort
     )
 
 
-def compare_variety(ruler: Reference, figures: Array) -> tuple[float, float]:
+def compare_variety(reference: Reference, figures: Array) -> tuple[float, float]:
     """Return the Vendi scores of a set and of real entities, at the smaller number of both, averaged over
     draws.
     """
-    sides = [ruler.unit.place(each) for each in (figures, ruler.figures)]
+    sides = [reference.unit.place(each) for each in (figures, reference.figures)]
     width, size = vendi.fit_width(sides[1]), min(map(len, sides))
     rng = make_keyed_generator(0, 0, "vendi draws")
     scores = [

@@ -430,9 +430,9 @@ SCORES: tuple[Score, ...] = (
         "one step ahead; real series do not reach 0 either",
     ),
     *(
-        Score(f"{kind}_{name}", f"{kind.capitalize()} score, {of}", "two-sample tests", None, "lower", 0.0,
-              f"the {kind} score with {of} of 32 units (evaluate.backbones)")
-        for name, of in (("cnn", "a CNN"), ("transformer", "a transformer"))
+        Score(f"{kind}_{name}", f"{kind.capitalize()} score, {title}", "two-sample tests", None, "lower", 0.0,
+              f"the {kind} score with {title} of 32 units (evaluate.backbones)")
+        for name, title in (("cnn", "a CNN"), ("transformer", "a transformer"))
         for kind in ("discriminative", "predictive")
     ),
     Score(

@@ -193,11 +193,10 @@ def evaluate(
 ) -> Utility | None:
     """Return relative errors on held-out series by training set of the forecaster.
 
-    An error is an owner's mean absolute error, in spreads of its series, over that of the naive forecast;
-    owners weigh alike but those whose weeks are all the same, and 95 % t-intervals are over them; one owner
-    has none. `gaps` are paired
-    differences: `synthetic - real` is the price of not having the real series, `gain` what synthetic series
-    take off the error of real ones.
+    An error is an owner's mean absolute error, in standard deviations of its series, over that of the naive
+    forecast. Owners weigh alike, without those whose weeks are all the same; 95 % t-intervals are over
+    owners, and one owner has none. `gaps` are paired differences: `synthetic - real` is the price of not
+    having the real series, `gain` is how much synthetic series reduce the error of real ones.
 
     Args:
         train, held_out, synthetic: [n, L, C] in original units, NaN where missing.

@@ -13,13 +13,13 @@ from distgan.errors import UserError
 from distgan.evaluation.metrics.descriptors import Array, Descriptors
 from distgan.evaluation.metrics.fidelity import (
     Measure,
-    _average_scores,
-    _blank_scores,
-    _compute_shrinkage,
-    _estimate_difference_noise,
-    _estimate_noise,
-    _replace_nan,
-    _score_halves,
+    average_scores,
+    blank_scores,
+    compute_shrinkage,
+    estimate_difference_noise,
+    estimate_noise,
+    replace_nan,
+    score_halves,
     split_sides,
 )
 from distgan.evaluation.metrics.scores import BY_NAME
@@ -54,19 +54,19 @@ class ScoredSet:
 
     @classmethod
     def from_descriptors(cls, measure: Measure, described: Descriptors, size: int, seed: int) -> "ScoredSet":
-        values = _blank_scores() | _average_scores(measure, described, size, seed)
-        return cls(len(described), values, _score_halves(measure, described, size, seed))
+        values = blank_scores() | average_scores(measure, described, size, seed)
+        return cls(len(described), values, score_halves(measure, described, size, seed))
 
     def to_row(self, name: str, real: "ScoredSet", measure: Measure) -> Row:
         """Return the row of the report's table, with its errors to that of real series."""
-        shrinkage = _compute_shrinkage(len(measure.target))
-        noise_to = _replace_nan(_estimate_difference_noise((self.halves, {}), (real.halves, {}), shrinkage))
+        shrinkage = compute_shrinkage(len(measure.target))
+        noise_to = replace_nan(estimate_difference_noise((self.halves, {}), (real.halves, {}), shrinkage))
         return Row(
             name=name,
             meaning=ROWS.get(name, ""),
             n=self.series,
-            values=_replace_nan(self.values),
-            noise=_replace_nan(_estimate_noise(self.halves, {}, shrinkage)),
+            values=replace_nan(self.values),
+            noise=replace_nan(estimate_noise(self.halves, {}, shrinkage)),
             noise_to={REAL: noise_to},
         )
 

@@ -1,9 +1,8 @@
 """Vendi score: how many different entities a set holds (Friedman and Dieng, TMLR 2023).
 
 exp(-Σ λ ln λ), λ the eigenvalues of K / n. The kernel is k(x, y) = exp(-|x - y|² / 2 s²) with s a fixed share
-of the median distance between real entities: a kernel of angles would call entities that hardly differ as
-diverse as
-    real ones. The score grows with the number of entities, so sets are compared at one size.
+of the median distance between real entities. By a kernel of angles, entities that hardly differ would be as
+diverse as real ones. The score grows with the number of entities, so sets are compared at one size.
 """
 
 from typing import Any

@@ -16,9 +16,9 @@ from distgan.evaluation.plots.style import (
     SYNTHETIC,
     Array,
     View,
-    _add_legend,
-    _make_figure,
+    add_legend,
     apply_style,
+    make_figure,
 )
 from distgan.rng import make_keyed_generator
 
@@ -46,7 +46,7 @@ def draw_embedding(real: Array, synthetic: Array, view: View, *, most: int = 400
         perplexity = min(30.0, (len(points) - 1) / 4)
         shown = TSNE(2, perplexity=perplexity, init="pca", random_state=view.seed % 2**32).fit_transform(flat)
         panels.append(("t-SNE of the same", shown))
-    figure, axes = _make_figure(1, len(panels), 3.7)
+    figure, axes = make_figure(1, len(panels), 3.7)
     for axis, (title, place) in zip(axes[0], panels):
         for part, name, marker in (
             (slice(len(real)), "real", "o"),
@@ -56,7 +56,7 @@ def draw_embedding(real: Array, synthetic: Array, view: View, *, most: int = 400
                 *place[part].T, s=20, marker=marker, alpha=0.7, color=LINE[name]["color"], label=name, lw=1.0
             )
         axis.set(title=title, xticks=[], yticks=[])
-    _add_legend(axes[0, 0])
+    add_legend(axes[0, 0])
     return figure
 
 
@@ -72,7 +72,7 @@ def draw_groups(
     tracing.
     """
     order = np.argsort(sizes)[::-1]
-    figure, axes = _make_figure(1, 2 if tracing is not None else 1, 2.7)
+    figure, axes = make_figure(1, 2 if tracing is not None else 1, 2.7)
     place = np.arange(1, len(order) + 1)
     axes[0, 0].bar(place, np.asarray(sizes)[order], color="#6C8EAD", width=0.8)
     axes[0, 0].axhline(minimum_size, color=INK, ls="--", lw=1)
@@ -107,7 +107,7 @@ def draw_elbow(
     counts: Sequence[int], inertia: Sequence[float], silhouette: Sequence[float], criterion: str, count: int
 ) -> Figure:
     """Draw inertia and silhouette of every number of clusters that was tried, with the one chosen."""
-    figure, axes = _make_figure(1, 2, 2.7)
+    figure, axes = make_figure(1, 2, 2.7)
     curves = {"elbow": (inertia, "inertia over all latents"), "silhouette": (silhouette, "mean silhouette")}
     for axis, (name, (values, label)) in zip(axes[0], curves.items()):
         axis.plot(counts, values, "o-", color=REAL, ms=4)
@@ -126,7 +126,7 @@ def draw_latent_map(
     points: Array, labels: Array, centres: Array, *, explained: float | None = None, most: int = 5000
 ) -> Figure:
     """Draw latents and the means of their groups in the first two directions: [n, K], [n], [G, K]."""
-    figure, axes = _make_figure(1, 1, 4.6)
+    figure, axes = make_figure(1, 1, 4.6)
     axis = axes[0, 0]
     if len(points) > most:
         shown = make_keyed_generator(0, 0, "map").choice(len(points), most, replace=False)

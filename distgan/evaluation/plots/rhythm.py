@@ -17,10 +17,10 @@ from distgan.evaluation.plots.style import (
     LINE,
     Array,
     View,
-    _add_legend,
-    _make_figure,
-    _pad_nan,
+    add_legend,
     apply_style,
+    make_figure,
+    reduce_measured,
 )
 
 
@@ -42,14 +42,15 @@ def pair_curves(measure: Measured, real: Array, synthetic: Array, view: View) ->
     return [measure("real", real, view), measure("synthetic", synthetic, view)]
 
 
-def _compute_band_of_curves(name: str, x: Array, curves: Array) -> Curve:
+def compute_band_of_curves(name: str, x: Array, curves: Array) -> Curve:
     """Return the mean over series and their middle 80 %: curves [n, X]."""
     quantiles = np.nanpercentile if np.isnan(curves).any() else np.percentile  # faster
-    low, high = _pad_nan(quantiles, curves, [10, 90], axis=0)
+    low, high = reduce_measured(quantiles, curves, [10, 90], axis=0)
     return Curve(name, x, average_known(curves), low, high)
 
 
-def _draw_band(axis: Axes, curve: Curve) -> None:
+def draw_band(axis: Axes, curve: Curve) -> None:
+    """Draw a curve over the band between its low and high ends."""
     style: dict[str, Any] = LINE[curve.name]
     assert curve.low is not None and curve.high is not None
     axis.fill_between(curve.x, curve.low, curve.high, color=style["color"], alpha=0.16, lw=0)
@@ -67,22 +68,23 @@ def _fold_by_period(series: Array, view: View, period_days: float, bins: int) ->
     return described.fold(standard, mask, np.floor(place + 1e-6).astype(int) % bins, bins)[:, 0]
 
 
-def _count_hours(view: View) -> int:
+def count_hours(view: View) -> int:
+    """Return the bins of a mean day: one for each step, but at least 2 and at most 96."""
     return int(np.clip(round(view.steps_per_day), 2, 96))
 
 
 def compute_mean_day(name: str, series: Array, view: View) -> Curve:
     """Return the mean day by hour, each series relative to its own mean and spread."""
-    hours = _count_hours(view)
-    return _compute_band_of_curves(
+    hours = count_hours(view)
+    return compute_band_of_curves(
         name, np.arange(hours) * 24 / hours, _fold_by_period(series, view, 1, hours)
     )
 
 
 def compute_mean_week(name: str, series: Array, view: View) -> Curve:
     """Return the mean week by days since Monday 0:00, likewise."""
-    hours = _count_hours(view)
-    return _compute_band_of_curves(
+    hours = count_hours(view)
+    return compute_band_of_curves(
         name, np.arange(7 * hours) / hours, _fold_by_period(series, view, 7, 7 * hours)
     )
 
@@ -95,10 +97,10 @@ def draw_profiles(real: Array, synthetic: Array, view: View) -> Figure:
     """Draw the mean day and the mean week on the calendar, each series relative to its own mean and
     spread.
     """
-    figure, axes = _make_figure(1, 2, 2.9, width_ratios=[2, 3], sharey=True)
+    figure, axes = make_figure(1, 2, 2.9, width_ratios=[2, 3], sharey=True)
     for axis, measure in zip(axes[0], (compute_mean_day, compute_mean_week)):
         for curve in pair_curves(measure, real, synthetic, view):
-            _draw_band(axis, curve)
+            draw_band(axis, curve)
         axis.grid()
     axes[0, 0].set(title="Mean day", xlabel="hour of the day", ylabel="own standard deviations", xlim=(0, 24))
     axes[0, 0].set_xticks(range(0, 25, 6))
@@ -106,7 +108,7 @@ def draw_profiles(real: Array, synthetic: Array, view: View) -> Figure:
     axes[0, 1].set_xticks(np.arange(7), [])
     axes[0, 1].set_xticks(np.arange(7) + 0.5, WEEKDAYS, minor=True)
     axes[0, 1].tick_params(axis="x", which="minor", length=0)
-    _add_legend(axes[0, 0])
+    add_legend(axes[0, 0])
     return figure
 
 
@@ -114,7 +116,7 @@ def compute_correlation(name: str, series: Array, view: View) -> Curve:
     """Return the autocorrelation by distance in days."""
     values = series[..., view.channel : view.channel + 1]
     lags = described.make_reference_grid(values, view.steps_per_day).short_lags
-    return _compute_band_of_curves(
+    return compute_band_of_curves(
         name, lags / view.steps_per_day, described.compute_autocorrelation(values, lags)[:, 0]
     )
 
@@ -122,18 +124,18 @@ def compute_correlation(name: str, series: Array, view: View) -> Curve:
 @apply_style
 def draw_autocorrelation(real: Array, synthetic: Array, view: View) -> Figure:
     """Draw how strongly a value resembles the one some time before, up to two weeks."""
-    figure, axes = _make_figure(1, 1, 2.7)
+    figure, axes = make_figure(1, 1, 2.7)
     axis = axes[0, 0]
     curves = pair_curves(compute_correlation, real, synthetic, view)
     for curve in curves:
-        _draw_band(axis, curve)
+        draw_band(axis, curve)
     axis.axhline(0, color=FAINT, lw=0.8)
     days = curves[0].x[-1]
     axis.set(xlabel="distance [days]", ylabel="correlation", xlim=(0, days))
     if 2 <= days <= 31:
         axis.set_xticks(np.arange(0, math.floor(days) + 1))
     axis.grid()
-    _add_legend(axis, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
+    add_legend(axis, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
     return figure
 
 
@@ -161,7 +163,7 @@ def list_marks(frequencies: Array) -> list[tuple[str, float]]:
 @apply_style
 def draw_spectrum(real: Array, synthetic: Array, view: View) -> Figure:
     """Draw the share of variance by time scale, with the day and week lines marked."""
-    figure, axes = _make_figure(1, 1, 3.0)
+    figure, axes = make_figure(1, 1, 3.0)
     axis = axes[0, 0]
     for curve in pair_curves(compute_power, real, synthetic, view):
         axis.plot(curve.x, curve.y, label=curve.name, lw=1.1, color=LINE[curve.name]["color"])
@@ -175,5 +177,5 @@ def draw_spectrum(real: Array, synthetic: Array, view: View) -> Figure:
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set(xlabel="period (slow on the left)", ylabel="power, share of variance [dB]")
     axis.grid(axis="y")
-    _add_legend(axis, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
+    add_legend(axis, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
     return figure

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from distgan.evaluation.plots.rhythm import WEEKDAYS, _count_hours
+from distgan.evaluation.plots.rhythm import WEEKDAYS, count_hours
 from distgan.evaluation.plots.style import (
     INK,
     REAL,
@@ -17,26 +17,28 @@ from distgan.evaluation.plots.style import (
     WIDTH,
     Array,
     View,
-    _fold_clock,
-    _fold_days,
-    _label_months,
-    _make_figure,
-    _pad_nan,
-    _start_at_zero,
     apply_style,
+    fold_clock,
+    fold_days,
+    label_months,
+    make_figure,
     pick_rows,
+    reduce_measured,
     share_height,
+    start_at_zero,
 )
 
 
 def _draw_record(axis: Axes, values: Array, view: View, colour: str) -> None:
     """Draw a whole record: each day's range as a band, its mean as a line."""
-    days = _fold_days(values, view.steps_per_day)
+    days = fold_days(values, view.steps_per_day)
     if days is None or len(days) < 20:
         axis.plot(view.times, values, color=colour, lw=0.8)
         return
     start = view.times[:: round(view.steps_per_day)][: len(days)]
-    low, mean, high = (_pad_nan(function, days, axis=1) for function in (np.nanmin, np.nanmean, np.nanmax))
+    low, mean, high = (
+        reduce_measured(function, days, axis=1) for function in (np.nanmin, np.nanmean, np.nanmax)
+    )
     axis.fill_between(start, low, high, color=colour, alpha=0.28, lw=0)
     axis.plot(start, mean, color=colour, lw=1.0)
 
@@ -54,7 +56,7 @@ def choose_week(view: View) -> slice:
     return slice(start, min(start + steps, length))
 
 
-def _label_week_axis(axis: Axes, times: Array, day: str | None = "%a\n%-d %b") -> None:
+def label_week_axis(axis: Axes, times: Array, day: str | None = "%a\n%-d %b") -> None:
     """Put a tick at every day, in a format of its own, or its initial."""
 
     def format_initial(place: float, _: int | None) -> str:
@@ -65,7 +67,7 @@ def _label_week_axis(axis: Axes, times: Array, day: str | None = "%a\n%-d %b") -
         axis.xaxis.set_major_formatter(mdates.DateFormatter(day) if day else FuncFormatter(format_initial))
         axis.grid(axis="x")
     else:
-        _label_months(axis, times)
+        label_months(axis, times)
     axis.set_xlim(times[0], times[-1])
 
 
@@ -80,7 +82,7 @@ def _draw_side_by_side(
     left, right = (real, synthetic) if len(real) else (halves[0], halves[1] if len(halves[1]) else halves[0])
     columns = [("real" if len(real) else "left", left), ("synthetic", right)]
     count = max(1, min(count, len(left), len(right)))
-    figure, axes = _make_figure(count, 2, 0.5 + height * count, **options)
+    figure, axes = make_figure(count, 2, 0.5 + height * count, **options)
     cells = []
     for place, (name, series) in zip(axes.T, columns):
         title, colour = (view.real, REAL) if name == "real" else ("Synthetic", SYNTHETIC)
@@ -96,8 +98,8 @@ def draw_samples(real: Array, synthetic: Array, view: View, *, count: int = 4) -
     figure, cells = _draw_side_by_side(real, synthetic, view, count, 1.35, sharex=True)
     for axis, values, colour in cells:
         _draw_record(axis, values[:, view.channel], view, colour)
-        _start_at_zero(axis, values[:, view.channel])
-        _label_months(axis, view.times)
+        start_at_zero(axis, values[:, view.channel])
+        label_months(axis, view.times)
     _share_rows(figure)
     figure.supylabel(view.label, fontsize=8.5, color=INK)
     return figure
@@ -119,10 +121,10 @@ def draw_carpets(real: Array, synthetic: Array, view: View, *, count: int = 3) -
     """Draw random series as carpets: a column a day, a row a time of the day; rhythm and repetition show."""
     figure, cells = _draw_side_by_side(real, synthetic, view, count, 1.35, sharex=True, sharey=True)
     first = float(mdates.date2num(view.times[0].astype("M8[D]")))
-    ends = [_pad_nan(np.nanpercentile, values[:, view.channel], [1, 98.5]) for _, values, _ in cells]
+    ends = [reduce_measured(np.nanpercentile, values[:, view.channel], [1, 98.5]) for _, values, _ in cells]
     rows = len(cells) // 2  # a row holds a real and a synthetic series, and one scale
     for place, (axis, values, _) in enumerate(cells):
-        days = _fold_clock(values[:, view.channel], view)
+        days = fold_clock(values[:, view.channel], view)
         if days is None:
             days = values[:, view.channel][:, None]
         pair = np.array([ends[place % rows], ends[place % rows + rows]])
@@ -136,7 +138,7 @@ def draw_carpets(real: Array, synthetic: Array, view: View, *, count: int = 3) -
         bar.ax.tick_params(labelsize=7)
         bar.outline.set_visible(False)  # type: ignore[operator]
         axis.xaxis_date()
-        _label_months(axis, view.times)
+        label_months(axis, view.times)
         axis.set_yticks([0, 6, 12, 18, 24])
     figure.supylabel("hour of the day", fontsize=8.5, color=INK)
     figure.supxlabel(f"colour: {view.label}, one scale in each row", fontsize=8.5, color=INK)
@@ -151,8 +153,8 @@ def draw_weeks(real: Array, synthetic: Array, view: View, *, count: int = 4, wid
     figure, cells = _draw_side_by_side(real, synthetic, view, count, 1.3, sharex=True, width=width)
     for axis, values, colour in cells:
         axis.plot(times, values[steps, view.channel], color=colour, lw=1.1, drawstyle="steps-post")
-        _start_at_zero(axis, values[steps, view.channel])
-        _label_week_axis(axis, times, "%a\n%-d %b" if width == WIDTH else "%a")
+        start_at_zero(axis, values[steps, view.channel])
+        label_week_axis(axis, times, "%a\n%-d %b" if width == WIDTH else "%a")
     _share_rows(figure)
     figure.supylabel(view.label, fontsize=8.5, color=INK)
     return figure
@@ -170,24 +172,24 @@ def draw_sizes(real: Array, synthetic: Array, view: View) -> Figure:
     sets = [(view.real, REAL, real)] if len(real) else []
     sets.append(("Synthetic", SYNTHETIC, synthetic))
     ratios = [3, 2] * len(sets) + [2]
-    figure, axes = _make_figure(len(SIZES), len(ratios), 0.4 + 1.45 * len(SIZES), width_ratios=ratios)
-    steps, clock = choose_week(view), np.arange(_count_hours(view)) * 24 / _count_hours(view)
+    figure, axes = make_figure(len(SIZES), len(ratios), 0.4 + 1.45 * len(SIZES), width_ratios=ratios)
+    steps, clock = choose_week(view), np.arange(count_hours(view)) * 24 / count_hours(view)
     for place, (name, colour, series) in enumerate(sets):
         values = view.read_channel(series)
-        order = np.argsort(np.nan_to_num(_pad_nan(np.nanmean, values, axis=1)))
+        order = np.argsort(np.nan_to_num(reduce_measured(np.nanmean, values, axis=1)))
         for row, share in enumerate(SIZES.values()):
             chosen = values[order[round(share * (len(order) - 1))]]
             whole, week, day = axes[row, 2 * place], axes[row, 2 * place + 1], axes[row, -1]
             _draw_record(whole, chosen, view, colour)
-            _label_months(whole, view.times)
+            label_months(whole, view.times)
             week.plot(view.times[steps], chosen[steps], color=colour, drawstyle="steps-post", lw=1)
-            _label_week_axis(week, view.times[steps], None)
-            days = _fold_clock(chosen, view)
+            label_week_axis(week, view.times[steps], None)
+            days = fold_clock(chosen, view)
             if days is not None:
-                mean = _pad_nan(np.nanmean, days, axis=0)
+                mean = reduce_measured(np.nanmean, days, axis=0)
                 day.step(np.append(clock, 24), np.append(mean, mean[-1]), color=colour, lw=1.4, where="post")
-            _start_at_zero(whole, chosen)
-            _start_at_zero(week, chosen[steps])
+            start_at_zero(whole, chosen)
+            start_at_zero(week, chosen[steps])
         axes[0, 2 * place].set_title(name, color=colour, weight="bold")
     for row in axes:
         share_height(row[0:-1:2])
@@ -196,7 +198,7 @@ def draw_sizes(real: Array, synthetic: Array, view: View) -> Figure:
     for axis, name in zip(axes[:, 0], SIZES):
         axis.set_ylabel(name)
     for axis in axes[:, -1]:
-        _start_at_zero(axis, np.asarray([line.get_ydata() for line in axis.lines]).ravel())
+        start_at_zero(axis, np.asarray([line.get_ydata() for line in axis.lines]).ravel())
         axis.set_xticks(range(0, 25, 12))
     figure.supylabel(view.label, fontsize=8.5, color=INK)
     return figure
@@ -206,12 +208,12 @@ def draw_sizes(real: Array, synthetic: Array, view: View) -> Figure:
 def draw_preview(series: Array, view: View, *, count: int = 4) -> Figure:
     """Draw the first few series, record and week, for a look during training: [n, L, C]."""
     count = max(1, min(count, len(series)))
-    figure, axes = _make_figure(count, 2, 0.4 + 1.25 * count, width_ratios=[3, 2])
+    figure, axes = make_figure(count, 2, 0.4 + 1.25 * count, width_ratios=[3, 2])
     steps = choose_week(view)
     for (whole, week), values in zip(axes, view.read_channel(series)):
         _draw_record(whole, values, view, SYNTHETIC)
-        _label_months(whole, view.times)
+        label_months(whole, view.times)
         week.plot(view.times[steps], values[steps], color=SYNTHETIC, drawstyle="steps-post", lw=1)
-        _label_week_axis(week, view.times[steps])
+        label_week_axis(week, view.times[steps])
     figure.supylabel(view.label, fontsize=8.5, color=INK)
     return figure

@@ -142,19 +142,21 @@ def render(figure: Figure, kind: Literal["svg", "png"] = "png", dpi: int = 130) 
     return buffer.getvalue()
 
 
-def _make_figure(
+def make_figure(
     rows: int, columns: int, height: float, *, width: float = WIDTH, **options: Any
 ) -> tuple[Figure, Array]:
+    """Return a figure and its axes [rows, columns]; `height` and `width` in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
 
 
-def _add_legend(axis: Axes, **options: Any) -> None:
+def add_legend(axis: Axes, **options: Any) -> None:
+    """Add a legend where it hides least."""
     axis.legend(**{"loc": "best", "handlelength": 2.2, **options})
 
 
-def _label_months(axis: Axes, times: Array) -> None:
+def label_months(axis: Axes, times: Array) -> None:
     """Set calendar ticks that suit the record: hours, days, months or years."""
     locator = mdates.AutoDateLocator(minticks=3, maxticks=8)
     axis.xaxis.set_major_locator(locator)
@@ -165,20 +167,20 @@ def _label_months(axis: Axes, times: Array) -> None:
 def pick_rows(series: Array, count: int, seed: int, purpose: str) -> Array:
     """Choose the rows of `count` random series, the smaller levels first: [n, L, C] -> [count]."""
     rows = make_keyed_generator(seed, 0, f"picture {purpose}").permutation(len(series))[:count]
-    return rows[np.argsort(np.nan_to_num(_pad_nan(np.nanmean, series[rows], axis=(1, 2))))]
+    return rows[np.argsort(np.nan_to_num(reduce_measured(np.nanmean, series[rows], axis=(1, 2))))]
 
 
-def _fold_clock(values: Array, view: View) -> Array | None:
-    """Return values by day and time of the day, as `_fold_days`; the first day has no values before the
+def fold_clock(values: Array, view: View) -> Array | None:
+    """Return values by day and time of the day, as `fold_days`; the first day has no values before the
     record begins.
     """
     midnight = view.times[0].astype("M8[D]")
     share = (view.times[0] - midnight) / np.timedelta64(1, "D")
     before = np.full(int(share * view.steps_per_day + 1e-6), np.nan)
-    return _fold_days(np.concatenate([before, values]), view.steps_per_day)
+    return fold_days(np.concatenate([before, values]), view.steps_per_day)
 
 
-def _fold_days(values: Array, steps_per_day: float) -> Array | None:
+def fold_days(values: Array, steps_per_day: float) -> Array | None:
     """Return values by 24 hours from the first step on, [L] -> [days, steps], where a day is a whole number
     of steps and there are three.
     """
@@ -189,9 +191,10 @@ def _fold_days(values: Array, steps_per_day: float) -> Array | None:
     return values[: days * steps].reshape(days, steps)
 
 
-def _pad_nan(function: Callable[..., Any], values: Array, *args: Any, **options: Any) -> Array:
+def reduce_measured(function: Callable[..., Any], values: Array, *args: Any, **options: Any) -> Array:
+    """Apply one of numpy's nan-functions, without a warning where nothing is measured; NaN there."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # nothing measured: stays missing
+        warnings.simplefilter("ignore", RuntimeWarning)
         return np.asarray(function(values, *args, **options))
 
 
@@ -202,7 +205,7 @@ def share_height(axes: Sequence[Axes]) -> None:
         axis.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
 
 
-def _start_at_zero(axis: Axes, values: Array) -> None:
+def start_at_zero(axis: Axes, values: Array) -> None:
     """Start the axis at zero where nothing is negative, so that heights can be compared."""
     axis.yaxis.set_major_locator(MaxNLocator(4))
     axis.grid(axis="y")

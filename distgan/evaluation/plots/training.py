@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from distgan.evaluation.plots.rhythm import Curve
-from distgan.evaluation.plots.style import FAINT, INK, Array, _make_figure, apply_style
+from distgan.evaluation.plots.style import FAINT, INK, Array, apply_style, make_figure
 
 NOT_LOSSES = frozenset(
     [
@@ -57,7 +57,7 @@ def draw_losses(records: Mapping[str, Sequence[Mapping[str, Any]]], *, most: int
     panels = collect_losses(records)[:most]
     columns = min(3, max(len(panels), 1))
     rows = max(1, math.ceil(len(panels) / columns))
-    figure, axes = _make_figure(rows, columns, 0.3 + 1.75 * rows)
+    figure, axes = make_figure(rows, columns, 0.3 + 1.75 * rows)
     for axis, curve in zip(axes.flat, panels):
         axis.plot(curve.x, curve.y, color=FAINT, lw=0.8)
         width = max(1, len(curve.y) // 20)

@@ -7,8 +7,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from distgan.evaluation.metrics import descriptors as described
-from distgan.evaluation.plots.rhythm import Curve, _compute_band_of_curves, _draw_band, pair_curves
-from distgan.evaluation.plots.style import LINE, Array, View, _add_legend, _make_figure, _pad_nan, apply_style
+from distgan.evaluation.plots.rhythm import Curve, compute_band_of_curves, draw_band, pair_curves
+from distgan.evaluation.plots.style import (
+    LINE,
+    Array,
+    View,
+    add_legend,
+    apply_style,
+    make_figure,
+    reduce_measured,
+)
 
 
 def _prefers_log_axis(values: Array) -> bool:
@@ -24,8 +32,8 @@ def select_measured(series: Array, view: View) -> Array:
 
 def compute_exceedance(name: str, series: Array, view: View) -> Curve:
     """Return the value that a series exceeds for a share of its time [%]."""
-    curves = _pad_nan(np.nanquantile, view.read_channel(series), described.DURATION_LEVELS, axis=1).T
-    return _compute_band_of_curves(
+    curves = reduce_measured(np.nanquantile, view.read_channel(series), described.DURATION_LEVELS, axis=1).T
+    return compute_band_of_curves(
         name, 100 * (1 - described.DURATION_LEVELS), curves[~np.isnan(curves).any(1)]
     )
 
@@ -33,10 +41,10 @@ def compute_exceedance(name: str, series: Array, view: View) -> Curve:
 @apply_style
 def draw_duration(real: Array, synthetic: Array, view: View) -> Figure:
     """Draw load-duration curves: how often a value is exceeded, from the peaks to the base load."""
-    figure, axes = _make_figure(1, 2, 3.0, width_ratios=[3, 2])
+    figure, axes = make_figure(1, 2, 3.0, width_ratios=[3, 2])
     for curve in pair_curves(compute_exceedance, real, synthetic, view):
         for axis in axes.flat:
-            _draw_band(axis, curve)
+            draw_band(axis, curve)
     positive = select_measured(real, view)
     if _prefers_log_axis(positive):
         axes[0, 0].set_yscale("symlog", linthresh=max(float(np.percentile(positive, 10)), 1e-6))
@@ -53,7 +61,7 @@ def draw_duration(real: Array, synthetic: Array, view: View) -> Figure:
     axes[0, 1].set_xticks([0, 0.1, 1, 10], ["0", "0.1", "1", "10"])
     for axis in axes.flat:
         axis.grid()
-    _add_legend(axes[0, 0])
+    add_legend(axes[0, 0])
     return figure
 
 
@@ -86,7 +94,7 @@ def compute_tail(name: str, some: Array) -> Curve:
 @apply_style
 def draw_values(real: Array, synthetic: Array, view: View) -> Figure:
     """Draw the distribution of all values, and how often large ones are exceeded."""
-    figure, axes = _make_figure(1, 2, 2.9)
+    figure, axes = make_figure(1, 2, 2.9)
     bulk, tail = axes[0]
     sets = {"real": select_measured(real, view), "synthetic": select_measured(synthetic, view)}
     edges, log = choose_bins(*sets.values())
@@ -107,7 +115,7 @@ def draw_values(real: Array, synthetic: Array, view: View) -> Figure:
     for axis in axes.flat:
         axis.grid()
     bulk.set_ylim(top=1.28 * bulk.get_ylim()[1])
-    _add_legend(bulk, loc="upper left")
+    add_legend(bulk, loc="upper left")
     return figure
 
 
@@ -127,7 +135,7 @@ def is_all_positive(curves: Sequence[Curve]) -> bool:
 @apply_style
 def draw_levels(real: Array, synthetic: Array, view: View) -> Figure:
     """Draw one point a series: its mean and how much it varies."""
-    figure, axes = _make_figure(1, 1, 3.6)
+    figure, axes = make_figure(1, 1, 3.6)
     axis = axes[0, 0]
     points = [compute_level_and_spread(name, series, view) for name, series in _pair_sets(real, synthetic)]
     for curve in points:
@@ -143,5 +151,5 @@ def draw_levels(real: Array, synthetic: Array, view: View) -> Figure:
             part.set_minor_formatter(NullFormatter())
     axis.set(xlabel=f"mean of a series, {view.label}", ylabel="its standard deviation")
     axis.grid()
-    _add_legend(axis, loc="upper left")
+    add_legend(axis, loc="upper left")
     return figure

@@ -123,7 +123,7 @@ def average_relative_losses(row: Row, real: Row, groups: Sequence[str]) -> float
     """Return how far a row is from perfect over all scores of some groups: the mean of loss / (loss + bar), 0
     perfect, .5 at the bar, 1 hopeless; None where nothing is measured.
 
-    The bar of a score is the loss of other held-out series and two standard errors, one bar for all rows.
+    The bar of a score is the loss of other held-out series and two standard errors, the same for all rows.
     Every score counts alike, whatever its unit, and none can outweigh the rest.
     """
     shares = []

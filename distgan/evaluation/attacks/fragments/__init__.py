@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from distgan.evaluation.attacks.attack_data import Array, AttackData
-from distgan.evaluation.attacks.fragments.evidence import Look, measure_difference
+from distgan.evaluation.attacks.fragments.evidence import SearchResult, measure_difference
 from distgan.evaluation.attacks.fragments.exact import find_exact
 from distgan.evaluation.attacks.fragments.near import FIRST, find_near, judge_ratios
 from distgan.evaluation.attacks.fragments.unordered import find_unordered
@@ -33,56 +33,59 @@ def search_exact(attack_data: AttackData) -> Found:
     note.
     """
     rows = collect_rows(attack_data)
-    looks = find_exact(rows, attack_data.make_rng("surprise of windows"))
+    results = find_exact(rows, attack_data.make_rng("surprise of windows"))
     ranked = _judge(find_unordered(rows), rows, attack_data.make_rng("ties of numbers in common"))
-    return _summarise([*looks, *ranked], rows.sizes, ATTACKS * (len(looks) + len(FIRST) * len(ranked)))
+    return _summarise([*results, *ranked], rows.sizes, ATTACKS * (len(results) + len(FIRST) * len(ranked)))
 
 
 def search_near(attack_data: AttackData) -> Found:
     """Search for P2: members found nearly minus non-members; by transform and window length; a note."""
     rows = collect_rows(attack_data)
-    looks, searched = find_near(rows, attack_data.make_rng("windows of the near search"))
-    looks += _judge(find_whitened(rows), rows, attack_data.make_rng("ties of whitened series"))
-    measured, groups, note = _summarise(looks, rows.sizes, ATTACKS * len(FIRST) * len(looks))
+    results, searched = find_near(rows, attack_data.make_rng("windows of the near search"))
+    results += _judge(find_whitened(rows), rows, attack_data.make_rng("ties of whitened series"))
+    measured, groups, note = _summarise(results, rows.sizes, ATTACKS * len(FIRST) * len(results))
     if searched < 1:
         note += f"; of the longest list of windows {searched:.0%} were drawn and searched"
     return measured, groups, note
 
 
-def _judge(found: Iterable[tuple[str, Array]], rows: Rows, rng: np.random.Generator) -> list[Look]:
-    """Return a look at whole series for each name and each entity's least ratio, [E]."""
+def _judge(found: Iterable[tuple[str, Array]], rows: Rows, rng: np.random.Generator) -> list[SearchResult]:
+    """Return the result for whole series of each name and each entity's least ratio, [E]."""
     return [
         replace(judge_ratios(ratios, rows.side, rng), transform=name, length="whole")
         for name, ratios in found
     ]
 
 
-def _summarise(looks: Sequence[Look], sizes: tuple[int, int], tries: int) -> Found:
-    """Return the look that proves most, the worst by transform and by length, and a description in words;
+def _summarise(results: Sequence[SearchResult], sizes: tuple[int, int], tries: int) -> Found:
+    """Return the result that proves most, the worst by transform and by length, and a description in words;
     None where nothing could be searched.
     """
-    if not looks:
+    if not results:
         return None, [], "series too short for a window"
     if not all(sizes):
         return None, [], "no members, or no non-members, with series of their own"
-    found = [(look, measure_difference(look, sizes, tries)) for look in looks]
+    found = [(result, measure_difference(result, sizes, tries)) for result in results]
     worst, measured = max(found, key=_rank_proof)
     groups: Groups = []
-    names: tuple[Callable[[Look], str], ...] = (lambda look: look.transform, lambda look: look.length)
+    names: tuple[Callable[[SearchResult], str], ...] = (
+        lambda result: result.transform,
+        lambda result: result.length,
+    )
     for name_of in names:
-        for name in dict.fromkeys(map(name_of, looks)):
+        for name in dict.fromkeys(map(name_of, results)):
             groups.append(
                 (name, max((each for each in found if name_of(each[0]) == name), key=_rank_proof)[1])
             )
     members, others = worst.found
     note = f"{worst.transform}, windows of a {worst.length}: {members} members and {others} non-members found"
-    note += f" (worst of {len(looks)} searches)"
+    note += f" (worst of {len(results)} searches)"
     if worst.sure:
         note += f"; {worst.sure} of them beyond chance one by one"
     if not members + others:
-        note = f"nobody found in {len(looks)} searches"
+        note = f"nobody found in {len(results)} searches"
     return measured, groups, note
 
 
-def _rank_proof(found: tuple[Look, IntervalEstimate]) -> tuple[float, float]:
+def _rank_proof(found: tuple[SearchResult, IntervalEstimate]) -> tuple[float, float]:
     return found[1].sure, found[1].value

@@ -2,7 +2,7 @@
 
 Which owners were trained on is decided by lot, and nothing in the search knows the sides. If the release
 says nothing of its members, each owner found is therefore a member with the members' share of all owners,
-whatever the search looks like, samples or misses (a permutation test). Given a + b owners found, a is at
+whatever the search compares, samples or misses (a permutation test). Given a + b owners found, a is at
 most as spread as a binomial number of that share, so that Clopper and Pearson's interval is exact or too
 wide.
 """
@@ -19,8 +19,8 @@ FALSE_ALARMS = 0.001  # chance that an honest release is refused by any search o
 
 
 @dataclass(frozen=True)
-class Look:
-    """The finding of one look: under one transform, in windows of one length.
+class SearchResult:
+    """The owners found by one search: under one transform, in windows of one length.
 
     Attributes:
         found: [members, non-members] found.
@@ -40,24 +40,24 @@ def count_sides(side: Array, entities: Array) -> tuple[int, int]:
     return counts.get(0, 0), counts.get(1, 0)
 
 
-def measure_difference(look: Look, sizes: tuple[int, int], looks: int) -> IntervalEstimate:
+def measure_difference(result: SearchResult, sizes: tuple[int, int], searches: int) -> IntervalEstimate:
     """Return the members found minus the non-members expected among as many, with the exact interval.
 
     Args:
         sizes: members and non-members that were searched.
-        looks: looks among which this one may be the worst (Bonferroni).
+        searches: how many searches this one may be the worst of (Bonferroni).
     """
-    members, others = look.found
+    members, others = result.found
     number, ratio = members + others, sizes[0] / max(sizes[1], 1)
 
     def subtract(share: float) -> float:
         return number * (share - (1 - share) * ratio)
 
     if not number:
-        return IntervalEstimate.from_exact(float(look.sure), sizes[0])
+        return IntervalEstimate.from_exact(float(result.sure), sizes[0])
     low, high = (subtract(share) for share in bound_rate(members, number))
-    surely = subtract(bound_rate(members, number, 2 * FALSE_ALARMS / max(looks, 1))[0])
+    surely = subtract(bound_rate(members, number, 2 * FALSE_ALARMS / max(searches, 1))[0])
     value = members - others * ratio
-    if look.sure:  # each of them stands for itself
-        low, high, surely = (max(each, float(look.sure)) for each in (low, high, surely))
+    if result.sure:  # each of them stands for itself
+        low, high, surely = (max(each, float(result.sure)) for each in (low, high, surely))
     return IntervalEstimate(value, low, high, surely, sizes[0])

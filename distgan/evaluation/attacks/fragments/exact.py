@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distgan.evaluation.attacks.attack_data import Array
-from distgan.evaluation.attacks.fragments.evidence import Look, count_sides
+from distgan.evaluation.attacks.fragments.evidence import SearchResult, count_sides
 from distgan.evaluation.attacks.fragments.families import Family, list_families
 from distgan.evaluation.attacks.fragments.matching import Matches, match_windows, visit_rows
 from distgan.evaluation.attacks.fragments.surprise import MOST_SAMPLED, Surprise
@@ -30,12 +30,12 @@ BEYOND = 2.0  # times the surprise of windows that the release shares with non-m
 MARGIN = 20.0  # bits beyond log2 of the pairs compared: one in a million
 
 
-def find_exact(rows: Rows, rng: np.random.Generator) -> list[Look]:
-    """Search every family: return a look for each of its transforms and window lengths."""
-    return [look for family in list_families(rows) for look in search_family(rows, family, rng)]
+def find_exact(rows: Rows, rng: np.random.Generator) -> list[SearchResult]:
+    """Search every family: return a result for each of its transforms and window lengths."""
+    return [result for family in list_families(rows) for result in search_family(rows, family, rng)]
 
 
-def search_family(rows: Rows, family: Family, rng: np.random.Generator) -> list[Look]:
+def search_family(rows: Rows, family: Family, rng: np.random.Generator) -> list[SearchResult]:
     """Search one family in windows of every length, beginning with the shortest that does not match too
     often.
     """
@@ -51,18 +51,18 @@ def search_family(rows: Rows, family: Family, rng: np.random.Generator) -> list[
     assert matched is not None
     real, made = matched
     if not len(real.rows):
-        return [Look(family.format_name(way), name, (0, 0)) for way in made for name in lengths]
+        return [SearchResult(family.format_name(way), name, (0, 0)) for way in made for name in lengths]
     model = _fit_surprise(rows, family, rng)
-    looks = []
+    results = []
     for transform, found in made.items():
         seen = [_count_held(rows, family, model, (real, found), length) for length in lengths.values()]
         by_chance = max(float(each.bits[each.side == 1].max(initial=0)) for each in seen)
         need = max(_compute_needed_bits(rows, family), BEYOND * by_chance)
-        looks += [
+        results += [
             _evaluate_windows(rows, each, need, (family.format_name(transform), name))
             for name, each in zip(lengths, seen)
         ]
-    return looks
+    return results
 
 
 def list_lengths(rows: Rows, family: Family) -> dict[str, int]:
@@ -105,10 +105,10 @@ def _count_held(
     )
 
 
-def _evaluate_windows(rows: Rows, held: HeldWindows, need: float, names: tuple[str, str]) -> Look:
+def _evaluate_windows(rows: Rows, held: HeldWindows, need: float, names: tuple[str, str]) -> SearchResult:
     """Count the entities that alone have a window of the release, and the members that surely have one."""
     sure = held.entity[(held.side == 0) & (held.bits >= need)]
-    return Look(*names, count_sides(rows.side, held.entity[held.holders == 1]), len(np.unique(sure)))
+    return SearchResult(*names, count_sides(rows.side, held.entity[held.holders == 1]), len(np.unique(sure)))
 
 
 def _count_holders(keys: Array, entity: Array, sides: Array) -> tuple[Array, Array]:

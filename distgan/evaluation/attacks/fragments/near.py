@@ -23,7 +23,7 @@ from scipy.stats import chi2, poisson
 
 from distgan.anonymity import faiss_backend
 from distgan.evaluation.attacks.attack_data import Array
-from distgan.evaluation.attacks.fragments.evidence import FALSE_ALARMS, Look
+from distgan.evaluation.attacks.fragments.evidence import FALSE_ALARMS, SearchResult
 from distgan.evaluation.attacks.fragments.pictures import Points, make_points, smooth
 from distgan.evaluation.attacks.fragments.windows import MIXED, Rows, list_window_lengths
 from distgan.evaluation.attacks.rates import bound_rate
@@ -36,9 +36,8 @@ CHOICE = 0.01  # error of the intervals by which the number of owners is chosen
 FIRST = (16, 32, 64, 128, 256, 512)  # owners with the least ratios, of which sides are counted
 TAIL = 0.05  # of the non-members, whose ratios make the power law; at least so many:
 FEWEST_IN_TAIL = 10
-STEEPEST = (
-    12.0  # exponent that is believed: ratios crowd near 1 where windows are long, and some homes are odd
-)
+# The largest exponent that is believed: ratios crowd near 1 where windows are long, and some homes are odd.
+STEEPEST = 12.0
 SURE = 0.01  # error of the power law's exponent
 DEPARTURE = 0.05  # error with which the least few are taken for another law than the tail's
 MOST_SURE = 12  # members that are tried one after another
@@ -86,9 +85,11 @@ WAYS = (
 )
 
 
-def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[Look], float]:
-    """Search every transform: return a look for each window length, and the least share of windows drawn."""
-    looks: list[Look] = []
+def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[SearchResult], float]:
+    """Search every transform: return a result for each window length, and the least share of windows that was
+    drawn.
+    """
+    results: list[SearchResult] = []
     searched = 1.0
     lengths = list_window_lengths(rows.length, rows.day)
     indexed: dict[tuple[object, bool, int], Points] = {}
@@ -108,8 +109,8 @@ def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[Look], float]:
                 made = _make_points(released, window, rows.day, way, MOST_MADE, rng)
                 searched = min(searched, made.share, indexed[key].share)
                 ratios = compute_owner_ratios(made, indexed[key], rows)
-                looks.append(replace(judge_ratios(ratios, rows.side, rng), transform=way.name, length=name))
-    return looks, searched
+                results.append(replace(judge_ratios(ratios, rows.side, rng), transform=way.name, length=name))
+    return results, searched
 
 
 def _make_points(rows: Array, steps: int, day: int, way: Way, most: int, rng: np.random.Generator) -> Points:
@@ -134,9 +135,9 @@ def compute_owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
     return found
 
 
-def judge_ratios(ratios: Array, side: Array, rng: np.random.Generator) -> Look:
-    """Return the look at the owners with the least ratios: so many that they prove most. Ties are in random
-    order.
+def judge_ratios(ratios: Array, side: Array, rng: np.random.Generator) -> SearchResult:
+    """Return the result for the owners with the least ratios: so many that they prove most. Ties are in
+    random order.
     """
     telling = (side < MIXED) & (ratios < SAME)
     sure = count_sure(ratios[telling & (side == 0)], ratios[telling & (side == 1)], int((side == 0).sum()))
@@ -145,8 +146,8 @@ def judge_ratios(ratios: Array, side: Array, rng: np.random.Generator) -> Look:
     tried = [(int(members[:first].sum()), first) for first in FIRST if first <= len(members)]
     found, first = max(tried, key=lambda each: _count_excess(each[0], each[1], share), default=(0, 0))
     if sure > _count_excess(found, first, share):
-        return Look("", "", (sure, 0), sure)
-    return Look("", "", (found, first - found), sure)
+        return SearchResult("", "", (sure, 0), sure)
+    return SearchResult("", "", (found, first - found), sure)
 
 
 def _count_excess(found: int, first: int, share: float) -> float:

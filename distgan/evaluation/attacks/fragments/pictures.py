@@ -25,10 +25,8 @@ QUIET = 0.05  # of its row's deviation: a window that varies less, as of an empt
 SAME = 1e-5  # of the largest value: what varies less is flat up to rounding
 TELLING = 4.0  # steps that make a window's variance, at least: one peak alone is like any other;
 PEAKED = 24  # and one in so many of a long window
-FEWEST_LEVELS, MOST_STEPS_OF_LEVELS = (
-    5,
-    96,
-)  # distinct values: of as many steps a quarter, of an appliance two
+FEWEST_LEVELS = 5  # distinct values: of as many steps a quarter, of an appliance two
+MOST_STEPS_OF_LEVELS = 96
 TIED = 0.2  # share of a window's steps that may stand on one value, where ranks are compared
 
 

@@ -47,9 +47,7 @@ class Surprise:
         before = seen[:, :-1]
         follows = np.log2(np.maximum(before / _count(self.pairs, _encode_pairs(codes)), 1))
         later = bits[:, 1:]
-        enough = (
-            1 if numbers is None else ENOUGH
-        )  # there are few orders, and after a rare one another rare one
+        enough = 1 if numbers is None else ENOUGH  # of orders there are few, and rare ones follow rare ones
         later[...] = np.where(before >= enough, np.minimum(later, follows), later)
         if self.grid and numbers is not None:
             for times, table in zip(TIMES, self.differences):
