@@ -58,8 +58,8 @@ SCORES = ("discriminative", "discriminative_32", "predictive")
 CONFIGS = ROOT / "configs" / "short"  # MODEL_SET.yaml, else MODEL.yaml
 CLASSICAL = ("pca_gmm", "gaussian", "bootstrap", "cluster_mean")
 ROWS = {
-    "stock": ("multiscale", "tts_gan", "timegan", "crnn_gan", *CLASSICAL, "copy"),
-    "energy": ("copy", "pca_gmm", "multiscale"),
+    "stock": ("multiscale", "rectified_flow", "tts_gan", "timegan", "crnn_gan", *CLASSICAL, "copy"),
+    "energy": ("copy", "pca_gmm", "multiscale", "rectified_flow"),
 }
 MODELS = tuple(dict.fromkeys(name for rows in ROWS.values() for name in rows))
 SEEDS = {"stock": 3, "energy": 1}

@@ -34,6 +34,7 @@ from distgan.config.families import Multiscale as Multiscale
 from distgan.config.families import NrGan as NrGan
 from distgan.config.families import PcaCopula as PcaCopula
 from distgan.config.families import PcaGmm as PcaGmm
+from distgan.config.families import RectifiedFlow as RectifiedFlow
 from distgan.config.families import Refinement as Refinement
 from distgan.config.families import Scale as Scale
 from distgan.config.families import TemplateAr as TemplateAr

@@ -305,6 +305,29 @@ class NrGan(Family):
     )
 
 
+class RectifiedFlow(Family):
+    implementation: ClassVar[str] = "distgan.models.rectified_flow"
+    own_loss: ClassVar[OwnLoss] = "all"
+    recomputes: ClassVar[bool] = True
+
+    name: Literal["rectified_flow"] = key(
+        "rectified_flow", "rectified flow (flow matching) by a transformer; it has no discriminator"
+    )
+    patch: int = key(24, "steps per token", ge=1)
+    width: int = key(128, "features per token", ge=4)
+    depth: int = key(4, "transformer blocks", ge=1)
+    heads: int = key(4, "attention heads; divides width", ge=1)
+    times: Literal["uniform", "logit_normal"] = key("uniform", "distribution of the time t in training")
+    solver: Literal["euler", "heun"] = key(
+        "heun", "solver of the differential equation; heun passes the network twice a step"
+    )
+    solver_steps: int = key(20, "steps of the solver from noise to series", ge=1)
+
+    @model_validator(mode="after")
+    def _heads(self) -> "RectifiedFlow":
+        return _check_heads(self, self.width, self.heads)
+
+
 class PcaGmm(Family):
     implementation: ClassVar[str] = "distgan.models.classical"
     fitted: ClassVar[bool] = True
@@ -378,6 +401,7 @@ FAMILIES: dict[str, type[Family]] = {
         TimeGan,
         CrnnGan,
         NrGan,
+        RectifiedFlow,
         PcaGmm,
         PcaCopula,
         TemplateAr,

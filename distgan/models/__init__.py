@@ -24,8 +24,8 @@ def find_module(settings: config.Config) -> ModuleType:
 
 def build(settings: config.Config, length: int, channels: int, labels: int = 0) -> dict[str, nn.Module]:
     """Return the family's networks: `generator(noise (B, noise_dim), condition (B, K)) -> (B, L, C)` and, but
-    for fitted ones, `discriminator(series (B, L, C), condition) -> logits (B, H)`; some families have more.
-    K is `compute_condition_width`.
+    for fitted ones and those without a game, `discriminator(series (B, L, C), condition) -> logits (B, H)`;
+    some families have more, or others: `join_sampler` returns what samples. K is `compute_condition_width`.
     """
     width = compute_condition_width(settings, channels, labels)
     networks: dict[str, nn.Module] = find_module(settings).build(
