@@ -5,16 +5,19 @@ name, and where they differ from the plain case `Game`, a subclass of `Adversari
 `join_sampler(networks)`. README.md beside this file states the interface of a family and how to add one.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 
-from torch import nn
+from torch import Tensor, nn
 
 from distgan import config
 from distgan.errors import UserError
 from distgan.objectives.adversarial import PLAIN, Adversarial, Arithmetic, Condition, Conditions, Rules
 from distgan.objectives.base import Objective
 from distgan.objectives.owner_games import OwnerGame
+
+Score = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
 
 
 def find_module(settings: config.Config) -> ModuleType:
@@ -89,6 +92,14 @@ def join_sampler(settings: config.Config, networks: dict[str, nn.Module]) -> nn.
     join = getattr(find_module(settings), "join_sampler", None)
     joined: nn.Module = networks["generator"] if join is None else join(networks)
     return joined
+
+
+def find_score(settings: config.Config) -> Score | None:
+    """Return what scores series by the network that samples, higher for those it was trained on; None where
+    the family has no such function: (sampler, series, mask, condition) -> (B,).
+    """
+    score: Score | None = getattr(find_module(settings), "score_series", None)
+    return score
 
 
 def compute_noise_width(generator: nn.Module) -> int:

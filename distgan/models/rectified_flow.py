@@ -31,6 +31,7 @@ from distgan.objectives.losses import average_masked
 
 TIME_FEATURES = 32
 FASTEST = 64.0  # of the time features, in radians over t from 0 to 1
+SCORED = 8  # pairs of a time and a noise at which a series is scored
 GOLDEN = (5**0.5 - 1) / 2
 UNIT_STEPS, UNIT_SHARE = 100, 0.1  # training steps that set mean and deviation; the least share of each
 
@@ -127,6 +128,22 @@ def build(
 ) -> dict[str, nn.Module]:
     """Return the velocity as `generator`, for series of `length` steps; there is no discriminator."""
     return {"generator": Velocity(length, channels, condition_dim, settings)}
+
+
+def score_series(sampler: Sampler, series_BLC: Tensor, mask_BLC: Tensor, condition_BK: Tensor) -> Tensor:
+    """Return minus the loss of each series at fixed times and noises, by which training series may be
+    recognised (Matsumoto et al. 2023): (B,).
+    """
+    velocity, places = sampler.velocity, torch.arange(SCORED)
+    shape, device = velocity.shape, series_BLC.device
+    noise_KLC = rng.draw_keyed_normal(0, 0, "scored noise", places, shape, device)
+    x_BLC, loss_B = velocity.to_units(series_BLC), torch.zeros(len(series_BLC), device=device)
+    for time, noise_LC in zip(((places + 0.5) / SCORED).tolist(), noise_KLC):
+        time_B = torch.full((len(x_BLC),), time, device=device)
+        found_BLC = velocity(torch.lerp(noise_LC, x_BLC, time), mask_BLC, time_B, condition_BK)
+        error_BLC = (found_BLC - (x_BLC - noise_LC)).square() * mask_BLC
+        loss_B += error_BLC.sum((1, 2)) / mask_BLC.sum((1, 2)).clamp(min=1) / SCORED
+    return -loss_B
 
 
 class Game(Adversarial):

@@ -9,12 +9,12 @@ from torch import Tensor
 from distgan import models, rng
 from distgan.data.loader import Batch
 from distgan.models import make_objective
-from distgan.models.rectified_flow import Game, Sampler, Velocity, join_sampler
+from distgan.models.rectified_flow import Game, Sampler, Velocity, join_sampler, score_series
 from distgan.objectives.adversarial import Conditions
 from distgan.planning import stages
 from distgan.planning.step_time import Series
 from distgan.planning.trace import MATRIX
-from tests.helpers.zoo import a_batch, condition_of, noise_and_condition, small
+from tests.helpers.zoo import a_batch, condition_of, noise_and_condition, small, trained_on
 
 
 def flow(*more: str) -> Game:
@@ -149,3 +149,22 @@ def test_steps_of_the_solver_change_no_weights() -> None:
     few, many = (models.build(small("rectified_flow", f"model.solver_steps={n}"), 20, 2) for n in (1, 9))
     join_sampler(many).load_state_dict(join_sampler(few).state_dict())
     assert all(torch.equal(a, b) for a, b in zip(few["generator"].buffers(), many["generator"].buffers()))
+
+
+def test_score_of_a_series_is_minus_its_loss_and_finds_those_learned_by_heart() -> None:
+    torch.manual_seed(3)
+    shapes = torch.randn(24, 16, 1).tanh()
+    index = torch.arange(8)
+    batch = Batch(shapes[:8], torch.ones(8, 16, 1), index, index, 0)
+    own = ["model.width=32", "model.patch=4", "bank.condition_dim=4"]
+    sampler = trained_on("rectified_flow", 100, batch, 5e-3, *own, betas=(0.9, 0.99))
+    assert isinstance(sampler, Sampler)
+    condition = condition_of(Batch(shapes, shapes, torch.zeros(24).long(), torch.arange(24), 0))
+    condition[:8] = condition_of(batch)
+    mask = torch.ones(24, 16, 1)
+    scores = score_series(sampler, shapes, mask, condition)
+    assert scores[:8].mean() > scores[8:].mean() and scores.max() < 0
+    gaps = mask.clone()
+    gaps[:, 5:9] = 0
+    one, other = (score_series(sampler, shapes + 9 * k * (1 - gaps), gaps, condition) for k in (0, 1))
+    assert torch.equal(one, other)
