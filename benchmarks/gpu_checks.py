@@ -42,6 +42,8 @@ FAMILIES = {  # trained by gradients: settings that make them small
     "timegan": ["width=6", "layers=2", "embedding_steps=1", "supervised_steps=0"],
     "crnn_gan": ["width=6", "layers=2", "pretraining_steps=1"],
     "nr_gan": ["frame=16", "width=4"],
+    "rectified_flow": ["patch=8", "width=16", "depth=1", "solver_steps=2"],
+    "timevae": ["widths=[4,6]", "latent_dim=3", "trend_degree=2"],
 }
 LABELS, LENGTH, CHANNELS, BATCH, STEPS = 2, 48, 2, 8, 3
 RESUMED = {"cpu": 0.0, "cuda": 1e-2}  # largest difference of weights: kernels on a GPU add in any order

@@ -17,9 +17,9 @@ from distgan.rng import draw_keyed_normal, draw_keyed_uniform, make_keyed_genera
 class Conditioner:
     """The conditions for the training series of a batch: (B, 2C + K + appended) float32, twice.
 
-    `make_real` conditions a series of the data, with its own location and scale: only the discriminator
-    sees it. `make_drawn` conditions a generated one: location and scale drawn from its group, for every step
-    anew. The condition proper is the same in both.
+    `make_real` conditions a series of the data, with its own location and scale: only networks that are
+    shown that series see it. `make_drawn` conditions a generated one: location and scale drawn from its
+    group, for every step anew. The condition proper is the same in both.
 
     "mean": its group's mean, as in the bank. "subset": the mean of a random part of its group, drawn afresh
     for every (seed, step, sample): the shortest part of a random order that keeps the bank's minimum size and

@@ -34,10 +34,13 @@ from distgan.config.families import Multiscale as Multiscale
 from distgan.config.families import NrGan as NrGan
 from distgan.config.families import PcaCopula as PcaCopula
 from distgan.config.families import PcaGmm as PcaGmm
+from distgan.config.families import RectifiedFlow as RectifiedFlow
 from distgan.config.families import Refinement as Refinement
 from distgan.config.families import Scale as Scale
+from distgan.config.families import Season as Season
 from distgan.config.families import TemplateAr as TemplateAr
 from distgan.config.families import TimeGan as TimeGan
+from distgan.config.families import TimeVae as TimeVae
 from distgan.config.families import TtsCgan as TtsCgan
 from distgan.config.families import TtsGan as TtsGan
 from distgan.config.families import TtsGanFork as TtsGanFork

@@ -6,7 +6,7 @@ The sections stand here and not beside their networks because a config is read b
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from distgan.config.base import Section, check_heads, key
 from distgan.config.family import FILTER_STAGES, Family, OwnLoss
@@ -306,6 +306,54 @@ class NrGan(Family):
     )
 
 
+class RectifiedFlow(Family):
+    implementation: ClassVar[str] = "distgan.models.rectified_flow"
+    own_loss: ClassVar[OwnLoss] = "all"
+    recomputes: ClassVar[bool] = True
+
+    name: Literal["rectified_flow"] = key(
+        "rectified_flow", "rectified flow (flow matching) by a transformer; it has no discriminator"
+    )
+    patch: int = key(24, "steps per token", ge=1)
+    width: int = key(128, "features per token", ge=4)
+    depth: int = key(4, "transformer blocks", ge=1)
+    heads: int = key(4, "attention heads; divides width", ge=1)
+    solver: Literal["euler", "heun"] = key(
+        "heun", "solver of the differential equation; heun passes the network twice a step"
+    )
+    solver_steps: int = key(20, "steps of the solver from noise to series", ge=1)
+
+    @model_validator(mode="after")
+    def _heads(self) -> "RectifiedFlow":
+        return check_heads(self, self.width, self.heads)
+
+
+class Season(Section):
+    count: int = key(..., "seasons of a cycle, such as the 7 days of a week", ge=2)
+    steps: int = key(1, "steps of a season", ge=1)
+
+
+class TimeVae(Family):
+    implementation: ClassVar[str] = "distgan.models.timevae"
+    own_loss: ClassVar[OwnLoss] = "all"
+
+    name: Literal["timevae"] = key("timevae", "the convolutional VAE of TimeVAE; it has no discriminator")
+    latent_dim: int = key(8, "numbers of the latent", ge=1)
+    widths: tuple[int, ...] = key(
+        (50, 100, 200), "channels of the convolutions, each of which halves the steps", min_length=1
+    )
+    trend_degree: int = key(0, "degree of the polynomial of the trend; 0 for none", ge=0)
+    seasons: tuple[Season, ...] = key((), "cycles of seasons, each with a value of its own")
+    reconstruction_weight: float = key(3.0, "weight of the squared errors beside the divergence", gt=0)
+
+    @field_validator("widths")
+    @classmethod
+    def _some_channels(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if min(widths) < 1:
+            raise ValueError("a convolution has 1 channel or more")
+        return widths
+
+
 class PcaGmm(Family):
     implementation: ClassVar[str] = "distgan.models.classical"
     fitted: ClassVar[bool] = True
@@ -379,6 +427,8 @@ FAMILIES: dict[str, type[Family]] = {
         TimeGan,
         CrnnGan,
         NrGan,
+        RectifiedFlow,
+        TimeVae,
         PcaGmm,
         PcaCopula,
         TemplateAr,

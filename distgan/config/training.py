@@ -49,11 +49,13 @@ class Augment(Section):
 
 class Objective(Section):
     loss: LossName = key(
-        "relativistic", "loss of both networks (timegan and nr_gan have losses of their own)"
+        "relativistic",
+        "loss of both networks (timegan, nr_gan, rectified_flow and timevae have losses of their own)",
     )
     penalty: Penalty = key(
         Penalty(),
-        "gradient penalty of the discriminator, at real and at generated series; not used by timegan",
+        "gradient penalty of the discriminator, at real and at generated series; not used by timegan, "
+        "rectified_flow and timevae",
     )
     augment: Augment = key(
         Augment(), "augmentation of the discriminator's input, real and generated alike; off by default"

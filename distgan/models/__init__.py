@@ -5,11 +5,12 @@ name, and where they differ from the plain case `Game`, a subclass of `Adversari
 `join_sampler(networks)`. README.md beside this file states the interface of a family and how to add one.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 
-from torch import nn
+from torch import Tensor, nn
 
 from distgan import config
 from distgan.errors import UserError
@@ -17,6 +18,8 @@ from distgan.objectives.adversarial import PLAIN, Adversarial, Arithmetic, Condi
 from distgan.objectives.base import Objective
 from distgan.objectives.owner_games import OwnerGame
 from distgan.objectives.series_features import Whitening
+
+Score = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
 
 
 def find_module(settings: config.Config) -> ModuleType:
@@ -26,8 +29,8 @@ def find_module(settings: config.Config) -> ModuleType:
 
 def build(settings: config.Config, length: int, channels: int, labels: int = 0) -> dict[str, nn.Module]:
     """Return the family's networks: `generator(noise (B, noise_dim), condition (B, K)) -> (B, L, C)` and, but
-    for fitted ones, `discriminator(series (B, L, C), condition) -> logits (B, H)`; some families have more.
-    K is `compute_condition_width`.
+    for fitted ones and those without a game, `discriminator(series (B, L, C), condition) -> logits (B, H)`;
+    some families have more, or others: `join_sampler` returns what samples. K is `compute_condition_width`.
     """
     width = compute_condition_width(settings, channels, labels)
     networks: dict[str, nn.Module] = find_module(settings).build(
@@ -93,6 +96,14 @@ def join_sampler(settings: config.Config, networks: dict[str, nn.Module]) -> nn.
     join = getattr(find_module(settings), "join_sampler", None)
     joined: nn.Module = networks["generator"] if join is None else join(networks)
     return joined
+
+
+def find_score(settings: config.Config) -> Score | None:
+    """Return what scores series by the network that samples, higher for those it was trained on; None where
+    the family has no such function: (sampler, series, mask, condition) -> (B,).
+    """
+    score: Score | None = getattr(find_module(settings), "score_series", None)
+    return score
 
 
 def compute_noise_width(generator: nn.Module) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from distgan import config, models
 from distgan.anonymity import dp
@@ -27,11 +28,12 @@ from distgan.pipeline.attribute_cells import select_training_statics
 from distgan.pipeline.build_bank import assign_non_members
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.train_encoder import load_encoder, load_vae
-from distgan.pipeline.train_gan import count_labels
+from distgan.pipeline.train_gan import count_labels, load_generator
 from distgan.pipeline.training_data import TrainingData, number_owners, read_owners
 from distgan.rng import make_keyed_generator
 from distgan.run import Run
 
+Judge = Callable[[Tensor, Tensor, Tensor], np.ndarray]  # series, mask, condition -> [n]
 MOST_TRACING = 0.65  # of a release, whatever the bank's own limit
 MOST_SYNTHETIC = 10_000  # synthetic series that a report attacks
 COPIES = 8  # of the attacked series in memory at a time, at most
@@ -278,12 +280,12 @@ def score_white_box(
     *sides: tuple[TrainingData, np.ndarray],
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return scores of members' and non-members' series: the discriminator's logits (LOGAN: Hayes et al.
-    2019), and the autoencoder's reconstruction error.
+    2019), what the family says of its generator, and the autoencoder's reconstruction error.
     """
     vae = load_vae(context.settings, context.run, sides[0][0].store).to(context.parallel.device).eval()
-    discriminator = load_discriminator(context, sides[0][0])
+    judges = load_judges(context, sides[0][0])
     size = context.settings.encoder.batch_size
-    scores: dict[str, list[np.ndarray]] = {"discriminator": [], "autoencoder": []}
+    scores: dict[str, list[np.ndarray]] = {name: [] for name in (*judges, "autoencoder")}
     for data, where in sides:
         found_scores: dict[str, list[np.ndarray]] = {name: [] for name in scores}
         values = None
@@ -297,16 +299,35 @@ def score_white_box(
             again = vae.decoder(vae.encoder(series, mask)[0])
             error = ((again - series).square() * mask).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
             found_scores["autoencoder"].append(-error.cpu().numpy())
-            if discriminator is not None:
-                part = slice(first, first + size)
-                own = None if values is None else values[part]
-                given = torch.from_numpy(bank.make_conditions(where[part], data.attributes[part], own))
-                verdict = discriminator(series, given.to(context.parallel.device))
-                found_scores["discriminator"].append(verdict.float().mean(1).cpu().numpy())
+            part = slice(first, first + size)
+            own = None if values is None else values[part]
+            given = torch.from_numpy(bank.make_conditions(where[part], data.attributes[part], own))
+            for name, judge in judges.items():
+                found_scores[name].append(judge(series, mask, given.to(context.parallel.device)))
         for name, found in found_scores.items():
             if found:
                 scores[name].append(np.concatenate(found))
     return {name: (found[0], found[1]) for name, found in scores.items() if found}
+
+
+def load_judges(context: PipelineContext, data: TrainingData) -> dict[str, Judge]:
+    """Return what scores series by the run's networks, by their name: (series, mask, condition) -> [n]."""
+    judges: dict[str, Judge] = {}
+    discriminator = load_discriminator(context, data)
+    if discriminator is not None:
+        judges["discriminator"] = lambda series, mask, condition: _read(
+            discriminator(series, condition).float().mean(1)
+        )
+    score = models.find_score(context.settings)
+    if score is not None:
+        generator = load_generator(context.settings, context.run).to(context.parallel.device).eval()
+        judges["generator"] = lambda *given: _read(score(generator, *given))
+    return judges
+
+
+def _read(scores: Tensor) -> np.ndarray:
+    found: np.ndarray = scores.float().cpu().numpy()
+    return found
 
 
 def load_discriminator(context: PipelineContext, data: TrainingData) -> torch.nn.Module | None:

@@ -260,7 +260,9 @@ def make_schedule(settings: config.Config, networks: tuple[str, ...], micro_batc
     All networks but the discriminator have the generator's rate.
     """
     chosen = settings.train
-    final = dict.fromkeys(networks, chosen.generator_rate) | {"discriminator": chosen.discriminator_rate}
+    final = dict.fromkeys(networks, chosen.generator_rate)
+    if "discriminator" in final:
+        final["discriminator"] = chosen.discriminator_rate
 
     def find_rates(step: int) -> dict[str, Rate]:
         beta2 = anneal_cosine(step, chosen.burn_in_steps, 0.9, chosen.beta2)
@@ -290,8 +292,9 @@ def make_schedule(settings: config.Config, networks: tuple[str, ...], micro_batc
 
 def make_training_conditions(settings: config.Config, run: Run, data: TrainingData) -> Conditions:
     """Return what goes with each series of a batch, (B, K): `generated` is never a function of the series
-    alone, `real` contains the location and scale of the real series, for the discriminator only;
-    `standardise` gives generated series those of their condition.
+    alone, `real` contains the location and scale of the real series, for the discriminator, or for what is
+    learned of series given their own conditions; `standardise` gives generated series those of their
+    condition.
     """
     if "bank" not in settings.stages:
         return Conditions(mark_clean_series(data, settings.data.source))

@@ -340,7 +340,8 @@ def trace_encoder(settings: config.Config, series: Series, count: int) -> Work:
 
 def trace_generator(settings: config.Config, series: Series, count: int) -> Work:
     """Count a pass of the generator that makes `count` series."""
-    network = build_meta_networks(settings, series.length, series.channels)["generator"].eval()
+    networks = build_meta_networks(settings, series.length, series.channels)
+    network = models.join_sampler(settings, networks).eval()
     width = models.compute_condition_width(settings, series.channels, count_labels(settings))
     noise = torch.empty(count, compute_noise_width(network), device="meta")
     condition = torch.empty(count, width, device="meta")

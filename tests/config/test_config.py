@@ -174,6 +174,8 @@ def test_a_model_may_be_named_by_its_name_alone(tmp_path: Path) -> None:
         (["model=timegan", "objective.loss=hinge"], "timegan has losses of its own"),
         (["model=nr_gan", "objective.augment.jitter=0.1"], "nr_gan does not augment"),
         (["model=crnn_gan", "objective.loss=wgangp-mode"], "no mode-seeking term; use objective.loss=wgangp"),
+        (["model=timevae", "objective.augment.jitter=0.1"], "timevae does not augment"),
+        (["model=rectified_flow", "objective.loss=hinge"], "rectified_flow has losses of its own"),
         (["model=timegan", "objective.moments=1"], "timegan has a generator's loss of its own"),
         (["model.generator.noise_lags=[0]"], "a lag of noise_lags has 1 step or more"),
         (["objective.penalty.fraction=0.7"], "use 1/n, such as 1"),

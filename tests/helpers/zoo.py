@@ -42,13 +42,18 @@ SMALL = {
     "timegan": ["width=6", "layers=2", "embedding_steps=2", "supervised_steps=1"],
     "crnn_gan": ["width=6", "layers=2", "dropout=0.0", "pretraining_steps=2"],
     "nr_gan": ["frame=16", "width=4"],
+    "rectified_flow": ["patch=8", "width=16", "depth=1", "heads=2", "solver_steps=2"],
+    "timevae": ["widths=[4,6]", "latent_dim=3", "trend_degree=2", "seasons=[{count: 7, steps: 2}]"],
 }
 
 
 SMALL["tts_cgan"] = [*SMALL["tts_gan"], "label_width=3"]
 
 
-TRAINED = tuple(SMALL)  # by gradients, in a game
+TRAINED = tuple(SMALL)  # by gradients
+
+
+ALONE = ("rectified_flow", "timevae")  # trained without a discriminator
 
 
 GENERATORS = tuple(name for name, family in config.FAMILIES.items() if family.stages == config.STAGES)

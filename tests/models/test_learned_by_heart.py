@@ -73,6 +73,7 @@ BY_HEART = {  # steps of training and settings beside the common ones
         "model.freeze_below=0",
         "objective.penalty.weight=0.2",
     ),
+    "rectified_flow": (1500, "model.patch=4", "model.width=32", "model.solver_steps=8"),
 }
 
 

@@ -12,6 +12,7 @@ from distgan.models.recurrent import to_uniform
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
 from tests.helpers.zoo import (
+    ALONE,
     CHANNELS,
     GENERATORS,
     LABELS,
@@ -52,7 +53,7 @@ def test_any_length_and_channels(name: str, length: int, channels: int) -> None:
     assert torch.isfinite(series).all()
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [name for name in TRAINED if name not in ALONE])
 @pytest.mark.parametrize("channels", [1, 28])
 @pytest.mark.parametrize("length", [24, 2190])
 def test_a_discriminator_takes_any_length_and_channels(name: str, length: int, channels: int) -> None:
@@ -99,6 +100,11 @@ def test_every_parameter_is_trained_and_gaps_do_no_harm(name: str, channels: int
         if value.grad is None
     ]
     assert idle == []
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_only_some_families_have_no_discriminator(name: str) -> None:
+    assert ("discriminator" in built(small(name), 24, CHANNELS)) == (name not in ALONE)
 
 
 # ------------------------------------------------------------------------------------------------- training

@@ -117,6 +117,9 @@ def test_products_of_a_block_are_those_of_the_formula() -> None:
         ("model=tts_gan_fork", "model.patch=8"),
         ("model=tts_gan", "model.patch=8"),
         ("model=mlp_gan",),
+        ("model=rectified_flow",),
+        ("model=timevae", "model.trend_degree=2"),
+        ("model=rectified_flow", "engine.checkpoint_activations=true"),
     ],
     ids=lambda keys: " ".join(keys) or "default",
 )

@@ -1,0 +1,197 @@
+"""Rectified flow (Liu et al., ICLR 2023; flow matching: Lipman et al., ICLR 2023): no discriminator.
+
+    x_t = (1 - t) noise + t series ─ patches ─ + positions ─ transformer ─ overlapping patches ─ velocity
+    t, condition ─ style of every block
+    noise ─ solver of dx/dt = velocity(x, t, condition) from t = 0 to 1 ─ series
+
+The network estimates E[series - noise | x_t]. Each channel has mean 0 and deviation 1 inside, as the noise
+has; both are learned in the first steps and kept among the weights. Then x_t has the deviation
+s = √(t² + (1 - t)²), the best linear estimate is (2t - 1) / s² x_t, and what it leaves has the deviation
+1 / s: the network sees x_t / s and gives s times the rest, of deviation 1 at every t (the preconditioning of
+EDM, Karras et al. 2022, for straight paths). It also sees which readings are measured.
+
+The condition of a series in training is its own: location, scale and attributes beside its group's mean.
+Those of a generated series are drawn, as for every family.
+
+Shapes: B series, L steps, C channels, N tokens, D width, S style, Z = L·C, K condition, T features of t.
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from distgan import config, rng
+from distgan.data.loader import Batch
+from distgan.models.layers import Linear, PatchEmbedding, PatchHead, Transformer, make_positions
+from distgan.objectives.adversarial import Adversarial
+from distgan.objectives.base import Phase
+from distgan.objectives.losses import average_masked
+
+TIME_FEATURES = 32
+FASTEST = 64.0  # of the time features, in radians over t from 0 to 1
+SCORED = 8  # pairs of a time and a noise at which a series is scored
+GOLDEN = (5**0.5 - 1) / 2
+UNIT_STEPS, UNIT_SHARE = 100, 0.1  # training steps that set mean and deviation; the least share of each
+
+
+def compute_time_features(time_B: Tensor) -> Tensor:
+    """Return sines and cosines of t at geometric rates: (B,) -> (B, T), float32."""
+    half = TIME_FEATURES // 2
+    powers = torch.arange(half, device=time_B.device, dtype=torch.float32) / (half - 1)
+    angles_BT = time_B.float()[:, None] * FASTEST**powers
+    return torch.cat([angles_BT.sin(), angles_BT.cos()], dim=1)
+
+
+class Velocity(nn.Module):
+    """x_t (B, L, C), mask (B, L, C), t (B,), condition (B, K) -> velocity (B, L, C), float32.
+
+    `noise_dim` and `shape` are of the noise that a series starts from; the solver is for sampling.
+    """
+
+    centre: Tensor
+    variance: Tensor
+
+    def __init__(
+        self, length: int, channels: int, condition_dim: int, settings: config.RectifiedFlow
+    ) -> None:
+        super().__init__()
+        width, patch = settings.width, settings.patch
+        self.shape, self.noise_dim = (length, channels), length * channels
+        self.solver, self.solver_steps = settings.solver, settings.solver_steps
+        self.embed = PatchEmbedding(2 * channels, patch, width)
+        self.position = make_positions(math.ceil(length / patch), width)
+        self.style = nn.Sequential(
+            Linear(TIME_FEATURES + condition_dim, width), nn.SiLU(), Linear(width, width), nn.SiLU()
+        )
+        self.transformer = Transformer(width, settings.depth, settings.heads, width)
+        self.head = PatchHead(width, length, channels, patch)
+        self.register_buffer("centre", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def forward(self, x_BLC: Tensor, mask_BLC: Tensor, time_B: Tensor, condition_BK: Tensor) -> Tensor:
+        dtype, t_B11 = condition_BK.dtype, time_B.float()[:, None, None]
+        size_B11 = (t_B11.square() + (1 - t_B11).square()).sqrt()
+        seen_BLC = torch.cat([x_BLC / size_B11 * mask_BLC, mask_BLC], dim=2).to(dtype)
+        style_BS = self.style(torch.cat([compute_time_features(time_B).to(dtype), condition_BK], dim=1))
+        tokens_BND = self.embed(seen_BLC) + self.position.to(dtype)
+        rest_BLC = self.head(self.transformer(tokens_BND, style_BS)).float()
+        return (2 * t_B11 - 1) / size_B11.square() * x_BLC + rest_BLC / size_B11
+
+    def to_units(self, series_BLC: Tensor) -> Tensor:
+        """Return series of mean 0 and deviation 1 in each channel, float32."""
+        return (series_BLC.float() - self.centre.float()) / self._deviation
+
+    def from_units(self, series_BLC: Tensor) -> Tensor:
+        return series_BLC * self._deviation + self.centre.float()
+
+    @property
+    def _deviation(self) -> Tensor:
+        return self.variance.float().clamp(min=1e-8).sqrt()
+
+
+class Sampler(nn.Module):
+    """The solver: noise (B, L·C), condition (B, K) -> series (B, L, C) in [-1, 1].
+
+    Euler: x + h v(x, t). Heun: x + h/2 (v(x, t) + v(x + h v, t + h)), two passes of the network a step. Of n
+    steps, step i ends at t = sin²(π i / 2n): short steps near the noise, where a series finds its place, and
+    near the data, where fine differences are settled.
+    """
+
+    def __init__(self, velocity: Velocity) -> None:
+        super().__init__()
+        self.velocity, self.noise_dim = velocity, velocity.noise_dim
+
+    def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
+        x_BLC = noise_BZ.float().unflatten(1, self.velocity.shape)
+        mask_BLC = torch.ones_like(x_BLC)
+
+        def find_velocity(x_BLC: Tensor, time: float) -> Tensor:
+            time_B = torch.full((len(x_BLC),), time, device=x_BLC.device)
+            velocity_BLC: Tensor = self.velocity(x_BLC, mask_BLC, time_B, condition_BK)
+            return velocity_BLC
+
+        steps = self.velocity.solver_steps
+        for begin, end in pairwise(math.sin(math.pi * step / (2 * steps)) ** 2 for step in range(steps + 1)):
+            slope_BLC = find_velocity(x_BLC, begin)
+            if self.velocity.solver == "heun":
+                slope_BLC = (slope_BLC + find_velocity(x_BLC + (end - begin) * slope_BLC, end)) / 2
+            x_BLC = x_BLC + (end - begin) * slope_BLC
+        return self.velocity.from_units(x_BLC).clamp(-1, 1).to(noise_BZ.dtype)
+
+
+def join_sampler(networks: dict[str, nn.Module]) -> Sampler:
+    return Sampler(networks["generator"])  # type: ignore[arg-type]
+
+
+def build(
+    settings: config.RectifiedFlow, length: int, channels: int, condition_dim: int, labels: int = 0
+) -> dict[str, nn.Module]:
+    """Return the velocity as `generator`, for series of `length` steps; there is no discriminator."""
+    return {"generator": Velocity(length, channels, condition_dim, settings)}
+
+
+def score_series(sampler: Sampler, series_BLC: Tensor, mask_BLC: Tensor, condition_BK: Tensor) -> Tensor:
+    """Return minus the loss of each series at fixed times and noises, by which training series may be
+    recognised (Matsumoto et al. 2023): (B,).
+    """
+    velocity, places = sampler.velocity, torch.arange(SCORED)
+    shape, device = velocity.shape, series_BLC.device
+    noise_KLC = rng.draw_keyed_normal(0, 0, "scored noise", places, shape, device)
+    x_BLC, loss_B = velocity.to_units(series_BLC), torch.zeros(len(series_BLC), device=device)
+    for time, noise_LC in zip(((places + 0.5) / SCORED).tolist(), noise_KLC):
+        time_B = torch.full((len(x_BLC),), time, device=device)
+        found_BLC = velocity(torch.lerp(noise_LC, x_BLC, time), mask_BLC, time_B, condition_BK)
+        error_BLC = (found_BLC - (x_BLC - noise_LC)).square() * mask_BLC
+        loss_B += error_BLC.sum((1, 2)) / mask_BLC.sum((1, 2)).clamp(min=1) / SCORED
+    return -loss_B
+
+
+class Game(Adversarial):
+    """No game: E (v(x_t, t, c) - (x - n))² over measured readings, in units of each channel's deviation.
+
+    The times of a batch follow one another at the golden ratio from a random start, so that every batch
+    covers (0, 1) evenly (low-discrepancy times: Kingma et al. 2021).
+    """
+
+    def schedule(self) -> list[Phase]:
+        return [Phase("flow", "generator", self.flow_loss)]
+
+    def flow_loss(self, batch: Batch) -> dict[str, Tensor]:
+        network = self.networks["generator"]
+        if batch.step < UNIT_STEPS:
+            self.learn_units(batch)
+        noise_BLC = rng.draw_keyed_normal(
+            self.seed,
+            batch.step,
+            "flow noise",
+            batch.sample,
+            tuple(batch.series.shape[1:]),
+            batch.series.device,
+        )
+        series_BLC = network.to_units(batch.series)
+        time_B = self.draw_times(batch)
+        x_BLC = torch.lerp(noise_BLC, series_BLC, time_B[:, None, None])
+        condition_BK = self.real_condition(batch).to(self.dtype)
+        velocity_BLC = network(x_BLC, batch.mask, time_B, condition_BK)
+        error_BLC = (velocity_BLC - (series_BLC - noise_BLC)).square()
+        count = self.across(batch.average_count(lambda part: part.mask.sum()))
+        return {"loss": average_masked(error_BLC, batch.mask, count)}
+
+    def draw_times(self, batch: Batch) -> Tensor:
+        """Return t of each series, the same for any number of processes: (B,)."""
+        start = rng.draw_keyed_uniform(self.seed, batch.step, "flow times", torch.zeros(1), ()).double()
+        share_B = (start + GOLDEN * batch.sample.double()).frac()
+        return share_B.float().to(batch.series.device, non_blocking=True)
+
+    @torch.no_grad()
+    def learn_units(self, batch: Batch) -> None:
+        """Move each channel's mean, then its variance about that mean, to those of the global batch."""
+        network, whole = self.networks["generator"], batch.whole or batch
+        share = max(1 / (batch.step + 1), UNIT_SHARE)
+        count_C = self.across(whole.mask.sum((0, 1))).clamp(min=1e-6)
+        for statistic, power in ((network.centre, 1), (network.variance, 2)):
+            values_BLC = whole.series if power == 1 else (whole.series - network.centre.float()).square()
+            mean_C = self.across((values_BLC * whole.mask).sum((0, 1))) / count_C
+            statistic.lerp_(mean_C.to(statistic.dtype), share)
