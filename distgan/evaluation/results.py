@@ -150,9 +150,7 @@ class UtilityCounts(JsonResult):
 
 
 class UtilityErrors(JsonResult):
-    """Errors on held-out series by training set of the forecaster, in the naive forecast's error; `gaps` are
-    paired differences of rows.
-    """
+    """Errors on held-out series, in the naive forecast's error; `gaps` are paired differences of rows."""
 
     task: str
     unit: str
