@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 import pandas as pd
 
 from distgan.data.formats.advice import show_list, show_name
-from distgan.data.formats.column_names import SERIES_CHANNEL
+from distgan.data.formats.column_names import SERIES_CHANNEL, is_entity_name
 from distgan.data.formats.quantities import are_alike, judge_names, list_quantities
 from distgan.errors import UserError
 
@@ -49,8 +49,13 @@ def are_channels(path: Path, names: Sequence[str], units: Mapping[str, str]) -> 
 
 
 def holds_channels(column: pd.Series) -> bool:
-    """Return whether the cells of a column are quantities, or registers of a meter."""
-    return judge_names(list(column.dropna().astype("str").str.strip().unique())) == "channels"
+    """Return whether the cells of a column are quantities, or registers of a meter; single letters in a
+    column that is named as ids are ids, as sites x and y.
+    """
+    names = list(column.dropna().astype("str").str.strip().unique())
+    if is_entity_name(str(column.name)) and all(len(name) == 1 for name in names):
+        return False
+    return judge_names(names) == "channels"
 
 
 def describe_channels(names: Sequence[str]) -> str:
