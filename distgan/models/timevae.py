@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from distgan import config
 from distgan.data.loader import Batch
 from distgan.models.layers import Conv1d, ConvTranspose1d, Linear
+from distgan.models.vae import reconstruct
 from distgan.objectives.adversarial import Adversarial
 from distgan.objectives.base import Phase
 
@@ -145,9 +146,7 @@ class Autoencoder(nn.Module):
     def forward(
         self, series_BLC: Tensor, mask_BLC: Tensor, noise_BZ: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        mean_BZ, logvar_BZ = self.encoder(series_BLC, mask_BLC)
-        latent_BZ = mean_BZ + (0.5 * logvar_BZ).exp() * noise_BZ
-        return self.decoder(latent_BZ.to(series_BLC.dtype)), mean_BZ, logvar_BZ
+        return reconstruct(self.encoder, self.decoder, series_BLC, mask_BLC, noise_BZ)
 
 
 class Sampler(nn.Module):

@@ -74,6 +74,13 @@ class VAE(nn.Module):
     def forward(
         self, series_BLC: Tensor, mask_BLC: Tensor, noise_BZ: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        mean_BZ, logvar_BZ = self.encoder(series_BLC, mask_BLC)
-        latent_BZ = mean_BZ + (0.5 * logvar_BZ).exp() * noise_BZ
-        return self.decoder(latent_BZ.to(series_BLC.dtype)), mean_BZ, logvar_BZ
+        return reconstruct(self.encoder, self.decoder, series_BLC, mask_BLC, noise_BZ)
+
+
+def reconstruct(
+    encoder: nn.Module, decoder: nn.Module, series_BLC: Tensor, mask_BLC: Tensor, noise_BZ: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the reconstruction from a latent that is drawn with the noise, its mean and its log-variance."""
+    mean_BZ, logvar_BZ = encoder(series_BLC, mask_BLC)
+    latent_BZ = mean_BZ + (0.5 * logvar_BZ).exp() * noise_BZ
+    return decoder(latent_BZ.to(series_BLC.dtype)), mean_BZ, logvar_BZ
