@@ -28,6 +28,7 @@ WEEKS = 6  # longest lag of the recurrence of weeks
 LIKE_DAYS = 7  # longest lag of the recurrence of days
 SOFTNESS = 0.3  # width of a threshold, in the root mean square of what it divides
 SMALL = 1e-6
+LEAST_DEVIATION = 0.01  # of a family's largest: what hardly varies over real series weighs no more
 RIDGE = 0.1  # added to each principal variance of the correlation of features, so that none counts too much
 
 
@@ -182,7 +183,8 @@ class Whitening:
         for family in families:
             mean = family.double().mean(0)
             centred = family.double() - mean
-            deviation = centred.square().mean(0).sqrt().clamp(min=SMALL)
+            deviation = centred.square().mean(0).sqrt()
+            deviation = deviation.clamp(min=max(SMALL, LEAST_DEVIATION * deviation.max().item()))
             scaled = centred / deviation
             variances, directions = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
             rotation = directions / (variances.clamp(min=0) + RIDGE).sqrt()

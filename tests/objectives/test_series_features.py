@@ -91,6 +91,14 @@ def test_whitened_features_of_the_series_that_it_learned_from_have_about_unit_va
         assert covariance.diagonal().max() < 1.001 and covariance.diagonal().max() > 0.9
 
 
+def test_a_feature_that_real_series_share_does_not_outweigh_the_others() -> None:
+    torch.manual_seed(0)
+    real = torch.cat([torch.randn(100, 2), torch.ones(100, 1)], dim=1)
+    moved = real + torch.tensor([0.0, 0.0, 1e-3])
+    found = Whitening.fit([real]).apply([moved])[0] - Whitening.fit([real]).apply([real])[0]
+    assert found.abs().max() < 1
+
+
 def test_a_feature_is_compared_given_what_belongs_to_its_series() -> None:
     """Features have the right distribution, and the right given numbers, but not together."""
     series, given = draw_series(64), torch.linspace(-1, 1, 64)[:, None]
