@@ -188,9 +188,10 @@ class Adversarial:
         seen, seen_fake_BLC = self.augment(batch, fake_BLC)
         fake = self.judge(seen_fake_BLC, condition_BK)
         real = fake
+        real_BK = self.real_condition(batch) if self.game.compares or self.settings.features else condition_BK
         if self.game.compares:
             with torch.no_grad():
-                real = self.judge(seen.series, self.real_condition(batch))
+                real = self.judge(seen.series, real_BK)
         loss = self.game.generator(real, fake)
         shown = {"g": loss.detach()}
         if self.game.seeks_modes:
@@ -205,14 +206,21 @@ class Adversarial:
             distance = compute_moment_distance(fake_BLC, batch.series, batch.mask, self.across)
             extra = {**extra, "moments": self.settings.moments * distance}
         if self.settings.features:
-            distance = self.compute_feature_distance(batch, fake_BLC)
+            distance = self.compute_feature_distance(batch, fake_BLC, (real_BK, condition_BK))
             extra = {**extra, "features": self.settings.features * distance}
         return {"loss": sum(extra.values(), loss), **shown, **_detach(extra)}
 
-    def compute_feature_distance(self, batch: Batch, fake_BLC: Tensor) -> Tensor:
-        """Return the energy distance of features of generated series from those of real ones: a scalar."""
-        fake = self.measure_features(fake_BLC, self.condition(batch))
-        real = self.measure_features(batch.series, self.real_condition(batch))
+    def compute_feature_distance(
+        self, batch: Batch, fake_BLC: Tensor, conditions: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Return the energy distance of features of generated series from those of real ones: a scalar.
+
+        Args:
+            conditions: of the real and of the generated series, (B, K) each.
+        """
+        real_BK, fake_BK = conditions
+        fake = self.measure_features(fake_BLC, fake_BK)
+        real = self.measure_features(batch.series, real_BK)
         places = batch.sample.to(fake_BLC.device, non_blocking=True)
 
         def gather(rows_BF: Tensor) -> Tensor:

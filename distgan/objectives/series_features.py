@@ -214,12 +214,13 @@ def compute_energy_distance(
 
     Args:
         fake, real: features of this process's series, (B, F) each.
-        gather: this process's rows (B, F) to those of all processes (W, F), without a gradient.
+        gather: rows of this process (B, ·) to those of all processes (W, ·), without a gradient.
         places: where this process's rows stand among all, (B,) int64.
     """
-    distances = []
-    for fake_BF, real_BF in zip(fake, real, strict=True):
-        others_WF, real_WF = gather(fake_BF.detach()), gather(real_BF)
+    distances, sizes = [], [family.shape[1] for family in (*fake, *real)]
+    gathered = gather(torch.cat([*fake, *real], dim=1).detach()).split(sizes, dim=1)  # at once: one message
+    others, reals = gathered[: len(fake)], gathered[len(fake) :]
+    for fake_BF, real_BF, others_WF, real_WF in zip(fake, real, others, reals, strict=True):
         unlike_BW = torch.ones(len(fake_BF), len(real_WF), device=fake_BF.device)
         unlike_BW.scatter_(1, places[:, None], 0.0)
         unlike_BW /= len(fake_BF) * max(len(real_WF) - 1, 1)

@@ -152,13 +152,12 @@ def test_the_distance_of_two_halves_is_that_of_the_whole() -> None:
     fake, real = draw_series(6).requires_grad_(), draw_series(6, seed=1)
     whitening = Whitening.fit(measure(real))
 
-    def compare(rows: slice, gathered: list[Tensor]) -> Tensor:
-        found = iter(gathered)
+    def compare(rows: slice, gathered: Tensor) -> Tensor:
         sides = (whitening.apply(measure(each[rows])) for each in (fake, real))
-        return compute_energy_distance(*sides, lambda _: next(found), torch.arange(6)[rows])
+        return compute_energy_distance(*sides, lambda _: gathered, torch.arange(6)[rows])
 
     both = [whitening.apply(measure(each.detach())) for each in (fake, real)]
-    whole = [family for pair in zip(*both) for family in pair]
+    whole = torch.cat([family for side in both for family in side], dim=1)
     distance = compare(slice(0, 6), whole)
     (wanted,) = torch.autograd.grad(distance, fake)
     loss = (compare(slice(0, 3), whole) + compare(slice(3, 6), whole)) / 2
