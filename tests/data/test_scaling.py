@@ -69,7 +69,7 @@ def test_the_bound_is_no_single_owners_number() -> None:
 
 
 def test_location_and_scale_of_a_dataset_count_every_owner_alike() -> None:
-    """Each owner's moments weigh the same, however many readings; who has none does not count."""
+    """The mean and variance of every owner count equally, whatever the number of readings."""
     first, second = np.array([1.0, 3.0]), np.array([10.0, 10.0])
     series = np.stack([first, second, second, [np.nan, np.nan]])[:, :, None].astype(np.float32)
     (location,), (scale,) = compute_location_and_scale([series[:1], series[1:]], np.array([0, 1, 1, 2]))
