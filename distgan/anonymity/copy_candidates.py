@@ -12,6 +12,7 @@ from distgan.anonymity import faiss_backend
 from distgan.anonymity.copy_pairs import (
     ANCHORS_PER_MEETING,
     CANDIDATES,
+    CLOSENESS,
     FEW_CANDIDATES,
     HALF_CORRELATION,
     LIKENESS,
@@ -168,7 +169,7 @@ class Met:
 
 
 def _count_meetings(keys: Array, closeness: Array, length: int, radius: int, least: int) -> Met:
-    """Return what met `least` times."""
+    """Return what met `MEETINGS` times, or `least` times with windows as close as those of copies are."""
     pairs, lag = np.divmod(keys, 2 * length)
     coarse, index, counts = np.unique(
         pairs * 2 * length + lag // max(1, radius // 4), return_inverse=True, return_counts=True
@@ -176,8 +177,8 @@ def _count_meetings(keys: Array, closeness: Array, length: int, radius: int, lea
     pairs, reverse = np.divmod(coarse // (2 * length), 2)
     means = np.rint(np.bincount(index, lag, len(coarse)) / np.maximum(counts, 1))
     lags = (means - np.where(reverse, 0, length)).astype(np.int32)
-    enough = counts >= least
     summed = np.bincount(index, closeness, len(coarse))
+    enough = (counts >= MEETINGS) | ((counts >= least) & (summed >= CLOSENESS * least))
     return Met(pairs[enough], reverse[enough].astype(bool), lags[enough], summed[enough])
 
 

@@ -35,6 +35,7 @@ SPECTRUM_BINS, SPECTRUM_NUMBERS = 512, 64
 PAIRS_AT_LEAST = 2_000  # of few series, all pairs are candidates
 CANDIDATES, FEW_CANDIDATES = 8, 2  # of a series by its windows; few where anchors are fewer than the most
 MEETINGS, ANCHORS_PER_MEETING = 3, 8  # windows that a candidate shares at least, fewer where anchors are few
+CLOSENESS = 0.7  # of fewer windows, on average; of 8 pairs that meet in two of 16, 7 do so by chance
 HALF_CORRELATION, WHOLE_CORRELATION = 0.3, 0.8  # of the whole series, that a copy of half or of all has
 
 MOST_BLOCKS, LEAST_BLOCK = 64, 4  # blocks of time, and steps of one

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -199,6 +200,7 @@ def find_nearest(
 
 EXACT_NEIGHBOURS = 20_000  # points up to which every distance is computed
 POINTS_PER_LIST, MOST_LISTS, SEARCHED_LISTS = 1024, 8192, 8  # of more points
+LISTS_AROUND = 256  # a list, among which those to search for its points are chosen
 CODED_PER_NEIGHBOUR = 3  # points that are near by their codes, whose distances are then computed
 QUERIES_PER_BLOCK = 8192
 
@@ -232,17 +234,19 @@ def iterate_neighbours(
     count = max(1, min(count, len(points) - 1))
     points = np.ascontiguousarray(points, np.float32)
     if len(points) <= EXACT_NEIGHBOURS:
-        index, order, wanted = import_faiss().IndexFlatL2(points.shape[1]), np.arange(len(points)), count + 1
+        index, order = import_faiss().IndexFlatL2(points.shape[1]), np.arange(len(points))
         index.add(points)
     else:
         index, order = _make_codes(points, seed)
-        wanted = CODED_PER_NEIGHBOUR * count + 1
+        lists = _Lists.of(index)
     for first in range(0, len(points), QUERIES_PER_BLOCK):
         rows = order[first : first + QUERIES_PER_BLOCK]
         own = points[rows]
-        squares, places = index.search(own, wanted)
-        places = places.astype(np.int64)
-        if len(points) > EXACT_NEIGHBOURS:
+        if len(points) <= EXACT_NEIGHBOURS:
+            squares, places = index.search(own, count + 1)
+        else:
+            searched = lists.find_nearest(own, first)
+            places = index.search_preassigned(own, CODED_PER_NEIGHBOUR * count + 1, *searched)[1]
             apart = points[places] - own[:, None]
             squares = np.where(places < 0, np.float32(np.inf), np.einsum("nkd,nkd->nk", apart, apart))
         squares[places == rows[:, None]] = np.inf  # itself; among equals it may not be first, or crowded out
@@ -250,6 +254,48 @@ def iterate_neighbours(
         squares, places = np.take_along_axis(squares, nearest, 1), np.take_along_axis(places, nearest, 1)
         places[~np.isfinite(squares)] = -1
         yield rows, squares, places
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """The inverted lists of an index: centroids [k, d], the nearest lists of each [k, m], and where each ends
+    among the points list by list, [k].
+    """
+
+    centroids: np.ndarray
+    around: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, index: Any) -> "_Lists":
+        centroids = index.quantizer.reconstruct_n(0, index.nlist)
+        around = index.quantizer.search(centroids, min(LISTS_AROUND, index.nlist))[1]
+        sizes = [index.invlists.list_size(each) for each in range(index.nlist)]
+        return cls(centroids, around, np.cumsum(sizes))
+
+    def find_nearest(self, points: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lists to search for points [n, d] that follow one another list by list from place
+        `first`: numbers and squared distances, [n, SEARCHED_LISTS] each.
+
+        They are sought around a point's own list: comparing with thousands of lists takes as long as the
+        search itself.
+        """
+        number = min(SEARCHED_LISTS, self.around.shape[1])
+        found = np.empty((len(points), number), np.int64)
+        squares = np.empty((len(points), number), np.float32)
+        at = 0
+        while at < len(points):
+            own = np.searchsorted(self.ends, first + at, side="right")
+            rows = slice(at, min(int(self.ends[own]) - first, len(points)))
+            some = self.around[own]
+            centres = self.centroids[some]
+            apart = np.square(centres).sum(axis=1) - 2 * points[rows] @ centres.T
+            chosen = np.argpartition(apart, number - 1, axis=1)[:, :number]
+            found[rows] = some[chosen]
+            sizes = np.square(points[rows]).sum(axis=1, keepdims=True)
+            squares[rows] = np.take_along_axis(apart, chosen, axis=1) + sizes
+            at = rows.stop
+        return found, squares
 
 
 def _make_codes(points: np.ndarray, seed: int) -> tuple[Any, np.ndarray]:
