@@ -322,6 +322,19 @@ def test_meetings_are_counted_in_bounded_parts_however_uneven(
     np.testing.assert_array_equal(np.concatenate([part for part, _ in parts]), keys[found])
 
 
+def test_few_meetings_count_if_their_windows_are_close() -> None:
+    """Two of 16 windows meet by chance in most pairs of series; those of a copy are closer."""
+    people = population(homes(300))
+    met = {5: [0.9, 0.8], 6: [0.3, 0.4], 7: [0.1, 0.2, 0.1], 8: [0.9]}  # pairs of series 0
+    meetings = copy_candidates.Meetings()
+    for second, closeness in met.items():
+        meetings.keys.append(np.full(len(closeness), second * 4 * LENGTH + LENGTH + 3))
+        meetings.closeness.append(np.array(closeness, np.float32))
+    found = copy_candidates.find_most_met(meetings, people, radius=4, least=2, kept=8)
+    assert found.second.tolist() == [5, 7]
+    assert found.lag.tolist() == [3, 3]
+
+
 def test_neighbours_by_lists_are_those_of_all_distances() -> None:
     points = np.random.default_rng(0).standard_normal((21_000, 8)).astype(np.float32)
     points[20_000:] = points[:1000]  # beyond what is searched exhaustively
