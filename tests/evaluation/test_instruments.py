@@ -17,6 +17,7 @@ from distgan.evaluation.metrics import (
     catch22,
     entity_loads,
     fidelity,
+    instruments,
     minirocket,
     two_sample,
     two_sample_table,
@@ -213,6 +214,13 @@ def test_seams_are_found_at_borders_alone() -> None:
     for week in range(0, 672, 168):
         values[:, week : week + 168] += 5 * (week // 168 % 2)
     assert entity_loads.measure_seams(values, 24, 168).mean() > 3
+
+
+def test_tokens_of_a_day_have_no_other_midnights() -> None:
+    """Every midnight is a border then: no figure, and no warning."""
+    real = Sample(loads(12, 0))
+    reference = instruments.fit_reference(real, loads(12, 1), 24, token=24, features=False)
+    assert math.isnan(instruments.read_instruments(reference, loads(12, 2), ()).seams)
 
 
 def test_distances_are_one_between_real_sets_and_grow() -> None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from distgan.evaluation.metrics import catch22, entity_loads, loads, utility, vendi
 from distgan.evaluation.metrics.descriptors import Array
+from distgan.evaluation.metrics.gaps import average_known
 from distgan.evaluation.metrics.two_sample import FULL, Accuracy, Effort, Sample, compare_samples
 from distgan.rng import make_keyed_generator
 
@@ -129,7 +130,7 @@ def read_instruments(
     seams = math.nan
     if reference.token:
         per_day = reference.layout.steps_per_day
-        seams = float(np.nanmean(entity_loads.measure_seams(values, per_day, reference.token)))
+        seams = float(average_known(entity_loads.measure_seams(values, per_day, reference.token)))
     sample = Sample(made)
     return Reading(
         accuracy={
