@@ -283,11 +283,12 @@ def find_by_spectra(population: Population) -> Candidates:
     first, second = np.minimum(first, second), np.maximum(first, second)
     keep = (first >= 0) & (population.owners[first] != population.owners[second])
     pairs = np.unique(first[keep] * size + second[keep])
-    step = choose_chunk_size(population)
-    parts = [
-        find_best_lags(population, *np.divmod(pairs[at : at + step], size))
-        for at in range(0, len(pairs), step)
-    ]
+    step, parts = choose_chunk_size(population), []
+    with Progress("near copies", len(pairs), "pairs by spectra") as progress:
+        for at in range(0, len(pairs), step):
+            some = pairs[at : at + step]
+            parts.append(find_best_lags(population, *np.divmod(some, size)))
+            progress.advance(len(some))
     return Candidates.join(parts, population)
 
 
