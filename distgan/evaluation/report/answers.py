@@ -219,7 +219,7 @@ def _make_privacy_card(findings: Findings) -> Card | None:
         title="Privacy attacks over their limit",
         value=over,
         text=f"{over} of {len(privacy.attacks)}",
-        context=f"{few} without enough evidence" if few else "all others stay within their limit",
+        context=f"{few} without enough evidence" if few else "no other is over its limit",
         verdict=privacy.outcome,
     )
 

@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from distgan.evaluation.attribute_results import ByAttribute
-from distgan.evaluation.comparisons import WORDS, find_release_word
+from distgan.evaluation.comparisons import WORDS, find_attack_word, find_release_word
 from distgan.evaluation.plots import interactive
 from distgan.evaluation.plots.catalogue import Drawings
 from distgan.evaluation.plots.style import Picture
@@ -108,6 +108,7 @@ def load_template(name: str, folder: Path = Path(__file__).parent) -> jinja2.Tem
     }
     environment.globals |= {
         "words": WORDS,
+        "find_attack_word": find_attack_word,
         "terms": TERMS,
         "interval": format_interval,
         "find_release_word": find_release_word,
