@@ -332,7 +332,7 @@ SCORES: tuple[Score, ...] = (
         "mean difference in how strongly a value resembles the one some hours or days before",
     ),
     Score(
-        "acf_long", "Autocorrelation to a year", "rhythm", _make_curve_error("acf_long"), "lower", 0.0,
+        "acf_long", "Autocorrelation beyond two weeks", "rhythm", _make_curve_error("acf_long"), "lower", 0.0,
         "the same at selected distances from three weeks on",
     ),
     Score(
