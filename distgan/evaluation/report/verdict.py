@@ -195,7 +195,7 @@ def _describe_against_real(standing: Mapping[str, Standing], paired: PairedCompa
         return None
     off = [name for name in judged if standing[name] in ("between", "baseline")]
     off.sort(key=lambda name: (-_count_interval_widths(row, name), name))
-    text = f"On {len(like)} of {len(judged)} scores they are not significantly worse than held-out real series"
+    text = f"On {len(like)} of {len(judged)} scores they are not significantly worse than held-out real ones"
     text += f"; significantly worse on {list_titles(off, most=4)}." if off else "."
     share = len(like) / len(judged)
     return _make_sentence("good" if share >= 0.7 else "warn" if share >= 0.3 else "bad", text)
@@ -230,8 +230,8 @@ def _describe_against_baselines(paired: PairedComparisons) -> Sentence | None:
 
 
 def _describe_against_simple(paired: PairedComparisons, baseline: str) -> Sentence | None:
-    """Describe whether the model is significantly better than a simple baseline on what this one is bad at, by
-    name.
+    """Describe, by name, whether the model is significantly better than a simple baseline on what this one is
+    bad at.
     """
     row = paired.find(baseline)
     if row is None or not paired.is_enough:
