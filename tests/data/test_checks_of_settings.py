@@ -164,3 +164,17 @@ def test_sums_of_power_and_temperature_are_reported() -> None:
     assert found.severity == "warning" and found.advice.startswith("set data.reduce.method=mean")
     for other in ("data.units=kWh", "data.reduce.method=mean", "data.reduce.factor=1"):
         assert "units" not in look(values, *settings, other)
+
+
+@pytest.mark.parametrize(
+    ("units", "names", "found"),
+    [
+        ("", ["home_1 [kWh]", "home_2 [kWh]"], "kWh"),
+        ("", ["home_1 [kWh]", "home_2 [kW]"], ""),
+        ("", ["home_1 [kWh]", "home_2"], ""),
+        ("", ["home_1", "home_2"], ""),
+        ("kWh", ["home_1 [kWh]", "home_2 [kWh]"], ""),
+    ],
+)
+def test_a_unit_that_all_names_state(units: str, names: list[str], found: str) -> None:
+    assert fit.find_named_unit(config.Data(units=units), names) == found
