@@ -356,7 +356,7 @@ SCORES: tuple[Score, ...] = (
         "the same, each week less its mean day: how weekdays differ from one another",
     ),
     Score(
-        "season", "Course of the year", "rhythm", _make_curve_error("season"), "lower", 0.0,
+        "season", "Course over the record", "rhythm", _make_curve_error("season"), "lower", 0.0,
         "difference between the mean courses over the whole record, scaled likewise",
     ),
     Score(
