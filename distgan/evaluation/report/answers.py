@@ -70,9 +70,14 @@ def _is_judged(paired: PairedComparisons) -> bool:
 def _count_owners(paired: PairedComparisons) -> str:
     if not paired.overall:
         return "There are too few held-out real series to compare with. Hold out more owners."
+    more = (
+        " Hold out more owners; with two files and no training series among them, use --all-held-out."
+        if paired.owners < paired.needed
+        else ""
+    )
     return (
         f"Only {paired.lacking or 'few series'} can be compared; {paired.needed} are needed for any verdict. "
-        "The scores below are shown without one."
+        f"The scores below are shown without one.{more}"
     )
 
 
