@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from distgan.evaluation.attacks import battery, features, fragment_leaks, leak_scenarios, rates
+from distgan.evaluation.attacks import battery, features, fragment_leaks, inference, leak_scenarios, rates
 from distgan.evaluation.attacks.attack_data import AttackData, Side, find_nearest_both_ways
 from distgan.evaluation.attacks.battery import BATTERY, Attack, Finding
 from distgan.evaluation.attacks.leak_scenarios import IN_BANK, IN_SERIES, Population
@@ -323,6 +324,19 @@ def test_singling_out_counts_people_and_no_predicates(few: Population) -> None:
     result = battery.run(few.attack_data, only("P8a")).attacks[0]
     people = min(few.attack_data.members.num_owners, few.attack_data.non_members.num_owners)
     assert (result.n, result.non_members) == (people, people)
+
+
+def test_the_interval_of_singling_out_counts_people() -> None:
+    """10,000 predicates about 34 people: the interval of so many independent trials is a third as wide."""
+    rng = np.random.default_rng(0)
+    sides = tuple(rng.standard_normal((34, 10)) / 1.35 for _ in range(3))
+    found = inference.measure_singling_out(
+        SimpleNamespace(features=sides, make_rng=lambda name: np.random.default_rng(1))  # type: ignore[arg-type]
+    )
+    assert found.high - found.value > 0.035 and found.sure == 0
+    alone = SimpleNamespace(features=(sides[0], sides[1], sides[0]), make_rng=lambda name: rng)
+    leak = inference.measure_singling_out(alone)  # type: ignore[arg-type]
+    assert leak.sure > 0.09  # copies single members out
 
 
 # ------------------------------------------------------------------------------------------------- statistics

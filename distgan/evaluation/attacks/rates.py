@@ -32,6 +32,12 @@ class IntervalEstimate:
     n: int  # owners behind it: members that were attacked
     others: int | None = None  # non-members that it was compared with, where they are another number
 
+    def widen(self, error: float, n: int) -> "IntervalEstimate":
+        """Return the estimate for n owners a side with ends no nearer than a standard error allows."""
+        low, high = min(self.low, self.value - NORMAL * error), max(self.high, self.value + NORMAL * error)
+        sure = min(self.sure, self.value - NORMAL_SURE * error)
+        return IntervalEstimate(self.value, max(low, 0.0), min(high, 1.0), max(sure, 0.0), n, n)
+
     @staticmethod
     def from_exact(value: float, n: int) -> "IntervalEstimate":
         """Return a count or a bound, of which nothing is estimated."""
