@@ -154,12 +154,12 @@ def format_recovery(by: ByAttribute) -> list[list[str]]:
     rows = [["attribute, by a classifier", "real → real", "real → synthetic", "synthetic → real", "chance"]]
     for each in by.attributes:
         found = each.recovered
-        values = (
-            (found.real_on_real, found.real_on_synthetic, found.synthetic_on_real, found.chance)
-            if found
-            else ()
-        )
-        rows.append([each.name, *(format_number(value) for value in values or (None,) * 4)])
+        if found is None:
+            few = f"too few series with {'different numbers' if each.number else 'two values'}"
+            rows.append([each.name, few, "", "", ""])
+            continue
+        values = (found.real_on_real, found.real_on_synthetic, found.synthetic_on_real, found.chance)
+        rows.append([each.name, *(format_number(value) for value in values)])
     return rows
 
 
