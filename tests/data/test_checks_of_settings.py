@@ -178,3 +178,13 @@ def test_sums_of_power_and_temperature_are_reported() -> None:
 )
 def test_a_unit_that_all_names_state(units: str, names: list[str], found: str) -> None:
     assert fit.find_named_unit(config.Data(units=units), names) == found
+
+
+def test_values_beyond_a_set_bound_are_found_by_channel(homes: np.ndarray) -> None:
+    two = np.stack([homes, homes - 5], axis=2)
+    found = look(two, "data.bounds.lower=0")["lower_limit"]
+    assert found.severity == "warning" and "below data.bounds.lower 0 (channel channel1)" in found.text
+    assert found.advice.endswith("set data.bounds.lower=null")
+    assert "lower_limit" not in look(homes, "data.bounds.lower=0")
+    assert "above data.bounds.upper 0.1" in look(homes, "data.bounds.upper=0.1")["upper_limit"].text
+    assert "upper_limit" not in look(homes, f"data.bounds.upper={homes.max() + 1}")
