@@ -66,7 +66,9 @@ def _find_beyond(channel: Channel, label: str, bounds: config.Bounds) -> Iterato
         ("lower", "below", bounds.lower, -1, channel.low),
         ("upper", "above", bounds.upper, 1, channel.high),
     ):
-        if bound is not None and channel.measured and sign * (end - np.float32(bound)) > 0:
+        if bound is None or not channel.measured or any(sign * (code - bound) > 0 for code in channel.codes):
+            continue  # codes for missing values are reported as such
+        if sign * (end - np.float32(bound)) > 0:
             text = f"some values are {side} data.bounds.{key} {bound:g}{label}, and generated ones cannot be"
             yield (f"{key}_limit", "warning", text, text, f"correct them, or set data.bounds.{key}=null")
 
