@@ -71,7 +71,8 @@ def _count_owners(paired: PairedComparisons) -> str:
     if not paired.overall:
         return "There are too few held-out real series to compare with. Hold out more owners."
     more = (
-        " Hold out more owners; with two files and no training series among them, use --all-held-out."
+        " Hold out more owners; of two files without training series, distgan evaluate --all-held-out "
+        "compares all."
         if paired.owners < paired.needed
         else ""
     )
