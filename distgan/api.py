@@ -26,7 +26,7 @@ from distgan.preflight import refuse_filter, refuse_no_run
 from distgan.run import Run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trained:
     """A finished training. `meta` has the time axis, the channels' names and the units of what it samples."""
 
@@ -50,6 +50,10 @@ class Trained:
         scaler, meta = read_scaler(run)
         bank = Bank.load(run.need(run.bank, "bank"))
         return cls(run, settings, bank, scaler, meta)
+
+    def __repr__(self) -> str:
+        length, channels = self.meta.axis.length, ", ".join(self.meta.channels)
+        return f"<Trained {self.run.folder}: {self.settings.model.name}, {length:,} steps of {channels}>"
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -45,11 +45,11 @@ def test_numbers_and_plain_words_stay_as_they_are(text: str) -> None:
 def test_labels_are_one_line_each_and_read_back(tmp_path: Path) -> None:
     labels = ["walking, slowly", 'say "x"', "two\nlines", "=HYPERLINK(0)", "-3", "", "cr\rlf"]
     place = tmp_path / "labels.csv"
-    export.write_labels(place, labels)
+    export.write_by_series(place, "made", ["label"], [[label] for label in labels])
     lines = place.read_text(encoding="utf-8").splitlines()
     assert len(lines) == len(labels) + 1
     with open(place, newline="", encoding="utf-8") as file:
-        cells = [row[0] if row else "" for row in csv.reader(file)][1:]
+        cells = [row[1] for row in csv.reader(file)][1:]
     assert [unescape_cell(cell) for cell in cells] == labels and "=HYPERLINK(0)" not in cells
 
 

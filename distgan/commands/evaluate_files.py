@@ -35,6 +35,10 @@ from distgan.run import Run
 ALIGN = (
     "; --align sum (energies, counts) or --align mean (powers, temperatures) brings them to the longer steps"
 )
+REMEDIES = {  # by what differs
+    "series of {} steps": "; cut both to one time axis (data.axis)",
+    "times from {}": "; give both the same times (without generate.start a run exports those of its data)",
+}
 UNKNOWN = (
     "How the synthetic series were made: by which model, from which real series, and whether real series "
     "were averaged first.",
@@ -245,7 +249,7 @@ def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
             raise UserError(
                 f"{real} has {text.format(here)}, {synthetic} {text.format(there)}; "
                 "both must have the same steps, length, channels and times"
-                + (ALIGN if find_step_ratio(one, two) != 1 else "")
+                + (ALIGN if find_step_ratio(one, two) != 1 else REMEDIES.get(text, ""))
             )
 
 

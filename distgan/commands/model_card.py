@@ -7,12 +7,21 @@ from typing import Any
 
 from distgan import config
 from distgan.commands.released_verdict import make_public_verdict
+from distgan.data.checks.fit import format_step
 from distgan.data.store.metadata import Meta
 from distgan.evaluation.metrics.scores import BY_NAME
-from distgan.evaluation.report.verdict import MODEL, REAL, compute_overall_loss
+from distgan.evaluation.report.verdict import MODEL, REAL
 from distgan.evaluation.results import Report, Verdict
 
-TAGS = ["distgan", "time-series", "synthetic-data", "gan"]
+TAGS = ["distgan", "time-series", "synthetic-data"]
+KINDS = {  # tags of families that are no GAN
+    "rectified_flow": "flow-matching",
+    "timevae": "vae",
+    **dict.fromkeys(
+        ("pca_gmm", "pca_copula", "template_ar", "gaussian", "bootstrap", "cluster_mean"), "baseline"
+    ),
+}
+OVERALL = "overall_score"
 SHOWN = ("value_distance", "duration", "acf_short", "acf_long", "daily_profile", "diversity", "accuracy")
 NOT_JUDGED = (
     "This folder was written by `distgan export RUN FOLDER --private`: **no gate has judged it, and it must "
@@ -55,7 +64,11 @@ def format_front_matter(card: Card) -> str:
     name = f"distgan-{card.settings.model.name}"
     content: dict[str, Any] = {
         "library_name": "distgan",
-        "tags": TAGS if card.verdict is not None else [*TAGS, "private"],
+        "tags": [
+            *TAGS,
+            KINDS.get(card.settings.model.name, "gan"),
+            *(["private"] if card.verdict is None else []),
+        ],
         "license": "other",
         "license_name": "see-data-credit",
     }
@@ -77,13 +90,9 @@ def find_metrics(card: Card) -> Iterator[dict[str, Any]]:
     rows = card.report.fidelity.by_name
     if MODEL not in rows:
         return
-    overall = compute_overall_loss(rows[MODEL], rows[REAL]) if REAL in rows else None
-    if overall is not None:
-        yield {
-            "type": "fidelity",
-            "name": "Fidelity (0.5: like other real)",
-            "value": overall,
-        }
+    for line in card.report.overall:
+        if line.row == MODEL:
+            yield {"type": OVERALL, "name": "Overall score (1: like other real series)", "value": line.value}
     for name in SHOWN:
         value = rows[MODEL].values.get(name)
         if name in BY_NAME and value is not None:
@@ -93,7 +102,7 @@ def find_metrics(card: Card) -> Iterator[dict[str, Any]]:
 def describe(card: Card) -> str:
     facts, channels = card.facts, len(card.meta.channels)
     unit = f" in {card.meta.units}" if card.meta.units else ""
-    step = "" if card.meta.is_nominal else f" of {facts['step_seconds']:g} s"
+    step = "" if card.meta.is_nominal else f" of {format_step(card.meta.axis.step_seconds)}"
     return (
         f"# Generator of synthetic time series ({card.settings.model.name})\n\n"
         f"Generates series of {facts['length']:,} steps{step}"
@@ -132,11 +141,12 @@ def list_scores(card: Card) -> str:
         )
         return f"## Scores\n\nNone are given. {why}"
     rows = card.report.fidelity.by_name
+    likewise = {line.row: line.value for line in card.report.overall}
     lines = ["| score | this model | other real series | best |", "|---|---:|---:|---:|"]
     for found in find_metrics(card):
         name, real = str(found["type"]), rows.get(REAL)
-        value = None if real is None else real.values.get(name)
-        best = BY_NAME[name].best if name in BY_NAME else 0
+        value = likewise.get(REAL) if name == OVERALL else None if real is None else real.values.get(name)
+        best = BY_NAME[name].best if name in BY_NAME else 1
         other = f"{value:.3g}" if value is not None else ""
         lines.append(f"| {found['name']} | {found['value']:.3g} | {other} | {best:g} |")
     said = [sentence.text for sentence in card.report.fidelity.verdict]

@@ -367,8 +367,8 @@ def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run,
     """Return a page on the content of the release, what is guaranteed and what is not, in plain words."""
     _, meta = read_scaler(run)
     claims = verdict["privacy"]["claims"]
-    labelled = ["synthetic.labels.csv the class of each series, in their order"]
-    described = ["synthetic.attributes.csv the attributes of each series, in their order"]
+    labelled = ["synthetic.labels.csv the class of each series"]
+    described = ["synthetic.attributes.csv the attributes of each series"]
     credit, transform = find_credit(settings, meta), find_output_transform(settings, run)
     year, lengths = transform.year, transform.describe_lengths()
     length, bank = transform.describe(meta).axis.length, Bank.load(run.bank)

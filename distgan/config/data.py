@@ -250,7 +250,7 @@ class Data(Section):
     labels: tuple[str, ...] | None = key(
         None, "use only series with these labels, e.g. to train class by class; by default all", min_length=1
     )
-    units: str = key("", "unit of the values, for axes and exports, e.g. kWh")
+    units: str = key("", "unit of all values, for axes and exports, e.g. kWh; empty if channels differ in it")
     credit: str | None = key(
         None,
         "attribution of the data, printed in reports and releases; by default that of the source",

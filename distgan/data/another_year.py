@@ -110,7 +110,8 @@ def refuse_other_series(meta: Meta) -> None:
     if DAY % axis.step_seconds or days not in YEARS:
         raise UserError(
             f"generate.start moves series of a year (365 or 366 days), and these have {axis.length:,} steps "
-            f"of {axis.step_seconds:,} s, {days:g} days; train on a year (data.cut=years), or {leave}"
+            f"of {axis.step_seconds:,} s, {days:g} days; train on one calendar year "
+            f"(data.axis, data.cut=years), or {leave}"
         )
 
 

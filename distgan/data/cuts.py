@@ -108,7 +108,8 @@ def _reduce_meta(meta: Meta, settings: config.Reduce) -> Meta:
         nearest = sorted(divisors, key=lambda divisor: abs(divisor - factor))[:2]
         use = " or ".join(map(str, nearest)) or "1"
         raise UserError(
-            f"data.reduce.factor {factor} does not divide the {length} steps of a series; use {use}"
+            f"data.reduce.factor {factor} does not divide the {length} steps of a series; use {use}, or "
+            "leave steps out at an end (data.axis)"
         )
     axis = replace(meta.axis, step_seconds=meta.axis.step_seconds * factor, length=length // factor)
     reduction: dict[str, Any] = {"factor": factor, "method": settings.method}

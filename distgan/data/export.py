@@ -222,24 +222,25 @@ def _write_csv(file: IO[bytes], first: pa.Table, tables: Iterator[pa.Table]) -> 
         pa.csv.write_csv(table, file, options)
 
 
-def write_labels(place: Path, labels: Sequence[str]) -> None:
-    """Write the label of every series, one a line, as a CSV table of one column."""
-    write_text(place, format_csv(["label"], [[str(label)] for label in labels]))
+def write_by_series(place: Path, name: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write labels or attributes of every series as a CSV table: its id, as in an export, and its row."""
+    ids = (name_series(name, row) for row in range(len(rows)))
+    write_text(place, format_csv([name_ids(header), *header], ([id, *row] for id, row in zip(ids, rows))))
 
 
-def write_attributes(place: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write the attributes of every series, a row each, as a CSV table."""
-    write_text(place, format_csv(header, rows))
+def name_ids(header: Sequence[str]) -> str:
+    """Return the name of the column of ids beside columns of these names."""
+    return ID if ID not in header else f"{ID} (series)"
 
 
 def describe_labels(place: Path) -> str:
     """Return the line of an export's README about its labels."""
-    return f"Labels    {locate_labels(place).name}, one a line, in the order of the series"
+    return f"Labels    {locate_labels(place).name}, a row per series"
 
 
 def describe_attributes(place: Path) -> str:
     """Return the line of an export's README about its attributes."""
-    return f"Attributes {locate_attributes(place).name}, a row per series, in their order"
+    return f"Attributes {locate_attributes(place).name}, a row per series"
 
 
 def describe_times(axis: Axis, clock: str) -> str:

@@ -76,7 +76,8 @@ def make_regular_grid(times: np.ndarray, source: str, typical: float = 0) -> Gri
         raise UserError(
             f"{source}: {length - len(times)} of {length} stamps are missing in steps of "
             f"{format_duration(step)}, most between {times[widest]} and {times[widest + 1]}; check the "
-            "order of day and month there (data.date_format), or choose longer steps (data.resample.step)"
+            "order of day and month there (data.date_format), or choose longer steps (data.resample.step); "
+            "if each series was recorded in a period of its own, write all times from one common start"
         )
     return Grid(Axis(str(times[0]), step, length, leap_days=True), length - len(times))
 

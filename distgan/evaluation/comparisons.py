@@ -40,6 +40,11 @@ WORDS: dict[str, Wording] = {
     ),
     # of an attack
     "pass": Wording("within its limit", "good", "the interval of the attack's success ends below the limit"),
+    "unsure": Wording(
+        "not surely over its limit",
+        "note",
+        "the interval reaches over the limit, and its lower end, widened for all attacks together, does not",
+    ),
     "over": Wording("over its limit", "bad", "the attack succeeds more often than the limit allows"),
     "insufficient": Wording(TOO_FEW, "note", "too few people to exclude a leak, or to prove one"),
     "report": Wording("no limit", "note", "reported only"),
@@ -51,6 +56,14 @@ WORDS: dict[str, Wording] = {
     "unknown": Wording("Not enough evidence", "note", ""),
     "untested": Wording("Not tested", "warn", ""),
 }  # fmt: skip
+
+
+def find_attack_word(outcome: str, high: float | None, limit: float | None) -> str:
+    """Return the key of the words for an attack's outcome. An alarm passes while it is not surely over its
+    limit; where its interval reaches over the limit, it is not called within it.
+    """
+    reaches = high is not None and limit is not None and high > limit
+    return "unsure" if outcome == "pass" and reaches else outcome
 
 
 def find_release_word(exit_code: int) -> Wording:

@@ -10,6 +10,7 @@ from distgan import config
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.statics import GroupAttributes
 from distgan.csvtext import unescape_cell
+from distgan.data.export import name_ids
 from distgan.data.store.private_table import SPLITS, Table
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
@@ -94,6 +95,8 @@ def read_synthetic(path: Path, statics: GroupAttributes) -> dict[str, np.ndarray
         raise UserError(f"{path} is missing; run distgan generate {path.parent} again")
     header, *lines = csv.reader(io.StringIO(read_text(path), newline=""))
     names = [unescape_cell(cell) for cell in header]
+    if names[:1] == [name_ids(statics.names)]:  # tables of earlier versions have no ids
+        names, lines = names[1:], [line[1:] for line in lines]
     if names[: len(statics.names)] != list(statics.names):
         raise UserError(
             f"{path} has the attributes {', '.join(names)}; run distgan generate {path.parent} again"

@@ -139,10 +139,11 @@ def write_tables(settings: config.Config, bank: Bank, labels: Path, attributes: 
     """
     plan = plan_series(settings.generate, bank)
     if bank.labels:
-        export.write_labels(labels, np.asarray(bank.labels)[plan.groups].tolist())
+        cells = [[str(label)] for label in np.asarray(bank.labels)[plan.groups]]
+        export.write_by_series(labels, NAME, ["label"], cells)
     if bank.statics is not None:
         header, rows = tabulate_attributes(plan, bank.statics, settings.generate)
-        export.write_attributes(attributes, header, rows)
+        export.write_by_series(attributes, NAME, header, rows)
 
 
 def export_to(settings: config.Config, run: Run, place: Path) -> str:

@@ -252,7 +252,7 @@ class BoundChecker:
                 side = "below" if key == "lower" else "above"
                 raise UserError(
                     f"{100 * count / self.measured:.2g} % of the training values are {side} "
-                    f"data.bounds.{key} {bound:g}, {end}, {cut}{remedy}, or leave it out"
+                    f"data.bounds.{key} {bound:g}, {end}, {cut}{remedy}, or set data.bounds.{key}=null"
                 )
         self._refuse_off_step()
 

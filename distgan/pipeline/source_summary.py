@@ -26,6 +26,7 @@ from distgan.progress import format_count
 OPENING = 3  # ids that are shown, masked
 CHANNELS = 12  # that are shown
 QUANTILE = 0.999
+ON_MISSING = " (data.max_missing; data.start_ragged keeps series that begin late or end early)"
 SHOWN_TOGETHER = config.Bank().min_members  # entities with a value of an attribute that is shown
 LENIENT = 0.999  # data.max_missing, to look at what prepare would refuse
 
@@ -131,7 +132,11 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
     for name, channel in list(zip(meta.channels, found.survey.channels))[:CHANNELS]:
         lines.append(_format_values(channel, name if len(meta.channels) > 1 else ""))
     lines += format_attributes(found)
-    lines += [f"left out   {count:,} {reason}" for reason, count in found.left_out.items() if count]
+    lines += [
+        f"left out   {count:,} {reason}{ON_MISSING if reason.endswith('% missing') else ''}"
+        for reason, count in found.left_out.items()
+        if count
+    ]
     lines += [f"refused    {refusal}"] if refusal else []
     lines += format_suspicions(suspicions)
     return [*lines, "These lines show single series' values: they are for the owner of the data only."]
@@ -209,7 +214,8 @@ def format_attributes(found: ingest.Series) -> list[str]:
         if "counts" in each:
             said = ", ".join(f"{value} {count:,}" for value, count in each["counts"].items()) or "no value"
         else:
-            said = f"{each['low']:g} to {each['high']:g}, median {each['median']:g}"
+            low, high, place = each["low"], each["high"], f"{SHOWN_TOGETHER}th"
+            said = f"{low:g} ({place} lowest) to {high:g} ({place} highest), median {each['median']:g}"
         rare = (
             f", other {each['other']:,} in {format_count(each['rare'], 'value')}" if each.get("rare") else ""
         )

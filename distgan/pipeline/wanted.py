@@ -17,6 +17,7 @@ from distgan.anonymity.bank import Bank
 from distgan.anonymity.statics import AttributeColumn, GroupAttributes
 from distgan.config.training import AttributeValue
 from distgan.csvtext import parse_csv
+from distgan.data.export import name_ids
 from distgan.errors import UserError
 from distgan.files import read_text
 from distgan.pipeline.margins import meet_margins
@@ -139,6 +140,8 @@ def read_wishes(path: Path, statics: GroupAttributes, count: int) -> list[Wish]:
         )
     if len(header) == 1 and not {";", "\t"}.isdisjoint(header[0]):
         raise UserError(f"generate.table {path} has no commas between its cells; write {WISHES_TABLE}")
+    if header[0] == name_ids(statics.names):  # a table of generated attributes
+        header, rows = header[1:], [row[1:] for row in rows]
     refuse_unknown(header, statics, f"generate.table {path}")
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:

@@ -146,7 +146,10 @@ def test_scores_are_read_as_results(passed: Run, tmp_path: Path) -> None:
     card = ModelCard.load(tmp_path / "shared" / "README.md")
     found = {result.metric_type: result.metric_value for result in card.data.eval_results}
     rows = {row["name"]: row["values"] for row in read_json(passed.scores)["fidelity"]["rows"]}
-    assert found["diversity"] == rows["model"]["diversity"] and 0 < found["fidelity"] < 1
+    assert found["diversity"] == rows["model"]["diversity"]
+    overall = {row["row"]: row["value"] for row in read_json(passed.scores)["overall"]}
+    assert found["overall_score"] == overall["model"]
+    assert f"| Overall score (1: like other real series) | {overall['model']:.3g} | " in card.text
 
 
 def test_under_differential_privacy_no_function_of_real_series_leaves(passed: Run) -> None:

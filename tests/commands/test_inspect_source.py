@@ -315,3 +315,10 @@ def test_a_dry_run_refuses_what_training_would(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
     shape = prepare.find_shape(config.load(None, common), Run(tmp_path / "run"))
     assert shape.train + shape.held_out + shape.reference == HOMES
+
+
+def test_inspect_names_the_setting_for_series_that_end_early(tmp_path: Path) -> None:
+    table = population(40, 24 * 7)
+    table.iloc[100:, 5:] = np.nan
+    said = source_summary.examine(source_summary.parse([str(write(tmp_path / "ends.csv", table))]))[0]
+    assert "36 more than 5 % missing (data.max_missing; data.start_ragged keeps series that" in said

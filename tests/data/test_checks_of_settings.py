@@ -164,3 +164,27 @@ def test_sums_of_power_and_temperature_are_reported() -> None:
     assert found.severity == "warning" and found.advice.startswith("set data.reduce.method=mean")
     for other in ("data.units=kWh", "data.reduce.method=mean", "data.reduce.factor=1"):
         assert "units" not in look(values, *settings, other)
+
+
+@pytest.mark.parametrize(
+    ("units", "names", "found"),
+    [
+        ("", ["home_1 [kWh]", "home_2 [kWh]"], "kWh"),
+        ("", ["home_1 [kWh]", "home_2 [kW]"], ""),
+        ("", ["home_1 [kWh]", "home_2"], ""),
+        ("", ["home_1", "home_2"], ""),
+        ("kWh", ["home_1 [kWh]", "home_2 [kWh]"], ""),
+    ],
+)
+def test_a_unit_that_all_names_state(units: str, names: list[str], found: str) -> None:
+    assert fit.find_named_unit(config.Data(units=units), names) == found
+
+
+def test_values_beyond_a_set_bound_are_found_by_channel(homes: np.ndarray) -> None:
+    two = np.stack([homes, homes - 5], axis=2)
+    found = look(two, "data.bounds.lower=0")["lower_limit"]
+    assert found.severity == "warning" and "below data.bounds.lower 0 (channel channel1)" in found.text
+    assert found.advice.endswith("set data.bounds.lower=null")
+    assert "lower_limit" not in look(homes, "data.bounds.lower=0")
+    assert "above data.bounds.upper 0.1" in look(homes, "data.bounds.upper=0.1")["upper_limit"].text
+    assert "upper_limit" not in look(homes, f"data.bounds.upper={homes.max() + 1}")

@@ -158,7 +158,7 @@ def test_inspect_shows_common_values_and_rare_ones_together(
     assert errors.answer(lambda: cli.run_command(command)) == 0
     shown = capsys.readouterr().out
     assert "kind (categorical): house 20, flat 16, other 2 in 2 values; 1 missing" in shown
-    assert "people (integer): 2 to 4, median 3; 0 missing" in shown
+    assert "people (integer): 2 (15th lowest) to 4 (15th highest), median 3; 0 missing" in shown
     assert "castle" not in shown
 
 

@@ -56,6 +56,21 @@ def test_iso_years_of_any_years_can_be_compared(tmp_path: Path) -> None:
         load(tmp_path / "a.csv", cut="iso_years", leap_days="keep")
 
 
+@pytest.mark.parametrize(
+    ("start", "steps", "advice"),
+    [("2024-01-01", 96, "give both the same times"), ("2023-01-01", 72, "one time axis (data.axis)")],
+)
+def test_files_of_other_times_are_refused_with_what_to_do(
+    tmp_path: Path, start: str, steps: int, advice: str
+) -> None:
+    frame(96, 2, start="2023-01-01").to_csv(tmp_path / "a.csv")
+    frame(steps, 2, start=start).to_csv(tmp_path / "b.csv")
+    metas = [load(tmp_path / name).meta for name in ("a.csv", "b.csv")]
+    with pytest.raises(UserError) as refused:
+        evaluate_files.refuse_unlike("a", metas[0], "b", metas[1])
+    assert advice in str(refused.value)
+
+
 def test_iso_years_need_times(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.random.default_rng(0).random((3, 24 * 800)).astype(np.float32))
     with pytest.raises(

@@ -50,7 +50,9 @@ def test_a_classifier_finds_an_attribute_only_where_it_is() -> None:
     assert people.recovered.statistic == "correlation" and people.recovered.real_on_real > 0.7
     assert people.mean_real is not None and abs(people.mean_real - 3) < 0.1 and people.known_real < 0.9
     rows = format_recovery(with_it)
-    assert [row[0] for row in rows[1:]] == ["ev", "people", "kind"] and rows[3][1] == "–"
+    assert [row[0] for row in rows[1:]] == ["ev", "people", "kind"] and rows[3][
+        1
+    ] == "too few series with two values"
 
 
 def test_values_have_shares_loads_and_scores_and_rare_ones_none() -> None:

@@ -108,7 +108,7 @@ def test_of_four_synthetic_series_nothing_is_concluded(count):
     answer = answers.answer_good(Findings(fidelity=table))
     said = "one synthetic series" if count == 1 else "4 synthetic series"
     assert answer.verdict == "unknown" and f"Only {said} can be compared; 6 are needed" in answer.text
-    assert said in table.verdict[0].text and "certain" not in "".join(each.text for each in table.verdict)
+    assert said in table.verdict[0].text and "significant" not in "".join(s.text for s in table.verdict)
     assert not [s for s in table.verdict if "better than" in s.text.lower() or "worse than" in s.text.lower()]
 
 

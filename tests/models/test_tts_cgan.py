@@ -71,7 +71,7 @@ def test_a_run_by_attributes_generates_what_is_asked_for(tmp_path: Path) -> None
     assert main([*command, "generate.shares={ev: 0.4}"]) == 0
     run = Run(tmp_path / "run")
     lines = run.synthetic_attributes.read_text().split()
-    assert lines[0] == "ev,people" and sum(line.startswith("true") for line in lines[1:]) == 8
+    assert lines[0] == "id,ev,people" and sum(",true" in line for line in lines[1:]) == 8
     assert np.isfinite(Store.open(run.synthetic).read_rows(np.arange(20))).all()
     loaded = distgan.load(run.folder)
     assert np.abs(loaded.sample(3, ev=True) - loaded.sample(3, ev=False)).max() > 0

@@ -19,6 +19,7 @@ from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.files import read_json
+from distgan.pipeline.attribute_report import read_synthetic
 from distgan.pipeline.generate import summarise, tabulate_attributes
 from distgan.pipeline.margins import meet_margins
 from distgan.pipeline.wanted import plan_series
@@ -257,7 +258,8 @@ def test_groups_mix_no_values_and_state_them(run: Run) -> None:
 def test_the_samples_have_attributes_and_levels_go_with_them(run: Run) -> None:
     table = pd.read_csv(run.synthetic_attributes)
     made = Store.open(run.synthetic).read_rows(np.arange(30))[..., 0]
-    assert list(table.columns) == ["ev", "kind", "people"] and len(table) == 30
+    assert list(table.columns) == ["id", "ev", "kind", "people"] and len(table) == 30
+    assert table.id[1] == "synthetic-000001"
     assert table.people.dropna().between(1, 5).all()
     means = made.mean(1)
     assert means[table.ev].mean() > means[~table.ev].mean()
@@ -286,7 +288,23 @@ def test_generation_by_attributes_shares_and_table(
     assert found.ev.tolist() == [True, False] * 8 and found.people.tolist()[1::2] == [3] * 8
     wanted.write_text("ev\n" + "true\n" * 5, encoding="utf-8")  # the same path with other rows is due again
     assert generate(run, f"generate.table={wanted}") == 0
-    assert len(pd.read_csv(run.synthetic_attributes)) == 5
+    asked = pd.read_csv(run.synthetic_attributes)
+    assert len(asked) == 5 and asked.ev.all()
+    wanted.write_text(run.synthetic_attributes.read_text(encoding="utf-8"), encoding="utf-8")  # with its ids
+    assert generate(run, f"generate.table={wanted}", "generate.seed=3") == 0
+    assert pd.read_csv(run.synthetic_attributes).ev.tolist() == [True] * 5
+
+
+def test_a_table_of_an_earlier_version_has_no_ids(run: Run, tmp_path: Path) -> None:
+    statics = Bank.load(run.bank).statics
+    assert statics is not None
+    table = pd.DataFrame({"ev": ["true", "false"], "kind": ["flat", ""], "people": [2, 3]})
+    table.to_csv(tmp_path / "older.csv", index=False)
+    table.insert(0, "id", ["synthetic-000000", "synthetic-000001"])
+    table.to_csv(tmp_path / "newer.csv", index=False)
+    older, newer = (read_synthetic(tmp_path / name, statics) for name in ("older.csv", "newer.csv"))
+    assert older.keys() == newer.keys() == {"ev", "kind", "people"}
+    assert all(older[name].tolist() == newer[name].tolist() for name in older)
 
 
 def test_a_wish_takes_the_place_of_the_one_before_and_is_named(

@@ -258,8 +258,9 @@ def test_the_table_the_bank_and_the_samples_have_labels(run: Run) -> None:
     assert all(set(training[members.groups == g]) == {bank.labels[g]} for g in range(bank.num_groups))
     header, *lines = run.synthetic_labels.read_text().split()
     made = Store.open(run.synthetic).read_rows(np.arange(40))
-    assert header == "label" and len(lines) == 40
-    assert ((made.mean((1, 2)) < 10) == (np.array(lines) == "run")).all()  # levels go with the label
+    ids, labels = zip(*(line.split(",") for line in lines))
+    assert header == "id,label" and ids[:2] == ("synthetic-000000", "synthetic-000001") and len(ids) == 40
+    assert ((made.mean((1, 2)) < 10) == (np.array(labels) == "run")).all()  # levels go with the label
 
 
 def test_an_export_has_its_readme_and_labels_and_replaces_only_by_force(
@@ -272,6 +273,7 @@ def test_an_export_has_its_readme_and_labels_and_replaces_only_by_force(
     np.testing.assert_array_equal(found.iloc[:, 2].to_numpy(np.float32), made.ravel())
     labels = (tmp_path / "made.labels.csv").read_text(encoding="utf-8").split()
     assert labels == run.synthetic_labels.read_text(encoding="utf-8").split()
+    assert pd.read_csv(tmp_path / "made.labels.csv").id.tolist() == found.id.unique().tolist()
     assert "made.labels.csv" in (tmp_path / "made.README.txt").read_text(encoding="utf-8")
     place.write_text("mine")
     assert errors.answer(lambda: cli.run_command(command)) == 2

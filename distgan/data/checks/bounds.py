@@ -45,6 +45,7 @@ def suggest_bounds(labelled: Sequence[tuple[Channel, str]], data: config.Data) -
         text = "1 % or more of the values are exactly 0, and generated series may have fewer zeros or more"
         yield ("zeros", "hint", text, text, "set data.bounds.lower=0, so that data.zeros matches them")
     for channel, label in labelled:
+        yield from _find_beyond(channel, label, data.bounds)
         sample = channel.sample
         below = float((sample < 0).mean()) if len(sample) else 0.0
         if (
@@ -57,6 +58,19 @@ def suggest_bounds(labelled: Sequence[tuple[Channel, str]], data: config.Data) -
             yield ("negative", "warning", text, text, "correct them, or leave them empty")
         if data.bounds.upper is None:
             yield from _suggest_upper_limit(channel, label)
+
+
+def _find_beyond(channel: Channel, label: str, bounds: config.Bounds) -> Iterator[Found]:
+    """Find values beyond the bounds that are set, which hold for all channels."""
+    for key, side, bound, sign, end in (
+        ("lower", "below", bounds.lower, -1, channel.low),
+        ("upper", "above", bounds.upper, 1, channel.high),
+    ):
+        if bound is None or not channel.measured or any(sign * (code - bound) > 0 for code in channel.codes):
+            continue  # codes for missing values are reported as such
+        if sign * (end - np.float32(bound)) > 0:
+            text = f"some values are {side} data.bounds.{key} {bound:g}{label}, and generated ones cannot be"
+            yield (f"{key}_limit", "warning", text, text, f"correct them, or set data.bounds.{key}=null")
 
 
 def _suggest_step(channels: Sequence[Channel]) -> Iterator[Found]:

@@ -86,6 +86,12 @@ def check_stated_units(settings: config.Data, names: Sequence[str]) -> Misfit | 
     return Misfit(text, "check the unit, and set data.units", False)
 
 
+def find_named_unit(settings: config.Data, names: Sequence[str]) -> str:
+    """Return the unit of energy or power that all names of columns state, "" where `data.units` is set."""
+    found = {_find_energy_unit(name) for name in names}
+    return found.pop() if len(found) == 1 and not settings.units else ""
+
+
 def _find_energy_unit(name: str) -> str:
     """Return the unit of energy or power in a name, as H1_kWh or H1 (W); W alone only in brackets."""
     match = STATED.search(name)
@@ -144,6 +150,7 @@ def check_periods(settings: config.Config, meta: Meta) -> Misfit | None:
     said += [f"periods {unused} are longer than half of the {length} steps and left out"] if unused else []
     better = [whole for whole in (day, 7 * day) if whole <= length // 2] or [day]
     sets = [f"{key}={better}".replace(", ", ",")] if odd or unused else []
+    sets += [f"{name}={day}" for name, patch in patches.items() if odd and patch < day and day % patch == 0]
     for name, patch in odd_patches.items():
         nearest = min((day, 7 * day), key=lambda whole: max(whole, patch) / min(whole, patch))
         sets.append(f"{name}={min(nearest, max(better))}")

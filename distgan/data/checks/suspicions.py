@@ -382,6 +382,9 @@ def _find_misfits(facts: SourceFacts) -> Iterator[Suspicion]:
         periods = replace(periods, advice=f"data.reduce.factor={factor} mends that, too; or {periods.advice}")
     names = facts.source.channels if facts.source.channels != ("value",) else facts.entities[:LOOKED_NAMES]
     units = units or fit.check_stated_units(data, names) or fit.check_sums(data)
+    if unit := fit.find_named_unit(data, names):
+        text = f"the names of columns state {unit}"
+        yield Suspicion("units", "hint", text, text, f"set data.units={unit}")
     misfits = {"units": units, "periods": periods}
     first = facts.survey.channels[0]
     if len(facts.survey.channels) == 1 and first.measured:

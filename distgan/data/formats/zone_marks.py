@@ -67,7 +67,8 @@ def settle_zones(parsed: Parsed, stamps: Stamps, zone: str | None) -> Parsed:
         return Parsed(parsed.values, utc=not different[0], notes=[*parsed.notes, said], clock=clock)
     said = (
         f"times have {len(different)} UTC offsets, {format_offset(different[0])} to "
-        f"{format_offset(different[-1])}, and are given in UTC; data.timezone gives local standard time"
+        f"{format_offset(different[-1])}, and are given in UTC; set data.timezone, e.g. to "
+        "Europe/Berlin, for local standard time"
     )
     return Parsed(instants, utc=True, notes=[*parsed.notes, said])
 

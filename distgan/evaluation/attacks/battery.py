@@ -14,7 +14,7 @@ from typing import Final, Literal
 from distgan.evaluation.attacks import copies, fragments, inference, membership
 from distgan.evaluation.attacks.attack_data import AttackData
 from distgan.evaluation.attacks.rates import IntervalEstimate
-from distgan.evaluation.comparisons import WORDS
+from distgan.evaluation.comparisons import WORDS, find_attack_word
 from distgan.evaluation.results import AttackGroup, AttackResult, Evidence, Figure, Outcome, PrivacyResult
 from distgan.progress import Progress, format_count
 
@@ -191,7 +191,7 @@ BATTERY = (
     Attack(
         "P4a",
         NEAREST,
-        "members found at 1 % false alarms",
+        "true-positive rate at 1 % false positives",
         FEW,
         OURS,
         partial(_measure_found, "nearness", 0.01),
@@ -199,7 +199,7 @@ BATTERY = (
     Attack(
         "P4b",
         NEAREST,
-        "members found at 0.1 % false alarms",
+        "true-positive rate at 0.1 % false positives",
         FEWER,
         OURS,
         partial(_measure_found, "nearness", 0.001),
@@ -209,7 +209,7 @@ BATTERY = (
     Attack(
         "P5a",
         DENSITY,
-        "members found at 1 % false alarms",
+        "true-positive rate at 1 % false positives",
         FEW,
         OURS,
         partial(_measure_found, "density", 0.01),
@@ -393,5 +393,5 @@ def format_line(result: AttackResult) -> str:
     limit = "" if result.limit is None else f", limit {result.limit:g}"
     return (
         f"{name}: {result.statistic} {result.value:.3g} ({result.low:.3g} to {result.high:.3g}){limit}: "
-        f"{WORDS[result.outcome].text}"
+        f"{WORDS[find_attack_word(result.outcome, result.high, result.limit)].text}"
     )

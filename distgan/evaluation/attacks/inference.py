@@ -4,8 +4,6 @@ Each attack is run on members and, the same way, on non-members; what counts is 
 members that success on non-members does not explain. Formulas after Anonymeter (Giomi et al. 2023).
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from distgan.evaluation.attacks import features, rates
@@ -16,6 +14,7 @@ CLOSE = 0.05  # a guess within 5 % is right
 FEWEST = 10  # targets on either side whom the commonest guess is wrong for; of fewer a secret tells nothing
 PREDICATES = 10_000  # tried to single somebody out
 CLUES = 3  # features in each of them
+SPLITS_AGAIN = 200  # of the people, for the error
 
 
 def measure_linkage(attack_data: AttackData) -> IntervalEstimate:
@@ -86,7 +85,8 @@ def measure_singling_out(attack_data: AttackData) -> IntervalEstimate:
     """Run P8: predicates from single synthetic series that fit exactly one of the members.
 
     A predicate is a box around a synthetic series in a few features drawn for it, of a width that fits about
-    one of so many; the control is as many non-members.
+    one of so many; the control is as many non-members. Predicates share the people, so the interval is
+    no narrower than random splits of the same people into two sides show.
     """
     members, non_members, made = attack_data.features
     size = min(len(members), len(non_members))
@@ -94,24 +94,34 @@ def measure_singling_out(attack_data: AttackData) -> IntervalEstimate:
     rows = rng.integers(len(made), size=PREDICATES)
     clues = rng.permuted(np.tile(np.arange(made.shape[1]), (PREDICATES, 1)), axis=1)[:, :CLUES]
     half = size ** (-1 / CLUES)  # in quartile distances, in which the density is about one half
-    alone = []
-    for side in (members, non_members):
-        people = side[rng.permutation(len(side))[:size]]
-        alone.append(_count_fitting(people, made[rows], clues, half) == 1)
-    return replace(measure_residual_risk(*alone), n=size, others=size)  # people, not predicates
+    people = np.concatenate([side[rng.permutation(len(side))[:size]] for side in (members, non_members)])
+    predicate, person = _find_fitting(people, made[rows], clues, half)
+
+    def single_out(side: Array) -> Array:
+        """Return which predicates fit one of the people of a side alone: [2 size] bool -> [P] bool."""
+        return np.bincount(predicate[side[person]], minlength=PREDICATES) == 1
+
+    def compute_risk(inside: Array) -> float:
+        success, control = single_out(inside).mean(), single_out(~inside).mean()
+        return float((success - control) / max(1 - control, 1 / PREDICATES))
+
+    inside = np.arange(2 * size) < size
+    found = measure_residual_risk(single_out(inside), single_out(~inside))
+    again = attack_data.make_rng("people split again")
+    error = float(np.std([compute_risk(again.permutation(inside)) for _ in range(SPLITS_AGAIN)]))
+    return found.widen(error, n=size)  # people, not predicates
 
 
-def _count_fitting(people: Array, centres: Array, clues: Array, half: float) -> Array:
-    """Count the people in each box: [E, D], [P, D], [P, clues] -> [P]."""
+def _find_fitting(people: Array, centres: Array, clues: Array, half: float) -> tuple[Array, Array]:
+    """Return the pairs of a box and a person in it: [E, D], [P, D], [P, clues] -> two arrays of places."""
     ranked = people.astype(np.float32).T.copy()
-    counts = np.empty(len(centres), np.int64)
-    for row, (centre, chosen) in enumerate(zip(centres, clues)):
-        inside = np.abs(ranked[chosen[0]] - centre[chosen[0]]) <= half
-        places = np.flatnonzero(inside)
+    fitting = []
+    for centre, chosen in zip(centres, clues):
+        places = np.flatnonzero(np.abs(ranked[chosen[0]] - centre[chosen[0]]) <= half)
         for clue in chosen[1:]:
             places = places[np.abs(ranked[clue, places] - centre[clue]) <= half]
-        counts[row] = len(places)
-    return counts
+        fitting.append(places)
+    return np.repeat(np.arange(len(fitting)), [len(places) for places in fitting]), np.concatenate(fitting)
 
 
 def measure_residual_risk(members: Array, non_members: Array) -> IntervalEstimate:

@@ -32,6 +32,12 @@ class IntervalEstimate:
     n: int  # owners behind it: members that were attacked
     others: int | None = None  # non-members that it was compared with, where they are another number
 
+    def widen(self, error: float, n: int) -> "IntervalEstimate":
+        """Return the estimate for n owners a side with ends no nearer than a standard error allows."""
+        low, high = min(self.low, self.value - NORMAL * error), max(self.high, self.value + NORMAL * error)
+        sure = min(self.sure, self.value - NORMAL_SURE * error)
+        return IntervalEstimate(self.value, max(low, 0.0), min(high, 1.0), max(sure, 0.0), n, n)
+
     @staticmethod
     def from_exact(value: float, n: int) -> "IntervalEstimate":
         """Return a count or a bound, of which nothing is estimated."""
@@ -77,18 +83,30 @@ def break_ties(
 def estimate_hits(
     inside: np.ndarray, outside: np.ndarray, false_rate: float, rng: np.random.Generator | None = None
 ) -> IntervalEstimate:
-    """Estimate the members found at a threshold that `false_rate` of the non-members pass (rounded down).
+    """Estimate the true-positive rate at a false-positive rate: the members above the threshold that
+    `false_rate` of the non-members pass (rounded down). Equal scores are put in random order.
 
-    With few non-members many more may really pass it, up to a rate f'. At f an attacker who drops all but
-    f / f' of the alarms at random still finds that part of the members: so much is sure. Equal scores are put
-    in random order.
+    The interval counts the error of the threshold, which few non-members hardly fix. Upper end: at the next
+    thresholds that surely no fewer than `false_rate` pass; the changes by threshold and by members are
+    squared and added (MOVER, as in `estimate_residual_risk`). Lower ends: more non-members may really pass
+    the threshold, up to a rate f'; at f an attacker who drops all but f / f' of the claims at random still
+    finds that part of the members.
     """
     inside, outside = break_ties(inside, outside, rng)
-    allowed = int(false_rate * len(outside))
-    threshold = np.sort(outside)[::-1][allowed] if len(outside) > allowed else -1
-    found = estimate_rate(int((inside > threshold).sum()), len(inside))
-    really = bound_rate(allowed, len(outside), ERROR / TESTS)[1]
-    return replace(found, sure=found.sure * min(1.0, false_rate / really), others=len(outside))
+    falling, n = np.sort(outside)[::-1], len(outside)
+
+    def count_above(allowed: int) -> int:
+        return int((inside > (falling[allowed] if allowed < n else -1)).sum())
+
+    allowed = int(false_rate * n)
+    found = estimate_rate(count_above(allowed), len(inside))
+    looser = count_above(int(binom.ppf(1 - ERROR / 2, n, false_rate))) / len(inside)
+    low, sure = (
+        end * min(1.0, false_rate / bound_rate(allowed, n, error)[1])
+        for end, error in ((found.low, ERROR), (found.sure, ERROR / TESTS))
+    )
+    high = min(1.0, found.value + math.hypot(looser - found.value, found.high - found.value))
+    return replace(found, low=low, high=high, sure=sure, others=n)
 
 
 def estimate_residual_risk(hits: int, n: int, control_hits: int, control_n: int) -> IntervalEstimate:

@@ -332,7 +332,7 @@ SCORES: tuple[Score, ...] = (
         "mean difference in how strongly a value resembles the one some hours or days before",
     ),
     Score(
-        "acf_long", "Autocorrelation to a year", "rhythm", _make_curve_error("acf_long"), "lower", 0.0,
+        "acf_long", "Autocorrelation beyond two weeks", "rhythm", _make_curve_error("acf_long"), "lower", 0.0,
         "the same at selected distances from three weeks on",
     ),
     Score(
@@ -356,7 +356,7 @@ SCORES: tuple[Score, ...] = (
         "the same, each week less its mean day: how weekdays differ from one another",
     ),
     Score(
-        "season", "Course of the year", "rhythm", _make_curve_error("season"), "lower", 0.0,
+        "season", "Course over the record", "rhythm", _make_curve_error("season"), "lower", 0.0,
         "difference between the mean courses over the whole record, scaled likewise",
     ),
     Score(

@@ -70,9 +70,15 @@ def _is_judged(paired: PairedComparisons) -> bool:
 def _count_owners(paired: PairedComparisons) -> str:
     if not paired.overall:
         return "There are too few held-out real series to compare with. Hold out more owners."
+    more = (
+        " Hold out more owners; of two files without training series, distgan evaluate --all-held-out "
+        "compares all."
+        if paired.owners < paired.needed
+        else ""
+    )
     return (
         f"Only {paired.lacking or 'few series'} can be compared; {paired.needed} are needed for any verdict. "
-        "The scores below are shown without one."
+        f"The scores below are shown without one.{more}"
     )
 
 
@@ -219,7 +225,7 @@ def _make_privacy_card(findings: Findings) -> Card | None:
         title="Privacy attacks over their limit",
         value=over,
         text=f"{over} of {len(privacy.attacks)}",
-        context=f"{few} without enough evidence" if few else "all others stay within their limit",
+        context=f"{few} without enough evidence" if few else "no other is over its limit",
         verdict=privacy.outcome,
     )
 

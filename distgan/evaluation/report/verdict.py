@@ -195,8 +195,8 @@ def _describe_against_real(standing: Mapping[str, Standing], paired: PairedCompa
         return None
     off = [name for name in judged if standing[name] in ("between", "baseline")]
     off.sort(key=lambda name: (-_count_interval_widths(row, name), name))
-    text = f"On {len(like)} of {len(judged)} scores no difference from held-out real series is certain"
-    text += f"; worse on {list_titles(off, most=4)}." if off else "."
+    text = f"On {len(like)} of {len(judged)} scores they are not significantly worse than held-out real ones"
+    text += f"; significantly worse on {list_titles(off, most=4)}." if off else "."
     share = len(like) / len(judged)
     return _make_sentence("good" if share >= 0.7 else "warn" if share >= 0.3 else "bad", text)
 
@@ -230,8 +230,8 @@ def _describe_against_baselines(paired: PairedComparisons) -> Sentence | None:
 
 
 def _describe_against_simple(paired: PairedComparisons, baseline: str) -> Sentence | None:
-    """Describe whether the model is surely better than a simple baseline on what this one is bad at, by
-    name.
+    """Describe, by name, whether the model is significantly better than a simple baseline on what this one is
+    bad at.
     """
     row = paired.find(baseline)
     if row is None or not paired.is_enough:
@@ -245,7 +245,7 @@ def _describe_against_simple(paired: PairedComparisons, baseline: str) -> Senten
             "bad", f"Worse than {article} on {list_titles(lost)}, where that baseline is poor."
         )
     if unsure:
-        return _make_sentence("warn", f"Not surely better than {article} on {list_titles(unsure)}.")
+        return _make_sentence("warn", f"Not significantly better than {article} on {list_titles(unsure)}.")
     return _make_sentence("good", f"Better than {article} on {list_titles(must)}.") if must else None
 
 
@@ -361,6 +361,7 @@ def _describe_evidence(measured: Measurements) -> list[Sentence]:
     made = paired.owners if paired.synthetic is None else paired.synthetic
     if min(paired.owners, made) >= UNSURE:
         return []
-    few = f"{paired.owners} held-out owners" if paired.owners <= made else f"{made} synthetic series"
+    real = f"{paired.owners} owners in the smaller set of real series"
+    few = real if paired.owners <= made else f"{made} synthetic series"
     text = f"Comparisons rest on {few}: intervals are wide, and a tie may hide a difference."
     return [_make_sentence("note", text)]

@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from distgan.evaluation.attribute_results import ByAttribute
-from distgan.evaluation.comparisons import WORDS, find_release_word
+from distgan.evaluation.comparisons import WORDS, find_attack_word, find_release_word
 from distgan.evaluation.plots import interactive
 from distgan.evaluation.plots.catalogue import Drawings
 from distgan.evaluation.plots.style import Picture
@@ -108,6 +108,7 @@ def load_template(name: str, folder: Path = Path(__file__).parent) -> jinja2.Tem
     }
     environment.globals |= {
         "words": WORDS,
+        "find_attack_word": find_attack_word,
         "terms": TERMS,
         "interval": format_interval,
         "find_release_word": find_release_word,
@@ -153,12 +154,12 @@ def format_recovery(by: ByAttribute) -> list[list[str]]:
     rows = [["attribute, by a classifier", "real → real", "real → synthetic", "synthetic → real", "chance"]]
     for each in by.attributes:
         found = each.recovered
-        values = (
-            (found.real_on_real, found.real_on_synthetic, found.synthetic_on_real, found.chance)
-            if found
-            else ()
-        )
-        rows.append([each.name, *(format_number(value) for value in values or (None,) * 4)])
+        if found is None:
+            few = f"too few series with {'different numbers' if each.number else 'two values'}"
+            rows.append([each.name, few, "", "", ""])
+            continue
+        values = (found.real_on_real, found.real_on_synthetic, found.synthetic_on_real, found.chance)
+        rows.append([each.name, *(format_number(value) for value in values)])
     return rows
 
 
