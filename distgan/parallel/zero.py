@@ -379,9 +379,7 @@ def _import_deepspeed(parallel: Parallel) -> Any:
     if parallel.device.type == "cpu":
         # It compiles this for minutes, for inference alone.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    if "LOCAL_RANK" not in os.environ:  # it looks there; Accelerate would take it for a launcher's
-        os.environ["LOCAL_RANK"] = "0"
-        parallel.lent.append("LOCAL_RANK")
+    parallel.lend_local_rank()
     if not dist.is_initialized():  # one process: a group of its own, without an address
         backend = "gloo" if parallel.device.type == "cpu" else "nccl"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
