@@ -46,6 +46,13 @@ FAMILIES = {  # trained by gradients: settings that make them small
     "timevae": ["widths=[4,6]", "latent_dim=3", "trend_degree=2"],
 }
 LABELS, LENGTH, CHANNELS, BATCH, STEPS = 2, 48, 2, 8, 3
+BIG_CONFIG = Path(common.ROOT) / "configs" / "big.yaml"
+BIG = [
+    "engine.zero=0",
+    "train.batch_size=32",
+    "engine.micro_batch=32",
+    "engine.checkpoint_activations=false",
+]
 RESUMED = {"cpu": 0.0, "cuda": 1e-2}  # largest difference of weights: kernels on a GPU add in any order
 
 
@@ -239,7 +246,7 @@ def make_stepper(overrides: list[str], length: int, path: Path | None = None) ->
 
 
 def compiled(place: Place) -> Iterator[Row]:
-    """A compiled step against an eager one: the same loss, and how much faster."""
+    """A compiled step against an eager one: the same loss, and how much faster; then big.yaml compiled."""
 
     def work() -> dict[str, Any]:
         if place.tiny:
@@ -261,6 +268,15 @@ def compiled(place: Place) -> Iterator[Row]:
         }
 
     yield attempt("compile", "default family, whole step", work)
+    if not place.tiny:  # minutes, for networks of this size
+        own = [
+            *BIG,
+            "engine.compile=true",
+            "engine.precision=bf16" if place.on_gpu else "engine.precision=fp32",
+        ]
+        yield attempt(
+            "compile", "big.yaml, 32 series", lambda: measure_utilisation(place, BIG_CONFIG, own, 8760)
+        )
 
 
 def synchronisations(place: Place) -> Iterator[Row]:
@@ -404,17 +420,10 @@ def utilisation(place: Place) -> Iterator[Row]:
     """Model FLOPs utilisation of big.yaml and of the default at a year, and where the time goes."""
     overrides, length = shape(place)
     half = "engine.precision=bf16" if place.on_gpu else "engine.precision=fp32"
-    big = ["engine.zero=0", half, "train.batch_size=32", "engine.micro_batch=32"]
-    big = [*big, "engine.checkpoint_activations=false"]
-    root = Path(common.ROOT)
     cases: dict[str, tuple[Path | None, list[str]]] = {"default at a year": (None, [*overrides, half])}
     if not place.tiny:
         cases["default at a year, batch 256"] = (None, [half, "train.batch_size=256"])
-        cases["big.yaml, 32 series"] = (root / "configs" / "big.yaml", big)
-        cases["big.yaml, 32 series, compiled"] = (
-            root / "configs" / "big.yaml",
-            [*big, "engine.compile=true"],
-        )
+        cases["big.yaml, 32 series"] = (BIG_CONFIG, [*BIG, half])
     for name, (path, own) in cases.items():
         yield attempt("mfu", name, lambda path=path, own=own: measure_utilisation(place, path, own, length))
 
@@ -458,13 +467,13 @@ def top_kernels(step: Stepper, count: int = 8) -> dict[str, float]:
     return {name: round(spent[name] / whole, 3) for name in longest}
 
 
-GROUPS: dict[str, Callable[[Place], Iterator[Row]]] = {
-    "mfu": utilisation,
-    "plan": plans,
-    "compile": compiled,
+GROUPS: dict[str, Callable[[Place], Iterator[Row]]] = {  # what must be right first; what may take long last
     "no waiting": synchronisations,
+    "families": families,
+    "zero": zero,
     "faiss": neighbours,
     "loading": loading,
-    "zero": zero,
-    "families": families,
+    "plan": plans,
+    "mfu": utilisation,
+    "compile": compiled,
 }

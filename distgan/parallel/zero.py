@@ -410,20 +410,21 @@ def _forget_groups(groups: Any) -> None:
 
 def _make_engine_config(parallel: Parallel, stage: int) -> dict[str, Any]:
     """Return the engine's settings, each of them: several defaults change a training without a message."""
-    asked = parallel.settings
+    asked, on_gpu = parallel.settings, parallel.device.type == "cuda"
+    held = "none" if asked.offload.optimizer == "none" else "cpu"
     zero: dict[str, Any] = {
         "stage": stage,
         "overlap_comm": False,
         "reduce_bucket_size": BUCKET,
         "allgather_bucket_size": BUCKET,
-        "offload_optimizer": {"device": "none" if asked.offload.optimizer == "none" else "cpu"},
+        "offload_optimizer": {"device": held, "pin_memory": on_gpu and asked.offload.optimizer == "cpu"},
     }
     if stage == 3:
         zero |= {
             "stage3_prefetch_bucket_size": BUCKET,
             "stage3_param_persistence_threshold": SMALL,
             "memory_efficient_linear": False,  # it would replace torch's linear in the whole process
-            "offload_param": {"device": asked.offload.parameters},
+            "offload_param": {"device": asked.offload.parameters, "pin_memory": on_gpu},
         }
     half: dict[str, Any] = {}
     if asked.precision == "bf16":

@@ -17,6 +17,7 @@ from distgan import config, models, rng
 from distgan.data.loader import pin
 from distgan.data.scaling import Scaler
 from distgan.data.season import Season
+from distgan.engine.ema import Average
 from distgan.engine.training import Job, Schedule, Training
 from distgan.models.vae import VAE
 from distgan.objectives.adversarial import Arithmetic, Conditions
@@ -24,6 +25,7 @@ from distgan.objectives.base import Objective
 from distgan.objectives.hidden_ranges import Hiding
 from distgan.objectives.series_features import Whitening, measure_features
 from distgan.objectives.vae import VariationalAutoencoder
+from distgan.parallel import zero
 from distgan.parallel.processes import PRECISIONS
 from distgan.planning.trace import ImaginaryProcesses
 from distgan.run import Run
@@ -235,3 +237,37 @@ def test_a_gpu_is_given_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         rng.draw_keyed_normal(0, 0, "noise", torch.arange(2), (3,), torch.device(place))
     pin(torch.ones(2))
     assert asked == [True, False, "loader"]
+
+
+@pytest.mark.parametrize(
+    ("device", "optimizer", "pinned"),
+    [("cuda", "cpu", True), ("cuda", "nvme", False), ("cuda", "none", False), ("cpu", "cpu", False)],
+)
+def test_what_a_gpu_offloads_to_the_cpu_is_pinned(
+    device: str, optimizer: str, pinned: bool, tmp_path: Path
+) -> None:
+    offload = {"optimizer": optimizer, "path": str(tmp_path) if optimizer == "nvme" else None}
+    settings = config.Engine.model_validate({"zero": 3, "offload": {**offload, "parameters": "cpu"}})
+    found = zero._make_engine_config(ImaginaryProcesses(settings, device=device), 3)["zero_optimization"]
+    assert found["offload_optimizer"]["pin_memory"] == pinned
+    assert found["offload_param"]["pin_memory"] == (device == "cuda")
+
+
+def test_weights_of_averaged_recurrent_layers_are_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As cuDNN wants them; `flatten_parameters` does it on a GPU alone. The average goes on in that piece."""
+
+    def join(layer: nn.LSTM) -> None:
+        weights = list(layer.parameters())
+        joined = torch.cat([weight.data.flatten() for weight in weights])
+        for weight, piece in zip(weights, joined.split([weight.numel() for weight in weights])):
+            weight.data = piece.view_as(weight)
+
+    network = nn.Sequential(nn.LSTM(2, 3))
+    monkeypatch.setattr(nn.LSTM, "flatten_parameters", join)
+    average = Average(network)
+    for weight in network.parameters():
+        weight.data.fill_(2.0)
+    average.update(0.0)
+    weights = list(average.network.parameters())
+    assert len({weight.untyped_storage().data_ptr() for weight in weights}) == 1
+    assert all(bool((weight == 2).all()) for weight in weights)
