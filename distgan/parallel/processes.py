@@ -1,5 +1,6 @@
 """Many processes as one: launch, devices, threads, precision and reductions. The only home of Accelerate."""
 
+import gc
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -263,6 +264,14 @@ class Parallel:
             pieces = message.split([tensor.numel() for tensor in group])
             for tensor, piece in zip(group, pieces, strict=True):
                 tensor.copy_(piece.view_as(tensor))
+
+    def release_memory(self) -> None:
+        """Give memory of the GPU that torch holds and nothing uses back: faiss, and other processes, take
+        theirs beside torch.
+        """
+        if self.device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def lend_local_rank(self) -> None:
         """Set LOCAL_RANK, by which DeepSpeed finds its device, until `close`: where no launcher has set it

@@ -155,6 +155,7 @@ def run_stage(name: str, context: PipelineContext) -> None:
         return import_module(STAGES[name]).run(context)  # type: ignore[no-any-return]
 
     facts = do_work() if name in TOGETHER else context.parallel.run_on_main(do_work)
+    context.parallel.release_memory()
     seconds, token = time.monotonic() - started, make_tokens(context.settings)[name]
 
     def finish() -> None:

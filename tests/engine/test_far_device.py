@@ -27,6 +27,7 @@ from distgan.objectives.series_features import Whitening, measure_features
 from distgan.objectives.vae import VariationalAutoencoder
 from distgan.parallel import zero
 from distgan.parallel.processes import PRECISIONS
+from distgan.planning import memory
 from distgan.planning.trace import ImaginaryProcesses
 from distgan.run import Run
 from tests.helpers import zoo
@@ -271,3 +272,20 @@ def test_weights_of_averaged_recurrent_layers_are_in_one_piece(monkeypatch: pyte
     weights = list(average.network.parameters())
     assert len({weight.untyped_storage().data_ptr() for weight in weights}) == 1
     assert all(bool((weight == 2).all()) for weight in weights)
+
+
+@pytest.mark.parametrize(("device", "times"), [("cuda", 1), ("cpu", 0)])
+def test_memory_of_a_stage_is_given_back(device: str, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """faiss has its own, and the check before a training counts what is free."""
+    released: list[None] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: released.append(None))
+    ImaginaryProcesses(config.Engine(), device=device).release_memory()
+    assert len(released) == times
+
+
+def test_what_torch_keeps_for_itself_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder's training leaves blocks that the GAN's can use: the driver counts them as taken."""
+    found = {"mem_get_info": (2 << 30, 8 << 30), "memory_reserved": 5 << 30, "memory_allocated": 1 << 30}
+    for name, value in found.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert memory.find_available_memory(ImaginaryProcesses(config.Engine())) == 6.0
