@@ -19,6 +19,7 @@ from distgan.data.scaling import Scaler
 from distgan.data.season import Season
 from distgan.engine.ema import Average
 from distgan.engine.training import Job, Schedule, Training
+from distgan.errors import UserError
 from distgan.models.vae import VAE
 from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.objectives.base import Objective
@@ -27,6 +28,7 @@ from distgan.objectives.series_features import Whitening, measure_features
 from distgan.objectives.vae import VariationalAutoencoder
 from distgan.parallel import zero
 from distgan.parallel.processes import PRECISIONS
+from distgan.pipeline import runner
 from distgan.planning import memory
 from distgan.planning.trace import ImaginaryProcesses
 from distgan.run import Run
@@ -289,3 +291,11 @@ def test_what_torch_keeps_for_itself_is_free(monkeypatch: pytest.MonkeyPatch) ->
     for name, value in found.items():
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     assert memory.find_available_memory(ImaginaryProcesses(config.Engine())) == 6.0
+
+
+def test_a_full_gpu_is_no_internal_error() -> None:
+    words = (
+        "gan: the GPU's memory is full .Tried to allocate 2 GiB.; make engine.micro_batch or train.batch_size"
+    )
+    with pytest.raises(UserError, match=words), runner.explain_full_gpu("gan"):
+        raise torch.cuda.OutOfMemoryError("Tried to\nallocate 2 GiB")
