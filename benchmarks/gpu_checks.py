@@ -24,7 +24,8 @@ from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.engine import trainer, training
 from distgan.objectives.adversarial import Arithmetic, Conditions
-from distgan.parallel.optimized_network import Adam
+from distgan.objectives.base import Objective
+from distgan.parallel.optimized_network import Adam, OptimizedNetwork
 from distgan.parallel.processes import Parallel, supports_fp16
 from distgan.planning import devices, memory, report
 from distgan.planning.trace import ATTENTION, CONVOLUTION, MATRIX, trace_step
@@ -144,17 +145,19 @@ def make_conditions(settings: config.Config, device: torch.device) -> Conditions
     def given(batch: Batch) -> Tensor:
         even = (batch.sample % 2).float()
         if "bank" not in settings.stages:
-            return even[:, None].to(device)
+            return even[:, None].to(device, non_blocking=True)
         numbers = torch.stack([torch.sin(batch.sample + place) for place in range(width)], dim=1)
         if settings.bank.by_label:
             numbers[:, -LABELS:] = torch.stack([even, 1 - even], dim=1)
-        return numbers.to(device)
+        return numbers.to(device, non_blocking=True)
 
     return Conditions(given)
 
 
-def train(settings: config.Config, folder: Path, steps: int) -> dict[str, Tensor]:
-    """Train a family for a few steps, on from the folder's checkpoint; every network's numbers by name."""
+def prepare_training(
+    settings: config.Config, folder: Path, steps: int
+) -> tuple[Objective, dict[str, OptimizedNetwork], Parallel, training.Schedule, training.Job]:
+    """What a few steps of a family need."""
     parallel = Parallel(settings.engine)
     torch.manual_seed(0)
     with parallel.build_networks():
@@ -170,8 +173,13 @@ def train(settings: config.Config, folder: Path, steps: int) -> dict[str, Tensor
     schedule = training.Schedule(
         steps, BATCH, lambda step: {}, lambda step: 0.5, report_every=1, checkpoint_every=1
     )
-    job = training.Job(run=Run(folder), stage="gan", seed=0)
-    trained = trainer.fit(objective, prepared, Waves(), parallel, schedule, job)
+    return objective, prepared, parallel, schedule, training.Job(run=Run(folder), stage="gan", seed=0)
+
+
+def train(settings: config.Config, folder: Path, steps: int) -> dict[str, Tensor]:
+    """Train a family for a few steps, on from the folder's checkpoint; every network's numbers by name."""
+    objective, prepared, *rest = prepare_training(settings, folder, steps)
+    trained = trainer.fit(objective, prepared, Waves(), *rest)
     found = {f"{n}.{key}": v for n, net in trained.items() for key, v in net.state_dict().items()}
     return {name: value.detach().float().cpu() for name, value in found.items()}
 
@@ -296,6 +304,26 @@ def synchronisations(place: Place) -> Iterator[Row]:
         return {"waits": 0}
 
     yield attempt("no waiting", "one step of the default family", work)
+    for name in FAMILIES if place.on_gpu else ("mlp_gan",):
+        yield attempt("no waiting", f"one step of {name}", lambda name=name: watch_step(name, place))
+
+
+def watch_step(name: str, place: Place) -> dict[str, Any]:
+    """Make a second step of a family, in which the host may wait for nothing."""
+    if name in ("timegan", "crnn_gan"):
+        raise SkipError("the host decides by its losses whether a network rests")
+    game = prepare_training(small_settings(name, "engine.precision=bf16"), place.folder / f"waits-{name}", 3)
+    state, batches, device = training.Training(*game), Waves().iterate_batches(), game[2].device
+    for mode in ("default", "error"):
+        batch = next(batches).to(device, non_blocking=True)
+        if place.on_gpu:
+            torch.cuda.set_sync_debug_mode(mode)
+        try:
+            state.advance(batch)
+        finally:
+            if place.on_gpu:
+                torch.cuda.set_sync_debug_mode("default")
+    return {"waits": 0}
 
 
 def neighbours(place: Place) -> Iterator[Row]:
