@@ -24,7 +24,8 @@ from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.engine import trainer, training
 from distgan.objectives.adversarial import Arithmetic, Conditions
-from distgan.parallel.optimized_network import Adam
+from distgan.objectives.base import Objective
+from distgan.parallel.optimized_network import Adam, OptimizedNetwork
 from distgan.parallel.processes import Parallel, supports_fp16
 from distgan.planning import devices, memory, report
 from distgan.planning.trace import ATTENTION, CONVOLUTION, MATRIX, trace_step
@@ -46,6 +47,13 @@ FAMILIES = {  # trained by gradients: settings that make them small
     "timevae": ["widths=[4,6]", "latent_dim=3", "trend_degree=2"],
 }
 LABELS, LENGTH, CHANNELS, BATCH, STEPS = 2, 48, 2, 8, 3
+BIG_CONFIG = Path(common.ROOT) / "configs" / "big.yaml"
+BIG = [
+    "engine.zero=0",
+    "train.batch_size=32",
+    "engine.micro_batch=32",
+    "engine.checkpoint_activations=false",
+]
 RESUMED = {"cpu": 0.0, "cuda": 1e-2}  # largest difference of weights: kernels on a GPU add in any order
 
 
@@ -137,17 +145,19 @@ def make_conditions(settings: config.Config, device: torch.device) -> Conditions
     def given(batch: Batch) -> Tensor:
         even = (batch.sample % 2).float()
         if "bank" not in settings.stages:
-            return even[:, None].to(device)
+            return even[:, None].to(device, non_blocking=True)
         numbers = torch.stack([torch.sin(batch.sample + place) for place in range(width)], dim=1)
         if settings.bank.by_label:
             numbers[:, -LABELS:] = torch.stack([even, 1 - even], dim=1)
-        return numbers.to(device)
+        return numbers.to(device, non_blocking=True)
 
     return Conditions(given)
 
 
-def train(settings: config.Config, folder: Path, steps: int) -> dict[str, Tensor]:
-    """Train a family for a few steps, on from the folder's checkpoint; every network's numbers by name."""
+def prepare_training(
+    settings: config.Config, folder: Path, steps: int
+) -> tuple[Objective, dict[str, OptimizedNetwork], Parallel, training.Schedule, training.Job]:
+    """What a few steps of a family need."""
     parallel = Parallel(settings.engine)
     torch.manual_seed(0)
     with parallel.build_networks():
@@ -163,8 +173,13 @@ def train(settings: config.Config, folder: Path, steps: int) -> dict[str, Tensor
     schedule = training.Schedule(
         steps, BATCH, lambda step: {}, lambda step: 0.5, report_every=1, checkpoint_every=1
     )
-    job = training.Job(run=Run(folder), stage="gan", seed=0)
-    trained = trainer.fit(objective, prepared, Waves(), parallel, schedule, job)
+    return objective, prepared, parallel, schedule, training.Job(run=Run(folder), stage="gan", seed=0)
+
+
+def train(settings: config.Config, folder: Path, steps: int) -> dict[str, Tensor]:
+    """Train a family for a few steps, on from the folder's checkpoint; every network's numbers by name."""
+    objective, prepared, *rest = prepare_training(settings, folder, steps)
+    trained = trainer.fit(objective, prepared, Waves(), *rest)
     found = {f"{n}.{key}": v for n, net in trained.items() for key, v in net.state_dict().items()}
     return {name: value.detach().float().cpu() for name, value in found.items()}
 
@@ -239,7 +254,7 @@ def make_stepper(overrides: list[str], length: int, path: Path | None = None) ->
 
 
 def compiled(place: Place) -> Iterator[Row]:
-    """A compiled step against an eager one: the same loss, and how much faster."""
+    """A compiled step against an eager one: the same loss, and how much faster; then big.yaml compiled."""
 
     def work() -> dict[str, Any]:
         if place.tiny:
@@ -261,6 +276,15 @@ def compiled(place: Place) -> Iterator[Row]:
         }
 
     yield attempt("compile", "default family, whole step", work)
+    if not place.tiny:  # minutes, for networks of this size
+        own = [
+            *BIG,
+            "engine.compile=true",
+            "engine.precision=bf16" if place.on_gpu else "engine.precision=fp32",
+        ]
+        yield attempt(
+            "compile", "big.yaml, 32 series", lambda: measure_utilisation(place, BIG_CONFIG, own, 8760)
+        )
 
 
 def synchronisations(place: Place) -> Iterator[Row]:
@@ -280,6 +304,26 @@ def synchronisations(place: Place) -> Iterator[Row]:
         return {"waits": 0}
 
     yield attempt("no waiting", "one step of the default family", work)
+    for name in FAMILIES if place.on_gpu else ("mlp_gan",):
+        yield attempt("no waiting", f"one step of {name}", lambda name=name: watch_step(name, place))
+
+
+def watch_step(name: str, place: Place) -> dict[str, Any]:
+    """Make a second step of a family, in which the host may wait for nothing."""
+    if name in ("timegan", "crnn_gan"):
+        raise SkipError("the host decides by its losses whether a network rests")
+    game = prepare_training(small_settings(name, "engine.precision=bf16"), place.folder / f"waits-{name}", 3)
+    state, batches, device = training.Training(*game), Waves().iterate_batches(), game[2].device
+    for mode in ("default", "error"):
+        batch = next(batches).to(device, non_blocking=True)
+        if place.on_gpu:
+            torch.cuda.set_sync_debug_mode(mode)
+        try:
+            state.advance(batch)
+        finally:
+            if place.on_gpu:
+                torch.cuda.set_sync_debug_mode("default")
+    return {"waits": 0}
 
 
 def neighbours(place: Place) -> Iterator[Row]:
@@ -404,17 +448,10 @@ def utilisation(place: Place) -> Iterator[Row]:
     """Model FLOPs utilisation of big.yaml and of the default at a year, and where the time goes."""
     overrides, length = shape(place)
     half = "engine.precision=bf16" if place.on_gpu else "engine.precision=fp32"
-    big = ["engine.zero=0", half, "train.batch_size=32", "engine.micro_batch=32"]
-    big = [*big, "engine.checkpoint_activations=false"]
-    root = Path(common.ROOT)
     cases: dict[str, tuple[Path | None, list[str]]] = {"default at a year": (None, [*overrides, half])}
     if not place.tiny:
         cases["default at a year, batch 256"] = (None, [half, "train.batch_size=256"])
-        cases["big.yaml, 32 series"] = (root / "configs" / "big.yaml", big)
-        cases["big.yaml, 32 series, compiled"] = (
-            root / "configs" / "big.yaml",
-            [*big, "engine.compile=true"],
-        )
+        cases["big.yaml, 32 series"] = (BIG_CONFIG, [*BIG, half])
     for name, (path, own) in cases.items():
         yield attempt("mfu", name, lambda path=path, own=own: measure_utilisation(place, path, own, length))
 
@@ -446,25 +483,30 @@ def measure_utilisation(place: Place, path: Path | None, own: list[str], length:
 
 
 def top_kernels(step: Stepper, count: int = 8) -> dict[str, float]:
-    """The kernels that take most of a step's time on the device: name -> share."""
+    """The kernels that take most of a step's time on the device: name -> share. A profiler that this machine
+    does not allow costs nothing else.
+    """
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CUDA]) as found:
-        step()
-        torch.cuda.synchronize()
+    try:
+        with profile(activities=[ProfilerActivity.CUDA]) as found:
+            step()
+            torch.cuda.synchronize()
+    except RuntimeError as error:
+        return {f"none: {' '.join(str(error).split())[:100]}": 0.0}
     spent = {event.key[:70]: event.self_device_time_total for event in found.key_averages()}
     whole = sum(spent.values()) or 1.0
     longest = sorted(spent, key=lambda name: -spent[name])[:count]
     return {name: round(spent[name] / whole, 3) for name in longest}
 
 
-GROUPS: dict[str, Callable[[Place], Iterator[Row]]] = {
-    "mfu": utilisation,
-    "plan": plans,
-    "compile": compiled,
+GROUPS: dict[str, Callable[[Place], Iterator[Row]]] = {  # what must be right first; what may take long last
     "no waiting": synchronisations,
+    "families": families,
+    "zero": zero,
     "faiss": neighbours,
     "loading": loading,
-    "zero": zero,
-    "families": families,
+    "plan": plans,
+    "mfu": utilisation,
+    "compile": compiled,
 }

@@ -74,6 +74,10 @@ class DiskFull(UserError):
     exit_code = 7
 
 
+class NcclFailure(UserError):
+    """The GPUs of a launch cannot exchange tensors."""
+
+
 class LostProcess(UserError):
     """Another process died or stopped responding; the last checkpoint is kept."""
 
@@ -199,7 +203,7 @@ def answer(main: Callable[[], None]) -> int:
     except UserError as error:
         log.debug("where the error was raised", exc_info=error)  # shown under --verbose
         _print_line(str(error))
-        if isinstance(error, LostProcess):
+        if isinstance(error, LostProcess | NcclFailure):
             leave(error.exit_code)  # threads of the broken process group would abort an orderly end
         return error.exit_code
     except Interrupted as error:

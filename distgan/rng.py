@@ -5,12 +5,17 @@ one would, because no generator carries state from one call to the next. `sample
 global batch.
 """
 
+import math
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
+
+MANY = 1 << 17  # numbers that several threads draw: about a millisecond's work
+MOST_THREADS = 8
 
 
 def make_keyed_generator(seed: int, step: int, purpose: str, sample: int = 0) -> np.random.Generator:
@@ -32,10 +37,10 @@ def draw_keyed_normal(
     default that of `samples`. Samples on the CPU are read without waiting for any device.
     """
 
-    def draw(rng: np.random.Generator) -> np.ndarray:
-        return rng.standard_normal(shape, dtype=np.float32)
+    def draw(rng: np.random.Generator, row: np.ndarray) -> None:
+        rng.standard_normal(dtype=np.float32, out=row)
 
-    return _draw_rows(draw, seed, step, purpose, samples, device)
+    return _draw_rows(draw, (seed, step, purpose), samples, shape, device)
 
 
 def draw_keyed_uniform(
@@ -50,22 +55,35 @@ def draw_keyed_uniform(
     `draw_keyed_normal`.
     """
 
-    def draw(rng: np.random.Generator) -> np.ndarray:
-        return rng.random(shape, dtype=np.float32)
+    def draw(rng: np.random.Generator, row: np.ndarray) -> None:
+        rng.random(dtype=np.float32, out=row)
 
-    return _draw_rows(draw, seed, step, purpose, samples, device)
+    return _draw_rows(draw, (seed, step, purpose), samples, shape, device)
 
 
 def _draw_rows(
-    draw: Callable[[np.random.Generator], np.ndarray],
-    seed: int,
-    step: int,
-    purpose: str,
+    draw: Callable[[np.random.Generator, np.ndarray], None],
+    key: tuple[int, int, str],
     samples: Tensor,
+    shape: tuple[int, ...],
     device: torch.device | None,
 ) -> Tensor:
-    rows = [draw(make_keyed_generator(seed, step, purpose, sample)) for sample in samples.tolist()]
-    return torch.from_numpy(np.stack(rows)).to(device or samples.device, non_blocking=True)
+    place = device or samples.device
+    # From memory that is not pinned, a GPU's driver copies only after all that it was given before.
+    rows = torch.empty((len(samples), *shape), device="cpu", pin_memory=place.type == "cuda")
+    work = list(zip(rows.view(len(samples), math.prod(shape)).numpy(), samples.tolist()))
+
+    def fill(first: int) -> None:
+        for row, sample in work[first::threads]:
+            draw(make_keyed_generator(*key, sample), row)
+
+    threads = min(torch.get_num_threads(), MOST_THREADS) if rows.numel() >= MANY else 1
+    if threads == 1:
+        fill(0)
+    else:  # a GPU takes as long for a step as one core for its noise
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, range(threads)))
+    return rows.to(place, non_blocking=True)
 
 
 def derive_torch_seed(seed: int, step: int, purpose: str, rank: int = 0) -> int:

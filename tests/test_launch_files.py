@@ -60,6 +60,9 @@ def test_the_image_is_pinned_and_takes_what_is_there() -> None:
     python = re.findall(r"python(3\.\d+)", text)[0]
     assert f"Python :: {python}" in settings["metadata"]["classifiers"]
     assert [rest for name, rest in steps if name == "USER"] == ["distgan"]
+    assert f"python{python}-dev" in text and re.search(
+        r"apt-get install .*\bg\+\+", text
+    )  # for torch.compile
 
 
 def test_who_asks_for_rays_dashboard_installs_it() -> None:

@@ -31,3 +31,19 @@ def test_every_key_has_a_stream_of_its_own() -> None:
     keys = itertools.product((0, 1), (0, 1), ("noise", "order"), (0, 1))
     drawn = [rng.make_keyed_generator(*key).bit_generator.random_raw(1000).tolist() for key in keys]
     assert len(set().union(*drawn)) == 16 * 1000
+
+
+@pytest.mark.parametrize("shape", [(), (3, 2), (0,)])
+def test_threads_draw_what_one_draws(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many numbers, several threads each take some samples."""
+    monkeypatch.setattr(rng, "MANY", 0)
+    before, drawn = torch.get_num_threads(), []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        drawn.append(rng.draw_keyed_normal(0, 4, "noise", torch.arange(7), shape))
+    torch.set_num_threads(before)
+    assert torch.equal(*drawn) and drawn[0].shape == (7, *shape)
+
+
+def test_no_sample_has_no_numbers() -> None:
+    assert rng.draw_keyed_uniform(0, 4, "noise", torch.arange(0), (3,)).shape == (0, 3)

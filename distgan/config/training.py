@@ -182,7 +182,8 @@ class Engine(Section):
     compile: bool | Literal["auto"] = key(
         False,
         "compile the networks with torch.compile: minutes at the start for shorter steps, with other last "
-        "digits; on a CPU it needs a C++ compiler; auto: where it pays within train.steps",
+        "digits; needs a compiler (g++; on a GPU gcc and python3-dev); auto: where it pays within "
+        "train.steps",
     )
     trackers: tuple[TrackerName, ...] = key(
         ("tensorboard",),

@@ -72,9 +72,7 @@ class JointScaling:
         if self.whitening is None:
             return series_BLC
         missing = mask == 0
-        whitened = self.whitening.whiten(
-            torch.where(missing, torch.nan, series_BLC) if missing.any() else series_BLC
-        )
+        whitened = self.whitening.whiten(torch.where(missing, torch.nan, series_BLC))
         return torch.where(missing, 0.0, whitened)
 
     def to(self, device: torch.device | str) -> "JointScaling":

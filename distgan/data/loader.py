@@ -99,6 +99,14 @@ class Batching:
     buffer_shards: int | None = None
 
 
+def pin(tensor: Tensor) -> Tensor:
+    """Return a tensor of the CPU in memory that a GPU copies from while others work; as it is without a GPU.
+
+    torch's pinned allocator recycles this memory, and knows when a copy has ended.
+    """
+    return tensor.pin_memory() if torch.cuda.is_available() else tensor
+
+
 def make_ahead(make: Callable[[int], Made], first_step: int) -> Iterator[Made]:
     """Yield make(first_step), make(first_step + 1), … without end; a thread makes the next `AHEAD`."""
     reader = ThreadPoolExecutor(1, thread_name_prefix="loader")
@@ -175,8 +183,7 @@ class Loader:
             torch.nan_to_num_(series, nan=0.0, posinf=torch.inf, neginf=-torch.inf)
         else:
             mask = torch.ones_like(series)
-        if torch.cuda.is_available():  # torch's pinned allocator recycles, and knows when a copy has ended
-            series, mask = series.pin_memory(), mask.pin_memory()
+        series, mask = pin(series), pin(mask)
         sample = torch.from_numpy(self._sample.copy())
         known = torch.from_numpy(self._scaler.complete_attributes(attributes, mask))
         return Batch(
@@ -188,7 +195,7 @@ class Loader:
         if self._features is None:
             return None
         stretches = np.lib.stride_tricks.sliding_window_view(self._features, self._store.length, axis=0)
-        return torch.from_numpy(stretches[self._store.find_starts(places)].transpose(0, 2, 1).copy())
+        return pin(torch.from_numpy(stretches[self._store.find_starts(places)].transpose(0, 2, 1).copy()))
 
     def _fill_buffer(self, positions: np.ndarray) -> None:
         """Release the shards of the buffer's last filling when a new one starts, and announce the next."""

@@ -71,14 +71,10 @@ class ScoreTable:
         scores = torch.where(on_right, self.middle[right], between)
         scores = torch.where(on_left & (readings != self.values[right]), self.middle[left], scores)
         low, high = self._extend(0), self._extend(last)
-        below = (
-            self.lower[0] + (readings - self.values[0]) / low if self.lower[0].isfinite() else self.middle[0]
-        )
-        beyond = (
-            self.upper[last] + (readings - self.values[last]) / high
-            if self.upper[last].isfinite()
-            else self.middle[last]
-        )
+        below = self.lower[0] + (readings - self.values[0]) / low
+        below = torch.where(self.lower[0].isfinite(), below, self.middle[0])
+        beyond = self.upper[last] + (readings - self.values[last]) / high
+        beyond = torch.where(self.upper[last].isfinite(), beyond, self.middle[last])
         scores = torch.where(readings < self.values[0], below, scores)
         return torch.where(readings > self.values[last], beyond, scores)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from distgan.data.loader import Batch, make_ahead
+from distgan.data.loader import Batch, make_ahead, pin
 from distgan.data.scaling import Scaler
 from distgan.data.store.reader import Readable
 from distgan.rng import make_keyed_generator
@@ -127,10 +127,11 @@ class OwnerLoader:
         torch.nan_to_num_(series, nan=0.0, posinf=torch.inf, neginf=-torch.inf)
         sample = self._keys[np.repeat(owners, width)] + np.tile(np.arange(width), len(owners))
         known = torch.from_numpy(attributes)
-        return Batch(series, mask, torch.from_numpy(rows), torch.from_numpy(sample), step, known)
+        places = torch.from_numpy(rows), torch.from_numpy(sample)
+        return Batch(pin(series), pin(mask), *places, step, known)
 
     def make_public(self, step: int) -> Batch:
         """Return places for generated series: zeros, all measured."""
         shape = (len(self._public), self._store.length, self._store.channels)
         rows, sample = torch.full((shape[0],), -1), torch.from_numpy(self._public.copy())
-        return Batch(torch.zeros(shape), torch.ones(shape), rows, sample, step)
+        return Batch(pin(torch.zeros(shape)), pin(torch.ones(shape)), rows, sample, step)

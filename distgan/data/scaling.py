@@ -347,7 +347,7 @@ class Scaler:
         if self.locations is None:
             return attributes
         shared = torch.from_numpy(self.compute_attributes(np.empty((1, 0))))
-        return shared.to(attributes.device).expand_as(attributes)
+        return shared.to(attributes.device, non_blocking=True).expand_as(attributes)
 
     def _standardise_jointly(
         self, shapes_BLC: Tensor, mask: Tensor, attributes: Tensor, lower: float | None
@@ -371,7 +371,8 @@ class Scaler:
     def _joint_on(self, device: torch.device) -> JointScaling:
         assert self.joint is not None
         if device not in self._moved:
-            self._moved[device] = self.joint.to(device)
+            with torch.inference_mode(False):  # they may be kept for training
+                self._moved[device] = self.joint.to(device)
         return self._moved[device]
 
     def _give_location_and_scale(self, values_BLC: Tensor, mask: Tensor) -> Tensor:

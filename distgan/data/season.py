@@ -77,7 +77,9 @@ class Season:
         member_KL = (steps == torch.arange(parts, device=mask.device)[:, None]).float()
         shares_BKC = member_KL @ mask.float()
         shares_BKC = shares_BKC / shares_BKC.sum(1, keepdim=True).clamp(min=1)
-        means, squares = (torch.tensor(each, device=mask.device) for each in (self.means, self.squares))
+        means, squares = (
+            torch.tensor(each).to(mask.device, non_blocking=True) for each in (self.means, self.squares)
+        )
         there = mask.amax(1)
         mean_BC = (shares_BKC * means).sum(1).clamp(-FARTHEST, FARTHEST) * there
         variance_BC = (shares_BKC * squares).sum(1) - mean_BC.square()

@@ -21,11 +21,21 @@ def compute_decay(series_seen: int, batch_size: int, half_life: float, ramp: flo
     return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
 
 
+def join_recurrent_weights(network: nn.Module) -> None:
+    """Put the weights of each recurrent layer into one piece of a GPU's memory, which a copy does not keep;
+    cuDNN would do it again in every call.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()
+
+
 class Average:
     """`network`: a copy of the plain network in evaluation mode whose weights trail the original's."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        join_recurrent_weights(self.network)
         names = [name for name, value in network.named_parameters() if value.is_floating_point()]
         ours, theirs = dict(self.network.named_parameters()), dict(network.named_parameters())
         self._average = [ours[name].data for name in names]

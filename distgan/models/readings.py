@@ -57,10 +57,13 @@ class ColouredNoise(nn.Module):
     def forward(self, noise_BLC: Tensor, style_BS: Tensor) -> Tensor:
         length, device = noise_BLC.shape[1], noise_BLC.device
         frequency_F = torch.arange(length // 2 + 1, device=device, dtype=torch.float32) / length
-        lag_K1 = torch.tensor(self.lags, device=device, dtype=torch.float32)[:, None]
+        lags_K = torch.tensor(self.lags, dtype=torch.float32)
+        lag_K1 = lags_K.to(device, non_blocking=True)[:, None]
         amplitudes_BCK = self.amplitudes(style_BS).float().unflatten(1, (self.channels, -1))
         gain_BCF = torch.exp(amplitudes_BCK @ torch.cos(2 * torch.pi * lag_K1 * frequency_F))
-        once_BCF = gain_BCF[..., :1] if length % 2 else gain_BCF[..., [0, -1]]  # all others stand for two
+        once_BCF = gain_BCF[..., :1]  # all others stand for two
+        if length % 2 == 0:
+            once_BCF = torch.cat([once_BCF, gain_BCF[..., -1:]], dim=2)
         power_BC1 = sum_squares(gain_BCF) * 2 / length - sum_squares(once_BCF) / length
         white_BCF = torch.fft.rfft(noise_BLC.float().transpose(1, 2), dim=2)
         filtered_BCF = white_BCF * (gain_BCF * power_BC1.rsqrt())

@@ -70,7 +70,7 @@ def find_quantiles(x_NL: Tensor, levels: Sequence[float]) -> Tensor:
     """Return quantiles of each row by its sorted values: (N, L) -> (N, Q)."""
     ordered = x_NL.sort(dim=1).values
     places = torch.tensor([min(int(level * x_NL.shape[1]), x_NL.shape[1] - 1) for level in levels])
-    return ordered[:, places.to(x_NL.device)]
+    return ordered[:, places.to(x_NL.device, non_blocking=True)]
 
 
 def measure_changes(x_NL: Tensor, lag: int) -> Tensor:
@@ -91,15 +91,16 @@ def compute_root_mean_square(x_NL: Tensor) -> Tensor:
 
 def measure_spectrum(x_NL: Tensor, steps_per_day: int) -> Tensor:
     """Return log mean power in bands, and at the lines of day and week: (N, L) -> (N, F)."""
-    weights = weigh_frequencies(x_NL.shape[1], steps_per_day)
+    weights_SF = weigh_frequencies(x_NL.shape[1], steps_per_day, x_NL.device)
     spectrum_NS = torch.fft.rfft(x_NL - x_NL.mean(1, keepdim=True), dim=1)[:, 1:]
     power_NS = (spectrum_NS.real.square() + spectrum_NS.imag.square()) / x_NL.shape[1]
-    return (power_NS @ torch.from_numpy(weights).to(x_NL.device) + SMALL).log()
+    return (power_NS @ weights_SF + SMALL).log()
 
 
 @lru_cache(maxsize=8)
-def weigh_frequencies(length: int, steps_per_day: int) -> np.ndarray:
-    """Return the weights of frequencies 1 … L/2 cycles a record in the mean of each band or line: [S, F]."""
+@torch.inference_mode(False)  # they may be kept for training
+def weigh_frequencies(length: int, steps_per_day: int, device: torch.device) -> Tensor:
+    """Return the weights of frequencies 1 … L/2 cycles a record in the mean of each band or line: (S, F)."""
     frequency = np.arange(1, length // 2 + 1)
     groups = (np.log(frequency) / max(np.log(frequency[-1]), SMALL) * BANDS).astype(int).clip(max=BANDS - 1)
     periods = [period / k for period in (7 * steps_per_day, steps_per_day) for k in range(1, LINES + 1)]
@@ -108,7 +109,7 @@ def weigh_frequencies(length: int, steps_per_day: int) -> np.ndarray:
         if 2 <= place <= length // 2 and period > 2:
             groups[place - 1] = BANDS + number
     inside = groups[:, None] == np.unique(groups)
-    return (inside / inside.sum(0)).astype(np.float32)
+    return torch.from_numpy((inside / inside.sum(0)).astype(np.float32)).to(device)
 
 
 def average_segments(x_NL: Tensor) -> Tensor:
@@ -135,8 +136,8 @@ def measure_recurrence(x_NL: Tensor, steps_per_day: int) -> Tensor:
     spectrum = torch.fft.rfft(rest_NM, n=2 * rest_NM.shape[1], dim=1)
     power = spectrum.real.square() + spectrum.imag.square()
     correlation_NM = torch.fft.irfft(power, n=2 * rest_NM.shape[1], dim=1) / rest_NM.shape[1]
-    lags = torch.tensor(find_recurrence_lags(steps_per_day, rest_NM.shape[1]), device=x_NL.device)
-    return correlation_NM[:, lags]
+    lags = torch.tensor(find_recurrence_lags(steps_per_day, rest_NM.shape[1]))
+    return correlation_NM[:, lags.to(x_NL.device, non_blocking=True)]
 
 
 def find_recurrence_lags(steps_per_day: int, length: int) -> list[int]:

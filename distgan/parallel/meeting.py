@@ -139,7 +139,8 @@ def _is_loopback(name: str) -> bool:
 def _join(store: dist.Store, patience: timedelta) -> None:
     backend = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())  # as Accelerate: each may see one alone
         backend = "nccl"
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=patience)

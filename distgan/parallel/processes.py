@@ -1,6 +1,8 @@
 """Many processes as one: launch, devices, threads, precision and reductions. The only home of Accelerate."""
 
+import gc
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -16,7 +18,7 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.errors import LostProcess, UserError, format_nearest_multiples
+from distgan.errors import LostProcess, NcclFailure, UserError, format_nearest_multiples
 from distgan.memory import set_host_memory
 from distgan.parallel import meeting, messages
 from distgan.parallel.heartbeat import Heartbeat
@@ -34,6 +36,15 @@ IDLE_FLAGS = {  # of `accelerate launch`: what asks for nothing, and the setting
     "--dynamo_backend": ("no", "engine.compile=true"),
     "--gradient_accumulation_steps": ("1", "engine.micro_batch=N (series per process and forward pass)"),
 }
+DESERTED = (
+    "connection closed",
+    "connection reset",
+    "refused",
+    "broken pipe",
+    "timed out",
+    "timeout",
+    "abort",
+)
 HOW_TO_LAUNCH = "use torchrun, or accelerate launch --multi_gpu --num_processes N (on CPU too)"
 
 
@@ -74,7 +85,7 @@ class Parallel:
         self.owns_group = dist.is_initialized() and not brought
         self._check_world()
         self._heartbeat: Heartbeat | None = None
-        self.lent: list[str] = []  # environment variables set for DeepSpeed
+        self.lent: dict[str, str | None] = {}  # environment variables set for DeepSpeed, as they were before
         self._before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
         self.threads = _choose_threads(settings.threads)
         torch.set_num_threads(self.threads)
@@ -152,6 +163,7 @@ class Parallel:
 
         Raises:
             LostProcess: a message to or from another process failed; names it.
+            NcclFailure: GPUs cannot exchange messages, and no process is gone.
         """
         if self.world_size == 1 or self._heartbeat is not None:
             yield
@@ -160,9 +172,11 @@ class Parallel:
         try:
             yield
         except (RuntimeError, ConnectionError) as error:
-            if not _is_desertion(error):
+            desertion = _is_desertion(error)
+            self.owns_group &= not desertion  # leaving a broken group may wait for ever
+            _refuse_nccl_failure(error, self.rank, self.world_size)
+            if not desertion:
                 raise
-            self.owns_group = False  # leaving a broken group may wait for ever
             raise LostProcess(
                 f"process {self.rank} of {self.world_size} "
                 f"{_describe_loss(self._heartbeat.find_silent_ranks(), self.settings.timeout)}. "
@@ -251,12 +265,31 @@ class Parallel:
             for tensor, piece in zip(group, pieces, strict=True):
                 tensor.copy_(piece.view_as(tensor))
 
+    def release_memory(self) -> None:
+        """Give memory of the GPU that torch holds and nothing uses back: faiss, and other processes, take
+        theirs beside torch.
+        """
+        if self.device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
+
+    def lend_local_rank(self) -> None:
+        """Set LOCAL_RANK, by which DeepSpeed finds its device, until `close`: where no launcher has set it
+        (Accelerate would take it for a launcher's), and where each process sees its own GPU alone.
+        """
+        before, own = os.environ.get("LOCAL_RANK"), str(self.device.index or 0)
+        if before is None or (self.device.type == "cuda" and before != own):
+            self.lent.setdefault("LOCAL_RANK", before)
+            os.environ["LOCAL_RANK"] = own
+
     def close(self) -> None:
         """Leave the process group, if it was started here, and restore torch's settings of before."""
         if self.owns_group and dist.is_initialized():
             dist.destroy_process_group()
-        while self.lent:
-            os.environ.pop(self.lent.pop(), None)
+        for name, before in self.lent.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if before is None else {name: before})
+        self.lent.clear()
         threads, torch.backends.cudnn.allow_tf32 = self._before
         torch.set_num_threads(threads)
 
@@ -281,15 +314,17 @@ def _name_meeting() -> Iterator[None]:
 
     Raises:
         LostProcess: this process does not reach the others.
+        NcclFailure: see `_refuse_nccl_failure`.
     """
     try:
         yield
     except (RuntimeError, ConnectionError) as error:
-        if not _is_desertion(error):
-            raise
         rank, world_size, address, port = (
             os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
         )
+        _refuse_nccl_failure(error, rank, world_size)
+        if not _is_desertion(error):
+            raise
         interface = os.environ.get(meeting.INTERFACE, "that of the host's own name")
         raise LostProcess(
             f"process {rank} of {world_size} did not meet the others (first process {address}:{port}, gloo's "
@@ -373,6 +408,23 @@ def _is_desertion(error: Exception) -> bool:
     words = str(error).lower()
     signs = ("connection closed", "connection reset", "timed out waiting", "socket", "broken pipe", "gloo/")
     return any(sign in words for sign in signs)
+
+
+def _refuse_nccl_failure(error: Exception, rank: int | str, world_size: int | str) -> None:
+    """
+    Raises:
+        NcclFailure: NCCL failed though no process is gone: two share a GPU, /dev/shm is full, a driver is
+            too old. To run the same command again would not help.
+    """
+    kind = re.search(r"nccl[A-Z]\w+", str(error))
+    said = " ".join(str(error).partition("Last error:")[2].split()) or " ".join(str(error).split())
+    if not isinstance(error, dist.DistError) or kind is None or kind[0] == "ncclRemoteError":
+        return
+    if not any(sign in said.lower() for sign in DESERTED):
+        raise NcclFailure(
+            f"process {rank} of {world_size}: NCCL, by which GPUs exchange tensors, failed ({kind[0]}: "
+            f"{said[:300]}); set NCCL_DEBUG=INFO and run the same command again to see more"
+        ) from error
 
 
 def _describe_to_environment() -> None:

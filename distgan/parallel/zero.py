@@ -379,9 +379,7 @@ def _import_deepspeed(parallel: Parallel) -> Any:
     if parallel.device.type == "cpu":
         # It compiles this for minutes, for inference alone.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    if "LOCAL_RANK" not in os.environ:  # it looks there; Accelerate would take it for a launcher's
-        os.environ["LOCAL_RANK"] = "0"
-        parallel.lent.append("LOCAL_RANK")
+    parallel.lend_local_rank()
     if not dist.is_initialized():  # one process: a group of its own, without an address
         backend = "gloo" if parallel.device.type == "cpu" else "nccl"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
@@ -412,20 +410,21 @@ def _forget_groups(groups: Any) -> None:
 
 def _make_engine_config(parallel: Parallel, stage: int) -> dict[str, Any]:
     """Return the engine's settings, each of them: several defaults change a training without a message."""
-    asked = parallel.settings
+    asked, on_gpu = parallel.settings, parallel.device.type == "cuda"
+    held = "none" if asked.offload.optimizer == "none" else "cpu"
     zero: dict[str, Any] = {
         "stage": stage,
         "overlap_comm": False,
         "reduce_bucket_size": BUCKET,
         "allgather_bucket_size": BUCKET,
-        "offload_optimizer": {"device": "none" if asked.offload.optimizer == "none" else "cpu"},
+        "offload_optimizer": {"device": held, "pin_memory": on_gpu and asked.offload.optimizer == "cpu"},
     }
     if stage == 3:
         zero |= {
             "stage3_prefetch_bucket_size": BUCKET,
             "stage3_param_persistence_threshold": SMALL,
             "memory_efficient_linear": False,  # it would replace torch's linear in the whole process
-            "offload_param": {"device": asked.offload.parameters},
+            "offload_param": {"device": asked.offload.parameters, "pin_memory": on_gpu},
         }
     half: dict[str, Any] = {}
     if asked.precision == "bf16":

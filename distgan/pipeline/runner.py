@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from distgan import config
 from distgan.errors import UserError
 from distgan.files import make_private, private_files, remove_litter, write_text
@@ -34,6 +36,13 @@ STAGES = {  # the module of each, imported by the processes that run it, since s
     "generate": "distgan.pipeline.generate",
     "evaluate": "distgan.pipeline.evaluate",
 }
+BATCHES = {  # settings that a stage's memory on a GPU follows from
+    "encoder": "engine.micro_batch or encoder.batch_size",
+    "encode": "encoder.batch_size",
+    "gan": "engine.micro_batch or train.batch_size",
+    "generate": "generate.batch_size",
+}
+OTHER_BATCHES = "encoder.batch_size or generate.batch_size"
 TOGETHER = ("encoder", "encode", "cluster", "gan", "generate")  # by every process; the others by rank 0
 
 
@@ -154,7 +163,9 @@ def run_stage(name: str, context: PipelineContext) -> None:
     def do_work() -> dict[str, Any]:
         return import_module(STAGES[name]).run(context)  # type: ignore[no-any-return]
 
-    facts = do_work() if name in TOGETHER else context.parallel.run_on_main(do_work)
+    with explain_full_gpu(name):
+        facts = do_work() if name in TOGETHER else context.parallel.run_on_main(do_work)
+    context.parallel.release_memory()
     seconds, token = time.monotonic() - started, make_tokens(context.settings)[name]
 
     def finish() -> None:
@@ -167,6 +178,22 @@ def run_stage(name: str, context: PipelineContext) -> None:
     context.parallel.run_on_main(finish)
     if context.parallel.is_main:
         say(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)")
+
+
+@contextmanager
+def explain_full_gpu(stage: str) -> Iterator[None]:
+    """
+    Raises:
+        UserError: the block needed more memory than the GPU has.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        what = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{stage}: the GPU's memory is full ({what}); make {BATCHES.get(stage, OTHER_BATCHES)} smaller, "
+            "or use a GPU that no other program uses"
+        ) from error
 
 
 def begin_stage(name: str, settings: config.Config, run: Run) -> None:

@@ -49,10 +49,8 @@ class Sampler:
         """Return scaled series and attributes of some rows: (n, L, C), (n, C, 2). Where thresholds decide on
         zeros, what is below the lower bound is not cut off yet.
         """
-        samples = torch.from_numpy(rows).to(self.device)
-        noise = rng.draw_keyed_normal(
-            self.seed, 0, "generation", samples, (compute_noise_width(self.generator),)
-        )
+        width, samples = (compute_noise_width(self.generator),), torch.from_numpy(rows)
+        noise = rng.draw_keyed_normal(self.seed, 0, "generation", samples, width, self.device)
         series = self.generator(noise, torch.from_numpy(self.conditions[rows]).to(self.device))
         attributes = torch.from_numpy(self.attributes[rows]).to(self.device)
         kept = self.zeros is not None

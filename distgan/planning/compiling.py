@@ -3,6 +3,8 @@
 import os
 import shutil
 import sys
+import sysconfig
+from pathlib import Path
 
 from distgan import config
 from distgan.errors import UserError
@@ -23,18 +25,16 @@ def choose_compile(settings: config.Config, parallel: Parallel, length: int, cha
     training goes on.
 
     Raises:
-        UserError: `engine.compile` is true, and there is no C++ compiler for a CPU.
+        UserError: `engine.compile` is true, and what compiles for the device is not installed.
     """
     wanted, device = settings.engine.compile, parallel.device.type
     if wanted is False:
         return False
-    if device == "cpu" and not find_compiler():
+    lacking = describe_lacking(device)
+    if lacking is not None:
         if wanted == "auto":
             return False
-        raise UserError(
-            "engine.compile=true needs a C++ compiler on a CPU, and none is found; install g++, name one in "
-            "CXX, or set engine.compile=false"
-        )
+        raise UserError(f"engine.compile=true needs {lacking}, or set engine.compile=false")
     if wanted is True:
         return True
     engine, kind = settings.engine, settings.objective.penalty.kind
@@ -49,6 +49,19 @@ def choose_compile(settings: config.Config, parallel: Parallel, length: int, cha
     if pays and parallel.is_main:
         say(f"engine.compile=auto: compiling pays within {settings.train.steps:,} steps; it takes minutes")
     return pays
+
+
+def describe_lacking(device: str) -> str | None:
+    """Return what torch.compile lacks on this machine, with the remedy, for a message; None for nothing."""
+    if device == "cpu":
+        missing = "a C++ compiler on a CPU, and none is found; install g++, name one in CXX"
+        return None if find_compiler() else missing
+    # Triton compiles a part of itself, against Python's headers, before its first kernel.
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "a C compiler on a GPU, and none is found; install gcc, name one in CC"
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    missing = f"Python's headers on a GPU, and {headers} does not exist; install python3-dev"
+    return None if headers.exists() else missing
 
 
 def find_compiler() -> str | None:

@@ -84,11 +84,12 @@ def estimate_need(
 
 
 def find_available_memory(parallel: Parallel) -> float:
-    """Return the GiB that this process may take: of its GPU, or its share of the machine's or the container's
-    memory.
+    """Return the GiB that this process may take: of its GPU, with what torch keeps there of earlier work, or
+    its share of the machine's or the container's memory.
     """
     if parallel.device.type == "cuda":
-        return torch.cuda.mem_get_info(parallel.device)[0] / GIB
+        kept = torch.cuda.memory_reserved(parallel.device) - torch.cuda.memory_allocated(parallel.device)
+        return (torch.cuda.mem_get_info(parallel.device)[0] + kept) / GIB
     here = int(os.environ.get("LOCAL_WORLD_SIZE", parallel.world_size))
     return min(_read_meminfo(), _read_container_limit()) / GIB / here
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from distgan import config
 from distgan.engine import checkpoint
-from distgan.errors import DiskFull, Diverged, LostProcess, Stopped, UserError
+from distgan.errors import DiskFull, Diverged, LostProcess, NcclFailure, Stopped, UserError
 from distgan.files import read_record, write_json, write_text
 from distgan.run import Run, list_steps
 from distgan.sweep import scores
@@ -154,7 +154,7 @@ def continue_trial(
         started = time.monotonic()
         try:
             evaluation = train_and_score(trial, step, objectives)
-        except (LostProcess, DiskFull, Stopped):
+        except (LostProcess, NcclFailure, DiskFull, Stopped):
             raise
         except UserError as error:
             if trained and not isinstance(error, Diverged | scores.NoValue):

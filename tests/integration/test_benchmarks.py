@@ -123,6 +123,20 @@ def test_a_check_that_fails_is_a_row_and_the_rest_goes_on(
     assert "not begun in 0 min" in page.read_text()
 
 
+def test_no_group_but_the_last_takes_all_the_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    gpu = importlib.import_module("gpu")
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
+    limits: dict[str, float] = {}
+    monkeypatch.setattr(
+        gpu, "run_alone", lambda name, options, folder, left: limits.update({name: left}) or []
+    )
+    gpu.run_all(gpu.read_options([]), tmp_path)
+    *first, last = limits.values()
+    assert list(limits)[:2] == ["no waiting", "families"] and list(limits)[-1] == "compile"
+    assert set(first) == {240.0} and 470 < last <= 480
+
+
 @pytest.mark.parametrize(
     ("name", "teraflops"),
     [

@@ -1,5 +1,7 @@
 """`engine.compile`: whole networks are compiled, and `auto` chooses it where it pays."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from distgan.errors import UserError
 from distgan.models import compute_condition_width, compute_noise_width
 from distgan.parallel.processes import Parallel
 from distgan.planning import compiling
+from distgan.planning.trace import ImaginaryProcesses
 
 LENGTH = 168
 SMALL = [
@@ -59,6 +62,33 @@ def test_without_a_compiler_auto_stays_off_and_true_is_an_error(monkeypatch: pyt
     assert not choose(monkeypatch, "engine.compile=auto", long, compiler=None)
     with pytest.raises(UserError, match=r"needs a C\+\+ compiler on a CPU, .* install g\+\+"):
         choose(monkeypatch, "engine.compile=true", long, compiler=None)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "headers", "words"),
+    [(None, True, "a C compiler on a GPU, .* install gcc"), ("gcc", False, r"Python\.h does .* python3-dev")],
+)
+def test_what_compiles_for_a_gpu_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compiler: str | None, headers: bool, words: str
+) -> None:
+    """Triton would end the training at its first kernel."""
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: compiler if name == "gcc" else None)
+    monkeypatch.setattr(compiling.sysconfig, "get_path", lambda name: str(tmp_path))
+    if headers:
+        (tmp_path / "Python.h").touch()
+    long = "train.steps=100000000"
+    for asked in ("true", "auto"):
+        settings = config.load(None, [*SMALL, "train.batch_size=4", f"engine.compile={asked}", long])
+        parallel = ImaginaryProcesses(settings.engine)
+        if asked == "true":
+            with pytest.raises(UserError, match=words):
+                compiling.choose_compile(settings, parallel, LENGTH, 1)
+        else:
+            assert not compiling.choose_compile(settings, parallel, LENGTH, 1)
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setenv("CC", "cc")
+    assert compiling.choose_compile(settings, parallel, LENGTH, 1)
 
 
 def test_networks_are_one_graph_each() -> None:

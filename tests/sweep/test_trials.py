@@ -8,7 +8,7 @@ import pytest
 
 from distgan import config
 from distgan.engine import checkpoint
-from distgan.errors import UserError
+from distgan.errors import NcclFailure, UserError
 from distgan.files import read_json
 from distgan.run import Run
 from distgan.sweep import results, runner, trial
@@ -147,3 +147,17 @@ def test_another_sweep_in_the_same_folder_is_refused(shared: tuple[config.Config
     other = chosen.model_copy(update={"sweep": chosen.sweep.model_copy(update={"interval": 2})})
     with pytest.raises(UserError, match=r"to another sweep \(sweep\.interval was 3, now 2"):
         runner.claim_folder(other, Run(home))
+
+
+def test_gpus_that_cannot_meet_are_not_counted_against_the_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: Any) -> None:
+        raise NcclFailure("two processes share a GPU")
+
+    found = Trial(tmp_path)
+    found.write(values={}, looks=[])
+    monkeypatch.setattr(trial, "train_and_score", fail)
+    with pytest.raises(NcclFailure):
+        list(trial.continue_trial(found, [3], ["fidelity"]))
+    assert not found.evaluations
