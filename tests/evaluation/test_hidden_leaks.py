@@ -8,7 +8,16 @@ import pytest
 
 from distgan.evaluation.attacks import fragments, hidden_leaks, leak_scenarios
 from distgan.evaluation.attacks.attack_data import Array, AttackData, Side
-from distgan.evaluation.attacks.fragments import daily, elastic, evidence, moved, near, whitened
+from distgan.evaluation.attacks.fragments import (
+    daily,
+    elastic,
+    evidence,
+    moved,
+    near,
+    unordered,
+    whitened,
+    windows,
+)
 from distgan.evaluation.attacks.fragments.evidence import SearchResult
 from distgan.evaluation.attacks.fragments.windows import Rows, collect_rows
 from distgan.evaluation.attacks.leak_scenarios import Population
@@ -40,6 +49,10 @@ def find_daily(rows: Rows) -> list[SearchResult]:
     return daily.find_daily(rows, np.random.default_rng(0))
 
 
+def find_unordered(rows: Rows) -> list[SearchResult]:
+    return [judge(rows, found) for _, found in unordered.find_unordered(rows)]
+
+
 def find_half_days(rows: Rows) -> list[SearchResult]:
     return [near._search_half_days(rows, np.random.default_rng(0))]
 
@@ -57,13 +70,11 @@ SEARCHES: dict[str, Find] = {
     "distances from the mean": find_whitened,
     "amplitudes with random phases": find_moved,
     "on at the highest tenth": find_whitened,
-    "noisy peaks in a new home": find_whitened,
     "values of each day sorted, with noise": find_daily,
     "noisy values of each day in a new home's order": find_daily,
-    "daily totals in a new home": find_daily,
+    "daily totals in a new home": find_unordered,
     "totals of thirds of days in a new home": find_daily,
     "means over thirds of days": find_daily,
-    "noisy half days in a new home": find_elastic,
     "noisy half days of other members": find_half_days,
 }
 
@@ -161,5 +172,5 @@ def test_parts_lie_in_the_row_at_every_lag(length: int, count: int) -> None:
 
 def test_days_are_averaged_and_sorted() -> None:
     rows = np.array([[3, 1, 2, 6, 5, 4, 9]], np.float32)
-    assert daily.average_days(rows, 3).tolist() == [[2, 5]]
+    assert windows.average_days(rows, 3).tolist() == [[2, 5]]
     assert daily.sort_days(rows, 3).tolist() == [[1, 2, 3, 4, 5, 6]]

@@ -210,13 +210,6 @@ NEAR: dict[str, Kind] = {
     "distances from the mean": copy_members(lambda copied, day, rng: np.abs(centre(copied))),
     "amplitudes with random phases": copy_members(randomise_phases),
     "on at the highest tenth": copy_members(lambda copied, day, rng: find_peaks(copied, 0.1) * 1.0),
-    "noisy peaks in a new home": join_new_homes(
-        lambda copied, new, day, rng: np.where(
-            find_peaks(copied, 0.1),
-            copied * np.exp(0.1 * rng.standard_normal(copied.shape)),
-            np.minimum(new, np.quantile(copied, 0.9, axis=1, keepdims=True)),
-        )
-    ),
     "values of each day sorted, with noise": copy_members(
         chain(change_days(lambda days, rng: np.sort(days, axis=2)), NOISE)
     ),
@@ -224,10 +217,17 @@ NEAR: dict[str, Kind] = {
     "daily totals in a new home": join_new_homes(keep_totals(lambda day: day)),
     "totals of thirds of days in a new home": join_new_homes(keep_totals(lambda day: day // 3)),
     "means over thirds of days": copy_members(average_parts),
-    "noisy half days in a new home": join_new_homes(take_when(lambda time, day: time // (day // 2) % 2 == 0)),
     "noisy half days of other members": then(make_mosaic(lambda day: day // 2), NOISE),
 }
 NOT_FOUND: dict[str, Kind] = {
+    "noisy peaks in a new home": join_new_homes(
+        lambda copied, new, day, rng: np.where(
+            find_peaks(copied, 0.1),
+            copied * np.exp(0.1 * rng.standard_normal(copied.shape)),
+            np.minimum(new, np.quantile(copied, 0.9, axis=1, keepdims=True)),
+        )
+    ),
+    "noisy half days in a new home": join_new_homes(take_when(lambda time, day: time // (day // 2) % 2 == 0)),
     "amplitudes with a new home's phases": join_new_homes(
         lambda copied, new, day, rng: swap_amplitudes(copied, new)
     ),

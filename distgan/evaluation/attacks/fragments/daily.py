@@ -14,25 +14,17 @@ from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.fragments.evidence import SearchResult
 from distgan.evaluation.attacks.fragments.near import compute_owner_ratios, judge_ratios
 from distgan.evaluation.attacks.fragments.pictures import make_points
-from distgan.evaluation.attacks.fragments.windows import FEWEST_STEPS, Rows
+from distgan.evaluation.attacks.fragments.windows import FEWEST_STEPS, Rows, average_days, split_days
 
 PARTS = 3  # of a day
 MOST = 100_000  # windows that are compared, of a length
+NOTHING = 0.002  # a distance below which windows are as good as equal: no exact search compares totals
 LENGTHS = {"half": 2, "whole": 1}  # of the rows, in parts
-
-
-def average_days(rows: Array, day: int) -> Array:
-    """Return the mean of every so many steps: [n, L] -> [n, L // day]."""
-    return split_days(rows, day).mean(axis=2)
 
 
 def sort_days(rows: Array, day: int) -> Array:
     """Sort the values of every so many steps: [n, L] -> [n, L // day · day]."""
     return np.sort(split_days(rows, day), axis=2).reshape(len(rows), -1)
-
-
-def split_days(rows: Array, day: int) -> Array:
-    return rows[:, : rows.shape[1] // day * day].reshape(len(rows), -1, day)
 
 
 def find_daily(rows: Rows, rng: np.random.Generator) -> list[SearchResult]:
@@ -52,6 +44,7 @@ def find_daily(rows: Rows, rng: np.random.Generator) -> list[SearchResult]:
             if steps < FEWEST_STEPS:
                 continue
             released, known = (make_points(each, steps, day, most=MOST, rng=rng) for each in (made, real))
-            result = judge_ratios(compute_owner_ratios(released, known, rows), rows.side, rng)
+            ratios = compute_owner_ratios(released, known, rows, NOTHING)
+            result = judge_ratios(ratios, rows.side, rng)
             results.append(replace(result, transform=name, length=length))
     return results

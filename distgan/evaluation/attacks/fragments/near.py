@@ -129,8 +129,10 @@ def _make_points(rows: Array, steps: int, day: int, way: Way, most: int, rng: np
     return make_points(rows, steps, day, rank=way.rank, most=most, rng=rng)
 
 
-def compute_owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
-    """Return each entity's least ratio of distances, infinity where it is nobody's nearest: [E]."""
+def compute_owner_ratios(made: Points, real: Points, rows: Rows, nothing: float = NOTHING) -> Array:
+    """Return each entity's least ratio of distances, infinity where it is nobody's nearest: [E]. Distances
+    below `nothing` are as good as none.
+    """
     found = np.full(len(rows.side), np.inf)
     if not len(made.values) or not len(real.values):
         return found
@@ -141,7 +143,7 @@ def compute_owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
     next_one = np.where(other.any(axis=1), other.argmax(axis=1), count - 1)
     beyond = distance[np.arange(len(distance)), next_one]
     beyond = np.where(np.isfinite(beyond), beyond, 2.0)  # no two points of unit length are farther apart
-    ratio = np.maximum(distance[:, 0], NOTHING) / np.maximum(beyond, NOTHING)
+    ratio = np.maximum(distance[:, 0], nothing) / np.maximum(beyond, nothing)
     known = entity[:, 0] >= 0
     np.minimum.at(found, entity[known, 0], ratio[known])
     return found
