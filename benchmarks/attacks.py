@@ -26,13 +26,14 @@ from typing import Any
 
 from common import alone, finish, show
 
-from distgan.evaluation.attacks import battery, fragment_leaks, leak_scenarios
+from distgan.evaluation.attacks import battery, fragment_leaks, hidden_leaks, leak_scenarios
 from distgan.evaluation.attacks.leak_scenarios import IN_BANK, IN_SERIES, Population
 
 HONEST = "honest"
 OWNERS_OF_BANKS = battery.EVIDENCE  # of each side, at least
 SHARES, LENGTHS, SEEDS, RELEASES = [1.0, 0.1, 0.01, 0.001], [336, 2190, 8760], 3, 20
-KINDS = {**fragment_leaks.EXACT, **fragment_leaks.NEAR, **fragment_leaks.NOT_FOUND}
+NOT_CLAIMED = {**fragment_leaks.NOT_FOUND, **hidden_leaks.NOT_FOUND}
+KINDS = {**fragment_leaks.EXACT, **fragment_leaks.NEAR, **hidden_leaks.NEAR, **NOT_CLAIMED}
 
 
 # ------------------------------------------------------------------------------------------------------- cost
@@ -161,12 +162,12 @@ def table(given: argparse.Namespace) -> dict[str, Any]:
                 "owners": owners_of(kind, given.owners),
                 "refused": f"{sum(map(bool, found))} of {len(found)}",
                 "by": ", ".join(seen),
-                "claimed": "no" if kind in fragment_leaks.NOT_FOUND else "" if kind == HONEST else "yes",
+                "claimed": "no" if kind in NOT_CLAIMED else "" if kind == HONEST else "yes",
             }
         )
     show("members and non-members, as many of each, and synthetic series", rows)
     passed = {key: sum(not over for over in found) for key, found in counts.items()}
-    claimed = [key for key in counts if key[0] != HONEST and key[0] not in fragment_leaks.NOT_FOUND]
+    claimed = [key for key in counts if key[0] != HONEST and key[0] not in NOT_CLAIMED]
     honest = [key for key in counts if key[0] == HONEST]
     return {
         "owners": given.owners,

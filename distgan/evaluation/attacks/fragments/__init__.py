@@ -3,7 +3,8 @@
     search_exact(attack data)   P1: windows value for value, on grids, in the order of their values, at every
                                 offset; values in any order
     search_near(attack data)    P2: windows up to scale, offset, noise, gaps, low-pass filters, monotone maps;
-                                whole series up to what is added to them (`whitened`)
+                                what days tell whatever their course (`daily`); whole series up to what is
+                                added to them (`whitened`), moved (`moved`) or stretched (`elastic`)
 
 Both search windows of every length from a day to the whole series, without knowing who is a member, and count
 whom they find by owner (`evidence`).
@@ -15,11 +16,14 @@ from dataclasses import replace
 import numpy as np
 
 from distgan.evaluation.attacks.attack_data import Array, AttackData
+from distgan.evaluation.attacks.fragments.daily import find_daily
+from distgan.evaluation.attacks.fragments.elastic import find_elastic
 from distgan.evaluation.attacks.fragments.evidence import SearchResult, measure_difference
 from distgan.evaluation.attacks.fragments.exact import find_exact
+from distgan.evaluation.attacks.fragments.moved import find_moved
 from distgan.evaluation.attacks.fragments.near import FIRST, find_near, judge_ratios
 from distgan.evaluation.attacks.fragments.unordered import find_unordered
-from distgan.evaluation.attacks.fragments.whitened import find_whitened
+from distgan.evaluation.attacks.fragments.whitened import Spectra, can_whiten, find_whitened
 from distgan.evaluation.attacks.fragments.windows import Rows, collect_rows
 from distgan.evaluation.attacks.rates import IntervalEstimate
 
@@ -42,10 +46,19 @@ def search_near(attack_data: AttackData) -> Found:
     """Search for P2: members found nearly minus non-members; by transform and window length; a note."""
     rows = collect_rows(attack_data)
     results, searched = find_near(rows, attack_data.make_rng("windows of the near search"))
-    results += _judge(find_whitened(rows), rows, attack_data.make_rng("ties of whitened series"))
+    results += find_daily(rows, attack_data.make_rng("days of the near search"))
+    stretched = 1.0
+    if can_whiten(rows):
+        spectra, rng = Spectra(rows), attack_data.make_rng("ties of whitened series")
+        results += _judge(find_whitened(spectra), rows, rng)
+        results += _judge(find_moved(spectra), rows, rng)
+        ratios, stretched = find_elastic(rows, attack_data.make_rng("series of the elastic search"))
+        results += _judge([("whitened, stretched", ratios)], rows, rng)
     measured, groups, note = _summarise(results, rows.sizes, ATTACKS * len(FIRST) * len(results))
     if searched < 1:
         note += f"; of the longest list of windows {searched:.0%} were drawn and searched"
+    if stretched < 1:
+        note += f"; {stretched:.1%} of the series were searched for stretched ones"
     return measured, groups, note
 
 

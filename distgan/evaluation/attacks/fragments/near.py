@@ -32,6 +32,7 @@ from distgan.progress import Progress
 MOST_REAL, MOST_MADE = 300_000, 150_000  # windows that are compared, of a length
 NEIGHBOURS = 8
 FEWEST_RANKED = 16  # steps of a window of ranks
+FEWEST_IN_HALF = 12  # steps of half a day, which is searched as it stands
 CHOICE = 0.01  # error of the intervals by which the number of owners is chosen
 FIRST = (16, 32, 64, 128, 256, 512)  # owners with the least ratios, of which sides are counted
 TAIL = 0.05  # of the non-members, whose ratios make the power law; at least so many:
@@ -110,15 +111,28 @@ def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[SearchResult],
                 searched = min(searched, made.share, indexed[key].share)
                 ratios = compute_owner_ratios(made, indexed[key], rows)
                 results.append(replace(judge_ratios(ratios, rows.side, rng), transform=way.name, length=name))
+    if rows.day // 2 >= FEWEST_IN_HALF:
+        results.append(_search_half_days(rows, rng))
     return results, searched
+
+
+def _search_half_days(rows: Rows, rng: np.random.Generator) -> SearchResult:
+    """Search windows of half a day as they stand: so short ones are many, and tell little each."""
+    half = rows.day // 2
+    real = make_points(rows.real, half, half, most=MOST_REAL, rng=rng)
+    made = make_points(rows.synthetic, half, half, most=MOST_MADE, rng=rng)
+    result = judge_ratios(compute_owner_ratios(made, real, rows), rows.side, rng)
+    return replace(result, transform=WAYS[0].name, length="half day")
 
 
 def _make_points(rows: Array, steps: int, day: int, way: Way, most: int, rng: np.random.Generator) -> Points:
     return make_points(rows, steps, day, rank=way.rank, most=most, rng=rng)
 
 
-def compute_owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
-    """Return each entity's least ratio of distances, infinity where it is nobody's nearest: [E]."""
+def compute_owner_ratios(made: Points, real: Points, rows: Rows, nothing: float = NOTHING) -> Array:
+    """Return each entity's least ratio of distances, infinity where it is nobody's nearest: [E]. Distances
+    below `nothing` are as good as none.
+    """
     found = np.full(len(rows.side), np.inf)
     if not len(made.values) or not len(real.values):
         return found
@@ -129,7 +143,7 @@ def compute_owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
     next_one = np.where(other.any(axis=1), other.argmax(axis=1), count - 1)
     beyond = distance[np.arange(len(distance)), next_one]
     beyond = np.where(np.isfinite(beyond), beyond, 2.0)  # no two points of unit length are farther apart
-    ratio = np.maximum(distance[:, 0], NOTHING) / np.maximum(beyond, NOTHING)
+    ratio = np.maximum(distance[:, 0], nothing) / np.maximum(beyond, nothing)
     known = entity[:, 0] >= 0
     np.minimum.at(found, entity[known, 0], ratio[known])
     return found

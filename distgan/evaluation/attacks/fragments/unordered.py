@@ -15,7 +15,13 @@ from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.features import fill_gaps
 from distgan.evaluation.attacks.fragments import hashes
 from distgan.evaluation.attacks.fragments.matching import sum_running
-from distgan.evaluation.attacks.fragments.windows import FEWEST_STEPS, Rows, iterate_blocks, split_channels
+from distgan.evaluation.attacks.fragments.windows import (
+    FEWEST_STEPS,
+    Rows,
+    average_days,
+    iterate_blocks,
+    split_channels,
+)
 from distgan.progress import Progress
 
 GRID = 1e-4  # of the logarithms of ratios
@@ -32,16 +38,24 @@ VARIED = 0.25  # of its row's deviation: steps that vary less are a standby's, a
 
 @dataclass(frozen=True)
 class Piece:
-    """What is looked for: so many steps in a row, as they stand or as ratios of each to the one before."""
+    """What is looked for: so many steps in a row, or means of days, as they stand or as ratios of each to
+    the one before.
+    """
 
     steps: int
     ratios: bool = False
+    daily: bool = False
+
+    def see(self, values: Array, day: int) -> Array:
+        """Return the steps of rows: [n, L] -> [n, L']."""
+        return average_days(values, day) if self.daily else values
 
 
 PIECES = {
     "values in any order": Piece(1),
     "three steps in any order": Piece(3),
     "four scaled steps in any order": Piece(4, ratios=True),
+    "totals of four scaled days": Piece(4, ratios=True, daily=True),
 }
 
 
@@ -50,7 +64,7 @@ def find_unordered(rows: Rows) -> list[tuple[str, Array]]:
     return [
         (name, np.minimum(HARDLY, np.exp((1 - count_common(rows, piece)) / EXPONENTIAL)))
         for name, piece in PIECES.items()
-        if rows.length >= FEWEST_STEPS
+        if rows.length >= FEWEST_STEPS * (rows.day if piece.daily else 1)
     ]
 
 
@@ -64,7 +78,7 @@ def count_common(rows: Rows, piece: Piece) -> Array:
         return most
     with Progress("values in any order", rows.released.num_series, "series") as progress:
         for _, series in rows.released.iterate_blocks():
-            made = split_channels(series)
+            made = piece.see(split_channels(series), rows.day)
             for span in iterate_blocks(made, VALUES_AT_ONCE):
                 entity = table[codes.locate(made[span])]
                 row, step = np.nonzero(entity >= 0)
@@ -80,7 +94,7 @@ def count_common(rows: Rows, piece: Piece) -> Array:
 def measure_own(rows: Rows, table: Array, codes: "Codes") -> float:
     """Return the share of the real codes, of a sample, that their entity alone has."""
     sample = slice(None, None, max(1, len(rows.real) // SAMPLED))
-    place = codes.locate(rows.real[sample])
+    place = codes.locate(codes.piece.see(rows.real[sample], rows.day))
     return float((table[place] == rows.entities[sample, None]).sum() / max((place < codes.places).sum(), 1))
 
 
@@ -92,7 +106,7 @@ def fill_table(rows: Rows, piece: Piece) -> tuple[Array, "Codes"]:
     codes = Codes(piece, min(max(log2, PLACES[0]), PLACES[-1]), rows.real.size)
     table = np.full(codes.places + 1, EMPTY, np.int32)
     for span in iterate_blocks(rows.real, VALUES_AT_ONCE):
-        place = codes.locate(rows.real[span])
+        place = codes.locate(piece.see(rows.real[span], rows.day))
         entity = np.broadcast_to(rows.entities[span, None], place.shape)
         free = table[place] == EMPTY
         table[place[free]] = entity[free]

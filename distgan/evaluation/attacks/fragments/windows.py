@@ -131,6 +131,16 @@ def list_window_lengths(length: int, day: int) -> dict[str, int]:
     return found
 
 
+def average_days(rows: Array, day: int) -> Array:
+    """Return the mean of every so many steps: [n, L] -> [n, L // day]."""
+    return split_days(rows, day).mean(axis=2)
+
+
+def split_days(rows: Array, day: int) -> Array:
+    """Return the whole days of rows: [n, L] -> [n, L // day, day]."""
+    return rows[:, : rows.shape[1] // day * day].reshape(len(rows), -1, day)
+
+
 def choose_short_window(day: int) -> int:
     """Return the steps of the shortest window that is compared exactly: a quarter of a day, within bounds."""
     return min(max(day // 4, FEWEST_STEPS), MOST_SHORT)
