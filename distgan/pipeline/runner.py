@@ -182,9 +182,10 @@ def run_stage(name: str, context: PipelineContext) -> None:
 
 @contextmanager
 def explain_full_gpu(stage: str) -> Iterator[None]:
-    """
+    """Name the settings to lower where a stage needs more memory than the GPU has.
+
     Raises:
-        UserError: the block needed more memory than the GPU has.
+        UserError: the block needed more than that.
     """
     try:
         yield
