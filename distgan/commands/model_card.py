@@ -14,13 +14,6 @@ from distgan.evaluation.report.verdict import MODEL, REAL
 from distgan.evaluation.results import Report, Verdict
 
 TAGS = ["distgan", "time-series", "synthetic-data"]
-KINDS = {  # tags of families that are no GAN
-    "rectified_flow": "flow-matching",
-    "timevae": "vae",
-    **dict.fromkeys(
-        ("pca_gmm", "pca_copula", "template_ar", "gaussian", "bootstrap", "cluster_mean"), "baseline"
-    ),
-}
 OVERALL = "overall_score"
 SHOWN = ("value_distance", "duration", "acf_short", "acf_long", "daily_profile", "diversity", "accuracy")
 NOT_JUDGED = (
@@ -66,7 +59,7 @@ def format_front_matter(card: Card) -> str:
         "library_name": "distgan",
         "tags": [
             *TAGS,
-            KINDS.get(card.settings.model.name, "gan"),
+            card.settings.model.kind,
             *(["private"] if card.verdict is None else []),
         ],
         "license": "other",

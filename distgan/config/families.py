@@ -308,6 +308,7 @@ class NrGan(Family):
 
 class RectifiedFlow(Family):
     implementation: ClassVar[str] = "distgan.models.rectified_flow"
+    kind: ClassVar[str] = "flow-matching"
     own_loss: ClassVar[OwnLoss] = "all"
     recomputes: ClassVar[bool] = True
 
@@ -335,6 +336,7 @@ class Season(Section):
 
 class TimeVae(Family):
     implementation: ClassVar[str] = "distgan.models.timevae"
+    kind: ClassVar[str] = "vae"
     own_loss: ClassVar[OwnLoss] = "all"
 
     name: Literal["timevae"] = key("timevae", "the convolutional VAE of TimeVAE; it has no discriminator")
@@ -356,6 +358,7 @@ class TimeVae(Family):
 
 class PcaGmm(Family):
     implementation: ClassVar[str] = "distgan.models.classical"
+    kind: ClassVar[str] = "baseline"
     fitted: ClassVar[bool] = True
 
     name: Literal["pca_gmm"] = key("pca_gmm", "baseline: Gaussian mixture of principal components")
@@ -365,6 +368,7 @@ class PcaGmm(Family):
 
 class PcaCopula(Family):
     implementation: ClassVar[str] = "distgan.models.classical"
+    kind: ClassVar[str] = "baseline"
     fitted: ClassVar[bool] = True
 
     name: Literal["pca_copula"] = key(
@@ -375,6 +379,7 @@ class PcaCopula(Family):
 
 class TemplateAr(Family):
     implementation: ClassVar[str] = "distgan.models.classical"
+    kind: ClassVar[str] = "baseline"
     fitted: ClassVar[bool] = True
 
     name: Literal["template_ar"] = key(
@@ -387,6 +392,7 @@ class TemplateAr(Family):
 
 class Gaussian(Family):
     implementation: ClassVar[str] = "distgan.models.classical"
+    kind: ClassVar[str] = "baseline"
     fitted: ClassVar[bool] = True
 
     name: Literal["gaussian"] = key(
@@ -396,6 +402,7 @@ class Gaussian(Family):
 
 class Bootstrap(Family):
     implementation: ClassVar[str] = "distgan.models.classical"
+    kind: ClassVar[str] = "baseline"
     fitted: ClassVar[bool] = True
     stores_real_series: ClassVar[bool] = True
 
@@ -407,6 +414,7 @@ class Bootstrap(Family):
 
 class ClusterMean(Family):
     implementation: ClassVar[str] = "distgan.models.classical"
+    kind: ClassVar[str] = "baseline"
     fitted: ClassVar[bool] = True
     stores_real_series: ClassVar[bool] = True
 

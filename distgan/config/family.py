@@ -21,6 +21,8 @@ class Family(Section):
 
     implementation: ClassVar[str] = ""
     """The module with `build`, and, where the family has them, `Game` and `join_sampler`."""
+    kind: ClassVar[str] = "gan"
+    """What a model card calls it: `gan`, `flow-matching`, `vae` or `baseline`."""
     stages: ClassVar[tuple[str, ...]] = STAGES
     """Its stages: all, or those of a filter, which learns from series labelled `clean` and all others."""
     fitted: ClassVar[bool] = False

@@ -95,7 +95,8 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
     judged = binding.digest_series(mine.synthetic)
     release.write_release(tmp_path / "out", said, config.load(mine.config), mine, judged)
     name = mine.synthetic_labels.name
-    assert (tmp_path / "out" / name).read_text() == "label\n" + "walk\n" * 12
+    rows = [f"synthetic-{place:06d},walk\n" for place in range(12)]
+    assert (tmp_path / "out" / name).read_text() == "id,label\n" + "".join(rows)
     content = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert b"home-007" not in content and not (tmp_path / "out" / mine.synthetic_attributes.name).exists()
     assert name in read_json(tmp_path / "out" / "verdict.json")["files"]

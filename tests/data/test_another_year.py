@@ -127,7 +127,7 @@ def test_holidays_are_holidays_and_no_other_day_is() -> None:
     [
         (meta(clock="nominal: one hour a step"), "needs series with times"),
         (meta(days=364), "have 8,736 steps of 3,600 s, 364 days"),
-        (meta(days=730), "730 days; train on a year"),
+        (meta(days=730), "730 days; train on one calendar year"),
         (meta(windows={"length": 8760, "stride": 1}), "these are windows"),
         (meta(years=[2019, 2020, 2021]), "series of 2019 to 2021 stand on one axis"),
     ],
