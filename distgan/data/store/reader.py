@@ -49,6 +49,7 @@ class Rows:
         self._raw: dict[int, np.ndarray] = {}  # mapped bytes [chunks, stride]
         self._rows: dict[int, np.ndarray] = {}  # values [chunks, chunk_rows, *row_shape]
         self._trusted = np.zeros(layout.chunks, dtype=bool)
+        self._sealed: set[int] = set()  # shards whose index and seal were right
         for shard in range(layout.shards):
             self._check_size(shard)
 
@@ -227,7 +228,9 @@ class Rows:
             raise self._make_damaged_error(shard, (error.strerror or "unreadable").lower()) from None
 
     def _map_bytes(self, shard: int) -> np.ndarray:
-        """Map a shard and check its index and seal; the chunks' own values are checked at first touch."""
+        """Map a shard; check its index and seal the first time. The chunks' own values are checked at first
+        touch.
+        """
         if shard in self._raw:
             return self._raw[shard]
         self._check_size(shard)
@@ -237,11 +240,13 @@ class Rows:
         content = torch.from_file(path, shared=False, size=size, dtype=torch.uint8).numpy()
         content.flags.writeable = False
         end = layout.count_chunks(shard) * layout.stride
-        if content[end:].tobytes() != layout.make_index(shard):
-            raise self._make_damaged_error(shard, "its index does not match")
         chunks = content[:end].reshape(-1, layout.stride)
-        if compute_seal(chunks[:, -CRC_BYTES:].tobytes()) != self._seals[shard]:
-            raise self._make_damaged_error(shard, "its checksums are not the manifest's")
+        if shard not in self._sealed:
+            if content[end:].tobytes() != layout.make_index(shard):
+                raise self._make_damaged_error(shard, "its index does not match")
+            if compute_seal(chunks[:, -CRC_BYTES:].tobytes()) != self._seals[shard]:
+                raise self._make_damaged_error(shard, "its checksums are not the manifest's")
+            self._sealed.add(shard)
         self._raw[shard] = chunks
         return chunks
 
