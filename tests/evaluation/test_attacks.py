@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from distgan.evaluation.attacks import battery, features, fragment_leaks, inference, leak_scenarios, rates
+from distgan.evaluation.attacks import (
+    battery,
+    features,
+    fragment_leaks,
+    inference,
+    leak_scenarios,
+    rates,
+    tracing,
+)
 from distgan.evaluation.attacks.attack_data import AttackData, Side, find_nearest_both_ways
 from distgan.evaluation.attacks.battery import BATTERY, Attack, Finding
 from distgan.evaluation.attacks.leak_scenarios import IN_BANK, IN_SERIES, Population
@@ -130,6 +138,20 @@ def test_what_an_attack_is_over_on(few: Population) -> None:
     assert battery.judge_finding("alarm", Finding(unknown), 0.6, enough=False) == "insufficient"
     assert battery.judge_finding("limit", Finding(None), 0.6, enough=True) == "skipped"
     assert battery.judge_finding("limit", Finding(None, needed=True), 0.6, enough=True) == "insufficient"
+
+
+@pytest.mark.parametrize(
+    ("auc", "half", "outcome"),
+    [(0.6, 0.12, "pass"), (0.9, 0.12, "over"), (0.63, 0.04, "over"), (0.52, 0.04, "pass")],
+)
+def test_a_small_group_at_chance_is_no_leak_of_the_bank(
+    many: Population, auc: float, half: float, outcome: str
+) -> None:
+    """40 members at chance reach over a limit of .65 in every third release; surely over it, they count."""
+    everybody = tracing.Attack("all", "", 3000, 3000, 0.5, 0.485, 0.515, 0.65)
+    smallest = tracing.Attack("smallest groups", "", 40, 54, auc, auc - half, auc + half, 0.65)
+    found = battery.run(replace(many.attack_data, traced=[everybody, smallest]), only("P6")).attacks[0]
+    assert (found.outcome, [each.name for each in found.groups]) == (outcome, ["smallest groups"])
 
 
 def test_a_leak_among_those_with_one_value_is_seen(few: Population) -> None:

@@ -114,8 +114,20 @@ def _report_tracing(attack_data: AttackData) -> Finding:
         return Finding(
             None, note="too few non-members of any group" if missing else "no bank", needed=missing
         )
-    groups = [(attack.exposure, membership.convert_tracing(attack)) for attack in attack_data.traced]
-    return Finding(groups[0][1], groups[1:], limit=attack_data.tracing_limit)
+    (_, everybody), *exposures = [
+        (attack.exposure, membership.convert_tracing(attack)) for attack in attack_data.traced
+    ]
+    limit = attack_data.tracing_limit
+    few = [each for each in exposures if limit is not None and _is_too_few(each[1], limit)]
+    groups = [each for each in exposures if each not in few]
+    return Finding(everybody, groups, limit=limit, by_value=few)
+
+
+def _is_too_few(measured: IntervalEstimate, limit: float) -> bool:
+    """Return whether an attack at chance (AUC 0.5) on so few owners would often reach over the limit: its
+    interval is as wide, and it may lie an interval's half off.
+    """
+    return 0.5 + (measured.high - measured.low) > limit
 
 
 def _report_static(attack_data: AttackData) -> Finding:
@@ -341,7 +353,8 @@ def judge_finding(
     rule: Rule, found: Finding, limit: float | None, enough: bool, proved: bool = False
 ) -> Outcome:
     """Judge an attack over all owners and in every exposure; the worst counts. Of a value of an attribute,
-    which few may have, it counts where it is surely over.
+    which few may have, and of an exposure of too few for the upper end to say anything, it counts where it
+    is surely over.
     """
     if found.measured is None:
         return INSUFFICIENT if found.needed and not proved else SKIPPED
