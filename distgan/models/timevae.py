@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from distgan import config
 from distgan.data.loader import Batch
 from distgan.models.layers import Conv1d, ConvTranspose1d, Linear
-from distgan.models.vae import reconstruct
+from distgan.models.vae import EncoderDecoder
 from distgan.objectives.adversarial import Adversarial
 from distgan.objectives.base import Phase
 
@@ -134,19 +134,12 @@ class Decoder(nn.Module):
         return sum(part(latent_BZ) for part in self.parts)  # type: ignore[return-value]
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(EncoderDecoder):
     """Series, mask (B, L, C) each, noise (B, Z) -> reconstruction, mean, log-variance; series in [0, 1]."""
 
     def __init__(self, length: int, channels: int, settings: config.TimeVae) -> None:
-        super().__init__()
+        super().__init__(Encoder(length, channels, settings), Decoder(length, channels, settings))
         self.noise_dim = settings.latent_dim
-        self.encoder = Encoder(length, channels, settings)
-        self.decoder = Decoder(length, channels, settings)
-
-    def forward(
-        self, series_BLC: Tensor, mask_BLC: Tensor, noise_BZ: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return reconstruct(self.encoder, self.decoder, series_BLC, mask_BLC, noise_BZ)
 
 
 class Sampler(nn.Module):

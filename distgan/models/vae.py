@@ -61,26 +61,27 @@ class Decoder(nn.Module):
         return torch.tanh(self.head(self.transformer(tokens_BND, latent_BZ)))
 
 
-class VAE(nn.Module):
-    """Encoder and decoder as one network: (series, mask, noise (B, Z)) -> reconstruction, mean,
-    log-variance.
+class EncoderDecoder(nn.Module):
+    """Encoder and decoder as one network: series, mask (B, L, C) each, noise (B, Z) -> reconstruction from a
+    latent that is drawn with the noise, its mean and its log-variance.
     """
 
-    def __init__(self, length: int, channels: int, settings: config.Encoder) -> None:
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
-        self.encoder = Encoder(length, channels, settings)
-        self.decoder = Decoder(length, channels, settings)
+        self.encoder, self.decoder = encoder, decoder
 
     def forward(
         self, series_BLC: Tensor, mask_BLC: Tensor, noise_BZ: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        return reconstruct(self.encoder, self.decoder, series_BLC, mask_BLC, noise_BZ)
+        mean_BZ, logvar_BZ = self.encoder(series_BLC, mask_BLC)
+        latent_BZ = mean_BZ + (0.5 * logvar_BZ).exp() * noise_BZ
+        return self.decoder(latent_BZ.to(series_BLC.dtype)), mean_BZ, logvar_BZ
 
 
-def reconstruct(
-    encoder: nn.Module, decoder: nn.Module, series_BLC: Tensor, mask_BLC: Tensor, noise_BZ: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the reconstruction from a latent that is drawn with the noise, its mean and its log-variance."""
-    mean_BZ, logvar_BZ = encoder(series_BLC, mask_BLC)
-    latent_BZ = mean_BZ + (0.5 * logvar_BZ).exp() * noise_BZ
-    return decoder(latent_BZ.to(series_BLC.dtype)), mean_BZ, logvar_BZ
+class VAE(EncoderDecoder):
+    """The network of the stage `encoder`."""
+
+    encoder: Encoder
+
+    def __init__(self, length: int, channels: int, settings: config.Encoder) -> None:
+        super().__init__(Encoder(length, channels, settings), Decoder(length, channels, settings))
