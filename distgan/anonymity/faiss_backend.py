@@ -246,7 +246,10 @@ def iterate_neighbours(
             squares, places = index.search(own, count + 1)
         else:
             searched = lists.find_nearest(own, first)
-            places = index.search_preassigned(own, CODED_PER_NEIGHBOUR * count + 1, *searched)[1]
+            unread = np.zeros(
+                searched.shape, np.float32
+            )  # distances to lists, which codes are not relative to
+            places = index.search_preassigned(own, CODED_PER_NEIGHBOUR * count + 1, searched, unread)[1]
             apart = points[places] - own[:, None]
             squares = np.where(places < 0, np.float32(np.inf), np.einsum("nkd,nkd->nk", apart, apart))
         squares[places == rows[:, None]] = np.inf  # itself; among equals it may not be first, or crowded out
@@ -273,29 +276,24 @@ class _Lists:
         sizes = [index.invlists.list_size(each) for each in range(index.nlist)]
         return cls(centroids, around, np.cumsum(sizes))
 
-    def find_nearest(self, points: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
+    def find_nearest(self, points: np.ndarray, first: int) -> np.ndarray:
         """Return the lists to search for points [n, d] that follow one another list by list from place
-        `first`: numbers and squared distances, [n, SEARCHED_LISTS] each.
+        `first`: [n, SEARCHED_LISTS].
 
         They are sought around a point's own list: comparing with thousands of lists takes as long as the
         search itself.
         """
         number = min(SEARCHED_LISTS, self.around.shape[1])
-        found = np.empty((len(points), number), np.int64)
-        squares = np.empty((len(points), number), np.float32)
-        at = 0
+        found, at = np.empty((len(points), number), np.int64), 0
         while at < len(points):
             own = np.searchsorted(self.ends, first + at, side="right")
             rows = slice(at, min(int(self.ends[own]) - first, len(points)))
             some = self.around[own]
             centres = self.centroids[some]
             apart = np.square(centres).sum(axis=1) - 2 * points[rows] @ centres.T
-            chosen = np.argpartition(apart, number - 1, axis=1)[:, :number]
-            found[rows] = some[chosen]
-            sizes = np.square(points[rows]).sum(axis=1, keepdims=True)
-            squares[rows] = np.take_along_axis(apart, chosen, axis=1) + sizes
+            found[rows] = some[np.argpartition(apart, number - 1, axis=1)[:, :number]]
             at = rows.stop
-        return found, squares
+        return found
 
 
 def _make_codes(points: np.ndarray, seed: int) -> tuple[Any, np.ndarray]:
