@@ -16,6 +16,7 @@ from distgan.evaluation.attacks.fragments.whitened import (
     Compared,
     cap,
     lower_ratios,
+    scale_rows,
     whiten,
 )
 from distgan.evaluation.attacks.fragments.windows import Rows, iterate_blocks
@@ -49,7 +50,7 @@ def find_elastic(rows: Rows, rng: np.random.Generator) -> tuple[Array, float]:
 def _compare_parts(made: Array, compared: Compared) -> Array:
     """Return each entity's least ratio: [m, p, w], [n, p, w'] -> [e]."""
     real = compared.values - compared.values.mean(axis=0)
-    made = made / np.maximum(np.linalg.norm(made, axis=2, keepdims=True), np.float32(1e-9))
+    made = scale_rows(made)
     lengths, edges = _measure_lengths(real), compared.edges
     found = np.full(len(edges), np.inf)
     usual = float(ndtri(1 - REFERENCE / len(edges)))

@@ -20,6 +20,7 @@ from distgan.evaluation.attacks.fragments.whitened import (
     keep,
     leave_own,
     lower_ratios,
+    scale_rows,
     to_normal_scores,
     to_unit,
 )
@@ -40,9 +41,7 @@ def find_moved(spectra: Spectra) -> Iterator[tuple[str, Array]]:
         heights = _take_heights(real.values)
         centre = heights.mean(axis=0)
         released = (_take_heights(made) - centre) * made.any(axis=1, keepdims=True)
-        ratios, candidates = _compare_heights(
-            _scale_rows(released), _scale_rows(heights - centre), real.edges
-        )
+        ratios, candidates = _compare_heights(scale_rows(released), scale_rows(heights - centre), real.edges)
         yield name, spectra.spread(real, ratios)
     alone, released = _to_complex_unit(leave_own(real.values)), _to_complex_unit(cap(made))
     for direction in DIRECTIONS:
@@ -52,10 +51,6 @@ def find_moved(spectra: Spectra) -> Iterator[tuple[str, Array]]:
 
 def _take_heights(spectra: Array) -> Array:
     return np.log(np.square(np.abs(spectra)) + np.float32(LEAST_POWER))
-
-
-def _scale_rows(values: Array) -> Array:
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.float32(1e-9))
 
 
 def _to_complex_unit(spectra: Array) -> Array:

@@ -258,5 +258,9 @@ def count_telling(spectra: Array, length: int) -> Array:
 
 def to_unit(spectra: Array) -> Array:
     """Return rows of unit length whose products are correlations: [n, F] complex -> [n, 2F] float32."""
-    values = np.concatenate([spectra.real, spectra.imag], axis=1)
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.float32(1e-9))
+    return scale_rows(np.concatenate([spectra.real, spectra.imag], axis=1))
+
+
+def scale_rows(values: Array) -> Array:
+    """Return rows, along the last axis, of unit length; zeros stay: any shape, float32."""
+    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), np.float32(1e-9)))
