@@ -134,7 +134,8 @@ def join_work(parts: Sequence[tuple[float, Work]]) -> Work:
 class Trace(TorchDispatchMode):
     """A mode that records operations on tensors of `device`, and the memory that is alive.
 
-    An operation is (kind, half, flops, bytes, scores); views are none. Memory counts what was made inside.
+    An operation is (kind, half, flops, bytes, scores); views are none, nor are copies from another device:
+    constants are copied at their first use only. Memory counts what was made inside.
     """
 
     def __init__(self, device: str = "meta") -> None:
@@ -155,7 +156,10 @@ class Trace(TorchDispatchMode):
         if not aliases:
             for tensor in made:
                 self._count_memory(tensor)
-        seen = [t for t in (*_list_tensors(args), *made) if t.device.type == self.device]
+        given = _list_tensors(args)
+        if given and all(t.device.type != self.device for t in given):
+            return out
+        seen = [t for t in (*given, *made) if t.device.type == self.device]
         flops = float(count(*args, **kwargs, out_val=out)) if count else 0.0
         half = made[0].element_size() == 2
         moved = float(sum(t.numel() * t.element_size() for t in seen))

@@ -17,7 +17,7 @@ from distgan.models.layers import checkpoint_activations
 from distgan.objectives.adversarial import Conditions
 from distgan.parallel.processes import Parallel
 from distgan.planning import devices, memory, report
-from distgan.planning.step_time import Rounds, estimate_traffic
+from distgan.planning.step_time import Rounds, Series, estimate_traffic, estimate_work
 from distgan.planning.trace import (
     ATTENTION,
     CONVOLUTION,
@@ -187,6 +187,25 @@ def test_series_between_and_beyond_two_counts() -> None:
     line = few.scale_to(32, more)
     assert np.allclose(line.flops, most.flops) and np.allclose(line.bytes, most.bytes)
     assert math.isclose(line.peak, most.peak, rel_tol=1e-3)
+
+
+def test_distances_of_all_pairs_hardly_bend_the_line() -> None:
+    settings = small("objective.features=1")
+    few, more, most = (trace_step(settings, LENGTH, 1, series) for series in (8, 16, 32))
+    line = few.scale_to(32, more)
+    assert math.isclose(line.flops.sum(), most.flops.sum(), rel_tol=1e-2)
+    assert math.isclose(line.bytes.sum(), most.bytes.sum(), rel_tol=1e-2)
+
+
+RECIPES = ("demo", "london", "london_hours", "us_grid", "wrist", "private", "rectified_flow_london")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_recipes_are_planned(recipe: str) -> None:
+    """Also where a first step prepares what later ones use again."""
+    settings = config.load(ROOT / "configs" / f"{recipe}.yaml", ["data.source=series.npz"])
+    work = estimate_work(settings, Series(672, 1), settings.train.batch_size)
+    assert work.sum_flops(MATRIX) > 0 and work.peak > 0
 
 
 # -------------------------------------------------------------------------------------------------- memory
