@@ -47,7 +47,7 @@ def choose_count(
         shown: whether this process shows progress.
 
     Raises:
-        UserError: as `kmeans`.
+        UserError: as `run_kmeans`.
     """
     counts = list_candidates(*among)
     sample = sample_points(blocks, SILHOUETTE_POINTS, search.seed, search.spherical, reduce)

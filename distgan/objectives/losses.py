@@ -1,4 +1,4 @@
-"""Adversarial losses and penalties: pure functions of logits, float32, each with its equation.
+"""Losses: pure functions, float32, each with its equation. Gradient penalties are in `penalties`.
 
 Shapes: B series, H heads of the discriminator, L steps, C channels, K condition. `real` and `fake` are logits
 (B, H).
