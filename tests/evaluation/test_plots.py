@@ -81,6 +81,14 @@ def test_the_elbow_and_the_map_draw():
     assert population.draw_latent_map(points[:, :1], labels, np.zeros((4, 1))).axes
 
 
+def test_a_map_of_many_latents_states_how_many_are_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(population, "MOST_DOTS", 20)
+    points, labels = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60) % 4
+    axis = population.draw_latent_map(points, labels, np.zeros((4, 3))).axes[0]
+    assert axis.get_title("left") == "20 of 60 latents, 4 groups"
+    assert len(axis.collections[0].get_offsets()) == 20
+
+
 def test_groups_and_sample_sheet_draw():
     assert len(population.draw_groups([5, 9], minimum_size=4, tracing=[0.6, 0.55], limit=0.65).axes) == 2
     assert len(population.draw_groups([5, 9], minimum_size=4).axes) == 1
