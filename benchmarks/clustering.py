@@ -41,9 +41,9 @@ PASSES = 2  # of ours over all points, after its start on a sample
 OURS = "distgan"
 
 
-def make_points(path: Path, rows: int, dim: int, seed: int = 0) -> None:
+def make_points(path: Path, rows: int, dim: int) -> None:
     """A mixture of 2000 normals in 24 dimensions, turned into `dim`, with noise: [rows, dim] float32."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     centres = 3 * rng.standard_normal((PARTS, INNER), dtype=np.float32)
     turn = rng.standard_normal((INNER, dim), dtype=np.float32) / np.float32(INNER**0.5)
     with open(path, "wb") as file:

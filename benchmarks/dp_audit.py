@@ -13,13 +13,11 @@ JSON.
 """
 
 import argparse
-import math
 from typing import Any
 
 import numpy as np
 import torch
 from common import finish, show
-from scipy.stats import binom
 from torch import Tensor, nn
 
 from distgan.anonymity.dp import accounting, mechanism
@@ -28,6 +26,7 @@ from distgan.anonymity.dp.lattice import SCALE, Stream, make_key
 from distgan.anonymity.dp.mechanism import Spending
 from distgan.data.loader import Batch
 from distgan.data.owner_loader import OwnerBatch
+from distgan.evaluation.attacks.rates import bound_epsilon
 
 CANARIES, GUESSES = 1000, 200
 RATE, STEPS, DELTA = 0.15, 16, 1e-6
@@ -84,33 +83,14 @@ def noisy_gradients(inside: np.ndarray, spending: Spending, fault: str) -> np.nd
     return np.stack(seen)
 
 
-def p_value(right: int, epsilon: float) -> float:
-    """Return how likely so many right guesses are at most under (epsilon, DELTA) (their Theorem 5.2)."""
-    share = 1 / (1 + math.exp(-epsilon))
-    chance = binom.sf(right - 1, GUESSES, share)
-    below = np.cumsum(binom.pmf(right - np.arange(1, right + 1), GUESSES, share))
-    most = float((below / np.arange(1, right + 1)).max(initial=0))
-    return min(1.0, float(chance) + most * DELTA * 2 * CANARIES)
-
-
-def lower_bound(right: int) -> float:
-    """Return the largest ε that so many right guesses rule out at `CONFIDENCE`."""
-    low, high = 0.0, 20.0
-    if p_value(right, 0.0) > 1 - CONFIDENCE:
-        return 0.0
-    while high - low > 1e-3:
-        middle = (low + high) / 2
-        low, high = (middle, high) if p_value(right, middle) < 1 - CONFIDENCE else (low, middle)
-    return low
-
-
 def audit(spending: Spending, fault: str, seed: int) -> float:
     """Return the lower bound of ε that one run proves."""
     inside = np.random.default_rng([seed, 1]).random(CANARIES) < 0.5
     scores = noisy_gradients(inside, spending, fault).sum(axis=0)
     order = np.argsort(scores)
     half = GUESSES // 2
-    return lower_bound(int(inside[order[-half:]].sum() + (~inside[order[:half]]).sum()))
+    right = int(inside[order[-half:]].sum() + (~inside[order[:half]]).sum())
+    return bound_epsilon(GUESSES, right, CANARIES, DELTA, 1 - CONFIDENCE)
 
 
 def main() -> None:

@@ -139,7 +139,7 @@ def private_gaussian(run: Any, settings: Any, epsilon: float) -> np.ndarray:
     return data.scaler.restore(scaled, attributes.astype(np.float32))
 
 
-def score(settings: Any, run: Any, made: np.ndarray) -> Any:
+def score(run: Any, made: np.ndarray) -> Any:
     """Return the overall scores of some series against the run's real ones, as the report has them."""
     from distgan.data.store.private_table import SPLITS, read_table
     from distgan.evaluation.metrics import fidelity
@@ -169,12 +169,12 @@ def work(epsilon: float, arguments: argparse.Namespace, source: Path) -> list[di
     run, started = Run(Path(settings.run_dir)), time.process_time()
     runner.run(settings, run, config.STAGES[:-1])
     seconds = time.process_time() - started
-    found = score(settings, run, Store.open(run.synthetic).read_rows(np.arange(settings.generate.count)))
+    found = score(run, Store.open(run.synthetic).read_rows(np.arange(settings.generate.count)))
     name = "distgan from public weights" if settings.privacy.public else "distgan"
     rows = [row_of(epsilon, name, found["model"]) | {"cpu_s": seconds}]
     if math.isfinite(epsilon):
         made = private_gaussian(run, settings, epsilon)
-        rows.append(row_of(epsilon, "private Gaussian", score(settings, run, made)["model"]))
+        rows.append(row_of(epsilon, "private Gaussian", score(run, made)["model"]))
     else:
         rows += [row_of(epsilon, name, each) for name, each in found.items() if name != "model"]
     return rows
@@ -200,7 +200,7 @@ def score_public(arguments: argparse.Namespace, source: Path) -> dict[str, Any]:
     settings = settings_of(arguments.epsilons[0], arguments, source)
     store = Store.open(Run(arguments.folder / "public").synthetic)
     made = store.read_rows(np.arange(settings.generate.count))
-    return row_of(0.0, "public weights", score(settings, Run(Path(settings.run_dir)), made)["model"])
+    return row_of(0.0, "public weights", score(Run(Path(settings.run_dir)), made)["model"])
 
 
 def row_of(epsilon: float, name: str, each: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -482,9 +483,9 @@ def measure_utilisation(place: Place, path: Path | None, own: list[str], length:
     }
 
 
-def top_kernels(step: Stepper, count: int = 8) -> dict[str, float]:
-    """The kernels that take most of a step's time on the device: name -> share. A profiler that this machine
-    does not allow costs nothing else.
+def top_kernels(step: Stepper) -> dict[str, float]:
+    """The eight kernels that take most of a step's time on the device: beginning of the name -> share. A
+    profiler that this machine does not allow costs nothing else.
     """
     from torch.profiler import ProfilerActivity, profile
 
@@ -494,10 +495,11 @@ def top_kernels(step: Stepper, count: int = 8) -> dict[str, float]:
             torch.cuda.synchronize()
     except RuntimeError as error:
         return {f"none: {' '.join(str(error).split())[:100]}": 0.0}
-    spent = {event.key[:70]: event.self_device_time_total for event in found.key_averages()}
-    whole = sum(spent.values()) or 1.0
-    longest = sorted(spent, key=lambda name: -spent[name])[:count]
-    return {name: round(spent[name] / whole, 3) for name in longest}
+    spent = Counter[str]()  # names of templates begin alike
+    for event in found.key_averages():
+        spent[event.key[:70]] += event.self_device_time_total
+    whole = spent.total() or 1.0
+    return {name: round(time / whole, 3) for name, time in spent.most_common(8)}
 
 
 GROUPS: dict[str, Callable[[Place], Iterator[Row]]] = {  # what must be right first; what may take long last

@@ -47,7 +47,7 @@ def make_block(
     active = (1200 + 700 * people) / 365 * rng.lognormal(0, 0.35, BLOCK)  # kWh a day
     base = active * rng.uniform(0.15, 0.45, BLOCK)
     present = _presence(rng, days)
-    shapes, kind = _daily_shapes(rng, people, days, steps)
+    shapes, kind = _daily_shapes(rng, days, steps)
     season = 1 + rng.uniform(0.02, 0.3, (BLOCK, 1)) * np.cos(2 * np.pi * (np.arange(days) - 10) / 365)
     weeks = lfilter([1], [1, -0.6], rng.normal(0, 0.15, (BLOCK, days)), axis=1)
     daily = (active - base)[:, None] * season * np.exp(weeks) * present
@@ -73,9 +73,7 @@ def _presence(rng: np.random.Generator, days: int) -> np.ndarray:
     return present
 
 
-def _daily_shapes(
-    rng: np.random.Generator, people: np.ndarray, days: int, steps: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _daily_shapes(rng: np.random.Generator, days: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Share of a day's activity in each step, [H, D, S], and the name of each home's pattern."""
     names = np.array(list(PATTERNS))
     kind = rng.choice(len(names), BLOCK, p=[PATTERNS[name][0] for name in names])

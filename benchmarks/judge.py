@@ -69,7 +69,7 @@ def judge(
     """
     views = options.get("views", ("weeks", "series"))
     effort = options.get("effort", Effort())
-    ruler = fit_reference(
+    reference = fit_reference(
         real,
         train,
         steps_per_day,
@@ -80,7 +80,7 @@ def judge(
     found = {}
     for name, values in {REAL: train, **sets}.items():
         started = time.process_time()
-        found[name] = read_instruments(ruler, values, views, effort)
+        found[name] = read_instruments(reference, values, views, effort)
         print(f"{name}: {time.process_time() - started:.0f} CPU s", flush=True)
     return found
 

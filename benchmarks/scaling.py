@@ -88,7 +88,7 @@ def training_of(settings: Any, parallel: Any, length: int) -> Any:
     objective = Adversarial(
         {name: optimized.network for name, optimized in optimized_networks.items()},
         conditions=Conditions(generated=lambda batch: torch.zeros(len(batch.rows), 8)),
-        rules=Rules(noise_dim=noise_dim, settings=settings.objective, seed=0),
+        rules=Rules(settings.objective, seed=0, noise_dim=noise_dim, family=settings.model),
         arithmetic=Arithmetic(parallel.average, processes=parallel.world_size),
     )
     rates = {name: Rate(2e-4, 0.99) for name in optimized_networks}

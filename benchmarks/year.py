@@ -256,11 +256,9 @@ def print_tables(
         [
             {"row": name}
             | {
-                family: format_values(
-                    [b - a for a, b in zip(known(near[first], family), known(found, family))]
-                )
+                family: format_values(nearer)
                 for family in FAMILIES
-                if known(found, family)
+                if (nearer := subtract(near[first], found, family))
             }
             for name, found in near.items()
             if name != first
@@ -270,6 +268,14 @@ def print_tables(
         "total over that of training series",
         [{"row": name, "share": format_values(each)} for name, each in totals.items()],
     )
+
+
+def subtract(
+    first: list[dict[str, float | None]], other: list[dict[str, float | None]], name: str
+) -> list[float]:
+    """By how much the first is lower, of each seed in which both have a figure."""
+    pairs = [(a[name], b[name]) for a, b in zip(first, other)]
+    return [b - a for a, b in pairs if a is not None and b is not None]
 
 
 def known(rows: list[dict[str, float | None]], name: str) -> list[float]:

@@ -11,6 +11,7 @@ from distgan.anonymity.sampling import Blocks, Reduce, sample_points
 from distgan.progress import Progress
 
 SILHOUETTE_POINTS = 2000  # of which all distances are taken
+MOST_TRIES = 12  # numbers of clusters
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def choose_count(
         shown: whether this process shows progress.
 
     Raises:
-        UserError: as `kmeans`.
+        UserError: as `run_kmeans`.
     """
     counts = list_candidates(*among)
     sample = sample_points(blocks, SILHOUETTE_POINTS, search.seed, search.spherical, reduce)
@@ -62,9 +63,9 @@ def choose_count(
     return Choice(counts, inertia, silhouette, criterion, int(counts[best]))
 
 
-def list_candidates(lowest: int, highest: int, most: int = 12) -> np.ndarray:
-    """Return at most `most` whole numbers from `lowest` to `highest`, evenly in their logarithm."""
-    return np.unique(np.rint(np.geomspace(lowest, highest, most)).astype(np.int64))
+def list_candidates(lowest: int, highest: int) -> np.ndarray:
+    """Return at most `MOST_TRIES` whole numbers from `lowest` to `highest`, evenly in their logarithm."""
+    return np.unique(np.rint(np.geomspace(lowest, highest, MOST_TRIES)).astype(np.int64))
 
 
 def find_elbow(counts: np.ndarray, inertia: np.ndarray) -> int:

@@ -167,7 +167,7 @@ EXACT_NEAREST = 4096  # points up to which every distance is computed; more are 
 DRAWN_LISTS, PROBED_LISTS = 4096, 3  # at most so many lists, and those of them that are searched for a query
 
 
-def _make_lists(points: np.ndarray, seed: int) -> Any:
+def _make_lists(points: np.ndarray) -> Any:
     """Make an index of float32 points [n, d], with inverted lists around drawn points where they are many."""
     faiss = import_faiss()
     index = faiss.IndexFlatL2(points.shape[1])
@@ -176,25 +176,23 @@ def _make_lists(points: np.ndarray, seed: int) -> Any:
         quantizer = faiss.IndexFlatL2(points.shape[1])
         index = faiss.IndexIVFFlat(quantizer, points.shape[1], number)
         index.nprobe = PROBED_LISTS
-        centres = np.sort(np.random.default_rng(seed).permutation(len(points))[:number])
+        centres = np.sort(np.random.default_rng(0).permutation(len(points))[:number])
         quantizer.add(points[centres])
         index.train(points[centres])  # only says that the centres stand
     index.add(points)
     return index
 
 
-def find_nearest(
-    queries: np.ndarray, points: np.ndarray, count: int, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def find_nearest(queries: np.ndarray, points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return distances to and numbers of nearest points, ascending: [q, d], [n, d] float32 -> [q, count]
     each.
 
-    Of many points only some are compared (lists around drawn points: as good as k-means for this, and for
-    nothing).
+    Of many points only some are compared: lists around drawn points, which find as many as lists around the
+    centroids of k-means, without its cost.
     Places beyond what was found have distance infinity and number -1.
     """
     queries, points = (np.ascontiguousarray(rows, np.float32) for rows in (queries, points))
-    squares, places = _make_lists(points, seed).search(queries, count)
+    squares, places = _make_lists(points).search(queries, count)
     return np.where(places < 0, np.inf, np.sqrt(np.maximum(squares, 0))), places
 
 

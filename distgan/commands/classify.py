@@ -62,8 +62,11 @@ def read_labelled_series(
 
 
 def draw_labelled_series(trained: Trained, like: LabelledSeries, seed: int) -> LabelledSeries:
-    """Draw as many series of each label as `like` has."""
+    """Draw as many series of each label as `like` has, each with noise of its own: a seed for every label."""
     labels, counts = np.unique(like.labels, return_counts=True)
-    made = [trained.sample(int(count), seed, condition=str(label)) for label, count in zip(labels, counts)]
+    made = []
+    for label, count in zip(labels, counts):
+        own = int(make_keyed_generator(seed, 0, f"classification, label {label}").integers(2**62))
+        made.append(trained.sample(int(count), own, condition=str(label)))
     named = np.repeat(labels, counts)
     return LabelledSeries(np.concatenate(made), named, named)

@@ -92,7 +92,9 @@ class Sweep(Section):
         "trained again, to show their spread",
         ge=0,
     )
-    seed: int = key(0, "random seed of the draws", ge=0, lt=2**63)
+    seed: int = key(
+        0, "random seed of the draws; of those that pbt makes on the way, Ray has none", ge=0, lt=2**63
+    )
     resources: Resources = key(Resources(), "resources of one trial; as many run at once as fit")
     address: str | None = key(
         None,

@@ -9,8 +9,8 @@ measured share of each part, an average whole series has the mean a = Σ w_k m_k
 
     whole scale = scale / d,    whole location = location − whole scale · a.
 
-Anonymity: the means stay with the run. One of n owners moves one by 1 / n, and there is at most one number
-for 20 owners, as of zeros (`zeros.py`).
+Anonymity: a mean is over owners of each owner's mean, so that one of n owners counts 1 / n, and there is at
+most one number for 20 owners, as of zeros (`zeros.py`).
 
 Shapes: n, B series, L steps, C channels, K parts.
 """
@@ -32,7 +32,7 @@ FARTHEST = 2.0  # whole scales that the mean of a part is from the whole mean
 
 @dataclass(frozen=True)
 class Season:
-    """Means of standardised values of whole series and of their squares, by part: [K][C] each."""
+    """Means over owners of standardised values of whole series and of their squares, by part: [K][C] each."""
 
     means: tuple[tuple[float, ...], ...]
     squares: tuple[tuple[float, ...], ...]
@@ -63,7 +63,7 @@ class Season:
         parts = max((each for each in (2, 3, 4, 6, 12) if each <= most), default=0)
         if whole.all() or not parts:
             return None
-        averages = np.nanmean(table, axis=1).reshape(2, parts, MOST_PARTS // parts, -1).mean(axis=2)
+        averages = _average_owners(table, owners[whole]).reshape(2, parts, MOST_PARTS // parts, -1).mean(2)
         means = averages[0] - averages[0].mean(axis=0)
         squares = averages[1] / averages[1].mean(axis=0)
         return cls(*(tuple(map(tuple, each.tolist())) for each in (means, squares)))
@@ -104,6 +104,19 @@ class Season:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         return cls(*(tuple(map(tuple, content[name])) for name in ("means", "squares")))
+
+
+def _average_owners(table: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Return the mean over owners of each owner's mean, those without a value left out: [2, n, K, C], [n] ->
+    [2, K, C].
+    """
+    codes = np.unique(owners, return_inverse=True)[1]
+    sums, counts = np.zeros((2, len(table), int(codes.max()) + 1, *table.shape[2:]))
+    for kind, values in enumerate(table):
+        np.add.at(sums[kind], codes, np.nan_to_num(values))
+        np.add.at(counts[kind], codes, ~np.isnan(values))
+    own = np.divide(sums, counts, where=counts > 0, out=np.full(sums.shape, np.nan))
+    return np.asarray(np.nanmean(own, axis=1))
 
 
 def _average_parts(values: np.ndarray) -> np.ndarray:

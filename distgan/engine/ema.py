@@ -9,15 +9,17 @@ from torch import Tensor, nn
 
 from distgan.parallel.optimized_network import OptimizedNetwork
 
+RAMP = 0.05  # of the series seen so far, as in StyleGAN2-ADA (Karras et al. 2020)
 
-def compute_decay(series_seen: int, batch_size: int, half_life: float, ramp: float = 0.05) -> float:
+
+def compute_decay(series_seen: int, batch_size: int, half_life: float) -> float:
     """Return the share that the average keeps in an update of `batch_size` series: 0.5 ** (batch_size /
     half-life).
 
-    The half-life, in series, is at most the share `ramp` of the series seen so far, so that early averages
+    The half-life, in series, is at most the share `RAMP` of the series seen so far, so that early averages
     forget the weights that training started from. A half-life of 0 keeps nothing: the average is the weights.
     """
-    half_life = min(half_life, ramp * series_seen)
+    half_life = min(half_life, RAMP * series_seen)
     return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
 
 

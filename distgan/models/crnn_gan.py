@@ -56,10 +56,11 @@ class Discriminator(nn.Module):
         self.verdict = Linear(2 * settings.width, 1)
 
     def compute_features(self, series_BLC: Tensor) -> Tensor:
-        """Return what the verdict of each step looks at: (B, L, C) -> (B, L, 2 W)."""
+        """Return the features of each step, the input of its logit: (B, L, C) -> (B, L, 2 W)."""
         return self.body(series_BLC)
 
     def judge(self, features_BLW: Tensor) -> Tensor:
+        """Return the mean logit over steps, float32: (B, L, 2 W) -> (B, 1)."""
         return self.verdict(features_BLW).mean(1).float()
 
     def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
@@ -81,7 +82,7 @@ class Game(Adversarial):
 
     pretraining       the generator follows series by squared error, E(x - G(z))², for a number of steps; the
                       source feeds it the real step before each
-    feature matching  E(R(x) - R(G(z)))², R what the discriminator's last layer looks at, takes the place of
+    feature matching  E(R(x) - R(G(z)))², R the input of the discriminator's last layer, takes the place of
                       the generator's loss (Salimans et al. 2016)
     freezing          a network rests while its loss is below .7 of the other's. Compared are cross entropies
                       a verdict, whatever loss is minimised, so that both are ln 2 at chance. The source

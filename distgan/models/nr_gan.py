@@ -9,9 +9,9 @@ connected layer. The discriminator's softmax of two classes is the sigmoid of on
 root-Hann window that overlap by half and add up to the series, so that any length can be filtered; beside
 real and imaginary parts the networks see the logarithm of the size, in which noise between harmonics shows;
 the filter's linear layer gives each frequency a gain and a correction, both small at first; channels
-are filtered one by one with the same weights; a series' own level passes by the filter; and the discriminator
-looks at series of mean 0 and unit power, so that only shape can betray the noise. The authors published no
-code.
+are filtered one by one with the same weights; a series' own mean does not enter the filter; and the input of
+the discriminator is series of mean 0 and unit power, so that it can recognise noise by shape alone. The
+authors published no code.
 
 Shapes: B series, L steps, C channels, N frames (of all B·C), W steps of a frame, F = W/2 + 1, H features.
 """
@@ -135,9 +135,9 @@ class Game(Adversarial):
 
     The first three are the paper's kind; the last is ours: the noise n that was taken off one series is put
     on a clean one, which gives a pair to learn from although the data has none. a is drawn from -1.5 to 1.5,
-    so that the filter meets any loudness, and what n still has of its own series cannot be told from noise; g
-    brings the sum into the range that scaling would have given it. The condition of a batch is 1 for a clean
-    series and 0 for a noisy one. Clean and noisy series find each other within a process's part of the batch.
+    so that the filter learns noise of any amplitude, and the part of n that is signal is learned as noise of
+    either sign; g brings the sum into the range that scaling would have given it. The condition of a batch is
+    1 for a clean series and 0 for a noisy one. Pairs of both are formed within a process's part of the batch.
     """
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -160,7 +160,8 @@ class Game(Adversarial):
 
     def flow_loss(self, batch: Batch) -> dict[str, Tensor]:
         network = self.networks["generator"]
-        if batch.step < UNIT_STEPS:
+        first = batch.whole is None or bool(batch.sample[0] == batch.whole.sample[0])
+        if batch.step < UNIT_STEPS and first:  # once a step, however many micro-batches it has
             self.learn_units(batch)
         noise_BLC = rng.draw_keyed_normal(
             self.seed,
@@ -187,11 +188,14 @@ class Game(Adversarial):
 
     @torch.no_grad()
     def learn_units(self, batch: Batch) -> None:
-        """Move each channel's mean, then its variance about that mean, to those of the global batch."""
+        """Move each channel's mean, then its variance about that mean, to those of the global batch; those of
+        a channel without a reading in the batch stay.
+        """
         network, whole = self.networks["generator"], batch.whole or batch
         share = max(1 / (batch.step + 1), UNIT_SHARE)
-        count_C = self.across(whole.mask.sum((0, 1))).clamp(min=1e-6)
+        count_C = self.across(whole.mask.sum((0, 1)))
         for statistic, power in ((network.centre, 1), (network.variance, 2)):
             values_BLC = whole.series if power == 1 else (whole.series - network.centre.float()).square()
-            mean_C = self.across((values_BLC * whole.mask).sum((0, 1))) / count_C
-            statistic.lerp_(mean_C.to(statistic.dtype), share)
+            mean_C = self.across((values_BLC * whole.mask).sum((0, 1))) / count_C.clamp(min=1e-6)
+            moved_C = torch.lerp(statistic, mean_C.to(statistic.dtype), share)
+            statistic.copy_(torch.where(count_C > 0, moved_C, statistic))

@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from distgan import config
 from distgan.models.layers import Conv1d, Linear, RMSNorm, upsample
 
+LAYER_SCALE = 0.1  # of a block's output, at first
+
 
 class LocalBlock(nn.Module):
     """Gated convolution over three neighbours (Dauphin et al. 2017), pre-normed with the style's gains.
 
-    (B, M, W), (B, S) -> (B, M, W). It enters with LayerScale.
+    (B, M, W), (B, S) -> (B, M, W). It enters with LayerScale (Touvron et al. 2021).
     """
 
-    def __init__(self, width: int, style_dim: int, layer_scale: float = 0.1) -> None:
+    def __init__(self, width: int, style_dim: int) -> None:
         super().__init__()
         hidden = -(-4 * width // 3 // 8) * 8
         self.norm = RMSNorm(width)
@@ -29,7 +31,7 @@ class LocalBlock(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         self.up = Conv1d(width, 2 * hidden, 3, padding=1)
         self.down = Linear(hidden, width)
-        self.scale = nn.Parameter(torch.full((width,), layer_scale))
+        self.scale = nn.Parameter(torch.full((width,), LAYER_SCALE))
 
     def forward(self, x_BMW: Tensor, style_BS: Tensor) -> Tensor:
         gain_B1W = 1 + self.modulation(style_BS)[:, None]

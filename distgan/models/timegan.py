@@ -144,7 +144,7 @@ class Game(Adversarial):
 
     def schedule(self) -> list[Phase]:
         first, second = self.family.embedding_steps, self.family.supervised_steps
-        joint, floor = first + second, self.family.discriminator_threshold
+        joint, threshold = first + second, self.family.discriminator_threshold
         return [
             Phase("embedding", "autoencoder", self.embedding_loss, stop=first),
             Phase("supervised", "generator", self.supervised_loss, start=first, stop=joint),
@@ -156,7 +156,7 @@ class Game(Adversarial):
                 self.discriminator_loss,
                 every=2,
                 start=joint,
-                skip=lambda values: values["loss"] <= floor,
+                skip=lambda values: values["loss"] <= threshold,
             ),
         ]
 

@@ -4,13 +4,13 @@
     series ─ the discriminator of TTS-GAN ─ mean ─┬─ logit
                                                   └─ a logit for each label
 
-As in the published code: the embedded label stands beside the noise, and an auxiliary head tells the label.
+As in the published code: the embedded label is joined to the noise, and an auxiliary head predicts the label.
 Kept from TTS-GAN here: learned positions in the generator, which the source leaves out, and the tanh at its
 end. The source plays WGAN-GP (configs/tts_cgan_paper.yaml), ours any game. The label is the last part of the
 condition, 1 at its place and 0 elsewhere; the rest is not read. Attributes (`bank.by`) stand there as
 `anonymity/statics.py` encodes them: one-hot categories and standardised numbers, then 1 for each that is
-known. The auxiliary head then tells each category by a softmax of its own and each number by its value; what
-is unknown has no loss.
+known. The auxiliary head then predicts each category by a softmax of its own and each number by its value;
+what is unknown has no loss.
 
 Shapes: B series, L steps, C channels, E width, Z noise, K condition, M labels, or numbers of attributes.
 """
@@ -46,7 +46,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(tts_gan.Discriminator):
-    """(B, L, C) -> logits (B, 1); `classes` gives the labels' logits (B, M)."""
+    """(B, L, C) -> logits (B, 1); `classify` gives logits of labels, (B, M)."""
 
     def __init__(self, length: int, channels: int, labels: int, settings: config.TtsCgan) -> None:
         super().__init__(length, channels, settings)
@@ -56,6 +56,7 @@ class Discriminator(tts_gan.Discriminator):
         )
 
     def classify(self, series_BLC: Tensor) -> Tensor:
+        """Return logits of labels, or predictions of attributes, float32: (B, L, C) -> (B, M)."""
         return self.label(self.compute_features(series_BLC)).float()
 
 

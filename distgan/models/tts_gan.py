@@ -59,7 +59,7 @@ class Discriminator(nn.Module):
         self.verdict = nn.Sequential(LayerNorm(width), Linear(width, 1))
 
     def compute_features(self, series_BLC: Tensor) -> Tensor:
-        """Return what the verdict looks at: (B, L, C) -> (B, E)."""
+        """Return the mean token, the input of the logit: (B, L, C) -> (B, E)."""
         return self.blocks(self.tokens(series_BLC)).mean(1)
 
     def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Adversarial losses and penalties: pure functions of logits, float32, each with its equation.
+"""Losses: pure functions, float32, each with its equation. Gradient penalties are in `penalties`.
 
 Shapes: B series, H heads of the discriminator, L steps, C channels, K condition. `real` and `fake` are logits
 (B, H).
@@ -164,7 +164,7 @@ def compute_moment_distance(
     A discriminator of bounded slope is nearly blind to deviations that are a third too small; this term is
     not.
     """
-    counts_LC = across(mask.sum(0)).clamp(min=1)
+    counts_LC = across(mask.sum(0)).clamp(min=1e-6)  # a mean over processes: it may be below 1
     scaled = [(x.float() + 1) / 2 * mask for x in (fake_BLC, real_BLC)]
     means = torch.stack([x.pow(power).sum(0) / counts_LC for x in scaled for power in (1, 2)])
 

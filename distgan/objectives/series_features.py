@@ -206,12 +206,13 @@ class Whitening:
 def compute_energy_distance(
     fake: Sequence[Tensor], real: Sequence[Tensor], gather: Callable[[Tensor], Tensor], places: Tensor
 ) -> Tensor:
-    """Return the mean over families of 2 E|x̂ - x| - E|x̂ - x̂'| - E|x - x'|, |·| the mean of |x| / √F and of
-    the coordinates' own |x|: a scalar.
+    """Return the mean over families of 2 E d(x̂, x) - E d(x̂, x̂') - E d(x, x'), a scalar, with the distance
+    d(x, y) = ‖x - y‖₂ / √F + ‖x - y‖₁ / F.
 
-    The first sees how features go together, the second the spread of each of them, which is little among
-    many. Means are over pairs of unlike series of the global batch, so that the estimate is unbiased; it may
-    be negative. The mean of the processes' values, and of their gradients, is that of the global batch.
+    The first part depends on how features go together, the second on the spread of each of them, which is
+    little among many. The last two means are over pairs of different series of the global batch, so that the
+    estimate is unbiased; it may be negative. The mean of the processes' values, and of their gradients, is
+    that of the global batch.
 
     Args:
         fake, real: features of this process's series, (B, F) each.

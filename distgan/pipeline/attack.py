@@ -88,12 +88,7 @@ def run_attacks(
         most: owners of each side, at most.
     """
     bank = Bank.load(context.run.need(context.run.bank, "bank"))
-    sides = {
-        name: sample_owners(
-            TrainingData.open(context.run, (name,)), context.run, name, most, context.settings.evaluate.seed
-        )
-        for name in ("train", "held_out", "reference")
-    }
+    sides = sample_sides(context, most)
     if not sides["held_out"].num_series:
         return None
     members, non_members, reference = (side.store.read_rows(side.rows) for side in sides.values())
@@ -187,19 +182,42 @@ def load_tracing(run: Run) -> list[tracing.Attack]:
 # ------------------------------------------------------------------------------------------------- who is who
 
 
-def sample_owners(data: TrainingData, run: Run, purpose: str, most: int, seed: int) -> TrainingData:
-    """Return random owners, at most `most`, and of each so many of its series that there are at most `most`
-    or one each.
+def sample_sides(context: PipelineContext, most: int) -> dict[str, TrainingData]:
+    """Return the attacked series of members (train) and non-members (held_out), and the attacker's own
+    (reference): of at most `most` owners each, at most `most` series, or one an owner.
+
+    Members and non-members have as many series an owner: attacks go by an owner's highest score, or search
+    all of an owner's series, and of more series the highest is higher by chance alone.
     """
+    run, seed = context.run, context.settings.evaluate.seed
+    sides = {name: TrainingData.open(run, (name,)) for name in ("train", "held_out", "reference")}
+    limits = [find_series_limit(sides[name], run, most) for name in ("train", "held_out")]
+    both = min((limit for limit in limits if limit is not None), default=None)
+    own = {"train": both, "held_out": both, "reference": find_series_limit(sides["reference"], run, most)}
+    return {
+        name: data if (limit := own[name]) is None else sample_owners(data, run, name, most, seed, limit)
+        for name, data in sides.items()
+    }
+
+
+def find_series_limit(data: TrainingData, run: Run, most: int) -> int | None:
+    """Return how many series of each owner make at most `most` in all, one at least; None: all of them."""
     if data.num_series <= most:
-        return data
+        return None
+    return max(1, most // min(most, len(np.unique(read_owners(data, run)))))
+
+
+def sample_owners(
+    data: TrainingData, run: Run, purpose: str, most: int, seed: int, limit: int
+) -> TrainingData:
+    """Return random owners, at most `most`, and of each at most `limit` of its series, at random."""
     owners = read_owners(data, run)
     rng = make_keyed_generator(seed, 0, f"attacked {purpose}")
-    chosen = rng.permutation(int(owners.max()) + 1)[:most]
+    chosen = rng.permutation(int(owners.max(initial=-1)) + 1)[:most]
     order = rng.permutation(data.num_series)
     order = order[np.isin(owners[order], chosen)]
     turn = pd.Series(order).groupby(owners[order]).cumcount().to_numpy()  # among its owner's series
-    keep = np.sort(order[turn < max(1, most // len(chosen))])
+    keep = np.sort(order[turn < limit])
     return replace(
         data,
         rows=data.rows[keep],

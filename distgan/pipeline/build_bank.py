@@ -74,16 +74,16 @@ def build_plain_bank(
     if cells is not None:
         labels, numbers = cells.cells, count_numbers(select_training_statics(settings, data))
     series = GroupedSeries(points, loads, groups, data.entity_codes, labels, numbers)
-    settled = merge_small_groups(series, settings.bank, data.store.channels)
-    series = replace(series, groups=settled.groups, entities=settled.entities)
+    merged = merge_small_groups(series, settings.bank, data.store.channels)
+    series = replace(series, groups=merged.groups, entities=merged.entities)
     bank = make_bank(series, data.attributes, settings.bank, seed=settings.seed)
-    bank = replace(bank, owners=count_effective_owners(settled, read_owners(data, run)))
+    bank = replace(bank, owners=count_effective_owners(merged, read_owners(data, run)))
     if cells is not None:
         released = count_released_numbers(settings.bank.condition_dim, data.store.channels, numbers)
         fewest = compute_minimum_group_size(settings.bank, released)
-        bank = replace(bank, statics=summarise_groups(cells, settled, fewest))
-        bank = state_slopes(bank, cells.values, data.attributes, settled)
-    settled.save(run.cluster_files.members)
+        bank = replace(bank, statics=summarise_groups(cells, merged, fewest))
+        bank = state_slopes(bank, cells.values, data.attributes, merged)
+    merged.save(run.cluster_files.members)
     bank.save(run.bank)
     return bank
 

@@ -88,22 +88,18 @@ class Share:
                 yield np.asarray(points[first : first + self.size])
 
 
-def find_work_folder(run: Run) -> Path:
-    return run.folder / "clusters.work"
-
-
 def run(context: PipelineContext) -> Facts:
     """Project the latents and form groups; return the record of the stage."""
     if context.settings.privacy.epsilon is not None:
         return context.parallel.run_on_main(lambda: cluster_privately(context.settings, context.run))
-    context.parallel.run_on_main(lambda: recreate_folder(find_work_folder(context.run)))
+    context.parallel.run_on_main(lambda: recreate_folder(context.run.cluster_work))
     try:
         facts = cluster_on_all(context)
     except BaseException:
         if context.parallel.is_main:  # the others are going down as well, and need it no more
-            shutil.rmtree(find_work_folder(context.run), ignore_errors=True)
+            shutil.rmtree(context.run.cluster_work, ignore_errors=True)
         raise
-    context.parallel.run_on_main(lambda: shutil.rmtree(find_work_folder(context.run)))
+    context.parallel.run_on_main(lambda: shutil.rmtree(context.run.cluster_work))
     return facts
 
 

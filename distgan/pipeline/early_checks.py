@@ -86,7 +86,7 @@ def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarr
     training = Training.from_series(settings, found, splits)
     refuse_scaling(settings, training, length)
     refuse_labels(settings, training)
-    refuse_selection(settings, splits)
+    refuse_selection(settings, training, splits)
     if "bank" in settings.stages:
         refuse_clusters(settings, training)
         if settings.privacy.epsilon is None:
@@ -155,7 +155,7 @@ def refuse_shifts(settings: config.Config, axis: Axis, length: int) -> None:
         count_steps_per_day(settings, Axis(axis.start, axis.step_seconds, length, axis.leap_days))
 
 
-def refuse_selection(settings: config.Config, splits: np.ndarray) -> None:
+def refuse_selection(settings: config.Config, training: Training, splits: np.ndarray) -> None:
     """
     Raises:
         UserError: train.select names no score, or the validation split is too small for one.
@@ -165,8 +165,8 @@ def refuse_selection(settings: config.Config, splits: np.ndarray) -> None:
     from distgan.evaluation.metrics.validation import FEWEST, check_score  # with sklearn, a second to import
 
     check_score(settings.train.select.score, "train.select.score")
-    found = int((splits == VALIDATION).sum())
-    if found < FEWEST and settings.data.windows.length is None:
+    found = int((splits == VALIDATION).sum()) * training.windows
+    if found < FEWEST:
         raise UserError(
             f"train.select needs {FEWEST} validation series or more, and data.validation "
             f"{settings.data.validation:g} gives {found}; raise data.validation, or set "

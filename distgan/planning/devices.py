@@ -169,9 +169,9 @@ def time_call(
     return best / (torch.get_num_threads() if own else 1)
 
 
-def _measure_products(device: torch.device, dtype: torch.dtype, size: int = 0) -> float:
+def _measure_products(device: torch.device, dtype: torch.dtype) -> float:
     """Return the rate of products of square matrices, 1/s: the peak of a device."""
-    size = size or (1024 if device.type == "cpu" else 8192)
+    size = 1024 if device.type == "cpu" else 8192
     a = torch.randn(size, size, device=device, dtype=dtype)
     return 2 * size**3 / time_call(lambda: a @ a, device)
 

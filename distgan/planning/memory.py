@@ -10,12 +10,12 @@ import torch
 from distgan import config
 from distgan.errors import UserError
 from distgan.parallel.processes import Parallel
+from distgan.parallel.zero import BUCKET
 from distgan.planning.trace import ImaginaryProcesses, Work, count_parameters, trace_step
 
 GIB = 2**30
 LIBRARIES = {"cpu": 0.55, "cuda": 1.0}  # GiB beside tensors: of a training of tiny networks; assumed
 SCATTERED = {"cpu": 1.3, "cuda": 1.1}  # memory by bytes alive: measured with glibc (1.2 to 1.4); assumed
-BUCKET = 50_000_000  # numbers that DeepSpeed sends at a time (parallel/zero.py)
 BATCHES = 3  # that the loader has in hand: one trained on, two made ahead
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from distgan import config
+from distgan.parallel.zero import BUCKET
 from distgan.planning.devices import EXPONENTIAL, Device
-from distgan.planning.memory import BUCKET
 from distgan.planning.trace import OTHER, ImaginaryProcesses, Work, count_parameters, trace_step
 
 LATENCY = 15e-6  # seconds of a message, for each doubling of the processes; assumed

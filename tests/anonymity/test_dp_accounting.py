@@ -53,7 +53,7 @@ def test_one_step_is_the_integral_of_its_definition(rate: float, multiplier: flo
 def test_steps_without_sampling_are_one_normal_mechanism() -> None:
     """T steps of multiplier m compose to m / √T (closed form), within 2 %."""
     found = mechanism.compose_epsilon([Spending(20.0, 1.0, 100)], 1e-6)
-    assert found == pytest.approx(mechanism.compute_epsilon([2.0], 1e-6), rel=0.02)
+    assert found == pytest.approx(mechanism.compose_epsilon([Spending(2.0)], 1e-6), rel=0.02)
     delta = mechanism.compute_delta(found, 2.0)
     assert delta <= 1e-6
 

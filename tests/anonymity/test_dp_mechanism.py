@@ -77,7 +77,8 @@ def test_what_dp_accounting_says_is_spent_is_what_was_asked() -> None:
     budget = budget_of()
     parts = [budget.directions_multiplier, budget.sums_multiplier]
     assert mechanism.compose_multipliers(parts) == pytest.approx(budget.multiplier)
-    assert mechanism.compute_epsilon(parts, 1e-5) == pytest.approx(2.0, rel=mechanism.SLACK)
+    spent = mechanism.compose_epsilon([mechanism.Spending(part) for part in parts], 1e-5)
+    assert spent == pytest.approx(2.0, rel=mechanism.SLACK)
     assert mechanism.compute_delta(2.0, budget.multiplier) <= 1e-5 * (1 - mechanism.RESERVE)
 
 

@@ -286,10 +286,34 @@ def test_a_generator_that_keeps_real_series_is_refused(mine: Run) -> None:
 
 def test_of_too_many_owners_a_random_part_is_attacked(run: Run) -> None:
     data = TrainingData.open(run, ("train",))
-    some = attack.sample_owners(data, run, "train", 10, seed=0)
+    some = attack.sample_owners(data, run, "train", 10, seed=0, limit=1)
     assert (some.num_series, len(set(some.rows))) == (10, 10)
     assert set(some.rows) <= set(data.rows)
-    assert attack.sample_owners(data, run, "train", 43, seed=0) is data
+    assert attack.find_series_limit(data, run, 10) == 1
+    assert attack.find_series_limit(data, run, data.num_series) is None
+
+
+def test_members_and_non_members_are_attacked_with_as_many_series_each(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of twelve members with three series each one is taken, as there are too many: so of four non-members.
+    With one against three, an honest release had an AUC of .23 in place of .5.
+    """
+    data = TrainingData.open(run, ("train",))
+    parts = {"train": data.rows[:36], "held_out": data.rows[:12], "reference": data.rows[:6]}
+    monkeypatch.setattr(
+        TrainingData,
+        "open",
+        lambda run, splits: replace(data, rows=parts[splits[0]]),  # their other facts stay
+    )
+    monkeypatch.setattr(attack, "read_owners", lambda data, run: np.arange(data.num_series) // 3)
+    context = PipelineContext(config.load(run.config), run, None)  # type: ignore[arg-type]
+    sides = attack.sample_sides(context, most=20)
+    for name, count in (("train", 12), ("held_out", 4)):
+        places = np.searchsorted(parts[name], sides[name].rows)
+        assert sorted(places // 3) == list(range(count)), name  # every owner, once
+    assert sides["reference"].num_series == 6
+    assert [side.num_series for side in attack.sample_sides(context, most=36).values()] == [36, 12, 6]
 
 
 @pytest.mark.parametrize(

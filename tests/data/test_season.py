@@ -73,3 +73,19 @@ def test_generated_parts_are_cut_at_the_bound_of_the_part() -> None:
     seen = scaler.standardise(shapes, mask, whole) * mask
     lowest = scaler.restore_unbounded(seen[:, LENGTH // 2 :].numpy(), part).min()
     assert lowest == pytest.approx(0, abs=1e-4)  # 0 of the part, not of the whole
+
+
+def test_a_home_with_many_whole_years_counts_as_one_home() -> None:
+    values, _ = make_homes(300, 0.5)
+    whole = np.flatnonzero(~np.isnan(values[:, 0, 0]))
+    odd = np.where(np.arange(LENGTH) < LENGTH // 2, 1.0, 9.0)[None, :, None].astype(np.float32)
+    once, often = (np.concatenate([values, np.repeat(odd, years, axis=0)]) for years in (1, 200))
+
+    def measure(series: np.ndarray) -> np.ndarray:
+        owners = np.minimum(np.arange(len(series)), len(values))  # all of the odd home's years are of one
+        season = Scaler.fit([series], config.Scaling(), owners=owners).measure_season([series], owners).season
+        assert season is not None
+        return np.array(season.means)
+
+    assert measure(often) == pytest.approx(measure(once), abs=1e-6)
+    assert np.abs(measure(once) - measure(values)).max() < 4 / len(whole)  # one of so many homes

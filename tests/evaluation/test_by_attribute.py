@@ -5,7 +5,12 @@ import functools
 import numpy as np
 
 from distgan.evaluation.attribute_results import ByAttribute
-from distgan.evaluation.metrics.by_attribute import Comparison, DescribedSeries, compare_by_attribute
+from distgan.evaluation.metrics.by_attribute import (
+    Comparison,
+    DescribedSeries,
+    compare_by_attribute,
+    compute_balanced_accuracy,
+)
 from distgan.evaluation.report.writer import format_recovery
 
 HOURS = 24 * 7
@@ -69,3 +74,27 @@ def test_values_have_shares_loads_and_scores_and_rare_ones_none() -> None:
         near, far, real = true.scores[score], there.scores[score], there.scores_real[score]
         assert near is not None and far is not None and real is not None
         assert far > 2 * max(real, near)  # a car that never charges
+
+
+def test_figures_and_errors_count_owners_not_their_windows() -> None:
+    """Fifteen windows of each of eight homes: 120 series, and fewer owners than any figure needs."""
+
+    def cut(seed: int) -> DescribedSeries:
+        few = homes(8, seed)
+        return few.take(np.repeat(np.arange(8), 15))
+
+    made = homes(120, 2)
+    found = compare_by_attribute(Comparison(cut(0), cut(1), made, frozenset({"people"}), 12, TIMES, 24.0))
+    assert [each.recovered for each in found.attributes] == [None, None, None]
+    assert all(each.mean_real is None and each.values == [] for each in found.attributes)
+
+
+def test_error_of_a_balanced_accuracy_by_hand() -> None:
+    """Of class a, two owners of three series: one always right, one never; of class b all are right."""
+    truth, right = np.array(["a"] * 6 + ["b"] * 4), np.array([1, 1, 1, 0, 0, 0, 1, 1, 1, 1], bool)
+    predicted, owners = np.where(right, truth, "c"), np.array([0, 0, 0, 1, 1, 1, 2, 3, 4, 5])
+    value, error = compute_balanced_accuracy(truth, predicted, owners)
+    assert value == 0.75
+    assert error == np.sqrt(2 * 1.5**2 / 6**2) / 2  # a share of .5 whose error is that of two owners
+    single = compute_balanced_accuracy(truth, predicted, np.arange(10))[1]
+    assert single == np.sqrt(0.5 * 0.5 / 6) / 2  # that of six owners

@@ -222,6 +222,15 @@ def test_the_difference_has_an_exact_interval() -> None:
     assert unequal.value == pytest.approx(0) and unequal.low < 0 < unequal.high
 
 
+def test_members_who_are_sure_one_by_one_count_whatever_chance_found_beside_them() -> None:
+    found = evidence.measure_difference(evidence.SearchResult("", "", (3, 4), sure=2), (100, 100), 10)
+    assert (found.value, found.low, found.sure) == (
+        2,
+        2,
+        2,
+    ) and found.high > 4  # not -1, outside its interval
+
+
 def test_false_alarms_of_the_difference_are_as_rare_as_said() -> None:
     rng = np.random.default_rng(0)
     drawn = rng.binomial(40, 0.5, 100_000)

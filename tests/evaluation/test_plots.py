@@ -54,6 +54,23 @@ def test_losses_draws_numbers_and_leaves_out_clocks():
     assert isinstance(training.draw_losses({}), Figure)
 
 
+def test_losses_of_every_network_are_drawn():
+    """Of a report's usual lines; with twelve panels at most the generator had none."""
+    encoder = ("loss", "mse", "kl", "gradient_norm")
+    shown = ("loss", "d", "real", "fake", "spread", "accuracy", "penalty", "gradient_norm")
+    names = [*(f"discriminator/{name}" for name in shown), "generator/loss", "generator/g"]
+    lines = [
+        {"step": step, "discriminator/skipped": step - 1, "generator/skipped": 0} | dict.fromkeys(names, step)
+        for step in (1, 2)
+    ]
+    records = {"encoder": [dict.fromkeys(encoder, step) | {"step": step} for step in (1, 2)], "gan": lines}
+    wanted = [f"encoder · {name.replace('_', ' ')}" for name in encoder]
+    wanted += [f"gan · {name.replace('_', ' ')}" for name in ("discriminator/skipped", *names)]
+    figure = training.draw_losses(records)
+    assert [axis.get_title("left") for axis in figure.axes if axis.get_visible()] == wanted
+    assert len(interactive.plot_losses(records)) == len(wanted)
+
+
 def test_the_elbow_and_the_map_draw():
     figure = population.draw_elbow([2, 4, 8], [9.0, 4.0, 3.0], [0.2, 0.5, 0.3], "silhouette", 4)
     assert len(figure.axes) == 2
@@ -62,6 +79,14 @@ def test_the_elbow_and_the_map_draw():
         0
     ].get_title("left")
     assert population.draw_latent_map(points[:, :1], labels, np.zeros((4, 1))).axes
+
+
+def test_a_map_of_many_latents_states_how_many_are_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(population, "MOST_DOTS", 20)
+    points, labels = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60) % 4
+    axis = population.draw_latent_map(points, labels, np.zeros((4, 3))).axes[0]
+    assert axis.get_title("left") == "20 of 60 latents, 4 groups"
+    assert len(axis.collections[0].get_offsets()) == 20
 
 
 def test_groups_and_sample_sheet_draw():

@@ -129,7 +129,7 @@ def make(
                 [(batch.rows % 3).float(), torch.ones_like(batch.rows.float())], dim=1
             )
         ),
-        rules=Rules(noise_dim=noise_dim, settings=settings.objective, seed=SEED),
+        rules=Rules(settings.objective, seed=SEED, noise_dim=noise_dim, family=settings.model),
         arithmetic=Arithmetic(parallel.average, parallel.dtype, parallel.world_size),
     )
     return objective, optimized_networks

@@ -122,6 +122,29 @@ def test_micro_batches_have_the_loss_of_their_batch() -> None:
     assert torch.allclose(objective.networks["generator"].variance, variance)
 
 
+def test_units_move_once_a_step_however_many_micro_batches_it_has() -> None:
+    batches = [a_batch(8, 20, 2, step=step) for step in (0, 3)]
+    whole, cut = flow(), flow()
+    for batch in batches:
+        whole.flow_loss(batch)
+        for part in batch.split(2):
+            cut.flow_loss(part)
+    for name in ("centre", "variance"):
+        found, wanted = (getattr(each.networks["generator"], name) for each in (cut, whole))
+        assert torch.equal(found, wanted)
+
+
+def test_units_of_a_channel_without_a_reading_in_the_batch_stay() -> None:
+    objective, batch = flow(), a_batch(8, 20, 2)
+    objective.learn_units(batch)
+    network = objective.networks["generator"]
+    before = network.centre.clone(), network.variance.clone()
+    mask = batch.mask * torch.tensor([1.0, 0.0])
+    objective.learn_units(replace(batch, step=3, mask=mask, series=2 * batch.series * mask))
+    for now, then in zip((network.centre, network.variance), before):
+        assert now[1] == then[1] and now[0] != then[0]
+
+
 def test_missing_readings_are_not_seen() -> None:
     network, batch = flow().networks["generator"], a_batch(4, 20, 2)
     time, condition = torch.full((4,), 0.5), condition_of(batch)

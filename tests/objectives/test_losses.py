@@ -200,6 +200,28 @@ def test_moment_distance_of_two_halves_is_that_of_the_whole() -> None:
     torch.testing.assert_close(torch.autograd.grad(loss, fake)[0], wanted)
 
 
+def test_moment_distance_of_four_processes_of_which_one_measured_a_step() -> None:
+    torch.manual_seed(0)
+    mask = torch.ones(4, 3, 1)
+    mask[1:, 0] = 0
+    fake, real = torch.rand(4, 3, 1) * mask, torch.rand(4, 3, 1) * mask
+    whole = compute_moment_distance(fake, real, mask)
+    answers = [mask.sum(0) / 4, _average_powers(fake, real, mask)]  # of means over four processes, in order
+    parts = []
+    for each in range(4):
+        own, given = slice(each, each + 1), iter(answers)
+        parts.append(
+            compute_moment_distance(fake[own], real[own], mask[own], lambda _, given=given: next(given))
+        )
+    assert sum(parts).item() / 4 == pytest.approx(whole.item(), rel=1e-5)
+
+
+def _average_powers(fake: Tensor, real: Tensor, mask: Tensor) -> Tensor:
+    """Return the means of x and of x² on [0, 1] over what is measured: (4, L, C)."""
+    scaled = [(x + 1) / 2 * mask for x in (fake, real)]
+    return torch.stack([x.pow(power).sum(0) / mask.sum(0) for x in scaled for power in (1, 2)])
+
+
 def test_masked_mean_divides_by_the_global_count() -> None:
     x, mask = torch.arange(8.0).view(2, 4), torch.tensor([[1.0, 1, 1, 1], [0, 0, 1, 1]])
     whole = average_masked(x, mask)

@@ -15,6 +15,7 @@ from distgan.anonymity.bank import Bank, make_bank
 from distgan.anonymity.clustering import KMeans
 from distgan.anonymity.conditioning import Conditioner
 from distgan.anonymity.groups import GroupedSeries, Members, merge_small_groups
+from distgan.commands.classify import draw_labelled_series
 from distgan.data import ingest
 from distgan.data.loader import Batch
 from distgan.data.store.private_table import find_private_table, read_table
@@ -351,6 +352,17 @@ def test_one_owner_has_no_interval() -> None:
     found = classification.classify(moves(40, 0), [moves(40, 2)], alone)
     assert found.rows["gain"].low is None
     assert classification.format_table(found).count("one owner: no interval") == 5
+
+
+def test_series_of_each_label_have_noise_of_their_own(run: Run) -> None:
+    """Series by series the courses of two labels are unrelated; with common noise they were alike by .93."""
+    labels = np.repeat(["run", "walk"], 20)
+    made = draw_labelled_series(distgan.load(run.folder), LabelledSeries(np.zeros(0), labels, labels), 0)
+    assert made.labels.tolist() == labels.tolist() and made.series.shape == (40, 48, 1)
+    courses = made.series[..., 0] - made.series[..., 0].mean(1, keepdims=True)
+    run_courses, walk_courses = (own / own.std(1, keepdims=True) for own in np.split(courses, 2))
+    sides = [own - own.mean(0) for own in (run_courses, walk_courses)]
+    assert abs(np.corrcoef(*(side.ravel() for side in sides))[0, 1]) < 0.5
 
 
 def test_classification_of_a_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """The best step on a validation split: who is in it, what is kept and said, what is refused."""
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from distgan.evaluation.metrics import fidelity
 from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.metrics.validation import Validation
 from distgan.evaluation.report import verdict
-from distgan.pipeline import train_gan
+from distgan.pipeline import early_checks, train_gan
 from distgan.run import Run
 from distgan.sweep import runner, scores
 from distgan.train import main
@@ -112,6 +113,16 @@ def test_what_cannot_choose_is_one_line(
     message = capsys.readouterr().err
     assert code == (0 if said is None else 2), message
     assert said is None or (said in message and message.count("\n") == 1)
+
+
+@pytest.mark.parametrize(("windows", "enough"), [(1, False), (2, True)])
+def test_windows_count_as_validation_series(windows: int, enough: bool) -> None:
+    """Two owners with a window each are too few for halves, and the encoder would be trained in vain."""
+    chosen = ["data.validation=0.05", "train.steps=900", "data.windows.length=24"]
+    settings = config.load(None, [*chosen, "train.select={score: fidelity, every: 300}"])
+    training = early_checks.Training(np.arange(8), np.ones(8), None, windows, channels=1)
+    with contextlib.nullcontext() if enough else pytest.raises(UserError, match=r"0\.05 gives 2; raise"):
+        early_checks.refuse_selection(settings, training, np.array(["train"] * 8 + ["validation"] * 2))
 
 
 def test_a_sweep_scores_where_something_was_evaluated() -> None:

@@ -20,6 +20,7 @@ from distgan.errors import UserError
 COARSE, FINE = 1e-3, 2e-4  # intervals of discretised losses: to search, and to state
 LEAST_NOISE, MOST_NOISE = 0.2, 1000.0  # in clipping lengths
 TOLERANCE = 1e-3  # relative: so little less than ε is spent
+MOST_STEPS = 1 << 24  # that `find_steps` looks at
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,13 @@ def find_noise(rate: float, steps: int, epsilon: float, delta: float) -> float:
     return _find_least_noise(compute_total, epsilon, (LEAST_NOISE, 4.0), most=MOST_NOISE)
 
 
-def find_steps(rate: float, multiplier: float, epsilon: float, delta: float, most: int = 1 << 24) -> int:
-    """Return how many steps of this rate and noise a budget buys; 0 if not one."""
+def find_steps(rate: float, multiplier: float, epsilon: float, delta: float) -> int:
+    """Return how many steps of this rate and noise a budget buys, or up to 0.5 % less; 0 if not one.
+
+    More than `MOST_STEPS` are not tried.
+    """
     low, high = 0, 1
-    while high < most and compose_epsilon([Spending(multiplier, rate, high)], delta, COARSE) <= epsilon:
+    while high < MOST_STEPS and compose_epsilon([Spending(multiplier, rate, high)], delta, COARSE) <= epsilon:
         low, high = high, 2 * high
     while high - low > max(1, low // 200):
         middle = (low + high) // 2

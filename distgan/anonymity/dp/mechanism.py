@@ -96,11 +96,6 @@ class Spending:
     steps: int = 1
 
 
-def compute_epsilon(multipliers: Sequence[float], delta: float) -> float:
-    """Return ε of several releases of all entities together; see `compose_epsilon`."""
-    return compose_epsilon([Spending(multiplier) for multiplier in multipliers], delta)
-
-
 def compose_epsilon(spendings: Sequence[Spending], delta: float, interval: float = 1e-4) -> float:
     """Return ε of adaptive releases together, by dp-accounting's privacy loss distributions: an upper bound.
 

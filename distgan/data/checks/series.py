@@ -21,6 +21,7 @@ KNOWN_CODES = frozenset(MISSING_CODES.tolist())
 FEWEST_DISTINCT = 5  # other values; a device that is on or off has no missing codes
 FEWEST_RISES = 24  # of a register; fewer rises in a row are chance
 MOST_RESETS = 0.1  # of its rises
+MOST_CODES = 4  # for missing values, in one channel
 HUGE, HUGE_GAP = 1e15, 1e6  # of a code, and of its distance in spans of the others
 STEP_FACTORS = (2, 3, 4, 6, 12)
 
@@ -100,10 +101,10 @@ def find_runs(values: np.ndarray) -> Runs:
 # ----------------------------------------------------------------------------------- codes for missing values
 
 
-def find_missing_codes(values: np.ndarray, most: int = 4) -> list[tuple[float, int]]:
+def find_missing_codes(values: np.ndarray) -> list[tuple[float, int]]:
     """Return values that seem to stand for missing ones (-9999, 65535, …), each with its count."""
     found: list[tuple[float, int]] = []
-    while len(values) and len(found) < most:
+    while len(values) and len(found) < MOST_CODES:
         code = next((c for c in (values.min(), values.max()) if _is_missing_code(c, values)), None)
         if code is None:
             break

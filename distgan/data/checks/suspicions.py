@@ -19,9 +19,11 @@ from distgan.data.formats.advice import show_list, show_without
 from distgan.data.formats.understood import Understood
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
+from distgan.progress import format_count
 
 MANY_ZEROS = 0.3
 LOOKED_NAMES = 64  # of series that may state units
+LISTED = 3  # channels of one suspicion
 ZEROS = ("zero_runs", "leading_zeros", "trailing_zeros")
 
 
@@ -136,8 +138,9 @@ def _count(channel: Channel, tally: Tally) -> str:
     return f"{tally.series:,} of {channel.series:,} series"
 
 
-def _list_few(texts: Sequence[str], most: int = 3) -> str:
-    return ", ".join(texts[:most]) + (f", and {len(texts) - most} more channels" if len(texts) > most else "")
+def _list_few(texts: Sequence[str]) -> str:
+    more = len(texts) - LISTED
+    return ", ".join(texts[:LISTED]) + (f", and {format_count(more, 'more channel')}" if more > 0 else "")
 
 
 def _format_place(facts: SourceFacts, tally: Tally) -> str:

@@ -228,14 +228,14 @@ class Span:
                 )
             row += 1
 
-    def make_piece(self, number: int, entity: str | None = None) -> Piece:
+    def make_piece(self, number: int) -> Piece:
         """Return the span as a piece of a table."""
         return Piece(
             f"{number:06d}",
             self.read,
             partial(self.find_line, 0),
             self.dialect.path,
-            entity,
+            None,
             self.find_line,
             self.read_as_written,
             self.stop - self.start,

@@ -143,12 +143,12 @@ def keep_values_of_days(copied: Array, new: Array, day: int, rng: Rng) -> Array:
     return made
 
 
-def take_when(chosen: Callable[[Array, int], Array], part: float = 0.05) -> Join:
-    """Return a member's values, with so much noise, at the chosen steps, and a new home's at others."""
+def take_when(chosen: Callable[[Array, int], Array]) -> Join:
+    """Return a member's values, with noise, at the chosen steps, and a new home's at others."""
 
     def join(copied: Array, new: Array, day: int, rng: Rng) -> Array:
         when = chosen(np.arange(copied.shape[1]), day)[:, None]
-        return np.where(when, add_noise(part)(copied, day, rng), new)
+        return np.where(when, NOISE(copied, day, rng), new)
 
     return join
 

@@ -82,7 +82,7 @@ def _describe_plain(attack_data: AttackData, series: Array) -> Array:
 
 
 def measure_singling_out(attack_data: AttackData) -> IntervalEstimate:
-    """Run P8: predicates from single synthetic series that fit exactly one of the members.
+    """Run P8a: predicates from single synthetic series that fit exactly one of the members.
 
     A predicate is a box around a synthetic series in a few features drawn for it, of a width that fits about
     one of so many; the control is as many non-members. Predicates share the people, so the interval is

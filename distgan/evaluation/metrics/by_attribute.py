@@ -4,6 +4,7 @@ classifier predicts the attribute from synthetic and from real series.
 A value that fewer owners have, trained on or held out, than the minimum group size has no figures; real
 figures are rounded. The classifier is that of `classification`; classes weigh alike, so that chance is one
 over their number. Numbers are found by ridge regression, and the figure is the correlation with the truth.
+Standard errors are over owners: series of one owner are alike.
 
 Shapes: n series, L steps, C channels, F features.
 """
@@ -41,6 +42,10 @@ class DescribedSeries:
     series: Array
     cells: dict[str, Array]
     owners: Array
+
+    def count_owners(self, chosen: Array) -> int:
+        """Return the number of owners of some series: their places, or a flag for each of all."""
+        return len(np.unique(self.owners[chosen]))
 
     def take(self, rows: Array) -> "DescribedSeries":
         return DescribedSeries(
@@ -84,10 +89,13 @@ def compare_by_attribute(sets: Comparison) -> ByAttribute:
 
 
 def _describe_known(sets: Comparison, name: str) -> dict[str, float | None]:
-    """Return the shares of series with a known attribute; for a number, also the means of both sides."""
+    """Return the shares of series with a known attribute; for a number that enough owners have, also the
+    means of both sides.
+    """
     real, made = sets.train.cells[name], sets.synthetic.cells[name]
     means: dict[str, float | None] = {"mean_real": None, "mean_synthetic": None}
-    if name in sets.numbers and (real != "").any() and (made != "").any():
+    enough = sets.train.count_owners(real != "") >= sets.minimum
+    if name in sets.numbers and enough and (made != "").any():
         means = {
             "mean_real": _round(float(real[real != ""].astype(float).mean())),
             "mean_synthetic": _round(float(made[made != ""].astype(float).mean())),
@@ -169,11 +177,12 @@ def classify_values(sets: Comparison, name: str, features: dict[str, Array]) -> 
     synthetic ones, and of one trained on synthetic series, tested on held-out ones; None where the sets share
     too few values.
     """
-    cells = {which: getattr(sets, which).cells[name] for which in features}
+    sides: dict[str, DescribedSeries] = {which: getattr(sets, which) for which in features}
+    cells = {which: side.cells[name] for which, side in sides.items()}
     common = [
         value
         for value in np.unique(cells["train"][cells["train"] != ""])
-        if all((own == value).sum() >= sets.minimum for own in cells.values())
+        if all(side.count_owners(cells[which] == value) >= sets.minimum for which, side in sides.items())
     ]
     if len(common) < FEWEST_CLASSES:
         return None
@@ -183,21 +192,26 @@ def classify_values(sets: Comparison, name: str, features: dict[str, Array]) -> 
     def measure_accuracy(fitted: str, tested: str) -> tuple[float, float]:
         model = RidgeClassifierCV(ALPHAS, class_weight="balanced")
         model.fit(scaler.transform(features[fitted][rows[fitted]]), cells[fitted][rows[fitted]])
-        predicted = model.predict(scaler.transform(features[tested][rows[tested]]))
-        return compute_balanced_accuracy(cells[tested][rows[tested]], predicted)
+        chosen = rows[tested]
+        predicted = model.predict(scaler.transform(features[tested][chosen]))
+        return compute_balanced_accuracy(cells[tested][chosen], predicted, sides[tested].owners[chosen])
 
     return _measure_pairs(
         "balanced accuracy", 1 / len(common), measure_accuracy, [str(value) for value in common]
     )
 
 
-def compute_balanced_accuracy(truth: Array, predicted: Array) -> tuple[float, float]:
-    """Return the mean over classes of the share recognised correctly, and its standard error."""
+def compute_balanced_accuracy(truth: Array, predicted: Array, owners: Array) -> tuple[float, float]:
+    """Return the mean over classes of the share recognised correctly, and its standard error over owners:
+    [n] each.
+    """
     shares, variances = [], []
     for value in np.unique(truth):
         right = predicted[truth == value] == value
+        off = right - right.mean()
+        codes = np.unique(owners[truth == value], return_inverse=True)[1]
         shares.append(right.mean())
-        variances.append(right.mean() * (1 - right.mean()) / len(right))
+        variances.append(np.square(np.bincount(codes, weights=off)).sum() / len(right) ** 2)
     return float(np.mean(shares)), float(np.sqrt(np.sum(variances)) / len(shares))
 
 
@@ -205,10 +219,12 @@ def correlate_numbers(sets: Comparison, name: str, features: dict[str, Array]) -
     """Return the same for a number: correlations of a ridge regression's predictions with the true
     numbers.
     """
-    cells = {which: getattr(sets, which).cells[name] for which in features}
+    sides: dict[str, DescribedSeries] = {which: getattr(sets, which) for which in features}
+    cells = {which: side.cells[name] for which, side in sides.items()}
     rows = {which: np.flatnonzero(own != "") for which, own in cells.items()}
     numbers = {which: cells[which][rows[which]].astype(np.float64) for which in cells}
-    if any(len(own) < sets.minimum or np.ptp(own) == 0 for own in numbers.values()):
+    owners = {which: side.count_owners(rows[which]) for which, side in sides.items()}
+    if any(owners[which] < sets.minimum or np.ptp(own) == 0 for which, own in numbers.items()):
         return None
     scaler = StandardScaler().fit(features["train"][rows["train"]])
 
@@ -216,7 +232,7 @@ def correlate_numbers(sets: Comparison, name: str, features: dict[str, Array]) -
         model = RidgeCV(ALPHAS).fit(scaler.transform(features[fitted][rows[fitted]]), numbers[fitted])
         predicted = model.predict(scaler.transform(features[tested][rows[tested]]))
         found = float(np.corrcoef(predicted, numbers[tested])[0, 1]) if np.ptp(predicted) > 0 else 0.0
-        return found, (1 - found**2) / np.sqrt(max(len(predicted) - 1, 1))
+        return found, (1 - found**2) / np.sqrt(max(owners[tested] - 1, 1))
 
     return _measure_pairs("correlation", 0.0, measure_correlation, [])
 

@@ -269,12 +269,12 @@ class Unit:
         return np.nan_to_num(np.clip(points, -REACH, REACH), nan=0.0)
 
 
-def fit_unit(real: Array, seed: int = 0) -> Unit:
+def fit_unit(real: Array) -> Unit:
     """Fit the unit of distances to figures of real entities [n, Q]: the mean over random halves."""
     means = real[:, list(FIGURES).index("mean")]
     smallest = SMALLEST_FIGURE * float(np.median(means[means > 0])) if (means > 0).any() else SMALLEST_FIGURE
     real = even_out(real, smallest)
-    rng = make_keyed_generator(seed, 0, "load figures unit")
+    rng = make_keyed_generator(0, 0, "load figures unit")
     half = len(real) // 2
     found = []
     for _ in range(SPLITS):

@@ -11,6 +11,7 @@ from distgan.evaluation.metrics.descriptors import Array, standardise
 
 OVERLAP = 0.5  # of the measured steps of two series, at which they are compared
 UNRELATED = 2**0.5  # distance of series without correlation
+BLOCK = 256  # series whose distances are in memory together
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Shapes:
         return rows, mask
 
 
-def find_nearest(candidates: Shapes, others: Shapes, *, same: bool = False, block: int = 256) -> Array:
+def find_nearest(candidates: Shapes, others: Shapes, *, same: bool = False) -> Array:
     """Return the distance from each series to the nearest of `others`: [n].
 
     It is sqrt(2 (1 - r)), r the correlation over all channels and the steps that both have measured, which
@@ -41,30 +42,30 @@ def find_nearest(candidates: Shapes, others: Shapes, *, same: bool = False, bloc
     series, sqrt(2); where there is no other, inf. `same` leaves out each series itself.
     """
     if candidates.mask is not None or others.mask is not None:
-        return _find_nearest_measured(candidates, others, same=same, block=block)
+        return _find_nearest_measured(candidates, others, same=same)
     unit, bank = _normalise_rows(candidates.values), _normalise_rows(others.values)
     result = np.full(len(unit), np.inf)
     if len(bank) <= int(same):
         return result
-    for first in range(0, len(unit), block):
-        products = unit[first : first + block] @ bank.T
+    for first in range(0, len(unit), BLOCK):
+        products = unit[first : first + BLOCK] @ bank.T
         if same:
             products[np.arange(len(products)), np.arange(first, first + len(products))] = -np.inf
         best = products.argmax(1)
-        gaps = unit[first : first + block] - bank[best]  # the difference itself: 1 - r cancels near a copy
-        result[first : first + block] = np.sqrt(np.square(gaps).sum(1))
+        gaps = unit[first : first + BLOCK] - bank[best]  # the difference itself: 1 - r cancels near a copy
+        result[first : first + BLOCK] = np.sqrt(np.square(gaps).sum(1))
     return result
 
 
-def _find_nearest_measured(candidates: Shapes, others: Shapes, *, same: bool, block: int) -> Array:
+def _find_nearest_measured(candidates: Shapes, others: Shapes, *, same: bool) -> Array:
     """Do the same for series that are missing in part."""
     (rows, there), (bank, known) = candidates.flatten(), others.flatten()
     result = np.full(len(rows), np.inf)
     if len(bank) <= int(same):
         return result
     squares, measured = np.square(bank), known.sum(1)
-    for first in range(0, len(rows), block):
-        some, mask = rows[first : first + block], there[first : first + block]
+    for first in range(0, len(rows), BLOCK):
+        some, mask = rows[first : first + BLOCK], there[first : first + BLOCK]
         both = mask @ known.T
         counts, one, two = np.maximum(both, 1), some @ known.T, mask @ bank.T  # and sums over common steps
         variances = (np.square(some) @ known.T - one**2 / counts, mask @ squares.T - two**2 / counts)
@@ -78,7 +79,7 @@ def _find_nearest_measured(candidates: Shapes, others: Shapes, *, same: bool, bl
         common = mask * known[best]
         gaps = _normalise_common(some, common) - _normalise_common(bank[best], common)
         found = np.isfinite(correlation[np.arange(len(some)), best])
-        result[first : first + block] = np.where(found, np.sqrt(np.square(gaps).sum(1)), UNRELATED)
+        result[first : first + BLOCK] = np.where(found, np.sqrt(np.square(gaps).sum(1)), UNRELATED)
     return result
 
 

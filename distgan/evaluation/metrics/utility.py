@@ -172,13 +172,11 @@ def make_held_out_weeks(held_out: Array, task: Task, owners: Array | None, seed:
     return HeldOutWeeks(task, seen[keep], true[keep], series[keep], owners[rows], base[known])
 
 
-def measure_error(
-    made: Array, held_out: Array, task: Task, owners: Array | None = None, seed: int = 0
-) -> float | None:
+def measure_error(made: Array, held_out: Array, task: Task, owners: Array | None = None) -> float | None:
     """Return the mean over owners of the relative error of a forecaster trained on `made`; None where series
     hold no whole week and day.
     """
-    test, forecaster = make_held_out_weeks(held_out, task, owners, seed), _fit_forecaster([made], task, seed)
+    test, forecaster = make_held_out_weeks(held_out, task, owners, 0), _fit_forecaster([made], task, 0)
     return None if test is None or forecaster is None else float(test.measure_errors(forecaster).mean())
 
 

@@ -142,7 +142,7 @@ KINDS: tuple[Kind, ...] = (
         values.draw_levels, "svg", "shown", live=interactive.plot_levels,
     ),
     Kind(
-        "embedding", "All series at a glance",
+        "embedding", "Series as points",
         "Near points are series of similar shape, rhythm and location. Large t-SNE distances mean little.",
         "Two-dimensional maps of real and synthetic series by principal components and t-SNE.",
         population.draw_embedding, "svg", "needed",

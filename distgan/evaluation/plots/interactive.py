@@ -208,9 +208,10 @@ def plot_levels(real: Array, synthetic: Array, view: View) -> list[Item]:
     return [make_item(plot)]
 
 
-def plot_losses(records: Mapping[str, Sequence[Mapping[str, Any]]], most: int = 12) -> list[Item]:
+def plot_losses(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Item]:
+    """Plot training over time, as `training.draw_losses` draws it."""
     made = []
-    for curve in training.collect_losses(records)[:most]:
+    for curve in training.collect_losses(records):
         plot = _make_figure(curve.name, "step", "", height=220)
         line = plot.line(_to_floats(curve.x), _to_floats(curve.y), line_color=SOFT, line_width=1.5)
         _add_hover(plot, line, [("step", "@x{0,0}"), ("", f"@y{NUMBER}")])

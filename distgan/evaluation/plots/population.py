@@ -22,16 +22,20 @@ from distgan.evaluation.plots.style import (
 )
 from distgan.rng import make_keyed_generator
 
+MOST_DOTS = 5000  # of latents
+MOST_PLACED = 400  # series of either set, as t-SNE is slow
+
 
 @apply_style
-def draw_embedding(real: Array, synthetic: Array, view: View, *, most: int = 400) -> Figure:
-    """Draw every series as a point: principal components of its descriptors, and t-SNE of the same."""
+def draw_embedding(real: Array, synthetic: Array, view: View) -> Figure:
+    """Draw series, of many a random part, as points: principal components of their descriptors, and t-SNE of
+    the same.
+    """
     from sklearn.manifold import TSNE  # here alone, and half a second to import
 
     def some(series: Array, name: str) -> Array:
-        return series[
-            np.sort(make_keyed_generator(view.seed, 0, f"embedding {name}").permutation(len(series))[:most])
-        ]
+        order = make_keyed_generator(view.seed, 0, f"embedding {name}").permutation(len(series))
+        return series[np.sort(order[:MOST_PLACED])]
 
     real, synthetic = some(real, "real"), some(synthetic, "synthetic")
     grid = described.make_reference_grid(real, view.steps_per_day)
@@ -123,13 +127,16 @@ def draw_elbow(
 
 @apply_style
 def draw_latent_map(
-    points: Array, labels: Array, centres: Array, *, explained: float | None = None, most: int = 5000
+    points: Array, labels: Array, centres: Array, *, explained: float | None = None
 ) -> Figure:
-    """Draw latents and the means of their groups in the first two directions: [n, K], [n], [G, K]."""
+    """Draw latents, of many a random part, and the means of their groups in the first two directions: [n, K],
+    [n], [G, K].
+    """
     figure, axes = make_figure(1, 1, 4.6)
     axis = axes[0, 0]
-    if len(points) > most:
-        shown = make_keyed_generator(0, 0, "map").choice(len(points), most, replace=False)
+    whole = len(points)
+    if whole > MOST_DOTS:
+        shown = make_keyed_generator(0, 0, "map").choice(whole, MOST_DOTS, replace=False)
         points, labels = points[shown], labels[shown]
     x, y = (points[:, i] if points.shape[1] > i else np.zeros(len(points)) for i in (0, 1))
     palette = (REAL, SYNTHETIC, *OTHERS[:4])
@@ -140,7 +147,8 @@ def draw_latent_map(
         axis.annotate(str(number), place, ha="center", va="center", fontsize=6, color=INK)
     axis.set(xlabel="first direction", ylabel="second direction")
     axis.set_title(
-        f"{len(points)} latents, {len(centres)} groups"
+        (f"{len(points):,} of " if len(points) < whole else "")
+        + f"{whole:,} latents, {len(centres)} groups"
         + (f"; all directions of the condition keep {explained:.0%} of the variance" if explained else "")
     )
     return figure

@@ -31,6 +31,9 @@ NOT_LOSSES = frozenset(
 )
 
 
+COUNTS = ("skipped", "frozen")  # that are drawn where they are not 0 throughout
+
+
 def _collect_curves(records: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
     """Collect every number reported more than once that is no clock: name -> [2, lines], steps and values."""
     found: dict[str, list[tuple[float, float]]] = {}
@@ -39,7 +42,8 @@ def _collect_curves(records: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if number and name not in NOT_LOSSES and "step" in record and math.isfinite(value):
                 found.setdefault(name, []).append((float(record["step"]), float(value)))
-    return {name: np.array(pairs).T for name, pairs in found.items() if len(pairs) > 1}
+    curves = {name: np.array(pairs).T for name, pairs in found.items() if len(pairs) > 1}
+    return {name: curve for name, curve in curves.items() if not name.endswith(COUNTS) or curve[1].any()}
 
 
 def collect_losses(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Curve]:
@@ -52,9 +56,9 @@ def collect_losses(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[C
 
 
 @apply_style
-def draw_losses(records: Mapping[str, Sequence[Mapping[str, Any]]], *, most: int = 12) -> Figure:
+def draw_losses(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Draw training over time, a panel for each number of each stage: stage -> lines of its metrics.jsonl."""
-    panels = collect_losses(records)[:most]
+    panels = collect_losses(records)
     columns = min(3, max(len(panels), 1))
     rows = max(1, math.ceil(len(panels) / columns))
     figure, axes = make_figure(rows, columns, 0.3 + 1.75 * rows)

@@ -231,7 +231,9 @@ def _make_privacy_card(findings: Findings) -> Card | None:
 
 
 def _make_tests_card(findings: Findings) -> Card | None:
-    """Return the view of the two-sample tests with the highest accuracy."""
+    """Return the view of the two-sample tests whose accuracy is surest to be high, by the low end of its
+    interval.
+    """
     if (tests := findings.tests) is None:
         return None
     view = max(tests.views, key=lambda each: each.synthetic.low)

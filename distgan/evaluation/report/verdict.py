@@ -350,7 +350,7 @@ def _describe_blindness(blind: list[str], standing: Mapping[str, Standing]) -> S
 
 
 def _describe_evidence(measured: Measurements) -> list[Sentence]:
-    """Describe the limits that the number of held-out owners sets; None where it is large."""
+    """Describe the limits that few owners or few synthetic series set; empty where there are many of both."""
     paired = measured.paired
     if paired.lacking:
         text = (

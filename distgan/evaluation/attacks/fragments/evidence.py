@@ -41,7 +41,8 @@ def count_sides(side: Array, entities: Array) -> tuple[int, int]:
 
 
 def measure_difference(result: SearchResult, sizes: tuple[int, int], searches: int) -> IntervalEstimate:
-    """Return the members found minus the non-members expected among as many, with the exact interval.
+    """Return the members found minus the non-members expected among as many, with the exact interval; at
+    least those of whom one alone is a leak.
 
     Args:
         sizes: members and non-members that were searched.
@@ -59,5 +60,5 @@ def measure_difference(result: SearchResult, sizes: tuple[int, int], searches: i
     surely = subtract(bound_rate(members, number, 2 * FALSE_ALARMS / max(searches, 1))[0])
     value = members - others * ratio
     if result.sure:  # each of them stands for itself
-        low, high, surely = (max(each, float(result.sure)) for each in (low, high, surely))
+        value, low, high, surely = (max(each, float(result.sure)) for each in (value, low, high, surely))
     return IntervalEstimate(value, low, high, surely, sizes[0])
