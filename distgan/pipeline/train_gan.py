@@ -438,7 +438,8 @@ def describe(settings: config.Config, shape: Shape) -> str:
     if settings.model.fitted:
         return f"fits {settings.model.name} to {shape.train} series, without gradients"
     sizes = [
-        f"a {name} of {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
+        f"{'an' if name[0] in 'aeiou' else 'a'} {name} of {sum(p.numel() for p in network.parameters()):,}"
+        for name, network in networks.items()
     ]
     length = f"{settings.train.steps:,} steps of {settings.train.batch_size}"
     return f"trains {' and '.join(sizes)} parameters for {length}" + describe_spending(

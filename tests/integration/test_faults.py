@@ -147,7 +147,7 @@ def test_a_signal_to_the_launcher_saves_everything(tmp_path: Path) -> None:
     job.terminate()
     _, words = job.communicate(timeout=PATIENCE)
     assert job.returncode == 1
-    assert "by SIGTERM, everything is saved; run the same command again" in words
+    assert "by SIGTERM, and everything is saved; run the same command again" in words
     saved = checkpoint.load_latest(Run(tmp_path).checkpoints("gan"))
     assert saved is not None and f"stopped at step {saved.step} " in words
 
