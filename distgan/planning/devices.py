@@ -96,10 +96,13 @@ def parse_device(text: str, parallel: Callable[[], Parallel]) -> tuple[int, Devi
     """Parse `8xH100-80GB`, or `auto` for the measured devices of this machine.
 
     Raises:
-        UserError: it does not read so, or no such device is known.
+        UserError: it does not read so, no such device is known, or this machine's cannot train so.
     """
     if text == "auto":
-        return measure_device(parallel())
+        try:
+            return measure_device(parallel())
+        except UserError as error:
+            raise UserError(f"{error}; or plan for others: --devices 8xH100-80GB") from None
     found = re.fullmatch(r"(?:([1-9]\d{0,5})\s*x\s*)?(\S+)", text.strip())
     names = {name.lower(): device for name, device in DEVICES.items()}
     if found is None or found[2].lower() not in names:

@@ -400,6 +400,7 @@ def test_this_machine_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
         (["--devices", "3xH100-80GB"], "train.batch_size 8 is not a multiple of 3 devices; use 6 or 9"),
         (["--devices", "16xH100-80GB"], "train.batch_size 8 is not a multiple of 16 devices; use 16"),
         (["--devices", "1xH100-80GB", "model=gaussian"], "is fitted in one step"),
+        (["engine.precision=fp16"], "needs a GPU, but .*; or plan for others: --devices 8xH100-80GB"),
     ],
 )
 def test_wrong_input_is_one_line(keys: list[str], message: str) -> None:
