@@ -129,7 +129,7 @@ def totals_of(run: Run) -> dict[str, float]:
 
 def format_values(values: list[float]) -> str:
     """Mean and deviation over seeds."""
-    return f"{np.mean(values):.3g} ± {np.std(values):.2g}" if len(values) > 1 else f"{values[0]:.3g}"
+    return f"{np.mean(values):.3g} ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else f"{values[0]:.3g}"
 
 
 def read_homes(path: Path, factor: int) -> tuple[np.ndarray, np.ndarray]:
