@@ -10,7 +10,7 @@ from pathlib import Path
 from distgan import config
 from distgan.data.formats.advice import show_list
 from distgan.data.formats.footers import end_of_rows, is_quoted_whole, refuse_footer
-from distgan.data.formats.marks import is_number
+from distgan.data.formats.marks import classify_cell, is_number
 from distgan.data.formats.missing_cells import MISSING
 from distgan.data.formats.other_texts import refuse_archive_of_series
 from distgan.data.formats.text import refuse_not_utf8
@@ -23,11 +23,6 @@ SEPARATORS = (",", ";", "\t", "|", BLANKS, "^", "~", "\x01")  # the last one is 
 HEAD_LINES, FEWEST_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 24, 1 << 22, 1 << 17
 LONG_LINES = 8  # that are looked at however long they are
 BODY_ROWS = 8  # further down that show of which kind each column is
-TIME = re.compile(
-    r"\d[-/:]\d|\d\.\d+\.\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
-    r"|\d\s*[ap]\.?m\b|\d{8}[T ]\d",
-    re.I,
-)
 COMMENT = "#"
 
 
@@ -85,15 +80,6 @@ class Row:
         return sum(bool(cell) for cell in self.cells)
 
 
-def classify_cell(cell: str) -> str:
-    """Return what a cell reads as: empty, number, time or text."""
-    if cell in MISSING:
-        return "empty"
-    if is_number(cell):
-        return "number"
-    return "time" if TIME.search(cell) and not re.match(r"[A-Za-z]{4,}", cell) else "text"
-
-
 def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -> Dialect:
     """Find out how the lines of `file`, the UTF-8 text of `path`, are read.
 
@@ -132,6 +118,8 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
         said = f"; its {marked} lines that begin with {COMMENT} are comments: put quotes around their first "
         said += "cell if they are rows"
         raise UserError(f"{path} has no rows below its header{said if 2 * marked > len(lines) else ''}")
+    if header is None:
+        _refuse_commented_names(lines, rows[first], separator, path, settings)
     cells, dropped = _rename_repeats(rows, header, settings.columns.ignore, path)
     names, empty = _name_columns(cells, rows, header, first, width, path)
     units = read_units([rows[place].cells for place in between], names)
@@ -366,6 +354,26 @@ def _refuse_other_separator(rows: list[Row], width: int, path: Path) -> None:
             raise UserError(
                 f"{path} line {row.line} seems to name the {width} columns, between other separators "
                 "than the rows have, or in quotes as a whole; write it as them, or set data.header=none"
+            )
+
+
+def _refuse_commented_names(
+    lines: list[tuple[int, int, bytes]], row: Row, separator: str, path: Path, settings: config.Data
+) -> None:
+    """
+    Raises:
+        UserError: a comment above the first row has a word for each of its cells, and no setting calls
+            columns by their numbers.
+    """
+    if settings.header == "none" or re.search(r"\bcolumn\d", repr(settings.columns)):
+        return
+    for number, _, raw in lines:
+        names = split_line(separator, _strip_comment(raw)) if number < row.line else []
+        words = {"text"} <= set(map(classify_cell, names)) <= {"text", "number"}
+        if words and len(names) == len(row.cells):
+            raise UserError(
+                f"{path} line {number} is a comment, and seems to name the {len(names)} columns; set "
+                f"data.header={number} if it does, or data.header=none"
             )
 
 

@@ -12,6 +12,7 @@ from distgan import config
 from distgan.data.formats import arrays, cf
 from distgan.data.formats.array_axis import NO_TIMES
 from distgan.data.formats.entity_columns import refuse_quantities_as_ids
+from distgan.data.formats.ids import format_float_ids
 from distgan.data.formats.pieces import Source, refuse_twice
 from distgan.data.formats.slabs import Layers, make_reader, on_axis
 from distgan.data.formats.variables import (
@@ -119,7 +120,7 @@ def _read_names(container: Container, name: str, dim: str, size: int) -> list[st
         return [str(number) for number in range(size)]
     values = found.read_whole(container.path)
     if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
-        values = values.astype(np.int64)
+        return format_float_ids(values, f"{container.path}: {found.name}")
     return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
 
 

@@ -59,12 +59,13 @@ class Parts:
         if not texts:
             raise UserError(f"{self.path} has no rows with a time")
         column = " + ".join(self.table.time) or "times in the header"
-        found = read_times(texts, column, self.settings, Where(self.path, self._find_line_of))
+        where = Where(self.path, self._find_line_of, self.understood.stated_zone)
+        found = read_times(texts, column, self.settings, where)
         self.utc, self.clock = found.utc, found.clock
         self.time_notes = list(found.notes)
         self.understood.notes += found.notes
         self.moments = found.values.astype("M8[us]")  # of all different stamps
-        refuse_late_midnights(self.moments, Where(self.path, self._find_line_of))
+        refuse_late_midnights(self.moments, where)
         self.offsets = np.array(self.table.offsets, dtype="m8[s]")
         late = self.offsets.max() if len(self.offsets) else np.timedelta64(0, "s")
         self.span = found.values.min(), found.values.max() + late
