@@ -99,16 +99,7 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
     rows = _split_rows(lines, separator)
     width = _find_width(rows)
     if width < 2:
-        shown = lines[0][2].decode(errors="replace").strip()[:40]
-        if is_quoted_whole(lines[-1][2], (",", ";", "\t", "|")):
-            raise UserError(
-                f"{path}: each line stands in quotes as a whole ({shown!r}), so that it has one cell; "
-                "export it once more, or remove the first and the last quote of each line "
-                "(sed 's/^\"//; s/\"\\r*$//')"
-            )
-        raise UserError(
-            f"{path} has one column ({shown!r}); separate columns by , ; tab or |, or set data.separator"
-        )
+        raise _make_one_column_error(path, lines)
     named = next((place for place, row in enumerate(rows) if row.line == settings.header), None)
     kinds = _find_kinds(rows, width)
     first = _find_first_data_row(rows, kinds, 0 if named is None else named + 1)
@@ -140,6 +131,19 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
         tuple(units.items()),
         tuple(dropped),
         find_stated([(number, raw) for number, _, raw in lines if number < rows[first].line], units),
+    )
+
+
+def _make_one_column_error(path: Path, lines: list[tuple[int, int, bytes]]) -> UserError:
+    shown = lines[0][2].decode(errors="replace").strip()[:40]
+    if is_quoted_whole(lines[-1][2], (",", ";", "\t", "|")):
+        return UserError(
+            f"{path}: each line stands in quotes as a whole ({shown!r}), so that it has one cell; "
+            "export it once more, or remove the first and the last quote of each line "
+            "(sed 's/^\"//; s/\"\\r*$//')"
+        )
+    return UserError(
+        f"{path} has one column ({shown!r}); separate columns by , ; tab or |, or set data.separator"
     )
 
 
