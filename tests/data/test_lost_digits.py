@@ -51,9 +51,9 @@ def test_times_in_nanoseconds_stay_exact_beside_an_empty_row(tmp_path: Path) -> 
     np.testing.assert_array_equal(values(source), EXPECTED[:1])
 
 
-def test_bits_beside_missing_ones_are_readings(tmp_path: Path) -> None:
-    path = write(tmp_path, time=HOURS, a=pa.array([True, None, False, True]), b=[1.5, 2.5, 3.5, 4.5])
-    np.testing.assert_array_equal(values(load(path, tmp_path))[0], [1, np.nan, 0, 1])
+def test_whole_readings_beside_missing_ones_are_the_same(tmp_path: Path) -> None:
+    path = write(tmp_path, time=HOURS, a=pa.array([1, None, 0, 3], pa.int16()), b=[1.5, 2.5, 3.5, 4.5])
+    np.testing.assert_array_equal(values(load(path, tmp_path)), [[1, np.nan, 0, 3], [1.5, 2.5, 3.5, 4.5]])
 
 
 @pytest.mark.parametrize(("kind", "limit"), [(pa.float64(), 2**53), (pa.float32(), 2**24)])

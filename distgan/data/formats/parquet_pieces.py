@@ -18,8 +18,7 @@ from distgan.errors import UserError, writing
 from distgan.memory import scale_buffer
 
 SAMPLE_GROUPS, SAMPLE_ROWS, SAMPLE_CELLS = 4, 8192, 1 << 18
-EXACT = {  # kinds that pandas would make floats or objects of where cells are missing
-    pa.bool_(): pd.BooleanDtype(),
+EXACT = {  # kinds that pandas would make floats of where cells are missing
     **{kind: pd.Int64Dtype() for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())},
     **{kind: pd.UInt64Dtype() for kind in (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())},
 }
