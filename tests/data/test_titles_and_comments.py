@@ -91,6 +91,35 @@ def test_names_in_a_comment_are_not_lost(tmp_path: Path, names: str) -> None:
     np.testing.assert_array_equal(values(source), RIGHT)
 
 
+MIXED = r"the columns have different units \(kWh, Wh\)"
+
+
+@pytest.mark.parametrize(
+    ("head", "header"),
+    [
+        (["time,a,b", ",Avg,Avg", ",kWh,Wh"], "auto"),
+        (["time,a,b", ",Counter,Counter", "dd/MM/yyyy HH:mm,kWh,Wh"], 1),  # as SMA's loggers
+        (["time,a,b", "TS,kWh,Wh", ",Min,Avg"], 1),  # as Campbell's
+        ([",kWh,Wh", "time,a,b"], "auto"),
+        (["time,[kWh],[Wh]", "time,a,b"], 2),
+    ],
+)
+def test_the_row_of_units_is_the_one_with_units(tmp_path: Path, head: list[str], header: int | str) -> None:
+    rows = lines("%Y-%m-%d %H:%M", ",")
+    with pytest.raises(UserError, match=MIXED):
+        load_text(joined(head, rows), tmp_path, header=header)
+    same = [line.replace("Wh,Wh", "Wh,kWh").replace("[Wh]", "[kWh]") for line in head]
+    source = load_text(joined(same, rows), tmp_path, header=header)
+    assert source.understood.units_row.items() >= {"a": "kWh", "b": "kWh"}.items()
+    np.testing.assert_array_equal(values(source), RIGHT)
+
+
+def test_names_above_the_names_are_no_units(tmp_path: Path) -> None:
+    head = ["Report,North,West", "time,a,b"]
+    source = load_text(joined(head, lines("%Y-%m-%d %H:%M", ",")), tmp_path, header=2)
+    assert source.understood.units_row == {} and source.entities == ["a", "b"]
+
+
 SUMMER = pd.date_range("2023-06-01", periods=48, freq="h")
 
 
