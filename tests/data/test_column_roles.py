@@ -249,3 +249,14 @@ def test_columns_named_by_times_of_the_day_stand_in_any_order(tmp_path: Path, or
     np.testing.assert_allclose(found.values[0, :, 0], table[CLOCKS].to_numpy().ravel(), rtol=1e-6)
     with pytest.raises(UserError, match="are 47 times of the day at uneven distances"):
         load(table.drop(columns="13:30"), tmp_path)
+
+
+@pytest.mark.parametrize("cells", [("kWh", "Wh"), ("kWh", "°C")])
+def test_units_that_change_within_an_entity_are_refused(tmp_path: Path, cells: tuple[str, str]) -> None:
+    long = pd.DataFrame({"id": "M1", "time": wide()["time"], "value": READINGS[:, 0], "unit": cells[0]})
+    table = pd.concat([long, long.assign(value=READINGS[:, 1], unit=cells[1], id="M1")])
+    table.insert(1, "channel", np.repeat(["import", "export"], STEPS))
+    with pytest.raises(UserError, match=r"column 'unit' says that readings .*in one unit, and then set data"):
+        load(table, tmp_path)
+    found = load(table, tmp_path, columns={"ignore": ["unit"]})
+    np.testing.assert_array_equal(found.values[0], READINGS[:, :2].astype(np.float32))

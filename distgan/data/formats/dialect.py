@@ -113,7 +113,8 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
         _refuse_commented_names(lines, rows[first], separator, path, settings)
     cells, dropped = _rename_repeats(rows, header, settings.columns.ignore, path)
     names, empty = _name_columns(cells, rows, header, first, width, path)
-    units = read_units(*([rows[place].cells for place in part] for part in (between, skipped)), names)
+    below, above = ([rows[place].cells for place in part] for part in (between, skipped))
+    units = read_units(below, above, names)
     refuse_footer(path, file, (rows[first].start, stop), kinds, partial(split_line, separator), classify_cell)
     return Dialect(
         path,

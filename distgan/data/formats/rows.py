@@ -14,6 +14,7 @@ from distgan.data.formats.marks import Marks
 from distgan.data.formats.numbers import read_numbers
 from distgan.data.formats.pieces import Piece
 from distgan.data.formats.times import encode_times
+from distgan.data.formats.unit_columns import names_units
 from distgan.data.grid import choose_kind, to_kind
 from distgan.errors import UserError
 
@@ -197,6 +198,12 @@ def _find_texts_of_ids(
 
 
 def _make_change_error(piece: Piece, name: str, line: int, one: str, other: str) -> UserError:
+    if names_units(name):
+        return UserError(
+            f"{piece.file} line {line}: column {name!r} says that readings of an entity differ ({one!r} "
+            f"after {other!r}); write all readings of a channel in one unit, and then set "
+            f"data.columns.ignore={show_list([name])}"
+        )
     return UserError(
         f"{piece.file} line {line}: column {name!r} holds cells that change within an entity ({one!r} after "
         f"{other!r}); set data.columns.ignore={show_list([name])}, data.columns.channel={show_name(name)} if "

@@ -38,9 +38,8 @@ def refuse_mixed_attributes(
         UserError: a column says that entities have readings or times of different kinds.
     """
     for name, cells in attributes.items():
-        plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-        units = UNIT_NAME.search(plain) is not None
-        if name in asked or not (units or (ZONE_NAME.search(plain) and not utc)):
+        units = names_units(name)
+        if name in asked or not (units or (ZONE_NAME.search(_to_words(name)) and not utc)):
             continue
         different = _list_different(cells)
         if len(different) < 2:
@@ -54,6 +53,15 @@ def refuse_mixed_attributes(
             f"{path}: column {name!r} says that {what} of entities differ ({', '.join(different[:4])}); "
             f"{remedy}, or set data.columns.attributes={show_list([name])} if it only describes the entities"
         )
+
+
+def names_units(name: str) -> bool:
+    """Return whether a column's name says that it holds units or factors of the readings beside it."""
+    return UNIT_NAME.search(_to_words(name)) is not None
+
+
+def _to_words(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def refuse_mixed_columns(path: Path, names: Sequence[str], units_row: Mapping[str, str]) -> None:
