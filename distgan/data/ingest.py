@@ -98,12 +98,14 @@ def count_block_rows(source: Source) -> int:
     return max(1, scale_buffer(BLOCK_BYTES) // (4 * source.meta.axis.length * len(source.meta.channels)))
 
 
-def read(settings: config.Data, choose: Callable[[Series], np.ndarray] | None = None) -> Raw:
-    """Read all usable series into memory, or those whose rising numbers `choose` returns; raises as
-    `open_source`.
+def read(
+    settings: config.Data, choose: Callable[[Series], np.ndarray] | None = None, *, survey: bool = False
+) -> Raw:
+    """Read all usable series into memory, or those whose rising numbers `choose` returns; `survey`, and what
+    is raised, as in `open_source`.
     """
     with open_cache_folder(None) as place:
-        found = open_source(settings, place)
+        found = open_source(settings, place, survey=survey)
         rows = np.arange(found.num_series) if choose is None else choose(found)
         values = replace(found, chosen=found.chosen[rows]).read_rows(0, len(rows))
     return Raw(values, rows, found.entities, found.owners, found.meta, found.left_out)
