@@ -238,3 +238,10 @@ def test_files_that_state_different_units_or_zones_are_refused(
         np.testing.assert_array_equal(values(source), np.stack([RIGHT.T] * 3))
     (folder / "homec.csv").unlink()
     assert load(folder, tmp_path).entities == ["homea", "homeb"]
+
+
+def test_a_quote_that_does_not_end_is_named_by_its_line(tmp_path: Path) -> None:
+    rows = lines("%Y-%m-%d %H:%M", ",")
+    rows[30] = '"' + rows[30]
+    with pytest.raises(UserError, match=r"the quote in line 32 does not end there; delete it, or, if cells"):
+        load_text(joined(["time,a,b"], rows), tmp_path)
