@@ -16,6 +16,7 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.attribute_tables import read_statics
+from distgan.data.checks.alike_ids import refuse_same_ids
 from distgan.data.checks.series import find_ranges
 from distgan.data.checks.survey import Survey
 from distgan.data.cleaning import clean_blocks
@@ -123,6 +124,7 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
         UserError: the source is missing, unreadable, irregular or unusable; says where and what to do.
     """
     source = place_on_axis(read_source(settings, place), settings)
+    source.understood.notes += refuse_same_ids(source.owners, settings.source)
     statics = read_statics(source, settings, place)
     if settings.units:
         source.meta = replace(source.meta, units=settings.units)

@@ -10,7 +10,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from distgan import config
-from distgan.data.ingest import read
+from distgan.data.ingest import open_source, read
 from distgan.errors import UserError
 from tests.helpers.tables import EXPECTED, joined, load, load_text, long_rows, values
 
@@ -156,3 +156,33 @@ def test_counters_of_17_digits_are_refused(tmp_path: Path, write_it: str) -> Non
         )
     with pytest.raises(UserError, match=r"a counter reads 1.153e\+18, .* lose their last digits; write"):
         read(config.Data(source=str(path), registers="difference"))
+
+
+def write_homes(place: Path, *ids: str) -> str:
+    rows = [[name, *rest] for name in ids for _, *rest in long_rows("a")]
+    (place / "a.csv").write_text(joined([["home", "time", "kwh"], *rows]), encoding="utf-8")
+    return str(place / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("1001", "1001.0"), ("a b", "a\u00a0b"), ("ab", "a\u200bb"), ("\u00e9", "e\u0301")]
+)
+def test_ids_that_are_the_same_to_the_eye_are_refused(tmp_path: Path, one: str, other: str) -> None:
+    """One home would count as two owners, with half of its readings each."""
+    source = write_homes(tmp_path, one, other, "c")
+    with pytest.raises(
+        UserError, match=r"the ids .* seem to be one entity, .* as two owners; write them alike"
+    ):
+        read(config.Data(source=source, columns=config.Columns(id="home")))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [("A", "a", 1), ("0071", "71", 1), ("1001.1", "1001.0", 0), ("x1.0", "x1", 0), ("10", "1", 0)],
+)
+def test_ids_that_may_differ_are_read_and_counted(tmp_path: Path, one: str, other: str, alike: int) -> None:
+    settings = config.Data(source=write_homes(tmp_path, one, other), columns=config.Columns(id="home"))
+    found = open_source(settings, tmp_path / "work")
+    assert found.entities == [one, other]
+    notes = [note for note in found.source.understood.notes if "case or leading zeros" in note]
+    assert [note[-3:] for note in notes] == [": 1"] * alike
