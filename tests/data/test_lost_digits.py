@@ -186,3 +186,46 @@ def test_ids_that_may_differ_are_read_and_counted(tmp_path: Path, one: str, othe
     assert found.entities == [one, other]
     notes = [note for note in found.source.understood.notes if "case or leading zeros" in note]
     assert [note[-3:] for note in notes] == [": 1"] * alike
+
+
+def jittered(step: str, most: float, steps: int = 48) -> tuple[pd.DatetimeIndex, np.ndarray]:
+    """Times up to `most` seconds around steps, and readings."""
+    rng = np.random.default_rng(0)
+    late = rng.uniform(-most, most, steps)
+    times = pd.date_range("2023-01-10", periods=steps, freq=step) + pd.to_timedelta(late.round(3), "s")
+    return times, rng.gamma(2, size=(2, steps)).round(3)
+
+
+@pytest.mark.parametrize(
+    ("step", "most"), [("1h", 30), ("15min", 80), ("24h", 7200), ("1s", 0.08), ("1min", 2)]
+)
+@pytest.mark.parametrize("layout", ["wide", "long"])
+def test_a_logger_that_drifts_around_its_steps_keeps_every_reading(
+    tmp_path: Path, step: str, most: float, layout: str
+) -> None:
+    """Before, a reading two seconds early was merged with the one before, and its step was empty."""
+    times, readings = jittered(step, most)
+    table = pd.DataFrame({"time": times, "a": readings[0], "b": readings[1]})
+    if layout == "long":
+        table = table.melt("time", var_name="home", value_name="kwh")
+    table.to_csv(tmp_path / "a.csv", index=False, date_format="%Y-%m-%d %H:%M:%S.%f")
+    for method in ("mean", "sum"):
+        source = load(tmp_path / "a.csv", tmp_path, resample={"step": step, "method": method})
+        assert source.meta.axis.start == "2023-01-10T00:00:00"
+        np.testing.assert_array_equal(values(source), readings.astype(np.float32))
+
+
+def test_sums_of_drifting_steps_hold_whole_ones(tmp_path: Path) -> None:
+    times, readings = jittered("1h", 30)
+    pd.DataFrame({"time": times, "a": readings[0], "b": readings[1]}).to_csv(tmp_path / "a.csv", index=False)
+    source = load(tmp_path / "a.csv", tmp_path, resample={"step": "4h", "method": "sum"})
+    np.testing.assert_allclose(values(source), readings.reshape(2, 12, 4).sum(axis=2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("late", [5, 300, 3500])
+def test_times_that_are_all_late_stay_in_their_steps(tmp_path: Path, late: int) -> None:
+    times = pd.date_range("2023-01-10", periods=24, freq="h") + pd.to_timedelta(late, "s")
+    pd.DataFrame({"time": times, "a": np.arange(24) % 5 + 0.5}).to_csv(tmp_path / "a.csv", index=False)
+    source = load(tmp_path / "a.csv", tmp_path, resample={"step": "1h"})
+    assert source.meta.axis.start == "2023-01-10T00:00:00"
+    np.testing.assert_array_equal(values(source)[0], np.arange(24) % 5 + 0.5)
