@@ -260,3 +260,35 @@ def test_units_that_change_within_an_entity_are_refused(tmp_path: Path, cells: t
         load(table, tmp_path)
     found = load(table, tmp_path, columns={"ignore": ["unit"]})
     np.testing.assert_array_equal(found.values[0], READINGS[:, :2].astype(np.float32))
+
+
+def long_with_zone(zone: str) -> pd.DataFrame:
+    times = pd.date_range("2013-06-01", periods=STEPS, freq="h")
+    homes = [
+        pd.DataFrame({"id": f"M{home}", "time": times, "time_zone": zone, "kwh": READINGS[:, home]})
+        for home in range(2)
+    ]
+    return pd.concat(homes)
+
+
+@pytest.mark.parametrize(
+    ("zone", "remedy"),
+    [
+        ("UTC", r"call the column of the times 'time \(UTC\)'"),
+        ("+01:00", r"call the column of the times 'time \(UTC\+01:00\)'"),
+        ("Europe/Berlin", "set data.timezone=Europe/Berlin"),
+    ],
+)
+def test_a_column_that_states_another_zone_is_refused(tmp_path: Path, zone: str, remedy: str) -> None:
+    table = long_with_zone(zone)
+    with pytest.raises(UserError, match=rf"column 'time_zone' says that times are in .*; {remedy}"):
+        load(table, tmp_path, timezone="Europe/Helsinki")
+    assert load(table, tmp_path).meta.axis.start == "2013-06-01T00:00:00"
+    ignored = load(table, tmp_path, timezone="Europe/Helsinki", columns={"ignore": ["time_zone"]})
+    assert ignored.meta.axis.start == "2013-05-31T23:00:00"
+
+
+@pytest.mark.parametrize("zone", ["Europe/Helsinki", "GMT", "EET", "EST"])
+def test_a_column_that_states_the_zone_or_what_its_clocks_show_is_read(tmp_path: Path, zone: str) -> None:
+    found = load(long_with_zone(zone), tmp_path, timezone="Europe/Helsinki")
+    assert found.meta.axis.start == "2013-05-31T23:00:00"

@@ -1,10 +1,12 @@
 """What a table says of its readings and times beside them: units, factors, zones that differ by entity."""
 
 import re
+import zoneinfo
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from distgan.data.formats.advice import show_list
+from distgan.data.formats.zone_marks import name_clock, parse_offset
 from distgan.errors import UserError
 
 UNIT_NAME = re.compile(
@@ -26,22 +28,26 @@ KNOWN_UNIT = re.compile(  # of two letters or more: (A), (N) and (W) are as ofte
 
 
 def refuse_mixed_attributes(
-    path: Path, attributes: Mapping[str, Sequence[str]], asked: Collection[str], utc: bool
+    path: Path, attributes: Mapping[str, Sequence[str]], asked: Collection[str], utc: bool, zone: str | None
 ) -> None:
     """
     Args:
         attributes: column -> its cell for each entity.
         asked: columns that the settings name as attributes.
         utc: the times say their offsets, so that no column has to.
+        zone: of local times, as data.timezone says.
 
     Raises:
-        UserError: a column says that entities have readings or times of different kinds.
+        UserError: a column says that entities have readings or times of different kinds, or times of another
+            zone.
     """
     for name, cells in attributes.items():
         units = names_units(name)
         if name in asked or not (units or (ZONE_NAME.search(_to_words(name)) and not utc)):
             continue
         different = _list_different(cells)
+        if len(different) == 1 and not units:
+            _refuse_other_zone(path, name, different[0], zone)
         if len(different) < 2:
             continue
         what, remedy = (
@@ -53,6 +59,26 @@ def refuse_mixed_attributes(
             f"{path}: column {name!r} says that {what} of entities differ ({', '.join(different[:4])}); "
             f"{remedy}, or set data.columns.attributes={show_list([name])} if it only describes the entities"
         )
+
+
+def _refuse_other_zone(path: Path, name: str, stated: str, zone: str | None) -> None:
+    """
+    Raises:
+        UserError: a column states a UTC offset or another place, and times are taken as those of `zone`. GMT,
+            CET and the like may be what its clocks show.
+    """
+    if zone is None or stated == zone or stated.upper() == "GMT":
+        return
+    offset = parse_offset(stated)
+    if offset is None and not ("/" in stated and stated in zoneinfo.available_timezones()):
+        return
+    remedy = f"set data.timezone={stated}"
+    if offset is not None:
+        remedy = f"call the column of the times 'time ({name_clock(offset)})', or leave data.timezone out"
+    raise UserError(
+        f"{path}: column {name!r} says that times are in {stated}, and data.timezone is {zone}; {remedy}, or "
+        f"set data.columns.ignore={show_list([name])} if times are in {zone}"
+    )
 
 
 def names_units(name: str) -> bool:
