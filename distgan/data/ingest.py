@@ -24,6 +24,7 @@ from distgan.data.cuts import Cut, plan_pieces
 from distgan.data.formats.advice import show_without
 from distgan.data.formats.given_axis import place_on_axis
 from distgan.data.formats.sources import Source, read_source
+from distgan.data.formats.unit_columns import names_units
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.metadata import Meta
@@ -126,6 +127,7 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
     source = place_on_axis(read_source(settings, place), settings)
     source.understood.notes += refuse_same_ids(source.owners, settings.source)
     statics = read_statics(source, settings, place)
+    source.understood.stated_units += _list_stated_units(source, settings)
     if settings.units:
         source.meta = replace(source.meta, units=settings.units)
     if settings.credit:
@@ -165,6 +167,14 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
     loads = scanned.loads[rows[:, 0], rows[:, 1]]
     found = Series(source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies, loads)
     return replace(found, survey=surveyed, statics=tuple(each.take(rows[:, 1]) for each in statics))
+
+
+def _list_stated_units(source: Source, settings: config.Data) -> list[str]:
+    """Return the units that an array, or a column of units, states."""
+    columns = [cells for name, cells in source.attributes.items() if names_units(name)]
+    units = dict.fromkeys(unit for cells in columns for unit in cells if unit)
+    own = source.meta.units  # of a table it is that of the settings
+    return [*units, *([own] if own and own != settings.units else [])]
 
 
 def _make_empty_error(
