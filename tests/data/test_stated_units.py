@@ -69,3 +69,13 @@ def test_entities_in_different_units_are_refused_whatever_data_units_is(tmp_path
             notice(path, tmp_path, "data.layout=wide", *settings)
     path = write_array(tmp_path, "kWh", "kilowatt hours")
     assert notice(path, tmp_path, "data.layout=wide", "data.units=kWh") == []
+
+
+@pytest.mark.parametrize("between", [" ", "\n", "", " \r\n "])
+def test_units_below_names_in_their_cells_are_read(tmp_path: Path, between: str) -> None:
+    """As spreadsheets break names."""
+    names = {"a": f"a{between}[kWh]", "b": f"b{between}[Wh]"}
+    table = pd.DataFrame({"time": TIMES, "a": READINGS[0], "b": READINGS[1]}).rename(columns=names)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(UserError, match=r"the columns have different units \(kWh, Wh\)"):
+        notice(tmp_path / "a.csv", tmp_path)

@@ -13,7 +13,7 @@ UNIT_NAME = re.compile(
     r"(^|[^a-z])(units?|uom|einheit|currency|multiplier|scale|scale_?factor|scaling_?factor)([^a-z]|$)"
 )
 ZONE_NAME = re.compile(r"(^|[^a-z])(tz|time_?zone|(utc|gmt|tz)_?offset)([^a-z]|$)")
-UNIT_IN_NAME = re.compile(r".*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*")
+UNIT_IN_NAME = re.compile(r".*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*", re.S)  # also below the name
 UNIT_BESIDE_NAME = re.compile(  # H1_kWh, Wh H2: of energy and power, which are no names
     r"(?:(?P<first>[kmgt]?(?:wh|vah|varh)|[kmgt](?:w|va|var))[ _.-]\S.*"
     r"|.*\S[ _.-](?P<last>[kmgt]?(?:wh|vah|varh)|[kmgt](?:w|va|var)))",
