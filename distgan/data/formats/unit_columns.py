@@ -103,8 +103,10 @@ def refuse_mixed_columns(path: Path, names: Sequence[str], units_row: Mapping[st
     beside = [(match["first"] or match["last"]) if match else "" for match in map(_match_beside, names)]
     for found in ([units_row.get(name, "") for name in names], written, beside):
         units = [unit if unit in LETTERS or KNOWN_UNIT.fullmatch(unit) else "" for unit in found]
+        if not all(units):  # letters may be names then
+            units = [unit for unit in units if len(unit) > 1]
         different = _list_different(units)
-        if all(units) and len(different) > 1:
+        if len(different) > 1 and 2 * len(units) >= len(names):
             raise UserError(
                 f"{path}: the columns have different units ({', '.join(different[:4])}), and each column is "
                 "read as an entity; choose those of one unit with data.columns.values, or set "
