@@ -27,19 +27,22 @@ def refuse_same_ids(ids: Sequence[str], source: str) -> list[str]:
 
 def _find_pairs(ids: Sequence[str], simplify: Callable[[str], str]) -> list[tuple[str, str]]:
     """Return ids that become the same, each with the first of them."""
+    different = list(dict.fromkeys(ids))
+    simple = list(map(simplify, different))
+    if len(set(simple)) == len(different):
+        return []
     first: dict[str, str] = {}
-    different = dict.fromkeys(ids)
-    pairs = ((first.setdefault(simplify(name), name), name) for name in different)
+    pairs = [(first.setdefault(form, name), name) for form, name in zip(simple, different)]
     return [(one, other) for one, other in pairs if one != other]
 
 
 def _tidy(name: str) -> str:
     """Return an id without invisible letters, with plain blanks and composed accents; 7 for 7.0."""
-    if name.isascii() and name.isalnum():
+    if name.isascii() and "." not in name and name.split() == [name]:
         return name  # quickly, of a million ids
     plain = re.sub(r"\s+", " ", INVISIBLE.sub("", unicodedata.normalize("NFC", name))).strip()
     return re.sub(r"^(-?\d+)\.0+$", r"\1", plain)
 
 
 def _loosen(name: str) -> str:
-    return re.sub(r"^0+(?=\d+$)", "", name.casefold())
+    return (name.lstrip("0") or "0") if name.isdigit() else name.casefold()
