@@ -15,6 +15,7 @@ from distgan.command_line import Result
 from distgan.csvtext import unescape_cell
 from distgan.data import ingest
 from distgan.data.calendar import ISO_YEAR
+from distgan.data.checks.suspicions import refuse_suspicions
 from distgan.data.formats.zone_marks import parse_offset
 from distgan.data.splits import assign_splits
 from distgan.data.store.metadata import Meta
@@ -29,6 +30,7 @@ from distgan.evaluation.results import Facts, Findings, Report, Split
 from distgan.files import read_json
 from distgan.memory import set_host_memory
 from distgan.pipeline.evaluate import compute_scores, note_samples, sample_series
+from distgan.pipeline.source_summary import find_suspicions
 from distgan.progress import say
 from distgan.run import Run
 
@@ -54,6 +56,14 @@ OF_HALF = (
     "measured against the other half, and two-sample tests against both."
 )
 RAGGED = "; set data.start_ragged if they begin late or end early"
+MISREAD = (
+    "sentinel",
+    "thousands",
+    "flags",
+    "totals",
+    "calendar",
+    "doubled_hour",
+)  # of what `inspect` notices
 HALVES = config.Splits(train=0.5, held_out=0.5, reference=0)
 MEANINGS = {
     REAL: "other real series of the same file: what a perfect generator would reach",
@@ -162,6 +172,8 @@ def read_series(options: FilePair, is_real: bool, reduce: config.Reduce | None =
         changes["reduce"] = reduce
 
     def choose_rows(found: ingest.Series) -> np.ndarray:
+        if is_real:
+            refuse_misread(options, str(changes["source"]), found)
         if not is_real or found.num_series <= settings.evaluate.max_series:
             return sample_series(np.arange(found.num_series), "synthetic", settings.evaluate)
         if options.is_unseen:
@@ -170,12 +182,21 @@ def read_series(options: FilePair, is_real: bool, reduce: config.Reduce | None =
         parts = [sample_series(np.flatnonzero(splits == name), name, settings.evaluate) for name in SPLITS]
         return np.sort(np.concatenate(parts))
 
-    found = ingest.read(settings.data.model_copy(update=changes), choose_rows)
+    found = ingest.read(settings.data.model_copy(update=changes), choose_rows, survey=is_real)
     for why, count in found.left_out.items():
         if count:
             hint = RAGGED if "missing" in why and settings.data.start_ragged is None else ""
             say(f"left out   {count:,} {'real' if is_real else 'synthetic'} series: {why}{hint}")
     return found
+
+
+def refuse_misread(options: FilePair, path: str, found: ingest.Series) -> None:
+    """
+    Raises:
+        UserError: real values seem to mean something else than they say, and data.accept does not name it.
+    """
+    noticed = find_suspicions(options.settings, found)
+    refuse_suspicions([each for each in noticed if each.name in MISREAD], path)
 
 
 def add_counts(found: Findings, divided: "DividedSeries", made: ingest.Raw) -> Findings:

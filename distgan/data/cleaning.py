@@ -10,9 +10,11 @@ import numpy as np
 from distgan import config
 from distgan.data.grid import to_float32
 from distgan.data.store.metadata import Meta
+from distgan.errors import UserError
 
 EDGE_DAYS = 3
 FEWEST_EDGE = 24  # steps
+EXACT = 2.0**53  # from here on float64 skips whole numbers
 BACK = 0.9  # of the fall of a counter, up at one step: its reading was wrong
 Block = Callable[[int, int], np.ndarray]
 
@@ -25,7 +27,11 @@ def count_edge_steps(meta: Meta) -> int:
 
 
 def clean_blocks(block: Block, meta: Meta, settings: config.Data) -> Block:
-    """Return a reader of the same series with `data.missing_values`, `edge_zeros` and `registers` applied."""
+    """Return a reader of the same series with `data.missing_values`, `edge_zeros` and `registers` applied.
+
+    Raises (the reader):
+        UserError: a counter has too many digits.
+    """
     codes = [value for value in settings.missing_values if not isinstance(value, str)]
     if not codes and settings.edge_zeros == "keep" and settings.registers == "keep":
         return block
@@ -40,7 +46,24 @@ def _clean(
         values[np.isin(to_float32(values), np.array(codes, np.float32))] = np.nan
     if settings.edge_zeros == "missing":
         mask_edge_zeros(values, edge)
-    return to_float32(difference_counters(values) if settings.registers == "difference" else values)
+    if settings.registers != "difference":
+        return to_float32(values)
+    _refuse_inexact(values)
+    return to_float32(difference_counters(values))
+
+
+def _refuse_inexact(values: np.ndarray) -> None:
+    """
+    Raises:
+        UserError: a reading of a counter is so large that its last digits are lost, and so differences are.
+    """
+    large = values[np.isfinite(values) & (np.abs(values) >= EXACT)]
+    if len(large):
+        raise UserError(
+            f"data.registers=difference: a counter reads {large[0]:.4g}, and numbers from 9.0072e+15 on lose "
+            "their last digits; write its readings in a larger unit or from a later zero, or, if that means "
+            "missing, set data.missing_values"
+        )
 
 
 def mask_edge_zeros(values: np.ndarray, fewest: int) -> None:

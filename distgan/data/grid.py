@@ -150,6 +150,21 @@ def make_resampled_grid(times: np.ndarray, step: int, source: str) -> Grid:
     return Grid(Axis(start, step, length, leap_days=True), length - there)
 
 
+def snap_to_steps(times: np.ndarray, step: int) -> tuple[np.ndarray, int] | None:
+    """Return times that lie a little before and a little after the steps of a logger, which make up steps of
+    `step` seconds, at the nearest of them, datetime64[us] [n], and that step. None of all others: a step
+    holds what follows its time.
+    """
+    elapsed = times.astype("M8[us]").astype(np.int64)
+    for seconds in (step, *(usual for usual in USUAL_STEPS[::-1] if usual < step and step % usual == 0)):
+        size = seconds * 1_000_000
+        phases = elapsed % size
+        early, beside = phases > size // 2, np.minimum(phases, size - phases)
+        if early.any() and not early.all() and beside.max() <= size // 10:
+            return ((elapsed + size // 2) // size * size).astype("M8[us]"), seconds
+    return None
+
+
 def make_axis(given: config.TimeAxis) -> Axis | None:
     """Return the axis that `data.axis` gives, or None where the data decide."""
     if given.start is None or given.length is None:

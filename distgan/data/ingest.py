@@ -16,6 +16,7 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.attribute_tables import read_statics
+from distgan.data.checks.alike_ids import refuse_same_ids
 from distgan.data.checks.series import find_ranges
 from distgan.data.checks.survey import Survey
 from distgan.data.cleaning import clean_blocks
@@ -23,6 +24,7 @@ from distgan.data.cuts import Cut, plan_pieces
 from distgan.data.formats.advice import show_without
 from distgan.data.formats.given_axis import place_on_axis
 from distgan.data.formats.sources import Source, read_source
+from distgan.data.formats.unit_columns import names_units
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.metadata import Meta
@@ -98,12 +100,14 @@ def count_block_rows(source: Source) -> int:
     return max(1, scale_buffer(BLOCK_BYTES) // (4 * source.meta.axis.length * len(source.meta.channels)))
 
 
-def read(settings: config.Data, choose: Callable[[Series], np.ndarray] | None = None) -> Raw:
-    """Read all usable series into memory, or those whose rising numbers `choose` returns; raises as
-    `open_source`.
+def read(
+    settings: config.Data, choose: Callable[[Series], np.ndarray] | None = None, *, survey: bool = False
+) -> Raw:
+    """Read all usable series into memory, or those whose rising numbers `choose` returns; `survey`, and what
+    is raised, as in `open_source`.
     """
     with open_cache_folder(None) as place:
-        found = open_source(settings, place)
+        found = open_source(settings, place, survey=survey)
         rows = np.arange(found.num_series) if choose is None else choose(found)
         values = replace(found, chosen=found.chosen[rows]).read_rows(0, len(rows))
     return Raw(values, rows, found.entities, found.owners, found.meta, found.left_out)
@@ -121,7 +125,9 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
         UserError: the source is missing, unreadable, irregular or unusable; says where and what to do.
     """
     source = place_on_axis(read_source(settings, place), settings)
+    source.understood.notes += refuse_same_ids(source.owners, settings.source)
     statics = read_statics(source, settings, place)
+    source.understood.stated_units += _list_stated_units(source, settings)
     if settings.units:
         source.meta = replace(source.meta, units=settings.units)
     if settings.credit:
@@ -161,6 +167,14 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
     loads = scanned.loads[rows[:, 0], rows[:, 1]]
     found = Series(source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies, loads)
     return replace(found, survey=surveyed, statics=tuple(each.take(rows[:, 1]) for each in statics))
+
+
+def _list_stated_units(source: Source, settings: config.Data) -> list[str]:
+    """Return the units that an array, or a column of units, states."""
+    columns = [cells for name, cells in source.attributes.items() if names_units(name)]
+    units = dict.fromkeys(unit for cells in columns for unit in cells if unit)
+    own = source.meta.units  # of a table it is that of the settings
+    return [*units, *([own] if own and own != settings.units else [])]
 
 
 def _make_empty_error(

@@ -237,6 +237,9 @@ def _describe_understood(sampled: Sampled, reading: Reading, work: IngestCache) 
         found.header_line = dialect.header_line
         found.decimal, found.thousands = marks.decimal, marks.thousands or "none"
         found.skipped_rows, found.units_row = list(dialect.skipped), dict(dialect.units)
+        found.stated_units = [value for kind, value, _ in dialect.stated if kind == "unit"]
+        zones = {value for kind, value, _ in dialect.stated if kind == "time zone"}
+        found.stated_zone = zones.pop() if len(zones) == 1 else ""
         if dialect.header_line is None:
             found.notes.append("no line names the columns: they are called column1, column2, …")
     if empty := sum(part["empty_rows"] for part in facts):

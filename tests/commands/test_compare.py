@@ -87,6 +87,31 @@ def test_files_whose_numbers_mean_something_else_are_refused(tmp_path: Path) -> 
         evaluate_files.refuse_other_meaning("a", one, "b", two)  # of one clock
 
 
+def test_real_values_that_mean_something_else_are_refused(judged: Path, tmp_path: Path) -> None:
+    """As `prepare` refuses them: codes for missing values, sums of all others, flags."""
+    plain = pd.read_csv(judged / "real.csv")
+    homes = list(plain.columns[1:])
+    coded = plain.copy()
+    coded.loc[5:9, homes[:2]] = -9999
+    tables = {
+        "sentinel": coded,
+        "totals": plain.assign(total=plain[homes].sum(axis=1)),
+        "flags": plain.assign(quality=np.arange(len(plain)) % 2),
+    }
+    for name, frame in tables.items():
+        path = tmp_path / f"{name}.csv"
+        frame.to_csv(path, index=False)
+        files = [str(path), str(judged / "made.csv")]
+        options = open_files(*files, out=str(tmp_path / "out"))
+        with pytest.raises(UserError, match=rf"{name}\.csv: {name}: .*set data.accept=\[{name}\]"):
+            evaluate_files.read_series(options, is_real=True)
+        assert len(evaluate_files.read_series(options, is_real=False).entities) == 9
+        accepted = open_files(*files, [f"data.accept=[{name}]"], out=str(tmp_path / "out"))
+        assert len(evaluate_files.read_series(accepted, is_real=True).entities) == frame.shape[1] - 1
+    turned = open_files(str(judged / "made.csv"), str(tmp_path / "sentinel.csv"), out=str(tmp_path / "out"))
+    assert np.nanmin(evaluate_files.read_series(turned, is_real=False).values) == -9999  # what is judged
+
+
 def test_two_files_are_scored_as_their_arrays_are(judged: Path) -> None:
     """Known answer: the same series straight into `fidelity.evaluate`, with the split that was made."""
     frames = [

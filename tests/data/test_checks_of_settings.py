@@ -154,7 +154,7 @@ def test_periods_and_patches_are_days_or_the_advice_makes_them_so(minutes: int) 
 )
 def test_units_that_the_names_of_columns_contradict(units: str, names: list[str], stated: str | None) -> None:
     found = fit.check_stated_units(config.Data(units=units), names)
-    assert found is None if stated is None else found is not None and found.text.endswith(f"state {stated}")
+    assert found is None if stated is None else found is not None and found.text.endswith(f"states {stated}")
 
 
 def test_sums_of_power_and_temperature_are_reported() -> None:

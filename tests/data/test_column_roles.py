@@ -249,3 +249,46 @@ def test_columns_named_by_times_of_the_day_stand_in_any_order(tmp_path: Path, or
     np.testing.assert_allclose(found.values[0, :, 0], table[CLOCKS].to_numpy().ravel(), rtol=1e-6)
     with pytest.raises(UserError, match="are 47 times of the day at uneven distances"):
         load(table.drop(columns="13:30"), tmp_path)
+
+
+@pytest.mark.parametrize("cells", [("kWh", "Wh"), ("kWh", "°C")])
+def test_units_that_change_within_an_entity_are_refused(tmp_path: Path, cells: tuple[str, str]) -> None:
+    long = pd.DataFrame({"id": "M1", "time": wide()["time"], "value": READINGS[:, 0], "unit": cells[0]})
+    table = pd.concat([long, long.assign(value=READINGS[:, 1], unit=cells[1], id="M1")])
+    table.insert(1, "channel", np.repeat(["import", "export"], STEPS))
+    with pytest.raises(UserError, match=r"column 'unit' says that readings .*in one unit, and then set data"):
+        load(table, tmp_path)
+    found = load(table, tmp_path, columns={"ignore": ["unit"]})
+    np.testing.assert_array_equal(found.values[0], READINGS[:, :2].astype(np.float32))
+
+
+def long_with_zone(zone: str) -> pd.DataFrame:
+    times = pd.date_range("2013-06-01", periods=STEPS, freq="h")
+    homes = [
+        pd.DataFrame({"id": f"M{home}", "time": times, "time_zone": zone, "kwh": READINGS[:, home]})
+        for home in range(2)
+    ]
+    return pd.concat(homes)
+
+
+@pytest.mark.parametrize(
+    ("zone", "remedy"),
+    [
+        ("UTC", r"call the column of the times 'time \(UTC\)'"),
+        ("+01:00", r"call the column of the times 'time \(UTC\+01:00\)'"),
+        ("Europe/Berlin", "set data.timezone=Europe/Berlin"),
+    ],
+)
+def test_a_column_that_states_another_zone_is_refused(tmp_path: Path, zone: str, remedy: str) -> None:
+    table = long_with_zone(zone)
+    with pytest.raises(UserError, match=rf"column 'time_zone' says that times are in .*; {remedy}"):
+        load(table, tmp_path, timezone="Europe/Helsinki")
+    assert load(table, tmp_path).meta.axis.start == "2013-06-01T00:00:00"
+    ignored = load(table, tmp_path, timezone="Europe/Helsinki", columns={"ignore": ["time_zone"]})
+    assert ignored.meta.axis.start == "2013-05-31T23:00:00"
+
+
+@pytest.mark.parametrize("zone", ["Europe/Helsinki", "GMT", "EET", "EST"])
+def test_a_column_that_states_the_zone_or_what_its_clocks_show_is_read(tmp_path: Path, zone: str) -> None:
+    found = load(long_with_zone(zone), tmp_path, timezone="Europe/Helsinki")
+    assert found.meta.axis.start == "2013-05-31T23:00:00"

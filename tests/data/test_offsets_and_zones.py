@@ -104,3 +104,15 @@ def test_intervals_over_a_clock_change() -> None:
     local = pd.date_range("2015-03-28 22:00", periods=8, freq="h", tz="UTC").tz_convert("Europe/Berlin")
     texts = [f"{a:%d.%m.%Y %H:%M} - {b:%d.%m.%Y %H:%M}" for a, b in pairwise(local)]
     same(load(texts, timezone="Europe/Berlin"), local[:-1].tz_localize(None))
+
+
+@pytest.mark.parametrize("name", ["HourUTC", "Minutes5UTC", "DateTimeUtc", "utcTime", "UTCTime", "timeutc"])
+def test_a_name_may_end_or_begin_in_utc(name: str) -> None:
+    times = pd.date_range("2023-06-01", periods=48, freq="h")
+    texts = times.strftime("%Y-%m-%d %H:%M").tolist()
+    found = load(texts, column=name, timezone="Europe/Helsinki")
+    same(found, times)
+    assert found.utc
+    assert load(texts, column=name).clock == "UTC"
+    for other in ("outcome", "gmtOffset", "hour"):
+        assert not load(texts, column=other, timezone="Europe/Helsinki").utc

@@ -70,6 +70,16 @@ def test_a_year_of_rows_is_refused_or_read_as_told(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(tmp_path / "b.npy").values, by_columns)
 
 
+@pytest.mark.parametrize("rows", [17_544, 26_280, 26_304, 35_064, 52_608, 87_648])
+def test_so_are_several_years_of_rows(tmp_path: Path, rows: int) -> None:
+    """Of hours, half hours and ten minutes, with the leap days that they have."""
+    np.save(tmp_path / "a.npy", np.zeros((rows, 2), np.float32))
+    with pytest.raises(
+        UserError, match=rf"{rows} rows are the steps of whole years, .*set data\.layout=wide"
+    ):
+        load(tmp_path / "a.npy")
+
+
 def test_columns_are_series_where_the_layout_says_so(tmp_path: Path) -> None:
     values = numbers(30, 4, 2)
     for order in "CF":

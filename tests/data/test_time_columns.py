@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from distgan import config
+from distgan.data.formats.sources import read_source
 from distgan.data.formats.times import (
     are_times,
     encode_times,
@@ -152,3 +153,36 @@ def test_words_among_clock_times_are_no_ids() -> None:
     clocks[23] = clocks[47] = "Total"
     with pytest.raises(UserError, match=r"column 'time' holds clock times, and also 'Total'; correct these"):
         columns({"date": DATES, "time": clocks, "kwh": np.arange(48) / 7})
+
+
+def write_days(place: Path, names: list[str]) -> Path:
+    """Two homes of three days: home, date, a column an hour."""
+    values = np.arange(2 * 3 * 24).reshape(6, 24) % 37 + 0.5
+    table = pd.DataFrame(values, columns=names)
+    table.insert(0, "home", ["H1"] * 3 + ["H2"] * 3)
+    table.insert(1, "date", [f"2013-01-0{day}" for day in (1, 2, 3)] * 2)
+    table.to_csv(place / "days.csv", index=False)
+    return place / "days.csv"
+
+
+def half_day(hour: int, form: str = "{} {}M") -> str:
+    return form.format((hour - 1) % 12 + 1, "AP"[hour % 24 // 12])
+
+
+@pytest.mark.parametrize("form", ["{} {}M", "{}{}M", "{} {}.M.", "{}:00 {}M", "{} {}M kWh", "Hour {} {}M"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_hours_of_half_days_name_the_hours(tmp_path: Path, form: str, first: int) -> None:
+    """Before, 12 AM to 11 PM were 24 channels of daily readings."""
+    path = write_days(tmp_path, [half_day(hour, form) for hour in range(first, first + 24)])
+    source = read_source(config.Data(source=str(path)), tmp_path / "work")
+    assert source.entities == ["H1", "H2"] and source.meta.axis.step_seconds == 3600
+    assert source.meta.axis.start == f"2013-01-01T0{first}:00:00"
+    expected = np.arange(144).reshape(2, 72) % 37 + 0.5
+    np.testing.assert_array_equal(source.block(0, 2)[:, :, 0], expected)
+
+
+@pytest.mark.parametrize("between", [" - ", " to ", "-"])
+def test_intervals_of_half_days_are_refused(tmp_path: Path, between: str) -> None:
+    path = write_days(tmp_path, [f"{half_day(hour)}{between}{half_day(hour + 1)}" for hour in range(24)])
+    with pytest.raises(UserError, match=r"may be 24 parts of a day, .*name them 00:00, 01:00, "):
+        read_source(config.Data(source=str(path)), tmp_path / "work")

@@ -293,3 +293,29 @@ def test_seconds_since_another_moment_are_not_read_as_those_since_1970() -> None
     with pytest.raises(UserError, match=r"is a number of unknown unit; set data\.time_unit=s"):
         load(texts)
     same(load(texts, time_unit="s"), times + (pd.Timestamp("1970-01-01") - pd.Timestamp("1904-01-01")))
+
+
+EARLY = pd.date_range("2023-01-10", periods=4, freq="h")
+
+
+@pytest.mark.parametrize(
+    ("since", "per_second", "unit"),
+    [
+        ("2000-01-01", 1, "s"),  # ZigBee
+        ("2001-01-01", 1, "s"),  # Apple
+        ("2001-01-01", 1000, "ms"),
+        ("0001-01-01", 10**7, "ns"),  # .NET
+    ],
+)
+def test_counts_of_another_beginning_are_no_times_of_before_1996(
+    since: str, per_second: int, unit: str
+) -> None:
+    elapsed = (EARLY.to_numpy().astype("M8[s]") - np.datetime64(since, "s")).astype(np.int64)
+    texts = [str(each * per_second) for each in elapsed.tolist()]
+    with pytest.raises(
+        UserError, match=rf"may be {unit} since 1970, in 199\d, or .*set data.time_unit={unit} if"
+    ):
+        load(texts)
+    load(texts, time_unit=unit)
+    later = [str(int(time.timestamp())) for time in EARLY]
+    same(load(later), EARLY)

@@ -76,6 +76,82 @@ def test_names_in_a_comment_are_read_by_the_number_of_the_line(tmp_path: Path) -
     np.testing.assert_array_equal(values(source), RIGHT.T[None])
 
 
+@pytest.mark.parametrize("names", ["#time,import,export", "# time,T [C],RH [%]", "## time, 1, b"])
+def test_names_in_a_comment_are_not_lost(tmp_path: Path, names: str) -> None:
+    """Channels would become entities, called column2 and column3."""
+    rows = lines("%Y-%m-%d %H:%M", ",")
+    text = joined(["# made by hand"], [names], rows)
+    with pytest.raises(
+        UserError, match=r"line 2 is a comment, .*the 3 columns; set data.header=2 if it does"
+    ):
+        load_text(text, tmp_path)
+    assert load_text(text, tmp_path, header="none").entities == ["column2", "column3"]
+    source = load_text(joined(["# of 2021, by hand"], ["#" + rows[0]], rows), tmp_path)
+    assert source.entities == ["column2", "column3"]
+    np.testing.assert_array_equal(values(source), RIGHT)
+
+
+MIXED = r"the columns have different units \(kWh, Wh\)"
+
+
+@pytest.mark.parametrize(
+    ("head", "header"),
+    [
+        (["time,a,b", ",Avg,Avg", ",kWh,Wh"], "auto"),
+        (["time,a,b", ",Counter,Counter", "dd/MM/yyyy HH:mm,kWh,Wh"], 1),  # as SMA's loggers
+        (["time,a,b", "TS,kWh,Wh", ",Min,Avg"], 1),  # as Campbell's
+        ([",kWh,Wh", "time,a,b"], "auto"),
+        (["time,[kWh],[Wh]", "time,a,b"], 2),
+    ],
+)
+def test_the_row_of_units_is_the_one_with_units(tmp_path: Path, head: list[str], header: int | str) -> None:
+    rows = lines("%Y-%m-%d %H:%M", ",")
+    with pytest.raises(UserError, match=MIXED):
+        load_text(joined(head, rows), tmp_path, header=header)
+    same = [line.replace("Wh,Wh", "Wh,kWh").replace("[Wh]", "[kWh]") for line in head]
+    source = load_text(joined(same, rows), tmp_path, header=header)
+    assert source.understood.units_row.items() >= {"a": "kWh", "b": "kWh"}.items()
+    np.testing.assert_array_equal(values(source), RIGHT)
+
+
+def test_names_above_the_names_are_no_units(tmp_path: Path) -> None:
+    head = ["Report,North,West", "time,a,b"]
+    source = load_text(joined(head, lines("%Y-%m-%d %H:%M", ",")), tmp_path, header=2)
+    assert source.understood.units_row == {} and source.entities == ["a", "b"]
+
+
+SUMMER = pd.date_range("2023-06-01", periods=48, freq="h")
+
+
+def in_summer(title: str) -> str:
+    return f"{title}\ntime,a,b\n" + "".join(f"{time:%Y-%m-%d %H:%M},{time.hour}.5,1.5\n" for time in SUMMER)
+
+
+@pytest.mark.parametrize(
+    ("title", "start", "clock"),
+    [
+        ("Time zone: UTC", "2023-06-01T02:00:00", "UTC"),
+        ("# Timezone: GMT", "2023-06-01T02:00:00", "UTC"),
+        ("Time zone: UTC+01:00", "2023-06-01T01:00:00", "UTC+01:00"),
+        ("UTC offset: -05:00", "2023-06-01T07:00:00", "UTC-05:00"),
+        ("Time zone: GMT Standard Time", "2023-05-31T23:00:00", ""),  # as Windows calls London
+        ("Time zone: CET/CEST", "2023-05-31T23:00:00", ""),
+        ("Time zone: Europe/Helsinki", "2023-05-31T23:00:00", ""),
+    ],
+)
+def test_a_zone_that_a_title_states_counts(tmp_path: Path, title: str, start: str, clock: str) -> None:
+    source = load_text(in_summer(title), tmp_path, timezone="Europe/Helsinki")
+    assert source.meta.axis.start == start
+    source = load_text(in_summer(title), tmp_path)
+    assert source.meta.axis.start == "2023-06-01T00:00:00"
+    assert source.meta.provenance["clock"] == (clock or "as in the source")
+
+
+def test_another_place_than_a_title_states_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"states the time zone Europe/Berlin, .*set it to Europe/Berlin, or"):
+        load_text(in_summer("Time zone: Europe/Berlin"), tmp_path, timezone="Europe/Helsinki")
+
+
 def test_names_in_several_lines_are_refused_with_the_remedy(tmp_path: Path) -> None:
     text = joined(["region,AT,DE", "variable,load,solar", "time,,"], lines("%Y-%m-%d %H:%M", ","))
     with pytest.raises(UserError, match=r"data.header to the line that does, or write one line of names"):
@@ -162,3 +238,10 @@ def test_files_that_state_different_units_or_zones_are_refused(
         np.testing.assert_array_equal(values(source), np.stack([RIGHT.T] * 3))
     (folder / "homec.csv").unlink()
     assert load(folder, tmp_path).entities == ["homea", "homeb"]
+
+
+def test_a_quote_that_does_not_end_is_named_by_its_line(tmp_path: Path) -> None:
+    rows = lines("%Y-%m-%d %H:%M", ",")
+    rows[30] = '"' + rows[30]
+    with pytest.raises(UserError, match=r"the quote in line 32 does not end there; delete it, or, if cells"):
+        load_text(joined(["time,a,b"], rows), tmp_path)

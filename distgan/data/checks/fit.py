@@ -77,12 +77,14 @@ def check_units(settings: config.Data, source: Meta, meta: Meta) -> Misfit | Non
 
 
 def check_stated_units(settings: config.Data, names: Sequence[str]) -> Misfit | None:
-    """Compare `data.units` with the units of energy or power in the names of columns: kWh is no kW."""
+    """Compare `data.units` with the units of energy or power that names of columns, rows or columns of units,
+    titles and arrays state: kWh is no kW.
+    """
     wanted = _find_energy_unit(f"({settings.units.split()[0]})" if settings.units.split() else "")
     found = {unit.lower(): unit for name in names if (unit := _find_energy_unit(name))}
     if not wanted or len(found) != 1 or wanted.lower() in found:
         return None
-    text = f"data.units is {settings.units!r}, and names of columns state {next(iter(found.values()))}"
+    text = f"data.units is {settings.units!r}, and the source states {next(iter(found.values()))}"
     return Misfit(text, "check the unit, and set data.units", False)
 
 

@@ -384,9 +384,10 @@ def _find_misfits(facts: SourceFacts) -> Iterator[Suspicion]:
     if periods and factor and not fit.check_periods(facts.settings, _reduce_meta(factor, facts)):
         periods = replace(periods, advice=f"data.reduce.factor={factor} mends that, too; or {periods.advice}")
     names = facts.source.channels if facts.source.channels != ("value",) else facts.entities[:LOOKED_NAMES]
-    units = units or fit.check_stated_units(data, names) or fit.check_sums(data)
-    if unit := fit.find_named_unit(data, names):
-        text = f"the names of columns state {unit}"
+    stated = [f"({unit})" for unit in facts.understood.stated_units] if facts.understood else []
+    units = units or fit.check_stated_units(data, [*names, *stated]) or fit.check_sums(data)
+    if unit := fit.find_named_unit(data, stated or names):
+        text = f"the source states {unit}"
         yield Suspicion("units", "hint", text, text, f"set data.units={unit}")
     misfits = {"units": units, "periods": periods}
     first = facts.survey.channels[0]

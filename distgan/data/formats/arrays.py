@@ -25,7 +25,12 @@ from distgan.errors import UserError
 from distgan.memory import scale_buffer
 
 SLAB_BYTES = 32 << 20  # of an array in memory while it is transposed
-YEARS = tuple(days * 24 * per_hour for days in (365, 366) for per_hour in (1, 2, 4, 6, 12, 60))
+YEARS = frozenset(  # steps of one to ten whole years, with and without leap days
+    days * 24 * per_hour
+    for years in range(1, 11)
+    for days in {365 * years, 365 * years + years // 4, 365 * years + (years + 3) // 4}
+    for per_hour in (1, 2, 4, 6, 12, 60)
+)
 ACCEPT_ROWS = "transposed"  # in data.accept: a year of rows are series all the same
 
 Index = tuple[slice, ...]
@@ -185,8 +190,9 @@ def _refuse_transposed(shape: tuple[int, ...], path: Path, settings: config.Data
     rows, columns = shape[:2]
     if rows in YEARS and columns not in YEARS and columns < rows:
         raise UserError(
-            f"{path} has shape {shape}: {rows} rows are the steps of a year, and rows should be series; set "
-            f"data.layout=wide if its columns are the series, or data.accept=[{ACCEPT_ROWS}] if its rows are"
+            f"{path} has shape {shape}: {rows} rows are the steps of whole years, and rows should be series; "
+            f"set data.layout=wide if its columns are the series, or data.accept=[{ACCEPT_ROWS}] if its rows "
+            "are"
         )
 
 

@@ -22,10 +22,12 @@ FLOW_NAME = re.compile(  # of a column of registers or directions of one meter
 )
 SERIES_CHANNEL = re.compile(r"(.+-\d{6,}) (.+)")  # as `export` names a column of series of several channels
 CLOCK_NAME = re.compile(
-    r"(?:[a-z_ ]*?)(\d{1,2})[:h.](\d\d)(?::00)?(?:\s*-\s*\d{1,2}[:h.]\d\d(?::00)?)?\s*([ap]m)?"
+    r"(?:[a-z_ ]*?)(\d{1,2})(?:[:h.](\d\d)(?::00)?(?:\s*-\s*\d{1,2}[:h.]\d\d(?::00)?)?|(?=\s*[ap]\.?m))"
+    r"\s*([ap]\.?m\.?)?"
     r"(?:\s*[(\[]?[kMG]?V?Wh?[)\]]?)?",
     re.I,
 )
+HALF_DAY_HOUR = re.compile(r"\b(\d{1,2})(:\d\d)?\s*([ap])\.?m\b\.?", re.I)  # 12 AM, 1:30 p.m.
 NUMBERED_NAME = re.compile(r"(?P<before>[^\d]*?)[_ .-]?0*(?P<number>\d{1,3})(?P<after>[^\d]*)", re.I)
 COMPACT_CLOCK = re.compile(r"([A-Za-z_ .-]*)([01]\d|2[0-4])([0-5]\d)([A-Za-z_ .-]*)")  # 0030, 2400, kWh_0030
 PARTS_OF_A_DAY = (24, 48, 96, 144, 288)
@@ -48,13 +50,13 @@ def is_flow_name(name: str) -> bool:
 
 
 def parse_clock(name: str) -> int | None:
-    """Return the seconds after midnight that a column's name says, as 0:30 or 13h00; None for other names."""
+    """Return the seconds after midnight that a column's name says, as 0:30, 13h00 or 1 PM; else None."""
     found = CLOCK_NAME.fullmatch(str(name).strip())
     if not found:
         return None
-    hour, minute = int(found[1]), int(found[2])
+    hour, minute = int(found[1]), int(found[2] or 0)
     if found[3]:
-        hour = hour % 12 + (12 if found[3].lower() == "pm" else 0)
+        hour = hour % 12 + (12 if found[3].lower().startswith("p") else 0)
     return hour * 3600 + minute * 60 if hour <= 24 and minute < 60 else None
 
 
@@ -121,18 +123,26 @@ def _find_compact_clocks(names: Sequence[str]) -> dict[str, int]:
 
 
 def find_unreadable_clocks(names: Sequence[str]) -> list[str]:
-    """Return columns of a form that is not read whose numbers run through a day: 00h00m, TU_0030_0100."""
+    """Return columns of a form that is not read whose numbers run through a day: 00h00m, TU_0030_0100, or
+    1 AM to 2 AM.
+    """
     forms: dict[str, list[str]] = {}
+    plain = {name: re.sub(HALF_DAY_HOUR, _count_from_midnight, name) for name in names}
     for name in names:
-        forms.setdefault(re.sub(r"\d+", "0", name), []).append(name)
+        forms.setdefault(re.sub(r"\d+", "0", plain[name]), []).append(name)
     for found in forms.values():
-        numbers = [[int(part) for part in re.findall(r"\d+", name)] for name in found]
+        numbers = [[int(part) for part in re.findall(r"\d+", plain[name])] for name in found]
         rising = all(before < after for before, after in pairwise(numbers))
         if len(found) in PARTS_OF_A_DAY and rising:
             first, last = numbers[0][0], numbers[-1][0]
             if first in (0, 1, 5, 10, 15, 30, 100) and last in (23, 24, 2300, 2330, 2345, 2350, 2355, 2400):
                 return found
     return []
+
+
+def _count_from_midnight(hour: re.Match[str]) -> str:
+    """Return an hour of a clock of 12 hours as one of 24."""
+    return f"{int(hour[1]) % 12 + 12 * (hour[3].lower() == 'p')}{hour[2] or ''}"
 
 
 def select_even_clocks(clocks: dict[str, int]) -> dict[str, int]:

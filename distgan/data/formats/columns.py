@@ -141,7 +141,7 @@ def is_text(column: pd.Series, name: str) -> bool:
     ids alone.
     """
     kind = column.dtype
-    if pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_datetime64_any_dtype(kind):
+    if pd.api.types.is_numeric_dtype(kind) or getattr(kind, "kind", "") in "mM":
         return False  # true and false, too, are readings, though of a kind that a text table may not hold
     cells = pd.Series(strip_cells(column.astype("str")).dropna().unique()[:SAMPLED_CELLS])
     if not len(cells):

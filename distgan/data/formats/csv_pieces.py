@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect, classify_cell, split_line
+from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect, split_line
 from distgan.data.formats.folded import FEWEST_COLUMNS, parse_folded
+from distgan.data.formats.marks import classify_cell
 from distgan.data.formats.missing_cells import MISSING
 from distgan.data.formats.pieces import Piece, take_first_line
 from distgan.data.formats.text import refuse_not_utf8
@@ -199,6 +200,11 @@ class Span:
 
     def _format_error(self, error: Exception) -> str:
         """Return pandas' message, with lines as the user counts them."""
+        if opened := re.search(r"EOF inside string starting at row (\d+)", str(error)):
+            return (
+                f"the quote in line {self.find_line(int(opened[1]))} does not end there; delete it, or, if "
+                "cells hold line ends, remove these or write the table as Parquet"
+            )
         return re.sub(
             r"\bline (\d+)",
             lambda found: f"line {self.find_line(max(0, int(found[1]) - 1))}",

@@ -10,7 +10,7 @@ from pathlib import Path
 from distgan import config
 from distgan.data.formats.advice import show_list
 from distgan.data.formats.footers import end_of_rows, is_quoted_whole, refuse_footer
-from distgan.data.formats.marks import is_number
+from distgan.data.formats.marks import classify_cell, is_number
 from distgan.data.formats.missing_cells import MISSING
 from distgan.data.formats.other_texts import refuse_archive_of_series
 from distgan.data.formats.text import refuse_not_utf8
@@ -23,11 +23,6 @@ SEPARATORS = (",", ";", "\t", "|", BLANKS, "^", "~", "\x01")  # the last one is 
 HEAD_LINES, FEWEST_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 24, 1 << 22, 1 << 17
 LONG_LINES = 8  # that are looked at however long they are
 BODY_ROWS = 8  # further down that show of which kind each column is
-TIME = re.compile(
-    r"\d[-/:]\d|\d\.\d+\.\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
-    r"|\d\s*[ap]\.?m\b|\d{8}[T ]\d",
-    re.I,
-)
 COMMENT = "#"
 
 
@@ -85,15 +80,6 @@ class Row:
         return sum(bool(cell) for cell in self.cells)
 
 
-def classify_cell(cell: str) -> str:
-    """Return what a cell reads as: empty, number, time or text."""
-    if cell in MISSING:
-        return "empty"
-    if is_number(cell):
-        return "number"
-    return "time" if TIME.search(cell) and not re.match(r"[A-Za-z]{4,}", cell) else "text"
-
-
 def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -> Dialect:
     """Find out how the lines of `file`, the UTF-8 text of `path`, are read.
 
@@ -113,16 +99,7 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
     rows = _split_rows(lines, separator)
     width = _find_width(rows)
     if width < 2:
-        shown = lines[0][2].decode(errors="replace").strip()[:40]
-        if is_quoted_whole(lines[-1][2], (",", ";", "\t", "|")):
-            raise UserError(
-                f"{path}: each line stands in quotes as a whole ({shown!r}), so that it has one cell; "
-                "export it once more, or remove the first and the last quote of each line "
-                "(sed 's/^\"//; s/\"\\r*$//')"
-            )
-        raise UserError(
-            f"{path} has one column ({shown!r}); separate columns by , ; tab or |, or set data.separator"
-        )
+        raise _make_one_column_error(path, lines)
     named = next((place for place, row in enumerate(rows) if row.line == settings.header), None)
     kinds = _find_kinds(rows, width)
     first = _find_first_data_row(rows, kinds, 0 if named is None else named + 1)
@@ -132,9 +109,12 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
         said = f"; its {marked} lines that begin with {COMMENT} are comments: put quotes around their first "
         said += "cell if they are rows"
         raise UserError(f"{path} has no rows below its header{said if 2 * marked > len(lines) else ''}")
+    if header is None:
+        _refuse_commented_names(lines, rows[first], separator, path, settings)
     cells, dropped = _rename_repeats(rows, header, settings.columns.ignore, path)
     names, empty = _name_columns(cells, rows, header, first, width, path)
-    units = read_units([rows[place].cells for place in between], names)
+    below, above = ([rows[place].cells for place in part] for part in (between, skipped))
+    units = read_units(below, above, names)
     refuse_footer(path, file, (rows[first].start, stop), kinds, partial(split_line, separator), classify_cell)
     return Dialect(
         path,
@@ -152,6 +132,19 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
         tuple(units.items()),
         tuple(dropped),
         find_stated([(number, raw) for number, _, raw in lines if number < rows[first].line], units),
+    )
+
+
+def _make_one_column_error(path: Path, lines: list[tuple[int, int, bytes]]) -> UserError:
+    shown = lines[0][2].decode(errors="replace").strip()[:40]
+    if is_quoted_whole(lines[-1][2], (",", ";", "\t", "|")):
+        return UserError(
+            f"{path}: each line stands in quotes as a whole ({shown!r}), so that it has one cell; "
+            "export it once more, or remove the first and the last quote of each line "
+            "(sed 's/^\"//; s/\"\\r*$//')"
+        )
+    return UserError(
+        f"{path} has one column ({shown!r}); separate columns by , ; tab or |, or set data.separator"
     )
 
 
@@ -366,6 +359,26 @@ def _refuse_other_separator(rows: list[Row], width: int, path: Path) -> None:
             raise UserError(
                 f"{path} line {row.line} seems to name the {width} columns, between other separators "
                 "than the rows have, or in quotes as a whole; write it as them, or set data.header=none"
+            )
+
+
+def _refuse_commented_names(
+    lines: list[tuple[int, int, bytes]], row: Row, separator: str, path: Path, settings: config.Data
+) -> None:
+    """
+    Raises:
+        UserError: a comment above the first row has a word for each of its cells, and no setting calls
+            columns by their numbers.
+    """
+    if settings.header == "none" or re.search(r"\bcolumn\d", repr(settings.columns)):
+        return
+    for number, _, raw in lines:
+        names = split_line(separator, _strip_comment(raw)) if number < row.line else []
+        words = {"text"} <= set(map(classify_cell, names)) <= {"text", "number"}
+        if words and len(names) == len(row.cells):
+            raise UserError(
+                f"{path} line {number} is a comment, and seems to name the {len(names)} columns; set "
+                f"data.header={number} if it does, or data.header=none"
             )
 
 

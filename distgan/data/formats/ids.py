@@ -1,7 +1,10 @@
 """Find the column of a long table that identifies the entity of each reading, by how readings repeat."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from distgan import config
@@ -11,6 +14,37 @@ from distgan.data.formats.entity_columns import holds_channels, refuse_unclear_c
 from distgan.errors import UserError
 
 MAY_REPEAT, NAMED_MAY_REPEAT = 0.02, 0.3  # share of a sample's readings that may stand twice, by the name
+
+
+SHORT_FORM = re.compile(r"[+-]?\d(?:[.,]\d+)?[eE]\+\d{2,3}")  # 5.41449E+17, as spreadsheets show long numbers
+
+
+def refuse_short_ids(names: Sequence[str], where: str) -> None:
+    """
+    Raises:
+        UserError: an id has lost digits, so that several entities may have the same.
+    """
+    for name in names:
+        if "+" in name and SHORT_FORM.fullmatch(name):
+            raise UserError(
+                f"{where}: {name!r} has lost digits in a spreadsheet's short form, and names an entity; "
+                "export all digits, as text"
+            )
+
+
+def format_float_ids(ids: np.ndarray, where: str) -> list[str]:
+    """Return ids that are stored as floating-point numbers as text, whole ones without a point.
+
+    Raises:
+        UserError: one is so large that its last digits are lost.
+    """
+    large = np.abs(ids) >= 2.0 ** (np.finfo(ids.dtype).nmant + 1)
+    if large.any():
+        raise UserError(
+            f"{where}: ids are floating-point numbers, and {ids[large][0]:.0f} may have lost its last "
+            "digits; write them as text or as whole numbers"
+        )
+    return [str(int(number)) if number.is_integer() else str(number) for number in ids]
 
 
 class IdFinder:

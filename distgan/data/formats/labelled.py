@@ -12,8 +12,11 @@ from distgan import config
 from distgan.data.formats import arrays, cf
 from distgan.data.formats.array_axis import NO_TIMES
 from distgan.data.formats.entity_columns import refuse_quantities_as_ids
+from distgan.data.formats.ids import format_float_ids
 from distgan.data.formats.pieces import Source, refuse_twice
 from distgan.data.formats.slabs import Layers, make_reader, on_axis
+from distgan.data.formats.understood import Understood
+from distgan.data.formats.unit_columns import KNOWN_UNIT
 from distgan.data.formats.variables import (
     Container,
     Roles,
@@ -70,9 +73,10 @@ def read_container(container: Container, settings: config.Data, work: IngestCach
         provenance["missing_stamps"] = times.filled
     if container.skipped:
         provenance["skipped"] = container.skipped
-    units = settings.units or _join_units(chosen, entity_wise)
-    meta = Meta(times.axis, tuple(channels), units, provenance, {})
-    return Source(block, ids, list(ids), meta)
+    stated = _join_units(container.path, chosen, entity_wise, settings.units)
+    meta = Meta(times.axis, tuple(channels), settings.units or stated, provenance, {})
+    understood = Understood(stated_units=[stated] if stated and ": " not in stated else [])
+    return Source(block, ids, list(ids), meta, understood=understood)
 
 
 def read_unnamed_array(
@@ -119,7 +123,7 @@ def _read_names(container: Container, name: str, dim: str, size: int) -> list[st
         return [str(number) for number in range(size)]
     values = found.read_whole(container.path)
     if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
-        values = values.astype(np.int64)
+        return format_float_ids(values, f"{container.path}: {found.name}")
     return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
 
 
@@ -148,14 +152,20 @@ def _name_channels(
     return _read_names(container, roles.channel, roles.channel, sizes[roles.channel])
 
 
-def _join_units(chosen: list[Variable], entity_wise: bool) -> str:
+def _join_units(path: Path, chosen: list[Variable], entity_wise: bool, asked: str) -> str:
+    """Return the units that variables state. data.units (`asked`) decides between names of them that are not
+    known.
+
+    Raises:
+        UserError: variables that are entities have different ones.
+    """
     said = {variable.name: str(variable.attributes.get("units", "")).strip() for variable in chosen}
     different = set(said.values())
     if len(different) == 1:
         return different.pop()
-    if entity_wise:
+    if entity_wise and not (asked and not all(map(KNOWN_UNIT.fullmatch, different))):
         raise UserError(
-            f"the variables have different units: "
+            f"{path}: the variables have different units: "
             f"{', '.join(f'{name} {unit}' for name, unit in said.items())}; "
             "choose those of one unit with data.columns.values"
         )

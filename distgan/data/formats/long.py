@@ -57,7 +57,7 @@ class Long(Parts):
         self.attributes = self._find_attributes()
         self.columns = self._find_changing_columns()
         asked = self.settings.columns.attributes
-        refuse_mixed_attributes(self.path, self.attributes, asked, self.utc)
+        refuse_mixed_attributes(self.path, self.attributes, asked, self.utc, self.settings.timezone)
 
     def read_source(self) -> Source:
         """Return a series for each id.

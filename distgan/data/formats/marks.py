@@ -100,6 +100,11 @@ DOUBTFUL = {mark: rf"{SIGNED}[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}" for m
 
 PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 ENDLESS = r"(?i)[+-]?inf(inity)?"
+TIME = re.compile(
+    r"\d[-/:]\d|\d\.\d+\.\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+    r"|\d\s*[ap]\.?m\b|\d{8}[T ]\d",
+    re.I,
+)
 NUMBER = re.compile(rf"{SIGNED}[0-9.,{BLANKS}{APOSTROPHES}]*[0-9.,](?:[eE][+-]?[0-9]+)?")
 
 
@@ -108,6 +113,15 @@ def is_number(cell: str) -> bool:
     if PLAIN_NUMBER.fullmatch(cell) is not None:
         return True
     return NUMBER.fullmatch(cell) is not None and any(marks.accepts(cell) for marks in WAYS)
+
+
+def classify_cell(cell: str) -> str:
+    """Return what a cell reads as: empty, number, time or text."""
+    if cell in MISSING:
+        return "empty"
+    if is_number(cell):
+        return "number"
+    return "time" if TIME.search(cell) and not re.match(r"[A-Za-z]{4,}", cell) else "text"
 
 
 def strip_cells(column: pd.Series) -> pd.Series:

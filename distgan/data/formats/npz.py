@@ -15,6 +15,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data.formats.arrays import SLAB_BYTES, Facts, read_array
+from distgan.data.formats.ids import format_float_ids, refuse_short_ids
 from distgan.data.formats.pieces import Source, take_first_line
 from distgan.data.ingest_cache import IngestCache
 from distgan.errors import UserError, writing
@@ -27,7 +28,9 @@ NPZ_MEANINGS = (
     "masks",
     "missing",
     "missing_mask",
+    "scale",
     "scale_factor",
+    "offset",
     "add_offset",
 )
 NPZ_LENGTHS = ("length", "lengths", "seq_len", "seq_lens", "sequence_length", "sequence_lengths")
@@ -159,7 +162,7 @@ def _read_npz_attributes(path: Path, content: Any, settings: config.Data) -> dic
             raise UserError(
                 f"{path}: attribute {name!r} has shape {array.shape}; one value per series is wanted"
             )
-        found[name] = ["" if str(each) == "nan" else str(each) for each in array.tolist()]
+        found[name] = ["" if str(each) == "nan" else _to_text(each) for each in array.tolist()]
     return found
 
 
@@ -182,7 +185,11 @@ def _read_plain_array(path: Path, key: str, content: Any) -> np.ndarray:
 
 
 def _read_npz_facts(path: Path, arrays: dict[str, np.ndarray]) -> Facts:
-    names = {key: [str(name) for name in np.atleast_1d(array)] for key, array in arrays.items()}
+    names = {key: [_to_text(name) for name in np.atleast_1d(array)] for key, array in arrays.items()}
+    for key in ("ids", "owner", "subject"):
+        if key in arrays and arrays[key].dtype.kind == "f":
+            format_float_ids(np.atleast_1d(arrays[key]), f"{path}: {key}")
+        refuse_short_ids(names.get(key, []), f"{path}: {key}")
     labels = names.get("label")
     if labels is not None and "label_names" in names and arrays["label"].dtype.kind in "iu":
         named = dict(enumerate(names["label_names"]))
@@ -194,6 +201,11 @@ def _read_npz_facts(path: Path, arrays: dict[str, np.ndarray]) -> Facts:
         channels=names.get("channels"),
         owners=names.get("owner", names.get("subject")),
         labels=labels,
-        freq=str(arrays.get("freq", "")),
-        t0=str(arrays.get("t0", "")),
+        freq=" ".join(names.get("freq", [])),
+        t0=" ".join(names.get("t0", [])),
     )
+
+
+def _to_text(name: Any) -> str:
+    """Return a name as text, as it was before np.bytes_ held it."""
+    return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)

@@ -12,11 +12,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from distgan.data.formats.column_names import is_entity_name
 from distgan.data.formats.pieces import Piece, refuse_twice, take_first_line
 from distgan.errors import UserError, writing
 from distgan.memory import scale_buffer
 
 SAMPLE_GROUPS, SAMPLE_ROWS, SAMPLE_CELLS = 4, 8192, 1 << 18
+EXACT = {  # kinds that pandas would make floats of where cells are missing
+    **{kind: pd.Int64Dtype() for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())},
+    **{kind: pd.UInt64Dtype() for kind in (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())},
+}
 GROUP_BYTES = 64 << 20  # of a row group that is read as a whole
 FEW_COLUMNS = 64  # that can be read a few rows at a time
 
@@ -66,22 +71,24 @@ def sample_parquet(path: Path) -> pd.DataFrame:
 def _sample_file(path: Path) -> pd.DataFrame:
     table = _open_file(path)
     schema = table.schema_arrow
-    telling = [field.name for field in schema if not pa.types.is_floating(field.type)]
+    telling = [
+        field.name for field in schema if not pa.types.is_floating(field.type) or is_entity_name(field.name)
+    ]
     whole = len(telling) == len(schema.names) or not telling
     count = min(SAMPLE_GROUPS, table.num_row_groups)
     chosen = sorted({(table.num_row_groups - 1) * number // max(1, count - 1) for number in range(count)})
     wanted = schema.names if whole else telling
     rows = max(64, min(SAMPLE_ROWS, SAMPLE_CELLS // len(wanted) // len(chosen)))
     found = [
-        next(table.iter_batches(batch_size=rows, row_groups=[group], columns=wanted)).to_pandas()
+        _make_frame(next(table.iter_batches(batch_size=rows, row_groups=[group], columns=wanted)), path)
         for group in chosen
     ]
-    frame = pd.concat([_flatten_index(frame, path) for frame in found], ignore_index=True)
+    frame = pd.concat(found, ignore_index=True)
     if whole:
         return frame
     floats = dict.fromkeys((name for name in schema.names if name not in set(telling)), 0.5)
     both = pd.concat([frame, pd.DataFrame(floats, frame.index)], axis=1)
-    first = _flatten_index(schema.empty_table().to_pandas(), path).columns
+    first = _make_frame(schema.empty_table(), path).columns
     return both[[str(name) for name in first]]
 
 
@@ -109,12 +116,11 @@ def _make_damaged_error(path: Path, error: Exception) -> UserError:
 
 def _read_group(path: Path, group: int, text: tuple[str, ...] = (), decimal: str = ".") -> pd.DataFrame:
     try:
-        frame = _open_file(path).read_row_group(group).to_pandas()
+        return _make_frame(_open_file(path).read_row_group(group), path, text)
     except UserError:
         raise
     except Exception as error:  # as above
         raise _make_damaged_error(path, error) from None
-    return _flatten_index(frame, path)
 
 
 # ------------------------------------------------------------------------------------------- large row groups
@@ -166,36 +172,58 @@ def _read_batch(
     fields = [field for table in tables for field in table.schema]
     arrays = [column for table in tables for column in table.columns]
     schema = pa.schema(fields, metadata=tables[0].schema.metadata)
-    return _flatten_index(pa.Table.from_arrays(arrays, schema=schema).to_pandas(), path)
+    return _make_frame(pa.Table.from_arrays(arrays, schema=schema), path, text)
 
 
-def _flatten_index(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Index levels become columns; all names are strings, and so are bytes that hold text."""
+def _make_frame(cells: pa.Table | pa.RecordBatch, path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Return cells as a table. Whole numbers stay whole beside missing ones: float64 has 15 digits, and ids
+    that differ in the last of 18 would become the same.
+    """
+    missing = {column.type for column in cells.columns if column.null_count}
+    kinds = {kind: exact for kind, exact in EXACT.items() if kind in missing}
+    return _flatten_index(cells.to_pandas(types_mapper=kinds.get if kinds else None), path, text)
+
+
+def _flatten_index(frame: pd.DataFrame, path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Index levels become columns; all names are strings, and so are bytes that hold text, as those of the
+    columns `text` must.
+    """
     if not isinstance(frame.index, pd.RangeIndex):  # an unnamed count of rows says nothing
         counted = frame.index.name is None and pd.api.types.is_integer_dtype(frame.index)
         frame = frame.reset_index(drop=counted)
     frame.columns = pd.Index([str(name) for name in frame.columns])
     refuse_twice(list(frame.columns), f"{path}: column")
     texts = {
-        name: _decode_texts(frame[name])
+        name: _decode_texts(frame[name], f"{path}: column {name!r}" if name in text else "")
         for name in frame.columns
         if frame[name].dtype == object or isinstance(frame[name].dtype, pd.CategoricalDtype)
     }
     return frame.assign(**texts).reset_index(drop=True)
 
 
-def _decode_texts(column: pd.Series) -> pd.Series:
+def _decode_texts(column: pd.Series, where: str) -> pd.Series:
     """Return a column of bytes as text, as Spark and Impala write text without its mark; any other as it
     is.
+
+    Raises:
+        UserError: the bytes are no text, and it is wanted: `where` names the column.
     """
+    errors = "strict" if where else "backslashreplace"
     try:
         if isinstance(column.dtype, pd.CategoricalDtype):
             names = column.cat.categories
             coded = len(names) > 0 and isinstance(names[0], bytes)
-            return column.cat.rename_categories([name.decode() for name in names]) if coded else column
+            return (
+                column.cat.rename_categories([name.decode(errors=errors) for name in names])
+                if coded
+                else column
+            )
         there = column.dropna()
         if len(there) and isinstance(there.iloc[0], bytes):
-            return column.map(lambda cell: cell.decode() if isinstance(cell, bytes) else cell)
-    except UnicodeDecodeError:
-        return column
+            return column.map(lambda cell: cell.decode(errors=errors) if isinstance(cell, bytes) else cell)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{where} holds bytes that are no text ({error.object[:8]!r}); write text or numbers, e.g. "
+            "bytes.hex() of each"
+        ) from None
     return column

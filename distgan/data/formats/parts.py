@@ -18,6 +18,7 @@ from distgan.data.grid import (
     Grid,
     choose_kind,
     find_common_step,
+    format_duration,
     make_axis,
     make_given_grid,
     make_regular_grid,
@@ -25,6 +26,7 @@ from distgan.data.grid import (
     mark_off_grid,
     mark_outside,
     parse_seconds,
+    snap_to_steps,
 )
 from distgan.data.ingest_cache import IngestCache
 from distgan.data.store.metadata import Axis, Meta
@@ -59,21 +61,34 @@ class Parts:
         if not texts:
             raise UserError(f"{self.path} has no rows with a time")
         column = " + ".join(self.table.time) or "times in the header"
-        found = read_times(texts, column, self.settings, Where(self.path, self._find_line_of))
+        where = Where(self.path, self._find_line_of, self.understood.stated_zone)
+        found = read_times(texts, column, self.settings, where)
         self.utc, self.clock = found.utc, found.clock
         self.time_notes = list(found.notes)
         self.understood.notes += found.notes
         self.moments = found.values.astype("M8[us]")  # of all different stamps
-        refuse_late_midnights(self.moments, Where(self.path, self._find_line_of))
+        refuse_late_midnights(self.moments, where)
         self.offsets = np.array(self.table.offsets, dtype="m8[s]")
+        self._snap_moments()
         late = self.offsets.max() if len(self.offsets) else np.timedelta64(0, "s")
-        self.span = found.values.min(), found.values.max() + late
+        self.span = self.moments.min(), self.moments.max() + late
         self.axis = make_axis(self.settings.axis)  # None where it is found
         self.years = self.span if self.axis is None else _find_ends(self.axis)  # whose standard time counts
         if self.settings.timezone is not None:
             note = find_standard_offset(self.settings.timezone, *self.years)[1]
             self.time_notes += [note] if note else []
             self.understood.notes += [note] if note else []
+
+    def _snap_moments(self) -> None:
+        """Bring times that lie around the steps of data.resample to the nearest step."""
+        step = self.settings.resample.step
+        seconds = parse_seconds(step) if step is not None and not len(self.offsets) else None
+        snapped = None if seconds is None else snap_to_steps(self.moments, seconds)
+        if snapped is not None:
+            self.moments = snapped[0]
+            own = format_duration(snapped[1])
+            note = f"times lie up to a tenth of {own} before and after steps of {own}: each is of the nearest"
+            self.understood.notes.append(note)
 
     def merge_texts(self, key: str) -> tuple[list[str], list[np.ndarray]]:
         """Return the different stamps (or ids) of all parts in order of appearance, and for each part the

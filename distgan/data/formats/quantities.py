@@ -176,6 +176,7 @@ REGISTERS = (  # all names of the registers of one meter: NEM, OBIS, the Netherl
     r"H[PC][HB]?|BASE|HPE|HCE",
     r"GC|GG|CL",
 )
+REGISTER_UNIT = r"^obis[ _:]+|\s*[(\[][kmg]?(wh?|varh?|vah?)[)\]]$|[ _][kmg]?(wh?|varh?|vah?)$"
 WORDS = {word: kind for kind, words in KINDS.items() for word in words.split()}
 LEAD = r"I{1,3}|aV[RLF]|V\d|MLI{1,3}|MCL1|ECG\d?|ABP|PPG|RESP|PLETH"  # of an electrocardiogram
 ELECTRODE = r"(Fp|AF|F|FC|FT|C|CP|T|TP|P|PO|O|A|M)(z|\d{1,2})"  # of an electroencephalogram, 10-20 system
@@ -299,12 +300,13 @@ def list_quantities(names: Sequence[str]) -> list[str]:
 
 
 def _are_registers(names: Sequence[str]) -> bool:
-    """Return whether all names are codes of registers of one meter, of which the letters or parts differ."""
+    """Return whether all names are codes of registers of one meter, of which the letters or parts differ; a
+    unit may stand behind each.
+    """
+    codes = [re.sub(REGISTER_UNIT, "", name.strip(), flags=re.I).upper() for name in names]
     for form in REGISTERS:
-        if all(re.fullmatch(form, name.strip(), re.I) for name in names):
-            return (
-                len({name.strip().upper()[:1] if form.startswith("[EBQK]") else name for name in names}) > 1
-            )
+        if all(re.fullmatch(form, code, re.I) for code in codes):
+            return len({code[:1] if form.startswith("[EBQK]") else code for code in codes}) > 1
     return False
 
 

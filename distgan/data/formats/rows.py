@@ -8,11 +8,13 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.formats.advice import show_list, show_name
+from distgan.data.formats.ids import format_float_ids, refuse_short_ids
 from distgan.data.formats.layout import Table
 from distgan.data.formats.marks import Marks
 from distgan.data.formats.numbers import read_numbers
 from distgan.data.formats.pieces import Piece
 from distgan.data.formats.times import encode_times
+from distgan.data.formats.unit_columns import names_units
 from distgan.data.grid import choose_kind, to_kind
 from distgan.errors import UserError
 
@@ -135,11 +137,11 @@ def _write_cells(
         codes, texts = encode_times(frame, list(names), form)
         return _merge_texts(texts, codes)
     codes, found = pd.factorize(frame[names[0]])
-    texts = [_format_cell(cell) for cell in found]
+    texts = _format_cells(found, frame[names[0]], piece)
     for name in names[1:]:
         more, others = pd.factorize(frame[name])
         pairs, places = np.unique(codes.astype(np.int64) * len(others) + more, return_inverse=True)
-        written = [_format_cell(cell) for cell in others]
+        written = _format_cells(others, frame[name], piece)
         texts = [
             f"{texts[pair // len(others)]}{JOINED}{written[pair % len(others)]}" for pair in pairs.tolist()
         ]
@@ -147,11 +149,19 @@ def _write_cells(
     return _merge_texts(texts, codes)
 
 
-def _format_cell(cell: Any) -> str:
-    """Return a cell as written; numbers of typed columns without a needless fraction."""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell).strip()
+def _format_cells(cells: Any, column: pd.Series, piece: Piece) -> list[str]:
+    """Return different cells of a column as written; numbers of typed columns without a needless fraction.
+
+    Raises:
+        UserError: ids have lost digits.
+    """
+    where = f"{piece.file}: column {column.name!r}"
+    kind = column.cat.categories.dtype if isinstance(column.dtype, pd.CategoricalDtype) else column.dtype
+    if pd.api.types.is_float_dtype(kind):
+        return format_float_ids(np.asarray(cells, getattr(kind, "numpy_dtype", kind)), where)
+    texts = [str(cell).strip() for cell in cells]
+    refuse_short_ids(texts, where)
+    return texts
 
 
 def _merge_texts(texts: list[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
@@ -188,6 +198,12 @@ def _find_texts_of_ids(
 
 
 def _make_change_error(piece: Piece, name: str, line: int, one: str, other: str) -> UserError:
+    if names_units(name):
+        return UserError(
+            f"{piece.file} line {line}: column {name!r} says that readings of an entity differ ({one!r} "
+            f"after {other!r}); write all readings of a channel in one unit, and then set "
+            f"data.columns.ignore={show_list([name])}"
+        )
     return UserError(
         f"{piece.file} line {line}: column {name!r} holds cells that change within an entity ({one!r} after "
         f"{other!r}); set data.columns.ignore={show_list([name])}, data.columns.channel={show_name(name)} if "

@@ -16,10 +16,13 @@ DAY = 86400
 
 @dataclass(frozen=True)
 class Where:
-    """The file that stamps come from, and the line of each, as the user counts lines."""
+    """The file that stamps come from, the line of each, as the user counts lines, and the time zone that is
+    stated above the table.
+    """
 
     path: Path
     line_of: Callable[[int], int]
+    zone: str = ""
 
 
 @dataclass(frozen=True)

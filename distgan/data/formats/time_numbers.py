@@ -17,6 +17,7 @@ PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 FIRST, LAST = 315_532_800, 4_102_444_800  # 1980 and 2100, in seconds: what a stamp may mean
 PLAUSIBLE = 2_524_608_000  # 2050: seconds since 1904, as LabVIEW counts them, would be later
 EARLIEST = -2_208_988_800  # 1900
+RECENT = 820_454_400  # 1996: counts since 2000 or 2001, and .NET's ticks, would all be earlier
 COMPACT = (8, 10, 12, 14)  # digits of a date alone, with hour, minute, second
 PARTS = r"^\+?(?P<whole>-?[0-9]+)(?:\.(?P<part>[0-9]*))?"
 SPREADSHEET = (20_000, 80_000)  # days of 1954 to 2119 since 1899-12-30
@@ -61,6 +62,8 @@ def read_epoch(texts: pa.Array, unit: str | None, stamps: Stamps) -> Parsed:
     found = unit or find_unit(numbers)
     if found is None:
         raise _explain_numbers(numbers, stamps)
+    if unit is None and float(numbers.max()) < RECENT * PER_SECOND[found]:
+        raise _explain_early(float(numbers[0]), found, stamps)
     stamps.refuse_first(
         (numbers < EARLIEST * PER_SECOND[found]) | (numbers > LAST * PER_SECOND[found]),
         f"is no time of the years 1900 to 2100 in {found} since 1970 (data.time_unit); set another unit",
@@ -77,6 +80,21 @@ def read_epoch(texts: pa.Array, unit: str | None, stamps: Stamps) -> Parsed:
         fine = values * scale + np.where(negative, -below, below)
     notes = [f"times are numbers of {found} since 1970-01-01 UTC"]
     return Parsed(fine.astype("M8[us]"), utc=True, notes=notes)
+
+
+def _explain_early(number: float, unit: str, stamps: Stamps) -> UserError:
+    """Say what times of before 1996 may be instead: counts of another beginning."""
+    seconds = number / PER_SECOND[unit]
+    year = np.datetime64(int(seconds), "s").astype("M8[Y]")
+    other = "100 ns since the year 1 (.NET ticks)"
+    if unit != "ns":
+        later = np.datetime64(int(seconds) + 946_684_800, "s").astype("M8[Y]")
+        other = f"{unit} since 2000 or 2001 ({later} or {later + 1})"
+    return stamps.refuse(
+        0,
+        f"may be {unit} since 1970, in {year}, or {other}; set data.time_unit={unit} if it is of {year}, "
+        "else write the times as text",
+    )
 
 
 def _explain_numbers(numbers: np.ndarray, stamps: Stamps) -> UserError:

@@ -14,7 +14,7 @@ UNIT = re.compile(
 )
 ZONE = re.compile(
     r"\b(?:time ?zone|zeitzone|utc ?offset)\"?\s*[:=;,\t]\s*\"?"
-    r"((?:utc|gmt)?[+-]\d{1,2}(?::?\d\d)?|[A-Z]{2,4}\b(?:[+-]\d+)?|[A-Z][a-z]+/[A-Za-z_/]+)",
+    r"((?:utc|gmt)?[+-]\d{1,2}(?::?\d\d)?|[A-Z]{2,4}\b(?:[+-]\d+)?(?!\s*/|\s+standard)|[A-Z][a-z]+/[A-Za-z_/]+)",
     re.I,
 )
 

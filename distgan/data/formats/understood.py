@@ -21,6 +21,8 @@ class Understood:
     attributes: list[str] = field(default_factory=list)
     ignored_columns: list[str] = field(default_factory=list)
     skipped_rows: list[str] = field(default_factory=list)  # title and units rows, as written
+    stated_zone: str = ""  # that lines above the table state
+    stated_units: list[str] = field(default_factory=list)  # above the table, below names, in attributes
     units_row: dict[str, str] = field(default_factory=dict)  # column -> unit, as a units row says
     repeated_headers: int = 0  # header lines inside the table, as in files that were joined
     merged_duplicates: int = 0  # readings that stood twice with equal values

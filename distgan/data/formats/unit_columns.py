@@ -1,17 +1,19 @@
 """What a table says of its readings and times beside them: units, factors, zones that differ by entity."""
 
 import re
+import zoneinfo
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from distgan.data.formats.advice import show_list
+from distgan.data.formats.zone_marks import name_clock, parse_offset
 from distgan.errors import UserError
 
 UNIT_NAME = re.compile(
     r"(^|[^a-z])(units?|uom|einheit|currency|multiplier|scale|scale_?factor|scaling_?factor)([^a-z]|$)"
 )
 ZONE_NAME = re.compile(r"(^|[^a-z])(tz|time_?zone|(utc|gmt|tz)_?offset)([^a-z]|$)")
-UNIT_IN_NAME = re.compile(r".*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*")
+UNIT_IN_NAME = re.compile(r".*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*", re.S)  # also below the name
 UNIT_BESIDE_NAME = re.compile(  # H1_kWh, Wh H2: of energy and power, which are no names
     r"(?:(?P<first>[kmgt]?(?:wh|vah|varh)|[kmgt](?:w|va|var))[ _.-]\S.*"
     r"|.*\S[ _.-](?P<last>[kmgt]?(?:wh|vah|varh)|[kmgt](?:w|va|var)))",
@@ -26,23 +28,26 @@ KNOWN_UNIT = re.compile(  # of two letters or more: (A), (N) and (W) are as ofte
 
 
 def refuse_mixed_attributes(
-    path: Path, attributes: Mapping[str, Sequence[str]], asked: Collection[str], utc: bool
+    path: Path, attributes: Mapping[str, Sequence[str]], asked: Collection[str], utc: bool, zone: str | None
 ) -> None:
     """
     Args:
         attributes: column -> its cell for each entity.
         asked: columns that the settings name as attributes.
         utc: the times say their offsets, so that no column has to.
+        zone: of local times, as data.timezone says.
 
     Raises:
-        UserError: a column says that entities have readings or times of different kinds.
+        UserError: a column says that entities have readings or times of different kinds, or times of another
+            zone.
     """
     for name, cells in attributes.items():
-        plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-        units = UNIT_NAME.search(plain) is not None
-        if name in asked or not (units or (ZONE_NAME.search(plain) and not utc)):
+        units = names_units(name)
+        if name in asked or not (units or (ZONE_NAME.search(_to_words(name)) and not utc)):
             continue
         different = _list_different(cells)
+        if len(different) == 1 and not units:
+            _refuse_other_zone(path, name, different[0], zone)
         if len(different) < 2:
             continue
         what, remedy = (
@@ -54,6 +59,35 @@ def refuse_mixed_attributes(
             f"{path}: column {name!r} says that {what} of entities differ ({', '.join(different[:4])}); "
             f"{remedy}, or set data.columns.attributes={show_list([name])} if it only describes the entities"
         )
+
+
+def _refuse_other_zone(path: Path, name: str, stated: str, zone: str | None) -> None:
+    """
+    Raises:
+        UserError: a column states a UTC offset or another place, and times are taken as those of `zone`. GMT,
+            CET and the like may be what its clocks show.
+    """
+    if zone is None or stated == zone or stated.upper() == "GMT":
+        return
+    offset = parse_offset(stated)
+    if offset is None and not ("/" in stated and stated in zoneinfo.available_timezones()):
+        return
+    remedy = f"set data.timezone={stated}"
+    if offset is not None:
+        remedy = f"call the column of the times 'time ({name_clock(offset)})', or leave data.timezone out"
+    raise UserError(
+        f"{path}: column {name!r} says that times are in {stated}, and data.timezone is {zone}; {remedy}, or "
+        f"set data.columns.ignore={show_list([name])} if times are in {zone}"
+    )
+
+
+def names_units(name: str) -> bool:
+    """Return whether a column's name says that it holds units or factors of the readings beside it."""
+    return UNIT_NAME.search(_to_words(name)) is not None
+
+
+def _to_words(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def refuse_mixed_columns(path: Path, names: Sequence[str], units_row: Mapping[str, str]) -> None:
@@ -69,8 +103,10 @@ def refuse_mixed_columns(path: Path, names: Sequence[str], units_row: Mapping[st
     beside = [(match["first"] or match["last"]) if match else "" for match in map(_match_beside, names)]
     for found in ([units_row.get(name, "") for name in names], written, beside):
         units = [unit if unit in LETTERS or KNOWN_UNIT.fullmatch(unit) else "" for unit in found]
+        if not all(units):  # letters may be names then
+            units = [unit for unit in units if len(unit) > 1]
         different = _list_different(units)
-        if all(units) and len(different) > 1:
+        if len(different) > 1 and 2 * len(units) >= len(names):
             raise UserError(
                 f"{path}: the columns have different units ({', '.join(different[:4])}), and each column is "
                 "read as an entity; choose those of one unit with data.columns.values, or set "

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 
 from distgan.data.formats.duplicates import group_keys, merge_groups
+from distgan.data.formats.ids import refuse_short_ids
 from distgan.data.formats.pace import Pace, merge_steps
 from distgan.data.formats.parts import Parts
 from distgan.data.formats.pieces import Source
@@ -44,6 +45,7 @@ class Wide(Parts):
             pace.learn(np.zeros(len(first), dtype=np.int64), exact[first])
         whole = int(pace.count_whole(grid.axis.step_seconds)[0])
         names = list(self.table.values)
+        refuse_short_ids(names, f"{self.path}: column")
         return Source(
             partial(self._read_block, grid, places, whole),
             names,

@@ -12,9 +12,12 @@ import pyarrow.compute as pc
 
 from distgan.data.formats.stamps import Parsed, Stamps
 from distgan.data.zones import find_instants, format_offset, list_abbreviations
+from distgan.errors import UserError
 
 GERMAN = {"MEZ": "CET", "MESZ": "CEST", "WEZ": "WET", "WESZ": "WEST", "OEZ": "EET", "OESZ": "EEST"}
-HEADER = re.compile(r"(?i)(?:^|[^a-z])(?:utc|gmt)\s*(?P<offset>[+-]\s?\d{1,2}(?::?\d\d)?)?(?:$|[^a-z0-9:+-])")
+HEADER = re.compile(  # Time (UTC), HourUTC, utcTime
+    r"(?i)(?:utc|gmt)\s*(?P<offset>[+-]\s?\d{1,2}(?::?\d\d)?)?(?:$|[^a-z0-9:+-]|(?:date|time|stamp|hour))"
+)
 
 
 def parse_offset(mark: str) -> timedelta | None:
@@ -79,14 +82,29 @@ def name_clock(offset: timedelta) -> str:
 
 
 def _settle_by_header(parsed: Parsed, stamps: Stamps, zone: str | None) -> Parsed:
-    """Return times without marks: a column named `Time (UTC)` holds UTC, others what the clock showed."""
-    match = HEADER.search(stamps.column)
-    if match is None:
+    """Return times without marks: a column named `Time (UTC)` holds UTC, as do all below a line `Time zone:
+    UTC`; others hold what the clock showed.
+
+    Raises:
+        UserError: a line above the table states another place than `zone`.
+    """
+    match, stated = HEADER.search(stamps.column), stamps.where.zone
+    if match is not None:
+        offset, said = parse_offset((match["offset"] or "Z").replace(" ", "")), "column's name"
+    else:
+        offset, said = parse_offset(stated), "line above the table"
+    if offset is None:
+        places = {name.lower() for name in zoneinfo.available_timezones()} if "/" in stated else set()
+        if zone is not None and stated.lower() in places - {zone.lower()}:
+            raise UserError(
+                f"{stamps.name}: a line above the table states the time zone {stated}, and data.timezone is "
+                f"{zone}; set it to {stated}, or set data.skip_rows to leave that line out"
+            )
         return parsed
-    offset = parse_offset((match["offset"] or "Z").replace(" ", "")) or timedelta(0)
     if zone is None:
         return replace(parsed, clock=name_clock(offset))
-    note = f"times are at UTC{format_offset(offset)}, as the column's name {stamps.column!r} says"
+    name = repr(stamps.column if match is not None else stated)
+    note = f"times are at UTC{format_offset(offset)}, as the {said} {name} says"
     return Parsed(parsed.values - np.timedelta64(offset, "us"), utc=True, notes=[*parsed.notes, note])
 
 

@@ -1,0 +1,101 @@
+"""Units that a source states, beside the unit that data.units names."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from distgan import config
+from distgan.data.ingest import open_source
+from distgan.errors import UserError
+from distgan.pipeline.source_summary import find_suspicions
+
+TIMES = pd.date_range("2013-01-01", periods=96, freq="h")
+READINGS = np.random.default_rng(0).gamma(2, size=(2, 96)).round(3) + 0.001
+
+
+def notice(source: Path, place: Path, *settings: str) -> list[str]:
+    """Return what is noticed of units."""
+    options = config.load(None, [f"data.source={source}", *settings])
+    found = open_source(options.data, place / "work", survey=True)
+    return [each.text + each.advice for each in find_suspicions(options, found) if each.name == "units"]
+
+
+def write_table(place: Path, kind: str) -> Path:
+    table = pd.DataFrame({"time": TIMES, "a": READINGS[0], "b": READINGS[1]})
+    long = table.melt("time", var_name="home", value_name="use").assign(unit="Wh")
+    text = {
+        "title": "Unit: Wh\n" + table.to_csv(index=False),
+        "row": table.to_csv(index=False).replace("time,a,b\n", "time,a,b\n,Wh,Wh\n"),
+        "row above": ",Wh,Wh\n" + table.to_csv(index=False),
+        "names": table.rename(columns={"a": "a [Wh]", "b": "b [Wh]"}).to_csv(index=False),
+        "column": long.to_csv(index=False),
+    }[kind]
+    (place / "a.csv").write_text(text)
+    return place / "a.csv"
+
+
+@pytest.mark.parametrize("kind", ["title", "row", "row above", "names", "column"])
+def test_another_unit_than_the_table_states_is_noticed(tmp_path: Path, kind: str) -> None:
+    path = write_table(tmp_path, kind)
+    said = notice(path, tmp_path, "data.units=kWh")
+    assert said == ["data.units is 'kWh', and the source states Whcheck the unit, and set data.units"]
+    assert notice(path, tmp_path, "data.units=Wh") == []
+    assert notice(path, tmp_path) == ["the source states Whset data.units=Wh"]
+
+
+def write_array(place: Path, *units: str) -> Path:
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("h5netcdf")
+    homes = {
+        f"H{row + 1}": xarray.DataArray(READINGS[row], {"time": TIMES}, ("time",), attrs={"units": unit})
+        for row, unit in enumerate(units)
+    }
+    xarray.Dataset(homes).to_netcdf(place / "a.nc", engine="h5netcdf")
+    return place / "a.nc"
+
+
+def test_another_unit_than_an_array_states_is_noticed(tmp_path: Path) -> None:
+    path = write_array(tmp_path, "Wh", "Wh")
+    assert "the source states Wh" in notice(path, tmp_path, "data.layout=wide", "data.units=kWh")[0]
+    assert notice(path, tmp_path, "data.layout=wide", "data.units=Wh") == []
+
+
+def test_entities_in_different_units_are_refused_whatever_data_units_is(tmp_path: Path) -> None:
+    path = write_array(tmp_path, "kWh", "Wh")
+    for settings in ([], ["data.units=kWh"]):
+        with pytest.raises(UserError, match=r"a\.nc: the variables have different units: H1 kWh, H2 Wh"):
+            notice(path, tmp_path, "data.layout=wide", *settings)
+    path = write_array(tmp_path, "kWh", "kilowatt hours")
+    assert notice(path, tmp_path, "data.layout=wide", "data.units=kWh") == []
+
+
+@pytest.mark.parametrize("between", [" ", "\n", "", " \r\n "])
+def test_units_below_names_in_their_cells_are_read(tmp_path: Path, between: str) -> None:
+    """As spreadsheets break names."""
+    names = {"a": f"a{between}[kWh]", "b": f"b{between}[Wh]"}
+    table = pd.DataFrame({"time": TIMES, "a": READINGS[0], "b": READINGS[1]}).rename(columns=names)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(UserError, match=r"the columns have different units \(kWh, Wh\)"):
+        notice(tmp_path / "a.csv", tmp_path)
+
+
+@pytest.mark.parametrize("names", ["a [kWh],b [Wh],c", "a_kWh,b_Wh,c", "h1 [kWh],h2 [MWh],h3 [x],h4"])
+def test_columns_without_a_unit_hide_no_mixture(tmp_path: Path, names: str) -> None:
+    columns = names.split(",")
+    table = pd.DataFrame({name: READINGS[place % 2] + place for place, name in enumerate(columns)})
+    table.insert(0, "time", TIMES)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(UserError, match=r"the columns have different units \(kWh, M?Wh\)"):
+        notice(tmp_path / "a.csv", tmp_path)
+
+
+@pytest.mark.parametrize("names", ["a (kWh),b (kWh),c", "North (N),South (S),West (W)", "a [Wh],b,c,d"])
+def test_columns_of_one_unit_or_of_letters_are_read(tmp_path: Path, names: str) -> None:
+    columns = names.split(",")
+    table = pd.DataFrame({name: READINGS[place % 2] + place for place, name in enumerate(columns)})
+    table.insert(0, "time", TIMES)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    options = config.load(None, [f"data.source={tmp_path / 'a.csv'}"])
+    assert open_source(options.data, tmp_path / "work").entities == columns
