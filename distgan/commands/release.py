@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import distgan
-from distgan import config
+from distgan import config, models
 from distgan.anonymity import manifest
 from distgan.anonymity.bank import Bank
 from distgan.command_line import Result
@@ -41,6 +41,7 @@ from distgan.pipeline.owners import audit_owners
 from distgan.pipeline.private_ledger import audit_ledger
 from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger
 from distgan.pipeline.runner import find_current
+from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
 from distgan.preflight import refuse_filter, refuse_no_run
 from distgan.progress import say
@@ -295,6 +296,7 @@ def check_rules(settings: config.Config, run: Run) -> list[Check]:
             3,
         ),
         Check("owners behind each mean", check_owners(bank), 3),
+        Check("owners behind each part of the generator", check_parts(settings, run, bank), 3),
     ]
 
 
@@ -311,6 +313,22 @@ def check_owners(bank: Bank) -> str:
         f"a mean covers {fewest} effective owners, below the minimum of {minimum_size}"
         if fewest < minimum_size
         else ""
+    )
+
+
+def check_parts(settings: config.Config, run: Run, bank: Bank) -> str:
+    """Check the owners behind each part of a generator that keeps means of clusters or Gaussians of its own,
+    whatever the bank's groups: a cluster of one is a real series.
+    """
+    if settings.model.stores_real_series:
+        return ""  # refused by its own rule
+    share = models.find_smallest_share(load_generator(settings, run))
+    fewest, minimum_size = share * sum(bank.owners or bank.sizes), config.Bank().min_members
+    return (
+        ""
+        if share >= 1 or fewest >= minimum_size
+        else f"model {settings.model.name} keeps a mean of {fewest:.1f} owners among its weights, below the "
+        f"minimum of {minimum_size}; choose fewer of its clusters or mixtures"
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from distgan import config
+from distgan import config, models
 from distgan.anonymity import manifest, private_bank
 from distgan.anonymity.bank import Bank, make_bank
 from distgan.anonymity.dp.bank import Budget
@@ -282,6 +282,18 @@ def test_a_generator_that_keeps_real_series_is_refused(mine: Run) -> None:
     kept = settings.model_copy(update={"model": config.Bootstrap()})
     broken = [check for check in release.check_rules(kept, mine) if check.broken]
     assert [(check.name, check.exit_code) for check in broken] == [("a generator without real series", 3)]
+
+
+@pytest.mark.parametrize("share", [1 / 43, 15 / 43, 1])
+def test_a_part_of_the_generator_of_few_owners_is_refused(
+    mine: Run, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """A template of one home is its series, whatever the bank's groups."""
+    monkeypatch.setattr(models, "find_smallest_share", lambda generator: share)
+    if share >= 15 / 43:
+        assert not any(check.broken for check in release.check_rules(config.load(mine.config), mine))
+    else:
+        assert "keeps a mean of 1.0 owners among its weights, below the minimum of 15" in broken_rule(mine)
 
 
 def test_of_too_many_owners_a_random_part_is_attacked(run: Run) -> None:
