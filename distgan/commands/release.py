@@ -39,7 +39,7 @@ from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.output_transform import find_output_transform
 from distgan.pipeline.owners import audit_owners
 from distgan.pipeline.private_ledger import audit_ledger
-from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger
+from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger, digest_owners
 from distgan.pipeline.runner import find_current
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
@@ -189,6 +189,7 @@ def remember(exit_code: int, settings: config.Config, run: Run) -> None:
                 "generate.extrapolate": settings.generate.extrapolate,
             },
             page=digest_files(run.release_verdict),
+            owners=digest_owners(run),
         )
     )
 
