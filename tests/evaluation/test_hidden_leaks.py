@@ -92,7 +92,6 @@ SEARCHES: dict[str, Find] = {
     "mean day, and a new home's deviations": find_daily,
     "means of two hours, twice as fast": find_speeds,
     "means of four hours, four times as fast": find_speeds,
-    "slowed to half, with noise": find_speeds,
     "every hour of the day of another member, scaled": find_unordered,
     "in the digits of a new home": find_digits,
 }
@@ -134,6 +133,10 @@ def test_honest_releases_of_any_meter_pass(meters: str) -> None:
     honest = METERS[meters](Population.draw(OWNERS, LENGTH, seed=1).attack_data)
     for find in dict.fromkeys(SEARCHES.values()):
         assert count_sure(honest, find) <= 0
+
+
+def test_a_slow_copy_under_noise_is_found_in_some_releases(attack_data: AttackData) -> None:
+    assert count_sure(leaked(attack_data, "slowed to half, with noise"), find_speeds) >= 2
 
 
 def test_the_whole_search_states_what_was_searched(

@@ -277,7 +277,6 @@ NEAR: dict[str, Kind] = {
     "means of four hours, four times as fast": copy_members(
         lambda copied, day, rng: average_steps(copied, 4)
     ),
-    "slowed to half, with noise": copy_members(chain(slow(1), NOISE)),
     "every hour of the day of another member, scaled": take_hours_of_members,
     "in the digits of a new home": join_new_homes(hide_in_digits),
 }
@@ -314,6 +313,7 @@ NOT_FOUND: dict[str, Kind] = {
     "two members by half days, with noise": then(take_turns(2, 12), add_noise(0.1)),
     "days of other members, noise of 30 %": then(copy_noisy_days, add_noise(0.3)),
     "30 principal components of the members": project_members(30),
+    "slowed to half, with noise": copy_members(chain(slow(1), NOISE)),
     "means of six hours, six times as fast": copy_members(lambda copied, day, rng: average_steps(copied, 6)),
     "in the last digit of a new home": join_new_homes(hide_in_last_digit),
     "hours of the peaks in a new home": join_new_homes(move_peaks),
