@@ -103,7 +103,7 @@ def decide(run: Run, place: Path) -> Result:
     parallel = open_for_inference(settings)
     try:
         with run.lock():
-            judged = ARTEFACTS["synthetic"].digest(run)
+            judged = digest_parts(run)
             verdict = judge(PipelineContext(settings, run, parallel))
             save_verdict(verdict.to_json(), run.release_verdict)
             if verdict.privacy is not None:
@@ -345,16 +345,23 @@ def save_verdict(content: Mapping[str, Any], place: Path) -> None:
     )
 
 
-def write_release(place: Path, verdict: Verdict, settings: config.Config, run: Run, judged: str) -> None:
+def digest_parts(run: Run) -> dict[str, str]:
+    """Return the digests of what a release is made of, by name."""
+    return {name: ARTEFACTS[name].digest(run) for name in ("synthetic", "bank", "scaler")}
+
+
+def write_release(
+    place: Path, verdict: Verdict, settings: config.Config, run: Run, judged: Mapping[str, str]
+) -> None:
     """Write series, manifest of the bank, verdict with checksums, and a page that states the guarantees.
 
     All of it is written anew from what was verified. No file of the run is copied: it could hold more.
 
     Args:
-        judged: digest of the synthetic series before the checks.
+        judged: digests of series, bank and scaler before the checks.
 
     Raises:
-        Mismatch: the series were replaced since.
+        Mismatch: one of them was replaced since.
     """
     form, bank = settings.generate.format, Bank.load(run.bank)
     public = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
@@ -363,8 +370,6 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, run: R
         find_output_transform(settings, run).write(
             run.synthetic, inside.synthetic, generate.make_meta(settings, run)
         )
-        if ARTEFACTS["synthetic"].digest(run) != judged:
-            raise Mismatch(f"{run.synthetic} was replaced during the checks; run distgan release again")
         if form != "zarr":
             export(
                 inside.synthetic,
@@ -375,6 +380,12 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, run: R
             shutil.rmtree(inside.synthetic)
         generate.write_tables(settings, bank, inside.synthetic_labels, inside.synthetic_attributes)
         write_json(inside.bank_manifest, make_public_manifest(read_json(run.bank / manifest.MANIFEST)))
+        for name, digest in digest_parts(run).items():
+            if digest != judged[name]:
+                raise Mismatch(
+                    f"{ARTEFACTS[name].title} of {run.folder}: replaced during the checks; run distgan "
+                    "release again"
+                )
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {str(path.relative_to(temporary)): hash_file(path) for path in files}
         save_verdict({**public, "files": sums}, inside.verdict)
