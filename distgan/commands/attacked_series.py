@@ -26,7 +26,13 @@ from distgan.evaluation.results import AttackedCounts
 from distgan.pipeline.binding import ARTEFACTS, digest_series
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import regenerate
-from distgan.pipeline.release_ledger import RELEASED, Attempt, ReleaseLedger, list_copies_beside
+from distgan.pipeline.release_ledger import (
+    RELEASED,
+    Attempt,
+    ReleaseLedger,
+    digest_owners,
+    list_copies_beside,
+)
 from distgan.pipeline.training_data import read_scaler
 from distgan.rng import make_keyed_generator
 
@@ -118,6 +124,7 @@ def gather_earlier(
     """
     ledger = ReleaseLedger.open(context.run)
     split, weights = ARTEFACTS["split"].digest(context.run), ARTEFACTS["generator"].digest(context.run)
+    owners = digest_owners(context.run)
     seen, left_out = {digest_series(context.run.synthetic)}, 0
     parts: list[Store | np.ndarray] = []
     for entry in ledger.read_entries():
@@ -125,7 +132,7 @@ def gather_earlier(
         if entry.series in seen or not (entry.verdict == RELEASED or refused_over):
             continue
         seen.add(entry.series)
-        if entry.split != split:
+        if entry.split != split and entry.owners != owners:
             left_out += entry.count
             continue
         part: Store | np.ndarray

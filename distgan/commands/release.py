@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import distgan
-from distgan import config
+from distgan import config, models
 from distgan.anonymity import manifest
 from distgan.anonymity.bank import Bank
 from distgan.command_line import Result
@@ -39,8 +39,9 @@ from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.output_transform import find_output_transform
 from distgan.pipeline.owners import audit_owners
 from distgan.pipeline.private_ledger import audit_ledger
-from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger
+from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger, digest_owners
 from distgan.pipeline.runner import find_current
+from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
 from distgan.preflight import refuse_filter, refuse_no_run
 from distgan.progress import say
@@ -102,7 +103,7 @@ def decide(run: Run, place: Path) -> Result:
     parallel = open_for_inference(settings)
     try:
         with run.lock():
-            judged = ARTEFACTS["synthetic"].digest(run)
+            judged = digest_parts(run)
             verdict = judge(PipelineContext(settings, run, parallel))
             save_verdict(verdict.to_json(), run.release_verdict)
             if verdict.privacy is not None:
@@ -188,6 +189,7 @@ def remember(exit_code: int, settings: config.Config, run: Run) -> None:
                 "generate.extrapolate": settings.generate.extrapolate,
             },
             page=digest_files(run.release_verdict),
+            owners=digest_owners(run),
         )
     )
 
@@ -295,6 +297,7 @@ def check_rules(settings: config.Config, run: Run) -> list[Check]:
             3,
         ),
         Check("owners behind each mean", check_owners(bank), 3),
+        Check("owners behind each part of the generator", check_parts(settings, run, bank), 3),
     ]
 
 
@@ -314,6 +317,22 @@ def check_owners(bank: Bank) -> str:
     )
 
 
+def check_parts(settings: config.Config, run: Run, bank: Bank) -> str:
+    """Check the owners behind each part of a generator that keeps means of clusters or Gaussians of its own,
+    whatever the bank's groups: a cluster of one is a real series.
+    """
+    if settings.model.stores_real_series:
+        return ""  # refused by its own rule
+    share = models.find_smallest_share(load_generator(settings, run))
+    fewest, minimum_size = share * sum(bank.owners or bank.sizes), config.Bank().min_members
+    return (
+        ""
+        if share >= 1 or fewest >= minimum_size
+        else f"model {settings.model.name} keeps a mean of {fewest:.1f} owners among its weights, below the "
+        f"minimum of {minimum_size}; choose fewer of its clusters or mixtures"
+    )
+
+
 # ------------------------------------------------------------------------------------------------- the folder
 
 
@@ -326,16 +345,23 @@ def save_verdict(content: Mapping[str, Any], place: Path) -> None:
     )
 
 
-def write_release(place: Path, verdict: Verdict, settings: config.Config, run: Run, judged: str) -> None:
+def digest_parts(run: Run) -> dict[str, str]:
+    """Return the digests of what a release is made of, by name."""
+    return {name: ARTEFACTS[name].digest(run) for name in ("synthetic", "bank", "scaler")}
+
+
+def write_release(
+    place: Path, verdict: Verdict, settings: config.Config, run: Run, judged: Mapping[str, str]
+) -> None:
     """Write series, manifest of the bank, verdict with checksums, and a page that states the guarantees.
 
     All of it is written anew from what was verified. No file of the run is copied: it could hold more.
 
     Args:
-        judged: digest of the synthetic series before the checks.
+        judged: digests of series, bank and scaler before the checks.
 
     Raises:
-        Mismatch: the series were replaced since.
+        Mismatch: one of them was replaced since.
     """
     form, bank = settings.generate.format, Bank.load(run.bank)
     public = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
@@ -344,8 +370,6 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, run: R
         find_output_transform(settings, run).write(
             run.synthetic, inside.synthetic, generate.make_meta(settings, run)
         )
-        if ARTEFACTS["synthetic"].digest(run) != judged:
-            raise Mismatch(f"{run.synthetic} was replaced during the checks; run distgan release again")
         if form != "zarr":
             export(
                 inside.synthetic,
@@ -356,6 +380,12 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, run: R
             shutil.rmtree(inside.synthetic)
         generate.write_tables(settings, bank, inside.synthetic_labels, inside.synthetic_attributes)
         write_json(inside.bank_manifest, make_public_manifest(read_json(run.bank / manifest.MANIFEST)))
+        for name, digest in digest_parts(run).items():
+            if digest != judged[name]:
+                raise Mismatch(
+                    f"{ARTEFACTS[name].title} of {run.folder}: replaced during the checks; run distgan "
+                    "release again"
+                )
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {str(path.relative_to(temporary)): hash_file(path) for path in files}
         save_verdict({**public, "files": sums}, inside.verdict)

@@ -106,6 +106,14 @@ def find_score(settings: config.Config) -> Score | None:
     return score
 
 
+def find_smallest_share(sampler: nn.Module) -> float:
+    """Return the share of the training series behind the smallest part of which the network that samples
+    keeps a mean; 1 where it has no parts.
+    """
+    find: Callable[[], float] | None = getattr(sampler, "find_smallest_share", None)
+    return 1.0 if find is None else find()
+
+
 def compute_noise_width(generator: nn.Module) -> int:
     """Return the numbers of noise that a generator takes for a series."""
     return int(generator.noise_dim)  # type: ignore[arg-type]

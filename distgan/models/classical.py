@@ -60,6 +60,13 @@ class Fitted(nn.Module, ABC):
         mean_LC = (series_NLC * mask_NLC).sum(0) / mask_NLC.sum(0).clamp(min=1)
         self.learn(torch.where(mask_NLC > 0, series_NLC, mean_LC).numpy(), seed)
 
+    def find_smallest_share(self) -> float:
+        """Return the share of the training series behind the smallest part, a cluster or a Gaussian, where
+        `thresholds` say at which share each but the last ends.
+        """
+        ends = self.get_buffer("thresholds").double().cpu() if "thresholds" in self.names else torch.empty(0)
+        return float(np.diff(ends.numpy(), prepend=0, append=1).min())
+
     @abstractmethod
     def learn(self, series_NLC: np.ndarray, seed: int) -> None:
         """Keep what `draw` needs of scaled series without gaps."""

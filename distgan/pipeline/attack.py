@@ -14,12 +14,13 @@ from distgan import config, models
 from distgan.anonymity import dp
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import Members
+from distgan.anonymity.statics import AttributeColumn, encode_columns
 from distgan.data.store.private_table import read_table
 from distgan.data.store.reader import Store
 from distgan.engine import checkpoint
 from distgan.errors import parsing
 from distgan.evaluation.attacks import battery, tracing
-from distgan.evaluation.attacks.attack_data import AttackData, Embed, Side
+from distgan.evaluation.attacks.attack_data import AttackData, DescribedSeries, Embed, Side
 from distgan.evaluation.attacks.released import ReleasedSeries, describe_misses
 from distgan.evaluation.results import PrivacyResult
 from distgan.files import read_json
@@ -30,12 +31,14 @@ from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.train_encoder import load_encoder, load_vae
 from distgan.pipeline.train_gan import count_labels, load_generator
 from distgan.pipeline.training_data import TrainingData, number_owners, read_owners
+from distgan.pipeline.wanted import plan_series
 from distgan.rng import make_keyed_generator
 from distgan.run import Run
 
 Judge = Callable[[Tensor, Tensor, Tensor], np.ndarray]  # series, mask, condition -> [n]
 MOST_TRACING = 0.65  # of a release, whatever the bank's own limit
 MOST_SYNTHETIC = 10_000  # synthetic series that a report attacks
+SEPARATOR = "\x1f"  # of the cells of a row
 COPIES = 8  # of the attacked series in memory at a time, at most
 
 
@@ -115,6 +118,7 @@ def run_attacks(
         by_value=find_owners_by_value(
             context.settings, bank, (sides["train"], owners[0]), (sides["held_out"], owners[1])
         ),
+        described=describe_series(context.settings, bank, sides["train"], sides["held_out"]),
     )
     claims = [*state_guarantees(bank, context.settings), *battery.CLAIMS, *state_wishes(context.settings)]
     proof = find_proof(context.settings)
@@ -164,8 +168,9 @@ def state_wishes(settings: config.Config) -> list[str]:
     if settings.generate.table is None:
         return []
     return [
-        "The table of attributes repeats what generate.table asks for, numbers as written there. No attack "
-        "looks at it: the rows of that table must not be those of real people."
+        "The table of attributes repeats what generate.table asks for, numbers as written there. The rows of "
+        "that table must not be those of real people: an attack (P1) finds many members' rows in it, and may "
+        "miss a few."
     ]
 
 
@@ -263,6 +268,27 @@ def find_owners_by_value(
         for name, who in members.items()
         if who.sum() >= bank.minimum_group_size
     }
+
+
+def describe_series(
+    settings: config.Config, bank: Bank, members: TrainingData, non_members: TrainingData
+) -> DescribedSeries | None:
+    """Return the attributes of real series and of those to be released, as the released table writes them;
+    None where there is none.
+    """
+    if bank.statics is None:
+        return None
+    columns = bank.statics.columns
+    made = plan_series(settings.generate, bank).values
+    assert made is not None
+    real = [
+        encode_columns(columns, select_training_statics(settings, data)) for data in (members, non_members)
+    ]
+    rows = [
+        np.array([SEPARATOR.join(map(AttributeColumn.format, columns, row)) for row in values])
+        for values in (*real, made)
+    ]
+    return DescribedSeries(*rows)
 
 
 # --------------------------------------------------------------------------------------------- the networks

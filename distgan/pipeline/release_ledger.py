@@ -18,7 +18,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from distgan.errors import Mismatch, writing
+import numpy as np
+
+from distgan.data.store.private_table import VALIDATION, read_table
+from distgan.errors import Mismatch, UserError, writing
 from distgan.pipeline.binding import ARTEFACTS, digest_series
 from distgan.progress import format_count
 from distgan.run import Run, is_store
@@ -30,7 +33,8 @@ RELEASED, REFUSED = "released", "refused"
 class Attempt:
     """To release series: what came of it, the digests of series, weights and split, and how the series were
     asked for: `wished` are settings of attributes (`generate.attributes`, …) by dotted key, without a table;
-    `page` is the digest of the verdict, "" in lines of before it was noted.
+    `page` is the digest of the verdict, and `owners` that of the owners' sides, "" in lines of before they
+    were noted.
     """
 
     verdict: str
@@ -42,6 +46,7 @@ class Attempt:
     count: int
     wished: dict[str, Any]
     page: str = ""
+    owners: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +81,7 @@ class ReleaseLedger:
         before = ""
         for number, line in enumerate(self._read_lines()):
             try:
-                content = {"wished": {}, "page": ""} | json.loads(line)  # older lines have none
+                content = {"wished": {}, "page": "", "owners": ""} | json.loads(line)  # older lines have none
                 entry = Entry(**{field.name: content[field.name] for field in fields(Entry)})
             except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
                 entry = None
@@ -101,24 +106,42 @@ class ReleaseLedger:
         Raises:
             Mismatch: lines are missing or changed, or a copy of what was released is.
         """
-        entries, lines = self.read_entries(), self._read_lines()
-        known = (self.run.read_record("gan") or {}).get("releases")
+        entries, known = self.read_entries(), (self.run.read_record("gan") or {}).get("releases")
         if not isinstance(known, Mapping):
             raise Mismatch(
                 f"{self.run.record('gan')} does not record earlier releases; run {self.run.format_command()}"
             )
-        count = known["count"]
-        if len(lines) < count or (count and _digest(lines[count - 1]) != known["head"]):
-            raise Mismatch(
-                f"{self.path} has {len(lines)} lines, but {self.run.record('gan')} records {count} "
-                "with another end, so lines about releases are missing; restore the file from a copy"
-            )
+        self.compare_end(known)
         released, unnamed = len(self.list_named()), len(self.list_unnamed())
         beside = len(list_copies_beside(self.run))
         more = f"; copies of released series that no line names: {unnamed:,}" if unnamed else ""
         more += f"; {format_count(beside, 'release')} of runs beside this one, same split" if beside else ""
         attempts = format_count(len(entries), "attempt")
         return f"releases.jsonl: {attempts}, {released} of them released, none missing{more}"
+
+    def compare_end(self, known: Mapping[str, Any]) -> None:
+        """Compare the lines with the number and the end that the record of the stage gan holds.
+
+        Raises:
+            Mismatch: lines are missing.
+        """
+        count, lines = known["count"], self._read_lines()
+        if len(lines) < count or (count and _digest(lines[count - 1]) != known["head"]):
+            raise Mismatch(
+                f"{self.path} has {len(lines)} lines, but {self.run.record('gan')} records {count} "
+                "with another end, so lines about releases are missing; restore the file from a copy"
+            )
+
+    def list_copies(self) -> list[Path]:
+        """Return the copies of released series, by the lines and beyond them.
+
+        Raises:
+            Mismatch: lines are missing or changed, or a copy is.
+        """
+        known = (self.run.read_record("gan") or {}).get("releases")
+        if isinstance(known, Mapping):
+            self.compare_end(known)
+        return [*self.list_named(), *self.list_unnamed()]
 
     def list_named(self) -> list[Path]:
         """Return the copies of released series, by the lines.
@@ -195,18 +218,57 @@ class ReleaseLedger:
 
 def list_copies_beside(run: Run) -> list[Path]:
     """Return the copies of series that were released by other runs in the same folder, of the same split of
-    the same owners.
+    the same owners. A run that is reached by a link lies beside those of the link and of its target.
 
     Raises:
         Mismatch: the ledger of one of them was changed, or a copy is gone.
     """
-    own, found = run.folder.resolve(), list[Path]()
-    split = ARTEFACTS["split"].digest(run)
-    for path in sorted(own.parent.glob(f"*/{run.release_ledger.name}")):
-        other = Run(path.parent)
-        if other.folder.resolve() != own and ARTEFACTS["split"].digest(other) == split:
-            found += [*ReleaseLedger(other).list_named(), *ReleaseLedger(other).list_unnamed()]
+    own = run.folder.resolve()
+    traces = (run.release_ledger, run.released, run.record("gan"))  # some may have been removed
+    others: dict[Path, Run] = {}
+    for place in (run.folder.absolute().parent, own.parent):
+        for trace in (each.relative_to(run.folder) for each in traces):
+            for path in place.glob(f"*/{trace}"):
+                other = place / path.relative_to(place).parts[0]
+                others[other.resolve()] = Run(other)
+    found = list[Path]()
+    for folder in sorted(others):
+        if folder != own and has_same_split(run, others[folder]):
+            found += ReleaseLedger(others[folder]).list_copies()
     return found
+
+
+def has_same_split(run: Run, other: Run) -> bool:
+    """Return whether two runs trained on owners in common and hold none out that the other trained on; by the
+    lines of the other's ledger, if its private table is gone.
+    """
+    sides, theirs = (_read_sides(each) for each in (run, other))
+    if theirs:
+        common = sides.keys() & theirs.keys()
+        agree = all(sides[owner] == theirs[owner] for owner in common)
+        return agree and any(sides[owner] == "train" for owner in common)
+    own = digest_owners(run)
+    return any(
+        entry.owners == own or entry.split == ARTEFACTS["split"].digest(run)
+        for entry in ReleaseLedger(other).read_entries()
+    )
+
+
+def digest_owners(run: Run) -> str:
+    """Return the SHA-256 of the owners' sides, whatever else the private table holds, as attributes."""
+    return _digest(json.dumps(sorted(_read_sides(run).items())))
+
+
+def _read_sides(run: Run) -> dict[str, str]:
+    """Return the side of each owner, by id; nothing if there is no whole private table. Owners who choose the
+    step only are of the training share.
+    """
+    try:
+        table = read_table(run.private_table)
+    except UserError:
+        return {}
+    sides = np.where(table.splits == VALIDATION, "train", table.splits)
+    return dict(zip(table.owners.tolist(), sides.tolist()))
 
 
 def digest_copy(place: Path) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from distgan import config
+from distgan import config, models
 from distgan.anonymity import manifest, private_bank
 from distgan.anonymity.bank import Bank, make_bank
 from distgan.anonymity.dp.bank import Budget
@@ -92,7 +93,7 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
         made="",
         maker="",
     )
-    judged = binding.digest_series(mine.synthetic)
+    judged = release.digest_parts(mine)
     release.write_release(tmp_path / "out", said, config.load(mine.config), mine, judged)
     name = mine.synthetic_labels.name
     rows = [f"synthetic-{place:06d},walk\n" for place in range(12)]
@@ -103,14 +104,30 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
     assert name in (tmp_path / "out" / "README.txt").read_text()
 
 
-def test_series_that_were_replaced_during_the_checks_do_not_leave(mine: Run, tmp_path: Path) -> None:
-    judged = binding.digest_series(mine.synthetic)
+def generate_others(mine: Run) -> None:
     runner.run(config.load(mine.config).with_values({"generate.seed": 3}, "test"), mine, ("generate",))
+
+
+def put_another_bank(mine: Run) -> None:
+    bank = Bank.load(mine.bank)
+    replace(bank, conditions=bank.conditions + np.float32(0.01)).save(mine.bank)
+
+
+def rename_channel(mine: Run) -> None:
+    write_text(mine.scaler, mine.scaler.read_text().replace('"value"', '"home-007"'))
+
+
+@pytest.mark.parametrize("change", [generate_others, put_another_bank, rename_channel])
+def test_what_was_replaced_during_the_checks_does_not_leave(
+    mine: Run, tmp_path: Path, change: Callable[[Run], None]
+) -> None:
+    judged = release.digest_parts(mine)
+    change(mine)
     counts = AttackedCounts(candidate=12, earlier=0, sample=0, left_out=0)
     privacy = ReleasePrivacy(**PASSED, attacked=counts)
     words = {"answer": "Yes", "sentence": "", "attacked": "", "run": "", "made": "", "maker": ""}
     passed = Verdict(exit_code=0, checks=[], privacy=privacy, **words)
-    with pytest.raises(Mismatch, match="was replaced during the checks"):
+    with pytest.raises(Mismatch, match="replaced during the checks"):
         release.write_release(tmp_path / "out", passed, config.load(mine.config), mine, judged)
     assert not (tmp_path / "out").exists()
 
@@ -154,7 +171,7 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
         made="",
         maker="",
     )
-    judged = binding.digest_series(mine.synthetic)
+    judged = release.digest_parts(mine)
     release.write_release(tmp_path / "out", said, settings, mine, judged)
     content = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
     stays = [name for name in binding.ARTEFACTS if name not in ("synthetic", "labels")]
@@ -282,6 +299,18 @@ def test_a_generator_that_keeps_real_series_is_refused(mine: Run) -> None:
     kept = settings.model_copy(update={"model": config.Bootstrap()})
     broken = [check for check in release.check_rules(kept, mine) if check.broken]
     assert [(check.name, check.exit_code) for check in broken] == [("a generator without real series", 3)]
+
+
+@pytest.mark.parametrize("share", [1 / 43, 15 / 43, 1])
+def test_a_part_of_the_generator_of_few_owners_is_refused(
+    mine: Run, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """A template of one home is its series, whatever the bank's groups."""
+    monkeypatch.setattr(models, "find_smallest_share", lambda generator: share)
+    if share >= 15 / 43:
+        assert not any(check.broken for check in release.check_rules(config.load(mine.config), mine))
+    else:
+        assert "keeps a mean of 1.0 owners among its weights, below the minimum of 15" in broken_rule(mine)
 
 
 def test_of_too_many_owners_a_random_part_is_attacked(run: Run) -> None:

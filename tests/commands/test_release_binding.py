@@ -16,7 +16,8 @@ from distgan.anonymity.dp.bank import Budget
 from distgan.anonymity.dp.ledger import Query
 from distgan.commands import attacked_series, release
 from distgan.commands.attacked_series import AttackedSeries
-from distgan.data.store.private_table import find_private_table
+from distgan.data.static_attributes import StaticAttribute
+from distgan.data.store.private_table import find_private_table, read_table, write_table
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.evaluation.results import AttackedCounts
@@ -24,7 +25,7 @@ from distgan.files import read_json, read_tensors, write_tensors, write_text
 from distgan.pipeline import binding, generate, owners, runner
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.private_ledger import audit_ledger, open_ledger
-from distgan.pipeline.release_ledger import ReleaseLedger
+from distgan.pipeline.release_ledger import ReleaseLedger, digest_owners, list_copies_beside
 from distgan.pipeline.training_data import TrainingData, open_for_inference
 from distgan.run import Run
 from tests.helpers.releases import refused, verdict
@@ -242,6 +243,81 @@ def test_releases_of_runs_beside_this_one_are_attacked_as_well(mine: Run, tmp_pa
     shutil.rmtree(other.released)
     with pytest.raises(errors.Mismatch, match="differs from what was released"):
         AttackedSeries.gather(context)
+
+
+def release_elsewhere(run: Run, folder: Path) -> Run:
+    """A copy of a run that released other series."""
+    other = copy(run, folder)
+    settings = config.load(other.config).with_values({"generate.seed": 1}, "test")
+    write_text(other.config, settings.to_yaml())
+    runner.run(settings, other, ("generate",))
+    release.remember(0, settings, other)
+    return other
+
+
+def add_attribute(other: Run) -> None:
+    table = read_table(other.private_table)
+    cells = StaticAttribute("ev", "boolean", np.array(["true"] * len(table.owners)))
+    sides = [each.tolist() for each in (table.entities, table.owners, table.splits)]
+    write_table(other.private_table, *sides, statics=[cells])
+
+
+def drop_owner(other: Run) -> None:
+    """A source that has grown since, or another limit of gaps."""
+    table = read_table(other.private_table)
+    sides = [[*each.tolist(), "x"] for each in (table.entities, table.owners)]
+    write_table(other.private_table, *sides, [*table.splits.tolist(), "held_out"])
+    shutil.rmtree(other.series)
+
+
+def choose_steps(other: Run) -> None:
+    table = read_table(other.private_table)
+    splits = table.splits.copy()
+    splits[np.flatnonzero(splits == "train")[:3]] = "validation"
+    write_table(other.private_table, table.entities.tolist(), table.owners.tolist(), splits.tolist())
+
+
+@pytest.mark.parametrize(
+    "change", [add_attribute, drop_owner, choose_steps, lambda other: other.private_table.unlink()]
+)
+def test_the_split_is_that_of_the_owners(mine: Run, tmp_path: Path, change: Callable[[Run], None]) -> None:
+    """Whatever else stands in the private table: the same people may not be released in slices."""
+    other = release_elsewhere(mine, tmp_path / "other")
+    change(other)
+    (found,) = list_copies_beside(mine)
+    assert found.parent == other.released
+    if change is add_attribute:
+        assert digest_owners(other) == digest_owners(mine)
+
+
+def test_attributes_that_were_added_do_not_make_another_split(mine: Run) -> None:
+    settings = config.load(mine.config)
+    release.remember(0, settings, mine)
+    add_attribute(mine)
+    other = settings.with_values({"generate.seed": 1}, "test")
+    write_text(mine.config, other.to_yaml())
+    runner.run(other, mine, ("generate",))
+    chosen = AttackedSeries.gather(PipelineContext(other, mine, open_for_inference(other)))
+    assert (chosen.facts.earlier, chosen.facts.left_out) == (12, 0)
+
+
+def test_a_run_that_is_reached_by_a_link_has_neighbours_on_both_sides(mine: Run, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    beside_link = release_elsewhere(mine, tmp_path / "links" / "other")
+    beside_target = release_elsewhere(mine, tmp_path / "other")
+    link = tmp_path / "links" / "run"
+    link.symlink_to(mine.folder)
+    found = list_copies_beside(Run(link))
+    assert {path.parent.resolve() for path in found} == {beside_link.released, beside_target.released}
+
+
+def test_a_neighbours_ledger_that_was_removed_is_a_mismatch(mine: Run, tmp_path: Path) -> None:
+    other = release_elsewhere(mine, tmp_path / "other")
+    other.release_ledger.unlink()
+    with pytest.raises(errors.Mismatch, match="lines about releases are missing"):
+        list_copies_beside(mine)
+    other.record("gan").unlink()
+    assert [path.parent for path in list_copies_beside(mine)] == [other.released]
 
 
 def cut_last(mine: Run) -> None:

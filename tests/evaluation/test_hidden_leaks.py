@@ -12,6 +12,8 @@ from distgan.evaluation.attacks.fragments import (
     daily,
     elastic,
     evidence,
+    exact,
+    families,
     moved,
     near,
     unordered,
@@ -57,6 +59,16 @@ def find_half_days(rows: Rows) -> list[SearchResult]:
     return [near._search_half_days(rows, np.random.default_rng(0))]
 
 
+def find_speeds(rows: Rows) -> list[SearchResult]:
+    return near._search_speeds(rows, np.random.default_rng(0))[0]
+
+
+def find_digits(rows: Rows) -> list[SearchResult]:
+    (order,) = (family for family in families.list_families(rows) if family.name == "order")
+    found = exact.search_family(rows, order, np.random.default_rng(0))
+    return [each for each in found if "digits" in each.transform]
+
+
 SEARCHES: dict[str, Find] = {
     "hastened by 3 %": find_elastic,
     "time warped by three hours": find_elastic,
@@ -76,6 +88,12 @@ SEARCHES: dict[str, Find] = {
     "totals of thirds of days in a new home": find_daily,
     "means over thirds of days": find_daily,
     "noisy half days of other members": find_half_days,
+    "mean day, with noise": find_daily,
+    "mean day, and a new home's deviations": find_daily,
+    "means of two hours, twice as fast": find_speeds,
+    "means of four hours, four times as fast": find_speeds,
+    "every hour of the day of another member, scaled": find_unordered,
+    "in the digits of a new home": find_digits,
 }
 
 
@@ -115,6 +133,10 @@ def test_honest_releases_of_any_meter_pass(meters: str) -> None:
     honest = METERS[meters](Population.draw(OWNERS, LENGTH, seed=1).attack_data)
     for find in dict.fromkeys(SEARCHES.values()):
         assert count_sure(honest, find) <= 0
+
+
+def test_a_slow_copy_under_noise_is_found_in_some_releases(attack_data: AttackData) -> None:
+    assert count_sure(leaked(attack_data, "slowed to half, with noise"), find_speeds) >= 2
 
 
 def test_the_whole_search_states_what_was_searched(
@@ -174,3 +196,23 @@ def test_days_are_averaged_and_sorted() -> None:
     rows = np.array([[3, 1, 2, 6, 5, 4, 9]], np.float32)
     assert windows.average_days(rows, 3).tolist() == [[2, 5]]
     assert daily.sort_days(rows, 3).tolist() == [[1, 2, 3, 4, 5, 6]]
+
+
+def test_periods_are_averaged_over_what_is_known() -> None:
+    rows = np.array([[3, 1, np.nan, 5, 1, np.nan, 9]], np.float32)
+    assert daily.average_periods(rows, 3).tolist() == [[4, 1, 0]]
+    assert daily.measure_step(np.array([[0, 0, 3, 1, np.nan], [2, 2, 2, 2, 2]], np.float32)).tolist() == [
+        1.5,
+        0,
+    ]
+
+
+def test_a_mean_day_of_a_switch_is_anybodys() -> None:
+    """How often something was on at each hour of a week was the same in two homes by chance."""
+    rows = collect_rows(METERS["switches"](Population.draw(1500, 168, seed=300).attack_data))
+    made, real = (daily.average_periods(each, DAY) for each in (rows.synthetic, rows.real))
+    found = [
+        daily._compare(rows, (made, real), (DAY, DAY), np.random.default_rng(0), nothing)
+        for nothing in (daily.NOTHING, daily.measure_resolution(rows.synthetic, made))
+    ]
+    assert [each.sure for each in found] == [1, 0]

@@ -66,6 +66,24 @@ def test_template_ar_has_the_curves_of_clusters_and_the_memory_of_their_noise() 
     assert torch.corrcoef(made[one].flatten(0, 1).T)[0, 1] > 0.95  # channels that agree
 
 
+@pytest.mark.parametrize(
+    ("name", "more", "expected"),
+    [
+        ("template_ar", ["model.clusters=2"], 0.025),
+        ("pca_gmm", ["model.components=1", "model.mixtures=2"], 0.025),
+        ("template_ar", ["model.clusters=1"], 1),
+        ("gaussian", [], 1),
+    ],
+)
+def test_the_smallest_part_of_a_generator_is_known(name: str, more: list[str], expected: float) -> None:
+    """A home unlike all others is a cluster, or a Gaussian, of its own."""
+    torch.manual_seed(0)
+    series = torch.cat([0.1 * torch.randn(39, 24, 1), 50 + torch.randn(1, 24, 1)])
+    generator = fitted(name, series, *more)
+    assert models.find_smallest_share(generator) == pytest.approx(expected, abs=1e-6)
+    assert models.find_smallest_share(nn.Linear(1, 1)) == 1
+
+
 def test_gaussian_has_the_mean_and_spectrum_of_its_series() -> None:
     torch.manual_seed(0)
     times = torch.arange(24.0)

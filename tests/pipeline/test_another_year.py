@@ -15,7 +15,6 @@ from distgan.data.another_year import AnotherYear
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
-from distgan.pipeline import binding
 from distgan.pipeline.closing import format_closing
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.training_data import open_for_inference
@@ -126,7 +125,7 @@ def test_a_release_is_a_choice_of_days_of_what_was_attacked(run: Run, tmp_path: 
     words = {"exit_code": 0, "answer": "Yes", "sentence": "", "attacked": "", "checks": []}
     verdict = Verdict(**words, privacy=privacy, run="", made="", maker="")
     mine.synthetic_moved.rename(tmp_path / "aside")  # what leaves is made from what was attacked
-    release.write_release(tmp_path / "out", verdict, settings, mine, binding.digest_series(mine.synthetic))
+    release.write_release(tmp_path / "out", verdict, settings, mine, release.digest_parts(mine))
     left = Store.open(tmp_path / "out" / "synthetic.zarr")
     year = AnotherYear.choose(attacked.meta, "2027-01-01")
     rows = np.arange(12)

@@ -19,9 +19,11 @@ from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.files import read_json
+from distgan.pipeline.attack import SEPARATOR, describe_series
 from distgan.pipeline.attribute_report import read_synthetic
 from distgan.pipeline.generate import summarise, tabulate_attributes
 from distgan.pipeline.margins import meet_margins
+from distgan.pipeline.training_data import TrainingData
 from distgan.pipeline.wanted import plan_series
 from distgan.run import Run
 from distgan.train import main
@@ -263,6 +265,17 @@ def test_the_samples_have_attributes_and_levels_go_with_them(run: Run) -> None:
     assert table.people.dropna().between(1, 5).all()
     means = made.mean(1)
     assert means[table.ev].mean() > means[~table.ev].mean()
+
+
+def test_attributes_are_compared_as_they_leave(run: Run) -> None:
+    sides = [TrainingData.open(run, (name,)) for name in ("train", "held_out")]
+    found = describe_series(config.load(run.config), Bank.load(run.bank), *sides)
+    assert found is not None
+    cells = [row.split(SEPARATOR) for row in found.released]
+    table = pd.read_csv(run.synthetic_attributes, dtype=str, keep_default_na=False)
+    assert cells == table.drop(columns="id").to_numpy().tolist()
+    assert (len(found.members), len(found.non_members)) == tuple(side.num_series for side in sides)
+    assert {row.split(SEPARATOR)[0] for row in found.members} == {"true", "false"}
 
 
 def generate(run: Run, *arguments: str) -> int:

@@ -14,7 +14,6 @@ from distgan.data.store.reader import Store
 from distgan.errors import Mismatch, UserError
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json
-from distgan.pipeline import binding
 from distgan.pipeline.binding import audit_chain
 from distgan.pipeline.lengths import read_lengths
 from distgan.pipeline.output_transform import OutputTransform
@@ -115,7 +114,7 @@ def test_a_release_holds_a_part_of_what_was_attacked(run: Run, tmp_path: Path) -
     )
     words = {"exit_code": 0, "answer": "Yes", "sentence": "", "attacked": "", "checks": []}
     verdict = Verdict(**words, privacy=privacy, run="", made="", maker="")
-    judged = binding.digest_series(mine.synthetic)
+    judged = release.digest_parts(mine)
     release.write_release(tmp_path / "out", verdict, config.load(mine.config), mine, judged)
     left = Store.open(tmp_path / "out" / "synthetic.zarr").read_rows(np.arange(40))
     whole = Store.open(mine.synthetic).read_rows(np.arange(40))

@@ -76,6 +76,17 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class DescribedSeries:
+    """Attributes as they leave, a text for each series of the members, the non-members and the release: [n],
+    [m], [k].
+    """
+
+    members: Array
+    non_members: Array
+    released: Array
+
+
+@dataclass(frozen=True)
 class AttackData:
     """All data that an attack may use. Intermediate results that several attacks need are computed once.
 
@@ -90,6 +101,7 @@ class AttackData:
         guaranteed_auc, epsilon, delta: the guarantee of a private bank; None without one.
         white_box: name -> scores of the members' and the non-members' series by the run's networks.
         by_value: name of an attribute's value -> the members and the non-members who have it, [E] bool each.
+        described: attributes of real and released series, where the release has a table of them.
     """
 
     members: Side
@@ -108,6 +120,7 @@ class AttackData:
     seed: int = 0
     released: ReleasedSeries | None = None
     by_value: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    described: DescribedSeries | None = None
 
     @property
     def release(self) -> ReleasedSeries:

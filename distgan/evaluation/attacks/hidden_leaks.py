@@ -1,5 +1,6 @@
 """Releases that hide members' readings better than `fragment_leaks` do, as data: moved, warped or folded,
-days made anew around what a member used on each, parts of a member in the series of a new home.
+days made anew around what a member used on each or on the mean day, of another interval, parts of a member in
+the series or the last digits of a new home.
 
 The kinds are made as those of `fragment_leaks`. A new home is one of the artificial population.
 """
@@ -19,6 +20,7 @@ from distgan.evaluation.attacks.fragment_leaks import (
     copy_members,
     copy_noisy_days,
     make_mosaic,
+    repeat_mean_day,
     swap_mean_days,
     take_turns,
 )
@@ -168,6 +170,53 @@ def average_parts(copied: Array, day: int, rng: Rng) -> Array:
     return made
 
 
+def average_steps(copied: Array, steps: int) -> Array:
+    """Average so many steps into one; at its end a series begins again."""
+    whole = copied.shape[1] // steps * steps
+    means = copied[:, :whole].reshape(len(copied), -1, steps, copied.shape[2]).mean(axis=2)
+    return np.tile(means, (1, steps + 1, 1))[:, : copied.shape[1]]
+
+
+def slow(part: float) -> Change:
+    """Return a change that makes time slower by this part, on straight lines between the readings."""
+    return hasten(1 / (1 + part) - 1)
+
+
+def take_hours_of_members(members: Array, count: int, day: int, rng: Rng) -> Array:
+    """Take every hour of the day from another member, each scaled."""
+    hour = np.arange(members.shape[1]) % day
+    whom = rng.integers(len(members), size=(day, count))[hour]
+    scale = rng.uniform(0.5, 2, (day, count))[hour]
+    return (members[whom, np.arange(len(hour))[:, None]] * scale[..., None]).transpose(1, 0, 2)
+
+
+def hide_in_digits(copied: Array, new: Array, day: int, rng: Rng) -> Array:
+    """Write a member's values, scaled, behind the first decimal of a new home's."""
+    return np.round(new, 1) + 0.09 * copied / copied.max(axis=1, keepdims=True)
+
+
+def hide_in_last_digit(copied: Array, new: Array, day: int, rng: Rng) -> Array:
+    """Make the third decimal of a new home's values even where a member's are below the median."""
+    return 0.002 * np.round(new / 0.002) + 0.001 * find_peaks(copied, 0.5)
+
+
+def move_peaks(copied: Array, new: Array, day: int, rng: Rng) -> Array:
+    """Turn each day of a new home so that its peak is at the hour of the member's."""
+    whole = new.shape[1] // day * day
+    shape = (len(new), -1, day, new.shape[2])
+    own, other = (each[:, :whole].reshape(shape) for each in (copied, new))
+    late = own.argmax(axis=2, keepdims=True) - other.argmax(axis=2, keepdims=True)
+    made = new.copy()
+    turned = np.take_along_axis(other, (np.arange(day)[None, None, :, None] - late) % day, axis=2)
+    made[:, :whole] = turned.reshape(len(new), whole, -1)
+    return made
+
+
+def exchange_days_and_hours(days: Array, rng: Rng) -> Array:
+    """Put the first hours of all days in a row, then the second ones: [k, days, day, C]."""
+    return days.transpose(0, 2, 1, 3).reshape(days.shape)
+
+
 def project_members(number: int) -> Kind:
     """Return a leak of members in so many principal components of all members."""
 
@@ -218,6 +267,18 @@ NEAR: dict[str, Kind] = {
     "totals of thirds of days in a new home": join_new_homes(keep_totals(lambda day: day // 3)),
     "means over thirds of days": copy_members(average_parts),
     "noisy half days of other members": then(make_mosaic(lambda day: day // 2), NOISE),
+    "mean day, with noise": copy_members(
+        chain(lambda copied, day, rng: repeat_mean_day(copied, day), NOISE),
+    ),
+    "mean day, and a new home's deviations": join_new_homes(
+        lambda copied, new, day, rng: new * repeat_mean_day(copied, day) / repeat_mean_day(new, day)
+    ),
+    "means of two hours, twice as fast": copy_members(lambda copied, day, rng: average_steps(copied, 2)),
+    "means of four hours, four times as fast": copy_members(
+        lambda copied, day, rng: average_steps(copied, 4)
+    ),
+    "every hour of the day of another member, scaled": take_hours_of_members,
+    "in the digits of a new home": join_new_homes(hide_in_digits),
 }
 NOT_FOUND: dict[str, Kind] = {
     "noisy peaks in a new home": join_new_homes(
@@ -252,4 +313,9 @@ NOT_FOUND: dict[str, Kind] = {
     "two members by half days, with noise": then(take_turns(2, 12), add_noise(0.1)),
     "days of other members, noise of 30 %": then(copy_noisy_days, add_noise(0.3)),
     "30 principal components of the members": project_members(30),
+    "slowed to half, with noise": copy_members(chain(slow(1), NOISE)),
+    "means of six hours, six times as fast": copy_members(lambda copied, day, rng: average_steps(copied, 6)),
+    "in the last digit of a new home": join_new_homes(hide_in_last_digit),
+    "hours of the peaks in a new home": join_new_homes(move_peaks),
+    "days and hours exchanged, with noise": copy_members(chain(change_days(exchange_days_and_hours), NOISE)),
 }

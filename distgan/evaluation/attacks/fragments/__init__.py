@@ -1,7 +1,7 @@
 """The fragment attack: are windows of members in the release more often than windows of non-members?
 
     search_exact(attack data)   P1: windows value for value, on grids, in the order of their values, at every
-                                offset; values in any order
+                                offset; values in any order; rows of attributes (`described`)
     search_near(attack data)    P2: windows up to scale, offset, noise, gaps, low-pass filters, monotone maps;
                                 what days tell whatever their course (`daily`); whole series up to what is
                                 added to them (`whitened`), moved (`moved`) or stretched (`elastic`)
@@ -17,6 +17,7 @@ import numpy as np
 
 from distgan.evaluation.attacks.attack_data import Array, AttackData
 from distgan.evaluation.attacks.fragments.daily import find_daily
+from distgan.evaluation.attacks.fragments.described import find_described
 from distgan.evaluation.attacks.fragments.elastic import find_elastic
 from distgan.evaluation.attacks.fragments.evidence import SearchResult, measure_difference
 from distgan.evaluation.attacks.fragments.exact import find_exact
@@ -38,6 +39,8 @@ def search_exact(attack_data: AttackData) -> Found:
     """
     rows = collect_rows(attack_data)
     results = find_exact(rows, attack_data.make_rng("surprise of windows"))
+    if results:
+        results += find_described(attack_data)
     ranked = _judge(find_unordered(rows), rows, attack_data.make_rng("ties of numbers in common"))
     return _summarise([*results, *ranked], rows.sizes, ATTACKS * (len(results) + len(FIRST) * len(ranked)))
 

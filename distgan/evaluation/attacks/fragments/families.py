@@ -5,6 +5,7 @@ Shapes: n rows, L steps.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -33,6 +34,11 @@ def reverse_and_negate(rows: Array) -> Array:
 
 def take_differences(rows: Array) -> Array:
     return np.diff(rows, axis=1)
+
+
+def take_digits(rows: Array, grid: float) -> Array:
+    """Return what values are above the next lower multiple of `grid`."""
+    return np.asarray(np.mod(rows, np.float64(grid)), np.float32)
 
 
 def split_parity(rows: Array) -> Array:
@@ -74,25 +80,32 @@ class Family:
 
 
 def list_families(rows: Rows) -> list[Family]:
-    """Return every family; the grids are the three decimal ones around a row's usual deviation."""
+    """Return every family; the grids are the three decimal ones around a row's usual deviation. Digits below
+    them may be a whole series of their own.
+    """
     order, span = hashes.encode_order, hashes.LAGS[-1]
+    grids = _choose_grids(rows.real)
+    digits = {f"in digits below {grid:g}": partial(take_digits, grid=grid) for grid in grids}
     found = [
         Family("values", hashes.encode_bits, made=DIRECTIONS, numbers=keep),
-        Family("order", order, span, made=DIRECTIONS),
+        Family("order", order, span, made={**DIRECTIONS, **digits}),
         Family("order against differences", order, span, real=take_differences),
         Family("order against sums", order, span, made={"as it stands": take_differences}),
         Family("every second value", hashes.encode_bits, real=split_parity, made=HALVED, numbers=keep),
         Family("order, slowed to half", order, span, made=HALVED),
         Family("order, hastened twice", order, span, real=split_parity),
     ]
-    sample = rows.real[:: max(1, len(rows.real) // 1000)]
+    return found + [_make_grid_family(grid) for grid in grids]
+
+
+def _choose_grids(real: Array) -> list[float]:
+    """Return the decade of the rows' median deviation, a tenth and a hundredth of it; none of flat rows."""
+    sample = real[:: max(1, len(real) // 1000)]
     sample = sample[~np.isnan(sample).all(axis=1)]
     deviations = np.nanstd(sample, axis=1, dtype=np.float64)
     deviations = deviations[deviations > 0]
-    if len(deviations):
-        decade = 10.0 ** np.floor(np.log10(np.median(deviations)))
-        found += [_make_grid_family(decade / part) for part in (1, 10, 100)]
-    return found
+    decade = 10.0 ** np.floor(np.log10(np.median(deviations))) if len(deviations) else 0.0
+    return [decade / part for part in (1, 10, 100)] if decade else []
 
 
 def _make_grid_family(grid: float) -> Family:

@@ -25,7 +25,13 @@ from distgan.anonymity import faiss_backend
 from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.fragments.evidence import FALSE_ALARMS, SearchResult
 from distgan.evaluation.attacks.fragments.pictures import Points, make_points, smooth
-from distgan.evaluation.attacks.fragments.windows import MIXED, Rows, list_window_lengths
+from distgan.evaluation.attacks.fragments.windows import (
+    FEWEST_STEPS,
+    MIXED,
+    Rows,
+    average_days,
+    list_window_lengths,
+)
 from distgan.evaluation.attacks.rates import bound_rate
 from distgan.progress import Progress
 
@@ -33,6 +39,8 @@ MOST_REAL, MOST_MADE = 300_000, 150_000  # windows that are compared, of a lengt
 NEIGHBOURS = 8
 FEWEST_RANKED = 16  # steps of a window of ranks
 FEWEST_IN_HALF = 12  # steps of half a day, which is searched as it stands
+SPEEDS = (2, 3, 4)  # steps of one interval in one of another
+MOST_AT_SPEEDS = 100_000  # windows that are compared, of either side
 CHOICE = 0.01  # error of the intervals by which the number of owners is chosen
 FIRST = (16, 32, 64, 128, 256, 512)  # owners with the least ratios, of which sides are counted
 TAIL = 0.05  # of the non-members, whose ratios make the power law; at least so many:
@@ -113,7 +121,8 @@ def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[SearchResult],
                 results.append(replace(judge_ratios(ratios, rows.side, rng), transform=way.name, length=name))
     if rows.day // 2 >= FEWEST_IN_HALF:
         results.append(_search_half_days(rows, rng))
-    return results, searched
+    at_speeds, drawn = _search_speeds(rows, rng)
+    return results + at_speeds, min(searched, drawn)
 
 
 def _search_half_days(rows: Rows, rng: np.random.Generator) -> SearchResult:
@@ -125,13 +134,35 @@ def _search_half_days(rows: Rows, rng: np.random.Generator) -> SearchResult:
     return replace(result, transform=WAYS[0].name, length="half day")
 
 
+def _search_speeds(rows: Rows, rng: np.random.Generator) -> tuple[list[SearchResult], float]:
+    """Search windows of a quarter of the series for those of another interval, a few steps of which were
+    averaged into one or made of one; return the results, and the least share of windows that was drawn.
+    """
+    steps = rows.length // 4
+    if steps < FEWEST_STEPS:
+        return [], 1.0
+
+    def make(values: Array) -> Points:
+        return make_points(values, steps, rows.day, most=MOST_AT_SPEEDS, rng=rng)
+
+    results = []
+    real, made = make(rows.real), make(rows.synthetic)
+    for speed in SPEEDS:
+        hastened = made, make(average_days(rows.real, speed))
+        slowed = make(average_days(rows.synthetic, speed)), real
+        for name, (released, known) in (("hastened", hastened), ("slowed", slowed)):
+            result = judge_ratios(compute_owner_ratios(released, known, rows), rows.side, rng)
+            results.append(replace(result, transform=f"{name} {speed} times", length="quarter"))
+    return results, min(real.share, made.share)
+
+
 def _make_points(rows: Array, steps: int, day: int, way: Way, most: int, rng: np.random.Generator) -> Points:
     return make_points(rows, steps, day, rank=way.rank, most=most, rng=rng)
 
 
-def compute_owner_ratios(made: Points, real: Points, rows: Rows, nothing: float = NOTHING) -> Array:
+def compute_owner_ratios(made: Points, real: Points, rows: Rows, nothing: Array | float = NOTHING) -> Array:
     """Return each entity's least ratio of distances, infinity where it is nobody's nearest: [E]. Distances
-    below `nothing` are as good as none.
+    below `nothing`, of all released points or of each, are as good as none.
     """
     found = np.full(len(rows.side), np.inf)
     if not len(made.values) or not len(real.values):

@@ -1,4 +1,5 @@
-"""Search for a member's values in any order: single values, and three or four steps in a row, anywhere.
+"""Search for a member's values in any order: single values, and three or four steps or days in a row,
+anywhere.
 
 Whoever takes every third hour of three members, or puts the hours of a day in another order, leaves no window
 of a quarter of a day. What is left is that one series of the release has many numbers which one real owner
@@ -21,6 +22,7 @@ from distgan.evaluation.attacks.fragments.windows import (
     average_days,
     iterate_blocks,
     split_channels,
+    split_days,
 )
 from distgan.progress import Progress
 
@@ -38,16 +40,19 @@ VARIED = 0.25  # of its row's deviation: steps that vary less are a standby's, a
 
 @dataclass(frozen=True)
 class Piece:
-    """What is looked for: so many steps in a row, or means of days, as they stand or as ratios of each to
-    the one before.
+    """What is looked for: so many steps in a row, means of days, or the same hours of following days, as they
+    stand or as ratios of each to the one before.
     """
 
     steps: int
     ratios: bool = False
     daily: bool = False
+    hourly: bool = False
 
     def see(self, values: Array, day: int) -> Array:
         """Return the steps of rows: [n, L] -> [n, L']."""
+        if self.hourly:
+            return split_days(values, day).transpose(0, 2, 1).reshape(len(values), -1)
         return average_days(values, day) if self.daily else values
 
 
@@ -56,6 +61,7 @@ PIECES = {
     "three steps in any order": Piece(3),
     "four scaled steps in any order": Piece(4, ratios=True),
     "totals of four scaled days": Piece(4, ratios=True, daily=True),
+    "an hour of four scaled days": Piece(4, ratios=True, hourly=True),
 }
 
 
@@ -64,7 +70,7 @@ def find_unordered(rows: Rows) -> list[tuple[str, Array]]:
     return [
         (name, np.minimum(HARDLY, np.exp((1 - count_common(rows, piece)) / EXPONENTIAL)))
         for name, piece in PIECES.items()
-        if rows.length >= FEWEST_STEPS * (rows.day if piece.daily else 1)
+        if rows.length >= FEWEST_STEPS * (rows.day if piece.daily or piece.hourly else 1)
     ]
 
 
