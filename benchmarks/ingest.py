@@ -58,12 +58,14 @@ def read(place):
     count = processes if reader == "processes" else 1
     data = config.Data(source=source, processes=count)
     return ingest.open_source(data, Path(place), survey=True).num_series
+def measure():
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return [time.perf_counter(), *(each.ru_utime + each.ru_stime for each in used)]
 with tempfile.TemporaryDirectory() as place:
-    wall = time.perf_counter()
+    before = measure()
     read(place)
-    wall = time.perf_counter() - wall
-used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-print(wall, sum(each.ru_utime + each.ru_stime for each in used))
+    after = measure()
+print(*(late - early for early, late in zip(before, after)))
 """
 READERS = ("one core", "one process", "processes", "pandas", "polars")
 
@@ -102,32 +104,52 @@ def _cells(rng: np.random.Generator, count: int) -> list[bytes]:
     return [b"%d.%03d" % divmod(number, 1000) for number in thousandths.tolist()]
 
 
+def run_reader(reader: str, path: Path, processes: int) -> tuple[float, ...]:
+    """Seconds by the clock, CPU seconds of the process that reads, and of its worker processes."""
+    command = [sys.executable, "-c", TIMED, reader, str(path), str(processes)]
+    environment = os.environ | {"PYTHONPATH": str(HERE)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return tuple(map(float, done.stdout.split()[-3:]))
+
+
+def summarise(turns: list[dict[str, tuple[float, ...]]], readings: int, processes: int) -> dict[str, float]:
+    """Readings per second by the clock, CPU seconds, and gains over one core.
+
+    By CPU time the gain lies between two bounds: nothing that the first process does overlaps with the work
+    of others (`least`), or all work is shared evenly (`most`).
+    """
+    middle = {
+        reader: [statistics.median(turn[reader][part] for turn in turns) for part in range(3)]
+        for reader in READERS
+    }
+    best = {reader: min(turn[reader][0] for turn in turns) for reader in READERS}
+    alone, (_, first, workers) = sum(middle["one core"][1:]), middle["processes"]
+    return {
+        **{f"{reader}, readings/s": round(readings / found[0]) for reader, found in middle.items()},
+        **{f"{reader}, cpu_s": round(sum(found[1:]), 2) for reader, found in middle.items()},
+        "first_process, cpu_s": round(first, 2),
+        "gain_of_threads": round(middle["one core"][0] / middle["one process"][0], 2),
+        "gain_of_processes": round(middle["one core"][0] / middle["processes"][0], 2),
+        "gain_of_best": round(best["one core"] / best["processes"], 2),
+        "gain_by_cpu, least": round(alone / (first + workers / processes), 2),
+        "gain_by_cpu, most": round(alone * processes / (first + workers), 2),
+    }
+
+
 def compare_readers(options: argparse.Namespace) -> None:
     """Readings per second of each reader, in turns, and the gain over one core."""
     report: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
         tables = write_large(Path(folder), int(options.megabytes * 1e6))
         for name, (path, readings) in tables.items():
-            walls: dict[str, list[float]] = {reader: [] for reader in READERS}
-            cpu: dict[str, list[float]] = {reader: [] for reader in READERS}
-            for _ in range(options.pairs):
-                for reader in READERS:
-                    command = [sys.executable, "-c", TIMED, reader, str(path), str(options.processes)]
-                    environment = os.environ | {"PYTHONPATH": str(HERE)}
-                    done = subprocess.run(
-                        command, env=environment, capture_output=True, text=True, check=True
-                    )
-                    wall, seconds = map(float, done.stdout.split()[-2:])
-                    walls[reader].append(wall)
-                    cpu[reader].append(seconds)
-            found = {reader: statistics.median(each) for reader, each in walls.items()}
+            turns = [
+                {reader: run_reader(reader, path, options.processes) for reader in READERS}
+                for _ in range(options.pairs)
+            ]
             report[name] = {
                 "megabytes": round(path.stat().st_size / 1e6),
                 "million_readings": round(readings / 1e6, 1),
-                **{f"{reader}, readings/s": round(readings / wall) for reader, wall in found.items()},
-                **{f"{reader}, cpu_s": round(statistics.median(each), 2) for reader, each in cpu.items()},
-                "gain_of_threads": round(found["one core"] / found["one process"], 2),
-                "gain_of_processes": round(found["one core"] / found["processes"], 2),
+                **summarise(turns, readings, options.processes),
             }
             print(f"{name:14s}", report[name], flush=True)
     lowest = min(table["gain_of_processes"] for table in report.values())

@@ -49,7 +49,7 @@ GROUND_ORDER = [
 ]
 HOMES = {
     "yaml": {"config.loading", "config.schema"},
-    "zarr": {"data.store.format", "data.store.reader", "data.store.writer", "data.formats.zarrs"},
+    "zarr": {"data.store.format", "data.store.rows", "data.store.writer", "data.formats.zarrs"},
     "xarray": {"data.formats.cf"},
     "h5py": {"data.formats.netcdf"},
     "openpyxl": {"data.formats.xlsx"},

@@ -320,7 +320,9 @@ def find_best_lags(population: Population, first: Array, second: Array) -> Candi
     """Return the lags at which each pair correlates best, as it stands and with the second reversed, and lag
     0; none where the correlation is so low that not even a half can be a copy.
     """
-    one, other = (fft.rfft(normalise(population.read(rows)), axis=1) for rows in (first, second))
+    rows, places = np.unique(np.concatenate([first, second]), return_inverse=True)
+    spectra = fft.rfft(normalise(population.read(rows)), axis=1)
+    one, other = spectra[places[: len(first)]], spectra[places[len(first) :]]
     found = []
     for spectrum, reverse in ((other, False), (other.conj(), True)):  # the conjugate: of the series reversed
         products = (one.conj() * spectrum).sum(axis=2) / population.channels

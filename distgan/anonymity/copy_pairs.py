@@ -66,6 +66,12 @@ class Population:
         for first in range(0, self.size, rows):
             yield first, self.read(np.arange(first, min(first + rows, self.size)))
 
+    def read_pairs(self, first: Array, second: Array) -> tuple[Array, Array]:
+        """Return the series of pairs, [P, L, C] twice: each is read once, in rising order."""
+        rows, places = np.unique(np.concatenate([first, second]), return_inverse=True)
+        values = self.read(rows)
+        return values[places[: len(first)]], values[places[len(first) :]]
+
     def without_outliers(self) -> "Population":
         """Return the population with values far outside of each series' range as missing.
 
@@ -176,11 +182,15 @@ def count_time_degrees(values: Array) -> Array:
 
 def fill_forward(values: Array) -> Array:
     """Fill gaps of [n, L] with the last measured value, or the first one before that; 0 for an empty row."""
-    measured = ~np.isnan(values)
-    steps = np.arange(values.shape[1])
-    latest = np.maximum.accumulate(np.where(measured, steps, -1), axis=1)
-    start = np.argmax(measured, axis=1)[:, None]
-    return np.nan_to_num(np.take_along_axis(values, np.where(latest < 0, start, latest), axis=1))
+    filled, missing = np.nan_to_num(values), np.isnan(values)
+    rows = np.flatnonzero(missing.any(axis=1))
+    if len(rows):  # most series are whole
+        measured = ~missing[rows]
+        latest = np.maximum.accumulate(np.where(measured, np.arange(values.shape[1]), -1), axis=1)
+        start = np.argmax(measured, axis=1)[:, None]
+        places = np.where(latest < 0, start, latest)
+        filled[rows] = np.nan_to_num(np.take_along_axis(values[rows], places, axis=1))
+    return filled
 
 
 def normalise(values: Array) -> Array:

@@ -200,7 +200,7 @@ EXACT_NEIGHBOURS = 20_000  # points up to which every distance is computed
 POINTS_PER_LIST, MOST_LISTS, SEARCHED_LISTS = 1024, 8192, 8  # of more points
 LISTS_AROUND = 256  # a list, among which those to search for its points are chosen
 CODED_PER_NEIGHBOUR = 3  # points that are near by their codes, whose distances are then computed
-QUERIES_PER_BLOCK = 8192
+QUERIES_PER_BLOCK = 2048  # with the numbers of their neighbours they stay in the processor's cache
 
 
 def find_neighbours(points: np.ndarray, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -248,13 +248,22 @@ def iterate_neighbours(
                 searched.shape, np.float32
             )  # distances to lists, which codes are not relative to
             places = index.search_preassigned(own, CODED_PER_NEIGHBOUR * count + 1, searched, unread)[1]
-            apart = points[places] - own[:, None]
-            squares = np.where(places < 0, np.float32(np.inf), np.einsum("nkd,nkd->nk", apart, apart))
+            squares = _compute_squares(points, own, places)
         squares[places == rows[:, None]] = np.inf  # itself; among equals it may not be first, or crowded out
         nearest = np.argsort(squares, axis=1, kind="stable")[:, :count]
         squares, places = np.take_along_axis(squares, nearest, 1), np.take_along_axis(places, nearest, 1)
         places[~np.isfinite(squares)] = -1
         yield rows, squares, places
+
+
+def _compute_squares(points: np.ndarray, own: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return squared distances from [n, d] to the points at `places` [n, k]: [n, k]; inf where it is -1."""
+    # `take` copies rows three times faster than an index in brackets
+    apart = np.take(points, places.reshape(-1), axis=0, mode="wrap").reshape(*places.shape, -1)
+    apart -= own[:, None]
+    squares = np.asarray(np.einsum("nkd,nkd->nk", apart, apart))
+    squares[places < 0] = np.inf
+    return squares
 
 
 @dataclass(frozen=True)

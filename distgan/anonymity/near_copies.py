@@ -66,10 +66,10 @@ def confirm_in_threads(
     threads as faiss uses, at most `MOST_THREADS`, each of which holds a chunk.
     """
 
-    def read(part: Candidates) -> tuple[Candidates, list[Array]]:
-        return part, [population.read(rows) for rows in (part.first, part.second)]
+    def read(part: Candidates) -> tuple[Candidates, tuple[Array, Array]]:
+        return part, population.read_pairs(part.first, part.second)
 
-    def fit(chunk: tuple[Candidates, list[Array]]) -> tuple[int, Array]:
+    def fit(chunk: tuple[Candidates, tuple[Array, Array]]) -> tuple[int, Array]:
         part, values = chunk
         chosen = confirm_copies(population, common, part, values)
         return len(part.first), np.stack([part.first, part.second], axis=1)[chosen]

@@ -36,6 +36,7 @@ __all__ = ["Raw", "Series", "count_block_rows", "find_unusable", "open_source", 
 
 BLOCK_BYTES = 32 << 20  # of series in memory at a time
 SCANNERS = 2  # threads that read blocks ahead
+TILE_VALUES = 1 << 18  # summed together: they stay in the processor's cache
 REASONS = ("infinite", "empty", "constant")
 
 
@@ -346,7 +347,11 @@ def _measure_missing_inside(values: np.ndarray) -> np.ndarray:
 
 def _sum_loads(values: np.ndarray) -> np.ndarray:
     """Return the sum of absolute values of each series, missing ones left out: [n, L, C] -> float64 [n]."""
-    sums = np.abs(values).sum(axis=(1, 2), dtype=np.float64)
+    size = max(1, TILE_VALUES // max(1, values.shape[1] * values.shape[2]))
+    sums = np.empty(len(values))
+    for first in range(0, len(values), size):
+        tile = np.abs(values[first : first + size])
+        sums[first : first + size] = tile.sum(axis=(1, 2), dtype=np.float64)
     gaps = np.flatnonzero(np.isnan(sums))
     sums[gaps] = [np.nansum(np.abs(values[row]), dtype=np.float64) for row in gaps]
     return sums

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from distgan.data.store.metadata import Axis, Meta
-from distgan.data.store.reader import Part, Rows, Store
+from distgan.data.store.reader import Part, Store
+from distgan.data.store.rows import Rows
 from distgan.errors import UserError
 
 CHECKED_VALUES = 2 << 20  # readings whose windows are looked at together

@@ -110,3 +110,22 @@ def test_few_points_are_compared_by_matrix_products() -> None:
     found = faiss_backend.find_nearest_centroid(points, centroids)
     np.testing.assert_array_equal(found, distances.argmin(1))
     assert settings.distance_compute_blas_threshold == before
+
+
+def test_neighbours_by_lists_do_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).standard_normal((4000, 16)).astype(np.float32)
+    monkeypatch.setattr(faiss_backend, "EXACT_NEIGHBOURS", 1000)
+    monkeypatch.setattr(faiss_backend, "POINTS_PER_LIST", 256)
+    found = []
+    for block in (300, 8192):
+        monkeypatch.setattr(faiss_backend, "QUERIES_PER_BLOCK", block)
+        found.append(faiss_backend.find_neighbours(points, 5))
+    for one, other in zip(*found):
+        np.testing.assert_array_equal(one, other)
+    squares, places = found[0]
+    apart = points[:, None] - points[places]
+    np.testing.assert_allclose(squares, np.square(apart).sum(axis=2), rtol=1e-5)
+    missing = np.where(np.arange(5) % 2 == 0, places[:7], -1)
+    squares = faiss_backend._compute_squares(points, points[:7], missing)
+    assert np.isinf(squares[:, 1::2]).all()
+    np.testing.assert_allclose(squares[:, ::2], np.square(apart[:7, ::2]).sum(axis=2), rtol=1e-5)

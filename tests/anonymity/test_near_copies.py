@@ -322,6 +322,50 @@ def test_meetings_are_counted_in_bounded_parts_however_uneven(
     np.testing.assert_array_equal(np.concatenate([part for part, _ in parts]), keys[found])
 
 
+def test_gaps_are_filled_row_by_row() -> None:
+    values = homes(40)[:, :, 0].copy()
+    rng = np.random.default_rng(0)
+    values[::3][rng.random(values[::3].shape) < 0.2] = np.nan
+    values[5, :9] = values[6] = values[8, -5:] = np.nan
+    expected = np.zeros_like(values)
+    for row, series in enumerate(values):
+        known = np.flatnonzero(~np.isnan(series))
+        for step in range(LENGTH if len(known) else 0):
+            before = known[known <= step]
+            expected[row, step] = series[before[-1] if len(before) else known[0]]
+    np.testing.assert_array_equal(copy_pairs.fill_forward(values), expected)
+    np.testing.assert_array_equal(copy_pairs.fill_forward(values[:3]), expected[:3])
+
+
+def test_series_of_many_pairs_are_read_once_and_compared_as_alone() -> None:
+    values = homes(30)
+    values[7, 40:60] = np.nan
+    values[20] = np.roll(values[4], 29, axis=0)
+    values[21] = values[3][::-1]
+    asked: list[np.ndarray] = []
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        asked.append(rows)
+        return values[rows]
+
+    people = Population(read, np.arange(30), LENGTH, 1, 24)
+    first, second = np.array([4, 4, 4, 7, 3]), np.array([20, 9, 7, 4, 21])
+    one, other = people.read_pairs(first, second)
+    np.testing.assert_array_equal(one, values[first])
+    np.testing.assert_array_equal(other, values[second])
+    together = copy_candidates.find_best_lags(people, first, second)
+    assert [rows.tolist() for rows in asked] == [[3, 4, 7, 9, 20, 21]] * 2
+    alone = [
+        copy_candidates.find_best_lags(people, first[at : at + 1], second[at : at + 1]) for at in range(5)
+    ]
+    joined = copy_pairs.Candidates.join(alone, people)
+    for name in ("first", "second", "lag", "reverse"):
+        np.testing.assert_array_equal(getattr(together, name), getattr(joined, name))
+    assert (4, 20, 29, False) in zip(
+        together.first.tolist(), together.second.tolist(), together.lag.tolist(), together.reverse.tolist()
+    )
+
+
 def test_few_meetings_count_if_their_windows_are_close() -> None:
     """Two of 16 windows meet by chance in most pairs of series; those of a copy are closer."""
     people = population(homes(300))

@@ -16,10 +16,12 @@ import zarr
 
 from distgan.data.store import format, private_table, reader
 from distgan.data.store import format as stores
+from distgan.data.store import rows as stored_rows
 from distgan.data.store.format import Form, Layout
 from distgan.data.store.latents import LatentStore, LatentWriter
 from distgan.data.store.metadata import Axis, Meta
-from distgan.data.store.reader import Rows, Store
+from distgan.data.store.reader import Store
+from distgan.data.store.rows import Rows
 from distgan.data.store.writer import ParallelStoreWriter, StoreWriter, write_shard
 from distgan.errors import UserError
 from distgan.pipeline.owners import list_near_copies
@@ -279,7 +281,7 @@ def test_chunks_are_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     store = Store.open(write(tmp_path / "a.zarr", series(20, 24)))
     store.read_rows(np.arange(20))
     monkeypatch.setattr(Rows, "_make_damaged_error", None)
-    monkeypatch.setattr(reader, "compute_crc", None)
+    monkeypatch.setattr(stored_rows, "compute_crc", None)
     store.read_rows(np.arange(20))
 
 
@@ -427,7 +429,7 @@ sys.exit(answer(main))
 def test_a_walk_holds_one_block_and_one_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = series(200, 30)
     store = Store.open(write(tmp_path / "a.zarr", values))
-    monkeypatch.setattr(reader, "BLOCK_BYTES", 4 * 30 * 5)
+    monkeypatch.setattr(stored_rows, "BLOCK_BYTES", 4 * 30 * 5)
     found = []
     for first, block in store.iterate_blocks():
         assert first == 5 * len(found) and len(block) <= 5
@@ -453,6 +455,51 @@ def test_a_walk_in_any_order_unmaps_shards(
         np.testing.assert_array_equal(store.read_rows_once(rows), values[rows])
         assert len(store.values.list_held()) <= 2 < store.values.layout.shards
     np.testing.assert_array_equal(store.read_rows(order), values[order])
+
+
+def write_few_rows(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, Store]:
+    """Shards of six rows of 4.8 kB, all of them checked and released."""
+    monkeypatch.setattr(stores, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(stores, "SHARD_BYTES", 32 * 1024)
+    values = series(50, 1200)
+    store = Store.open(write(path, values))
+    assert store.values.layout.shard_rows == 6
+    store.read_rows(np.arange(50))
+    store.values.release(store.values.list_held())
+    return values, store
+
+
+@pytest.mark.parametrize("few", [0, 2, 64])
+def test_few_rows_of_released_shards_come_from_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    values, store = write_few_rows(tmp_path / "a.zarr", monkeypatch)
+    monkeypatch.setattr(stored_rows, "FEW_ROWS", few)
+    wanted = np.array([49, 7, 0, 7, 6, 8, 9, 31, 11, 30])  # shards: one row, six of one, two of another
+    np.testing.assert_array_equal(store.read_rows(wanted), values[wanted])
+    assert store.values.list_held() == {0: [0, 1, 5, 8], 2: [1], 64: []}[few]
+    out = np.zeros((10, 1200, 1), np.float32)
+    assert store.read_rows(wanted, out) is out
+    np.testing.assert_array_equal(out, values[wanted])
+    store.values.release(store.values.list_held())
+    starts = np.arange(10) * 100
+    pieces = store.values.read_pieces(wanted, starts, 30)
+    expected = [values[row, start : start + 30] for row, start in zip(wanted, starts)]
+    np.testing.assert_array_equal(pieces, expected)
+
+
+def test_damage_of_released_shards_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = write_few_rows(tmp_path / "a.zarr", monkeypatch)[1]
+    place = first_shard(tmp_path / "a.zarr")
+    os.truncate(place, 5000)
+    with pytest.raises(UserError, match=r"values/c/0/0/0: 5000 bytes instead of \d+"):
+        store.read_rows(np.array([1, 20]))
+    place.unlink()
+    with pytest.raises(UserError, match=r"values/c/0/0/0: no such file"):
+        store.read_rows(np.array([1, 20]))
+    monkeypatch.setattr(os, "preadv", lambda *_: 0)  # a file that was cut since its size was asked
+    with pytest.raises(UserError, match=r"values/c/3/0/0: it ends too early"):
+        store.read_rows(np.array([20]))
 
 
 @pytest.mark.parametrize("form", [Form(), Form("float16", "zstd")])

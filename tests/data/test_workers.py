@@ -1,6 +1,7 @@
 """Parsing in several processes gives what one gives: values, parts on disk, what was understood, errors."""
 
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from distgan import config
 from distgan.data import ingest, tables, workers
 from distgan.errors import LostProcess, UserError
 from distgan.pipeline import source_summary
-from tests.helpers.processes import PATIENCE, end_at_part_3
+from tests.helpers.processes import PATIENCE, count_new_pages, end_at_part_3
 from tests.helpers.sources import load, melted, table_of_days
 
 
@@ -121,6 +122,12 @@ def is_running(number: int) -> bool:
 def test_a_killed_process_is_one_line() -> None:
     with pytest.raises(LostProcess, match=r"reading: one of 2 processes was killed, .* set data\.processes"):
         workers.run_in_parallel(end_at_part_3, range(6), "reading", processes=2)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is another one")
+def test_processes_keep_the_memory_that_a_part_has_freed() -> None:
+    with workers.open_processes(1, "reading") as pool:
+        assert pool.submit(count_new_pages, 0).result() < 1000  # of 36,864
 
 
 @pytest.mark.parametrize(

@@ -405,9 +405,10 @@ def _rename_repeats(
         UserError: another name stands twice.
     """
     names = [] if header is None else list(rows[header].cells)
-    dropped = []
+    dropped, seen = [], set[str]()
     for column, name in enumerate(names):
-        if not name or name not in names[:column]:
+        if not name or name not in seen:
+            seen.add(name)
             continue
         if name not in ignored:
             raise UserError(
@@ -416,6 +417,7 @@ def _rename_repeats(
             )
         dropped.append(f"{name} (column {column + 1})")
         names[column] = dropped[-1]
+        seen.add(dropped[-1])
     return names, dropped
 
 

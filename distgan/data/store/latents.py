@@ -6,7 +6,8 @@ from typing import Self
 
 import numpy as np
 
-from distgan.data.store.reader import Rows, open_arrays
+from distgan.data.store.reader import open_arrays
+from distgan.data.store.rows import Rows
 from distgan.data.store.writer import FolderWriter
 
 FEWEST_PARTS = 64  # of latents that are written part by part: for as many processes, where batches suffice
