@@ -425,8 +425,7 @@ def _count_looked(facts: SourceFacts) -> Iterator[Suspicion]:
     if understood.merged_duplicates or understood.conflicting_duplicates:
         text = (
             f"{understood.merged_duplicates:,} readings repeat an equal one, "
-            f"{understood.conflicting_duplicates:,} "
-            "disagree with another of the same time"
+            f"{understood.conflicting_duplicates:,} disagree with another of the same time"
         )
         yield Suspicion("duplicates", "warning", text, text, "data.duplicates decides between them")
     if understood.off_grid_ignored:
