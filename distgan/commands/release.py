@@ -30,7 +30,15 @@ from distgan.evaluation.comparisons import find_release_word
 from distgan.evaluation.report.terms import Explainer
 from distgan.evaluation.report.writer import load_template
 from distgan.evaluation.results import CheckResult, PrivacyResult, ReleasePrivacy, Verdict
-from distgan.files import publish, read_json, refuse_standing, whole_folder, write_json, write_text
+from distgan.files import (
+    publish,
+    quote_path,
+    read_json,
+    refuse_standing,
+    whole_folder,
+    write_json,
+    write_text,
+)
 from distgan.pipeline import generate
 from distgan.pipeline.attack import Target, run_attacks
 from distgan.pipeline.binding import ARTEFACTS, audit_chain, digest_files
@@ -272,13 +280,16 @@ def audit_series(settings: config.Config, run: Run) -> str:
     """
     if find_current("generate", settings, run) is None:
         raise Mismatch(
-            f"the run has changed since the series were generated; run distgan generate {run.folder} again"
+            "the run has changed since the series were generated; run distgan generate "
+            f"{quote_path(run.folder)} again"
         )
     store = Store.open(run.synthetic)
     store.verify()
     origin = store.meta.provenance
     if (origin.get("source"), origin.get("run")) != ("synthetic", settings.identity):
-        raise Mismatch(f"{run.synthetic} was not made by this run; run distgan generate {run.folder} again")
+        raise Mismatch(
+            f"{run.synthetic} was not made by this run; run distgan generate {quote_path(run.folder)} again"
+        )
     return f"synthetic series: {store.num_series:,}, every checksum holds"
 
 
