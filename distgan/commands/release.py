@@ -51,7 +51,7 @@ from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseL
 from distgan.pipeline.runner import find_current
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
 from distgan.preflight import refuse_filter, refuse_no_run
-from distgan.progress import say
+from distgan.progress import format_count, say
 from distgan.run import ReleaseFolder, Run
 
 MOST_OWNERS = 10_000  # of each side are attacked
@@ -251,7 +251,7 @@ def audit_bank(run: Run) -> str:
         UserError: the bank is damaged or missing.
     """
     bank = Bank.load(run.need(run.bank, "bank"))
-    return f"bank: {bank.num_groups} groups, tensors and manifest agree"
+    return f"bank: {format_count(bank.num_groups, 'group')}, tensors and manifest agree"
 
 
 def audit_privacy(settings: config.Config, run: Run) -> str:

@@ -21,7 +21,7 @@ from distgan.data.formats.understood import Understood
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.static_attributes import count_entities
 from distgan.errors import UserError
-from distgan.progress import format_count
+from distgan.progress import format_count, format_digits, format_exact
 
 OPENING = 3  # ids that are shown, masked
 CHANNELS = 12  # that are shown
@@ -200,8 +200,9 @@ def _format_values(channel: Channel, name: str) -> str:
     if not channel.measured:
         return f"values     none{label}"
     return (
-        f"values     {channel.low:.6g} to {channel.high:.6g}, median {channel.compute_quantile(0.5):.4g}, "
-        f"{100 * QUANTILE:g} % up to {channel.compute_quantile(QUANTILE):.4g}; "
+        f"values     {format_digits(channel.low, 6)} to {format_digits(channel.high, 6)}, median "
+        f"{format_digits(channel.compute_quantile(0.5))}, "
+        f"{100 * QUANTILE:g} % up to {format_digits(channel.compute_quantile(QUANTILE))}; "
         f"{1 - channel.measured / channel.values:.2%} missing, {channel.zeros / channel.measured:.2%} "
         f"zeros{label}"
     )
@@ -215,7 +216,10 @@ def format_attributes(found: ingest.Series) -> list[str]:
             said = ", ".join(f"{value} {count:,}" for value, count in each["counts"].items()) or "no value"
         else:
             low, high, place = each["low"], each["high"], f"{SHOWN_TOGETHER}th"
-            said = f"{low:g} ({place} lowest) to {high:g} ({place} highest), median {each['median']:g}"
+            said = (
+                f"{format_exact(low)} ({place} lowest) to {format_exact(high)} ({place} highest), median "
+                f"{format_exact(each['median'])}"
+            )
         rare = (
             f", other {each['other']:,} in {format_count(each['rare'], 'value')}" if each.get("rare") else ""
         )
