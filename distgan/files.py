@@ -71,6 +71,20 @@ def refuse_ending(place: Path, name: str, endings: Sequence[str]) -> None:
         raise UserError(f"{name} {place} must end with {which}, e.g. {like}")
 
 
+def refuse_full_disk(folder: Path, needed: int, what: str) -> None:
+    """
+    Raises:
+        DiskFull: the disk of a folder, or of where it will be, has less than `needed` bytes left.
+    """
+    there = next((place for place in (folder, *folder.absolute().parents) if place.is_dir()), Path("/"))
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise DiskFull(
+            f"{what} take {needed / 2**30:,.1f} GiB, and the disk of {folder} has {free / 2**30:,.1f} GiB "
+            "left; lower the number, free some space, or use a folder on another disk"
+        )
+
+
 def quote_path(path: Path | str) -> str:
     """Return a path as a shell takes it, for a command that a user copies."""
     return shlex.quote(str(path))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from distgan import config
+from distgan import config, errors
 from distgan.anonymity.projection import Projection
 from distgan.data.ingest_cache import IngestCache
 from distgan.data.store.reader import Store
@@ -214,3 +214,42 @@ def test_a_lower_bound_above_training_values_is_refused(
     assert "% of the training values are not whole numbers, e.g. " in capsys.readouterr().err
     assert main([*command, "data.scaling.lower_bound=0.1"]) == 0
     assert run.read_record("prepare")
+
+
+def test_more_series_than_the_disk_holds_are_refused_before_the_work(
+    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the first stage of a training, and when a trained run is asked for more."""
+    many = "generate.count=1000000000000"
+    words = "generate.count: 1,000,000,000,000 series of"
+    assert main(arguments(homes_csv, tmp_path / "new", many)) == DiskFull.exit_code
+    output = capsys.readouterr()
+    assert (
+        words in output.err and "GiB left; lower the number" in output.err and "Traceback" not in output.err
+    )
+    assert not Run(tmp_path / "new").encoder.exists()
+    mine = copy(run, tmp_path / "run")
+    before = mine.config.read_text()
+    assert main(["--config", str(mine.config), "--run-dir", str(mine.folder), many]) == DiskFull.exit_code
+    assert words in capsys.readouterr().err
+    assert mine.synthetic.exists() and mine.config.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 7.28 TiB for an array"),
+        RuntimeError(
+            "[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+        ),
+    ],
+)
+def test_a_full_memory_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise error
+
+    assert errors.answer(work) == 2
+    line = capsys.readouterr().err
+    assert "this machine has too little memory (" in line and "enforce" not in line and line.count("\n") == 1
+    with pytest.raises(RuntimeError, match="of ours"):
+        errors.answer(lambda: (_ for _ in ()).throw(RuntimeError("of ours")))
