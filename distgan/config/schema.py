@@ -104,9 +104,11 @@ class Config(Section):
             )
         before = self.model.steps_before
         if before >= self.train.steps:
+            keys = [f"model.{name}" for name in type(self.model).model_fields if name.endswith("_steps")]
+            lower = f" or lower {' or '.join(keys)}" if keys else ""
             raise ValueError(
                 f"train.steps {self.train.steps} leaves no adversarial step after the {before} that "
-                f"{self.model.name} trains before; raise train.steps or lower model.…_steps"
+                f"{self.model.name} trains before; raise train.steps{lower}"
             )
         if self.train.select.score is not None:
             self._check_selection()
