@@ -78,7 +78,7 @@ def describe_bank(path: Path) -> str:
     lines += ["", "group  entities  effective  largest share  inference bound"]
     lines += [
         f"{group:>5}  {bank.sizes[group]:>8}  {bank.effective[group]:>9}  {bank.largest_share[group]:>13.2f}"
-        f"  {bank.tracing_auc[group]:>15.3f}"
+        f"  {round_up(bank.tracing_auc[group], 3):>15}"
         for group in order
     ]
     if bank.num_groups > SHOWN:

@@ -346,7 +346,7 @@ def _check_paths(settings: Config) -> None:
     Raises:
         UserError: a path of the settings is empty, or none that a file system takes.
     """
-    check_path(settings.run_dir, "run_dir")
+    _check_folder(settings.run_dir, "run_dir")
     if "://" not in settings.data.source:
         check_path(settings.data.source, "data.source")
     for name, path in {
@@ -356,7 +356,20 @@ def _check_paths(settings: Config) -> None:
         if path is not None:
             check_path(path, name)
     if settings.engine.offload.path is not None:
-        check_path(str(settings.engine.offload.path), "engine.offload.path")
+        _check_folder(str(settings.engine.offload.path), "engine.offload.path")
+
+
+def _check_folder(text: str, name: str) -> None:
+    """
+    Raises:
+        UserError: no file system takes the path of a folder that is written, or it would be one called ~.
+    """
+    check_path(text, name)
+    if text.split("/")[0] == "~" and not os.path.lexists(text):
+        home = os.path.expanduser("~")
+        raise UserError(
+            f"{name} {text[:80]}: ~ is not read as the home folder here; write {home}{text[1:80]}"
+        )
 
 
 def _find_section(tree: Any) -> type[Family] | None:

@@ -191,7 +191,9 @@ def test_what_a_game_would_not_heed_is_refused(overrides: list[str], words: str)
 
 
 def test_a_schedule_that_leaves_no_game_is_refused() -> None:
-    with pytest.raises(UserError, match=r"train\.steps 100 leaves no adversarial step after the 4000"):
+    with pytest.raises(
+        UserError, match=r"after the 4000 .* lower model.embedding_steps or model.supervised_steps$"
+    ):
         config.load(None, ["model=timegan", "train.steps=100"])
 
 
@@ -381,3 +383,17 @@ def test_an_absent_base_is_told_with_the_file_that_names_it(tmp_path: Path) -> N
     assert str(mistake.value).startswith(
         f"{place}: base: there is no config {tmp_path / 'basse.yaml'}; did you mean base"
     )
+
+
+def test_no_run_folder_is_called_by_the_sign_of_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that stands in a folder of this name is read."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ann")
+    words = "run_dir ~/runs: ~ is not read as the home folder here; write /home/ann/runs"
+    with pytest.raises(UserError, match=words):
+        config.load(None, ["run_dir=~/runs"])
+    (tmp_path / "~/runs").mkdir(parents=True)
+    assert config.load(None, ["run_dir=~/runs"]).run_dir == "~/runs"
+    assert config.load(None, ["run_dir=~runs"]).run_dir == "~runs"
