@@ -115,7 +115,8 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
     clock = str(meta.provenance.get("clock", ""))
     lines = [
         *_format_understood(source.understood),
-        f"series     {len(entities):,} of {axis.length:,} steps, of {len(set(source.owners)):,} owners "
+        f"series     {len(entities):,} of {axis.length:,} steps, of "
+        f"{format_count(len(set(source.owners)), 'owner')} "
         f"(ids {ids})",
         f"channels   {_format_first(meta.channels, CHANNELS)}",
         (
@@ -129,8 +130,9 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
         + (f", in {meta.units}" if meta.units else ""),
     ]
     assert found.survey is not None
+    when = "before data.reduce: " if found.meta.axis.step_seconds != axis.step_seconds else ""
     for name, channel in list(zip(meta.channels, found.survey.channels))[:CHANNELS]:
-        lines.append(_format_values(channel, name if len(meta.channels) > 1 else ""))
+        lines.append(_format_values(channel, name if len(meta.channels) > 1 else "", when))
     lines += format_attributes(found)
     lines += [
         f"left out   {count:,} {reason}{ON_MISSING if reason.endswith('% missing') else ''}"
@@ -195,12 +197,12 @@ def _format_first(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + _format_more(len(names), most)
 
 
-def _format_values(channel: Channel, name: str) -> str:
+def _format_values(channel: Channel, name: str, when: str) -> str:
     label = f" ({name})" if name else ""
     if not channel.measured:
         return f"values     none{label}"
     return (
-        f"values     {format_digits(channel.low, 6)} to {format_digits(channel.high, 6)}, median "
+        f"values     {when}{format_digits(channel.low, 6)} to {format_digits(channel.high, 6)}, median "
         f"{format_digits(channel.compute_quantile(0.5))}, "
         f"{100 * QUANTILE:g} % up to {format_digits(channel.compute_quantile(QUANTILE))}; "
         f"{1 - channel.measured / channel.values:.2%} missing, {channel.zeros / channel.measured:.2%} "
