@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from distgan import config, errors
+from distgan import config, errors, preflight
 from distgan.anonymity.projection import Projection
 from distgan.data.ingest_cache import IngestCache
 from distgan.data.store.reader import Store
@@ -43,6 +43,22 @@ def test_a_folder_of_another_config_is_refused(
     assert main(arguments(homes_csv, mine.folder, "encoder.latent_dim=5")) == 2
     message = capsys.readouterr().err
     assert "encoder.latent_dim was 4, now 5" in message and message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.bounds.upper=5", "data.bounds.upper was null, now 5.0; 1 setting differs"),
+        ("data.columns.ignore=[x, y]", "data.columns.ignore was [], now ['x', 'y']; 1 setting differs"),
+        ("data.credit=Our Town", "data.credit was null, now Our Town; 1 setting differs"),
+        ("data.units=kWh", "data.units was '', now kWh; 1 setting differs"),
+        ("bank.by_label=true", "bank.by_label was false, now true; 1 setting differs"),
+    ],
+)
+def test_a_setting_that_differs_is_written_as_in_a_config(override: str, words: str) -> None:
+    old, new = config.load(None).flatten(), config.load(None, [override]).flatten()
+    changed = [name for name in new if old.get(name) != new[name]]
+    assert preflight.describe_changes(changed, old, new) == words
 
 
 def test_settings_of_stages_still_to_come_may_change(homes_csv: Path, tmp_path: Path) -> None:
