@@ -22,6 +22,7 @@ from distgan.errors import UserError
 from distgan.files import refuse_full_disk
 from distgan.pipeline.attribute_cells import choose_statics, count_numbers, translate
 from distgan.pipeline.training_data import refuse_shared_owners
+from distgan.progress import format_count
 
 LEAST = 15  # entities in a group, whatever its conditions tell
 IN_WINDOWS = 0.9  # share of a series' load that is in its windows at least, if these are many without gaps
@@ -258,8 +259,8 @@ def refuse_groups(settings: config.Config, training: Training, found: ingest.Ser
         many = "".join(f", attribute {each.name!r}" for each in training.statics)
         raise UserError(
             f"{who} {few} that one group needs (bank.min_members {bank.min_members}, bank.max_tracing_auc "
-            f"{bank.max_tracing_auc:g}, bank.condition_dim {bank.condition_dim}, {training.channels} "
-            f"channels{many}); {' or '.join(remedies)}"
+            f"{bank.max_tracing_auc:g}, bank.condition_dim {bank.condition_dim}, "
+            f"{format_count(training.channels, 'channel')}{many}); {' or '.join(remedies)}"
         )
     for each in training.statics:
         fit_column(each, training.entities, fewest)

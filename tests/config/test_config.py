@@ -397,3 +397,11 @@ def test_no_run_folder_is_called_by_the_sign_of_the_home(
     (tmp_path / "~/runs").mkdir(parents=True)
     assert config.load(None, ["run_dir=~/runs"]).run_dir == "~/runs"
     assert config.load(None, ["run_dir=~runs"]).run_dir == "~runs"
+
+
+def test_a_list_in_a_csv_is_refused_with_the_setting_that_allows_it() -> None:
+    with pytest.raises(
+        UserError, match=r"since a CSV has no lists; set generate.format=parquet, or use layout"
+    ):
+        config.load(None, ["generate.layout=list", "generate.format=csv"])
+    config.load(None, ["generate.layout=list", "generate.format=parquet"])
