@@ -13,7 +13,7 @@ from typing import Literal
 from distgan import config
 from distgan.csvtext import parse_csv
 from distgan.errors import UserError, reading
-from distgan.files import check_path, read_text, refuse_standing, refuse_unwritable
+from distgan.files import check_path, quote_path, read_text, refuse_ending, refuse_standing, refuse_unwritable
 from distgan.preflight import WISHES_TABLE, check_free, check_order, open_run, refuse_absent, refuse_filter
 from distgan.run import Run, is_store, locate_attributes, locate_labels, locate_readme
 
@@ -200,8 +200,7 @@ def _check_place(place: Path, run: Run, force: bool) -> None:
         UserError: the ending is unknown, or something is there (or beside it, of the same export) that may
             not be replaced.
     """
-    if place.suffix not in EXPORTS:
-        raise UserError(f"--out {place} must end with one of {', '.join(EXPORTS)}, e.g. {place}.csv")
+    refuse_ending(place, "--out", EXPORTS)
     refuse_unwritable(place)
     for each in (
         place,
@@ -331,8 +330,7 @@ def open_denoise(run: str, source: str, out: str) -> tuple[Run, str, Path]:
         UserError: there is no such run or source, or something is at `out` already.
     """
     place = check_path(out, "OUT of distgan denoise")
-    if place.suffix not in EXPORTS:
-        raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes {', '.join(EXPORTS)}")
+    refuse_ending(place, "OUT of distgan denoise", EXPORTS)
     refuse_standing(place)
     folder = open_run(run, "denoise")
     refuse_absent(source, "SERIES of distgan denoise")
@@ -411,8 +409,7 @@ def open_comparison(runs: Sequence[str], out: str) -> tuple[list[Path], Path]:
             something else than a page.
     """
     place = check_path(out, "--out")
-    if place.suffix.lower() != ".html":
-        raise UserError(f"--out {place} must end with .html")
+    refuse_ending(place, "--out", (".html",))
     folders = [check_path(text, "RUN of distgan compare") for text in runs]
     if len(folders) < 2:
         raise UserError("distgan compare needs two runs or more, e.g. distgan compare runs/one runs/two")
@@ -420,7 +417,10 @@ def open_comparison(runs: Sequence[str], out: str) -> tuple[list[Path], Path]:
         if run.config.exists():
             refuse_filter(run)
         if not run.scores.exists():
-            raise UserError(f"no {run.scores.name} in {folder}; run distgan evaluate {folder} first")
+            what = f"no {run.scores.name} in {folder}" if folder.is_dir() else f"there is no folder {folder}"
+            runs_it = f"run distgan evaluate {quote_path(folder)} first"
+            other = "give a run folder, or a folder that distgan evaluate --out wrote"
+            raise UserError(f"{what}; {runs_it if run.config.exists() else other}")
     runs_pages = [(run.report, run.release_verdict.with_suffix(".html")) for run in map(Run, folders)]
     if place.resolve() in [page.resolve() for pages in runs_pages for page in pages]:
         raise UserError(f"--out {place} is a page of a run that is compared; choose another path")
@@ -443,7 +443,7 @@ def open_inspection(
             "runs/demo/series.zarr --verify; --config and settings are of a source"
         )
     place = None if picture is None else check_path(picture, "--picture")
-    if place is not None and place.suffix.lower() != ".png":
-        raise UserError(f"--picture {place} must end with .png")
+    if place is not None:
+        refuse_ending(place, "--picture", (".png",))
     refuse_absent(first, "PATH of distgan inspect")
     return Inspection(tuple(positional), config, verify, place)

@@ -173,6 +173,25 @@ def writing(path: Path) -> Iterator[None]:
         raise
 
 
+def is_memory_full(error: BaseException) -> bool:
+    """Return whether the machine has not the memory that was asked for; torch raises a RuntimeError of its
+    own.
+    """
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def describe_full_memory(error: BaseException) -> str:
+    """Return what was asked for, and what to do about it."""
+    asked = " ".join(str(error).split())
+    asked = asked[asked.rfind("DefaultCPUAllocator") :] if "DefaultCPUAllocator" in asked else asked
+    return (
+        f"this machine has too little memory ({asked[:200] or 'none is left'}); lower the count, the batch "
+        "size or the width that asks for so much, or engine.host_memory_mib, or use a machine with more"
+    )
+
+
 UNUSABLE = (  # errors of a place that cannot be read or written, whatever the program does
     errno.EROFS,
     errno.EACCES,
@@ -225,6 +244,12 @@ def answer(main: Callable[[], None]) -> int:
             raise
         _print_line(f"cannot use {_shorten(os.fsdecode(error.filename))}: {error.strerror}")
         return DiskFull.exit_code if full else UserError.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if not is_memory_full(error):
+            raise
+        log.debug("where memory was asked for", exc_info=error)
+        _print_line(describe_full_memory(error))
+        return UserError.exit_code
     return 0
 
 

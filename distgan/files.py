@@ -7,11 +7,12 @@ import contextlib
 import glob
 import json
 import os
+import shlex
 import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,36 @@ def make_private(place: Path) -> None:
         mode = stat.S_IMODE(place.stat().st_mode)
         if mode & 0o077:
             os.chmod(place, mode & 0o700)
+
+
+def refuse_ending(place: Path, name: str, endings: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: `place`, which a user gave as `name`, has none of the endings.
+    """
+    if place.suffix not in endings:
+        like = place.parent / f"{place.stem or 'series'}{endings[0]}"
+        which = endings[0] if len(endings) == 1 else f"one of {', '.join(endings)}"
+        raise UserError(f"{name} {place} must end with {which}, e.g. {like}")
+
+
+def refuse_full_disk(folder: Path, needed: int, what: str) -> None:
+    """
+    Raises:
+        DiskFull: the disk of a folder, or of where it will be, has less than `needed` bytes left.
+    """
+    there = next((place for place in (folder, *folder.absolute().parents) if place.is_dir()), Path("/"))
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise DiskFull(
+            f"{what} take {needed / 2**30:,.1f} GiB, and the disk of {folder} has {free / 2**30:,.1f} GiB "
+            "left; lower the number, free some space, or use a folder on another disk"
+        )
+
+
+def quote_path(path: Path | str) -> str:
+    """Return a path as a shell takes it, for a command that a user copies."""
+    return shlex.quote(str(path))
 
 
 def check_path(text: str, name: str) -> Path:

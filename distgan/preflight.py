@@ -7,11 +7,12 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from distgan import config
+from distgan.config.mistakes import show
 from distgan.errors import UserError, reading
 from distgan.files import KINDS, check_path
 from distgan.run import HubFolder, Run, list_steps
@@ -225,13 +226,20 @@ def refuse_another(
     planned = [name for name in changed if name.startswith("train.")]  # of a run that is private end to end
     changed = [name for name in changed if config.is_fixed(name)] or planned or changed
     raise UserError(
-        f"{run.folder} holds the stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, "
-        f"now {new.get(changed[0])}; {count_settings(len(changed))}); {remedy}"
+        f"{run.folder} holds the stage {stage} of another config ({describe_changes(changed, old, new)}); "
+        f"{remedy}"
     )
 
 
-def count_settings(number: int) -> str:
-    return "1 setting differs" if number == 1 else f"{number} settings differ"
+def describe_changes(changed: Sequence[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Return the first setting that differs, as YAML writes it, and how many do."""
+    was, now = (tree.get(changed[0]) for tree in (old, new))
+    number = "1 setting differs" if len(changed) == 1 else f"{len(changed)} settings differ"
+    return f"{changed[0]} was {_show(was)}, now {_show(now)}; {number}"
+
+
+def _show(value: Any) -> str:
+    return value if isinstance(value, str) and value else show(value)
 
 
 def refuse_fewer_steps(settings: config.Config, run: Run) -> None:

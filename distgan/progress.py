@@ -6,11 +6,13 @@ Progress goes to standard error. Lines that belong to the record of a run (`say`
 
 import logging
 import os
+import struct
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +22,7 @@ FIRST = 2.0  # seconds of work before the first plain line
 BETWEEN = 20.0  # seconds between plain lines
 OFTEN = 2.0  # the same under --verbose
 WARNINGS = 3  # that the live view keeps
+LEAST_WRITTEN, LARGEST_WRITTEN = 1e-6, 1e15  # numbers between them are written without an exponent
 
 
 @dataclass
@@ -70,6 +73,42 @@ def format_duration(seconds: float) -> str:
 def format_count(number: int, noun: str) -> str:
     """Return e.g. "1 group", "2 groups"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def format_exact(value: float | None) -> str:
+    """Return a value of data, or a setting, with every digit that it has and no more, to be copied:
+    1234564 and not 1.23456e+06, 8.48 for the float32 8.479999542236328; a dash for none.
+    """
+    if value is None:
+        return "–"
+    texts = [f"{value:.{digits}g}" for digits in range(6, 10)]
+    with suppress(OverflowError):  # float32 ends at 3.4e38
+        if _to_float32(value) == value:
+            return _write_out(next(text for text in texts if _to_float32(float(text)) == value))
+    return _write_out(repr(float(value)))
+
+
+def format_digits(value: float | None, digits: int = 4) -> str:
+    """Return a value to so many significant digits, and all of its whole part: 12346, 1.235, 0.001235; a dash
+    for none.
+    """
+    if value is None:
+        return "–"
+    if abs(value) < 10**digits:
+        return _write_out(f"{value:.{digits}g}")
+    return f"{value:.0f}" if abs(value) < LARGEST_WRITTEN else f"{value:.{digits}g}"
+
+
+def _to_float32(value: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
+def _write_out(text: str) -> str:
+    """Return a number without its exponent, where it is not very large or small."""
+    size = abs(float(text))
+    if "e" not in text or not LEAST_WRITTEN <= size < LARGEST_WRITTEN:
+        return text.removesuffix(".0")
+    return f"{Decimal(text):f}".removesuffix(".0")
 
 
 def estimate_left(done: int, total: int, seconds: float) -> str:

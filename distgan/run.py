@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from distgan.errors import UserError, writing
-from distgan.files import read_record, write_json
+from distgan.files import quote_path, read_record, write_json
 
 MANIFEST = "manifest.json"  # of a store, a bank or a checkpoint: what it holds, with checksums
 STORE_METADATA = "zarr.json"  # of a Zarr group or array
@@ -336,7 +336,7 @@ class Run:
     def format_command(self, stages: str = "") -> str:
         """Return the command that runs `stages` again, or all, with the settings of the run."""
         only = f" --stages {stages}" if stages else ""
-        return f"distgan train --config {self.config} --run-dir {self.folder}{only}"
+        return f"distgan train --config {quote_path(self.config)} --run-dir {quote_path(self.folder)}{only}"
 
     def need(self, path: Path, stage: str) -> Path:
         """Return `path` if it is there.

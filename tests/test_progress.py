@@ -4,6 +4,7 @@ import io
 import re
 import sys
 
+import numpy as np
 import pytest
 
 from distgan import progress
@@ -118,3 +119,24 @@ def test_the_time_left_follows_from_the_speed_so_far() -> None:
 )
 def test_a_count_agrees_with_its_noun(number: int, text: str) -> None:
     assert progress.format_count(number, "group") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "exact", "digits"),
+    [
+        (1234564.0, "1234564", "1234564"),  # not 1.23456e+06, which is another number
+        (float(np.float32(8.48)), "8.48", "8.48"),
+        (12345.6, "12345.6", "12346"),
+        (0.001, "0.001", "0.001"),
+        (0.1 + 0.2, "0.30000000000000004", "0.3"),
+        (1e-5, "0.00001", "0.00001"),
+        (16777216.0, "16777216", "16777216"),
+        (-1070.4, "-1070.4", "-1070"),
+        (0.0, "0", "0"),
+        (1e-9, "1e-09", "1e-09"),
+        (1e20, "1e+20", "1e+20"),
+    ],
+)
+def test_numbers_keep_their_digits(value: float, exact: str, digits: str) -> None:
+    assert progress.format_exact(value) == exact and float(exact) == pytest.approx(value, rel=1e-7)
+    assert progress.format_digits(value) == digits

@@ -23,6 +23,7 @@ from distgan.data.store.reader import Store
 from distgan.errors import Mismatch
 from distgan.evaluation.attacks.released import ReleasedSeries, describe_misses
 from distgan.evaluation.results import AttackedCounts
+from distgan.files import quote_path
 from distgan.pipeline.binding import ARTEFACTS, digest_series
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import regenerate
@@ -198,7 +199,7 @@ def audit_generated(context: PipelineContext) -> str:
     if store.num_series != count:
         raise Mismatch(
             f"{context.run.synthetic} has {store.num_series} series, but generate.count is {count}; "
-            f"run distgan generate {context.run.folder} again"
+            f"run distgan generate {quote_path(context.run.folder)} again"
         )
     rng = np.random.default_rng(secrets.randbits(128))
     rows = np.sort(rng.permutation(count)[:MOST_CHECKED])

@@ -8,7 +8,7 @@ from distgan.command_line import Result
 from distgan.errors import UserError
 from distgan.evaluation.report import comparison
 from distgan.evaluation.results import Report
-from distgan.files import read_record, write_text
+from distgan.files import quote_path, read_record, write_text
 from distgan.preflight import find_current
 from distgan.run import Run
 
@@ -24,8 +24,8 @@ def run(folders: Sequence[Path], out: Path) -> Result:
     write_text(out, comparison.render(reports))
     lines = [comparison.format_markdown(reports)]
     lines += [
-        f"note      the report of {folder} is of earlier series or settings; distgan evaluate {folder} makes "
-        "it again"
+        f"note      the report of {folder} is of earlier series or settings; distgan evaluate "
+        f"{quote_path(folder)} makes it again"
         for folder in folders
         if is_earlier(folder)
     ]

@@ -22,7 +22,7 @@ from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Meta
 from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
-from distgan.files import refuse_standing
+from distgan.files import refuse_ending, refuse_standing
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import open_for_inference, read_scaler
 from distgan.preflight import refuse_no_run
@@ -41,8 +41,7 @@ def run(run: Run, source: str, place: Path) -> Result:
         UserError: the run is no denoiser, the source cannot be read or has other steps, or other channels
             where the run scales by channel, or the place stands already or has an unknown ending.
     """
-    if place.suffix not in FORMATS:
-        raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes {', '.join(FORMATS)}")
+    refuse_ending(place, "OUT", FORMATS)
     refuse_standing(place)
     refuse_no_run(run, "train one with distgan train --config configs/nr_gan.yaml")
     settings = config.load(run.config)

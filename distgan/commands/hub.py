@@ -26,6 +26,7 @@ from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.results import Report, Verdict
 from distgan.files import (
     publish,
+    quote_path,
     read_json,
     read_record,
     refuse_standing,
@@ -151,7 +152,9 @@ def find_verdict(settings: config.Config, run: Run) -> Verdict:
     """
     without = f"; for yourself alone, {PRIVATE} exports without the gate"
     if not run.release_verdict.exists():
-        raise UserError(f"{run.folder} was not judged yet; run distgan release {run.folder} first{without}")
+        raise UserError(
+            f"{run.folder} was not judged yet; run distgan release {quote_path(run.folder)} first{without}"
+        )
     verdict = Verdict.model_validate(read_record(run.release_verdict, "exit_code", "sentence"))
     if verdict.exit_code:
         raise EXIT_ERRORS.get(verdict.exit_code, UserError)(
@@ -166,13 +169,13 @@ def find_verdict(settings: config.Config, run: Run) -> Verdict:
     page = digest_files(run.release_verdict)
     if judged and not any(entry.page in ("", page) for entry in judged):
         raise Mismatch(
-            f"{run.release_verdict} was changed since the gate wrote it; run distgan release {run.folder} "
-            f"again{without}"
+            f"{run.release_verdict} was changed since the gate wrote it; run distgan release "
+            f"{quote_path(run.folder)} again{without}"
         )
     if verdict.run != settings.identity or not judged:
         raise Mismatch(
             f"the generator of {run.folder} is not the one that passed the gate; run distgan release "
-            f"{run.folder} again{without}"
+            f"{quote_path(run.folder)} again{without}"
         )
     return verdict
 

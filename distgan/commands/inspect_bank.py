@@ -15,7 +15,7 @@ from distgan.evaluation.plots import population, style
 from distgan.files import write_bytes
 from distgan.pipeline.attack import load_tracing
 from distgan.pipeline.build_bank import format_guarantee
-from distgan.progress import format_count
+from distgan.progress import format_count, format_exact
 from distgan.run import Run
 
 SHOWN = 12  # groups, smallest first
@@ -78,7 +78,7 @@ def describe_bank(path: Path) -> str:
     lines += ["", "group  entities  effective  largest share  inference bound"]
     lines += [
         f"{group:>5}  {bank.sizes[group]:>8}  {bank.effective[group]:>9}  {bank.largest_share[group]:>13.2f}"
-        f"  {bank.tracing_auc[group]:>15.3f}"
+        f"  {round_up(bank.tracing_auc[group], 3):>15}"
         for group in order
     ]
     if bank.num_groups > SHOWN:
@@ -94,7 +94,8 @@ def describe_attributes(bank: Bank) -> list[str]:
         stated = bank.statics.values[:, place]
         known = stated[~np.isnan(stated)]
         if column.is_number:
-            said = f"{column.low:g} to {column.high:g}, stated by {len(known)} groups"
+            ends = f"{format_exact(column.low)} to {format_exact(column.high)}"
+            said = f"{ends}, stated by {format_count(len(known), 'group')}"
         else:
             counts = [f"{name} {int((known == code).sum())}" for code, name in enumerate(column.categories)]
             said = f"{', '.join(counts)} groups"

@@ -3,6 +3,7 @@
 from distgan import config
 from distgan.command_line import Result
 from distgan.errors import parsing
+from distgan.files import quote_path
 from distgan.pipeline.closing import list_places, suggest_next
 from distgan.preflight import find_current
 from distgan.run import Run
@@ -28,7 +29,8 @@ def run(run: Run) -> Result:
         lines.append(f"{name:<10} {summary if done else 'not done'}")
     if run.report.exists() and find_current("evaluate", settings, run) is None:
         lines.append(
-            f"note       {run.report} is of earlier series or settings; run distgan evaluate {run.folder}"
+            f"note       {run.report} is of earlier series or settings; run distgan evaluate "
+            f"{quote_path(run.folder)}"
         )
     places = list_places(settings, run)
     lines += [f"{name:<10} {path}" for name, path in places.items()]

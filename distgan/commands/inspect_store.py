@@ -12,7 +12,7 @@ from distgan.data.store.private_table import find_private_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.plots import series, style
 from distgan.files import write_bytes
-from distgan.progress import Progress, format_count
+from distgan.progress import Progress, format_count, format_digits
 
 PICTURED = 4
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
@@ -121,10 +121,10 @@ def describe(store: Store, found: Sequence[ChannelSummary]) -> str:
     for channel, each in zip(meta.channels, found):
         name = f" ({channel})" if len(meta.channels) > 1 else ""
         if each.low is not None:
-            few = ", ".join(f"{percent} % {value:.4g}" for percent, value in each.quantiles.items())
+            few = ", ".join(f"{part} % {format_digits(value)}" for part, value in each.quantiles.items())
             lines += [
-                f"values     {each.low:g} to {each.high:g}, mean {each.mean:g}, deviation "
-                f"{each.deviation:.4g}{name}",
+                f"values     {format_digits(each.low, 6)} to {format_digits(each.high, 6)}, mean "
+                f"{format_digits(each.mean, 6)}, deviation {format_digits(each.deviation)}{name}",
                 f"quantiles  {few}{name}",
             ]
         lines.append(f"missing    {each.missing:.2%}{name}")

@@ -30,7 +30,15 @@ from distgan.evaluation.comparisons import find_release_word
 from distgan.evaluation.report.terms import Explainer
 from distgan.evaluation.report.writer import load_template
 from distgan.evaluation.results import CheckResult, PrivacyResult, ReleasePrivacy, Verdict
-from distgan.files import publish, read_json, refuse_standing, whole_folder, write_json, write_text
+from distgan.files import (
+    publish,
+    quote_path,
+    read_json,
+    refuse_standing,
+    whole_folder,
+    write_json,
+    write_text,
+)
 from distgan.pipeline import generate
 from distgan.pipeline.attack import Target, run_attacks
 from distgan.pipeline.binding import ARTEFACTS, audit_chain, digest_files
@@ -44,7 +52,7 @@ from distgan.pipeline.runner import find_current
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
 from distgan.preflight import refuse_filter, refuse_no_run
-from distgan.progress import say
+from distgan.progress import format_count, say
 from distgan.run import ReleaseFolder, Run
 
 MOST_OWNERS = 10_000  # of each side are attacked
@@ -245,7 +253,7 @@ def audit_bank(run: Run) -> str:
         UserError: the bank is damaged or missing.
     """
     bank = Bank.load(run.need(run.bank, "bank"))
-    return f"bank: {bank.num_groups} groups, tensors and manifest agree"
+    return f"bank: {format_count(bank.num_groups, 'group')}, tensors and manifest agree"
 
 
 def audit_privacy(settings: config.Config, run: Run) -> str:
@@ -274,13 +282,16 @@ def audit_series(settings: config.Config, run: Run) -> str:
     """
     if find_current("generate", settings, run) is None:
         raise Mismatch(
-            f"the run has changed since the series were generated; run distgan generate {run.folder} again"
+            "the run has changed since the series were generated; run distgan generate "
+            f"{quote_path(run.folder)} again"
         )
     store = Store.open(run.synthetic)
     store.verify()
     origin = store.meta.provenance
     if (origin.get("source"), origin.get("run")) != ("synthetic", settings.identity):
-        raise Mismatch(f"{run.synthetic} was not made by this run; run distgan generate {run.folder} again")
+        raise Mismatch(
+            f"{run.synthetic} was not made by this run; run distgan generate {quote_path(run.folder)} again"
+        )
     return f"synthetic series: {store.num_series:,}, every checksum holds"
 
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pydantic import model_validator
 
 from distgan.config.base import Section, key
+from distgan.progress import format_exact
 
 MOST_STEPS = 1 << 23  # of a float32, beyond which neighbouring multiples are one number
 
@@ -25,21 +26,24 @@ class Bounds(Section):
     def _order(self) -> "Bounds":
         lower, upper, step = self.lower, self.upper, self.grid_step
         if lower is not None and upper is not None and not lower < upper:
-            raise ValueError(f"lower {lower:g} is not below upper {upper:g}")
+            raise ValueError(f"lower {format_exact(lower)} is not below upper {format_exact(upper)}")
         if self.integer and self.step is not None and not float(self.step).is_integer():
             raise ValueError(
-                f"integer rounds to whole numbers, and step {self.step:g} is none; leave one of them out"
+                f"integer rounds to whole numbers, and step {format_exact(self.step)} is none; leave one "
+                "of them out"
             )
         if step is None:
             return self
         if lower is not None and upper is not None and count_from(lower, step) > count_to(upper, step):
-            what = "whole number" if self.step is None else f"multiple of step {step:g}"
-            raise ValueError(f"no {what} lies between lower {lower:g} and upper {upper:g}")
+            what = "whole number" if self.step is None else f"multiple of step {format_exact(step)}"
+            raise ValueError(
+                f"no {what} lies between lower {format_exact(lower)} and upper {format_exact(upper)}"
+            )
         for name, bound in (("lower", lower), ("upper", upper)):
             if bound is not None and abs(bound) > MOST_STEPS * step:
                 raise ValueError(
-                    f"{name} {bound:g} is more than {MOST_STEPS:,} steps of {step:g} from 0, which float32 "
-                    "cannot hold; use a larger step"
+                    f"{name} {format_exact(bound)} is more than {MOST_STEPS:,} steps of {format_exact(step)} "
+                    "from 0, which float32 cannot hold; use a larger step"
                 )
         return self
 

@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import yaml
 from pydantic import ValidationError
 
 from distgan.config.base import convert_lists, merge_sections, nest_key
-from distgan.config.families import DEFAULT, FAMILIES
+from distgan.config.families import DEFAULT
 from distgan.config.family import Family
-from distgan.config.reference import iterate_reference
+from distgan.config.mistakes import explain_first, show
 from distgan.config.registry import find_family
 from distgan.config.schema import Config
 from distgan.errors import UserError, reading
@@ -139,8 +139,22 @@ def _suggest_shipped(path: Path) -> str:
     )
 
 
-def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the file's settings over those of its `base:` (a path beside the file)."""
+def _explain_yaml(error: yaml.YAMLError) -> str:
+    """Return where a file is no YAML, and why, in one line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(error).split())[:500]
+    line, column = mark.line + 1, mark.column + 1
+    return (
+        f"line {line}, column {column}: this is no YAML ({problem}); check indentation, colons and brackets "
+        "there and in the line before"
+    )
+
+
+def _read_tree(path: Path, seen: tuple[str, ...] = (), named_by: str = "") -> dict[str, Any]:
+    """Return the file's settings over those of its `base:` (a path beside the file). `named_by` says which
+    file names this one as its base.
+    """
     check_path(str(path), "the config's path")
     with reading(path):
         place = os.path.realpath(path)
@@ -149,21 +163,23 @@ def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     if len(seen) == LONGEST_CHAIN:
         raise UserError(f"{path}: base spans more than {LONGEST_CHAIN} files; merge some")
     if not os.path.lexists(path):
-        raise UserError(f"there is no config {path}; {_suggest_shipped(path)}")
+        raise UserError(f"{named_by}there is no config {path}; {_suggest_shipped(path)}")
     text = read_text(path, LARGEST)
     if not text.strip():
         raise UserError(f"{path} is empty; a config needs at least one line, e.g. run_dir: runs/default")
     try:
         tree = _parse(text)
-    except (yaml.YAMLError, UserError) as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())[:500]}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: {_explain_yaml(error)}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     tree = {} if tree is None else _expand_model_name(_rename_bound(tree, str(path)))
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: a config is `key: value` lines; this reads as a {type(tree).__name__}")
+        raise UserError(f"{path}: a config is `key: value` lines; this reads as {show(tree)[:60]}")
     base = tree.pop("base", None)
     if base is None:
         return _add_model(tree)
-    return merge_sections(_read_tree(path.parent / str(base), (*seen, place)), tree)
+    return merge_sections(_read_tree(path.parent / str(base), (*seen, place), f"{path}: base: "), tree)
 
 
 RENAMED_KEYS = {
@@ -304,7 +320,7 @@ def from_tree(tree: Any, where: str = "config") -> Config:
     try:
         settings = Config.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{where}: {_explain_first(error, _find_section(tree))}") from None
+        raise UserError(f"{where}: {explain_first(error, tree, _find_section(tree))}") from None
     _check_paths(settings)
     _check_sizes(settings.model_dump(), "")
     return settings
@@ -330,7 +346,7 @@ def _check_paths(settings: Config) -> None:
     Raises:
         UserError: a path of the settings is empty, or none that a file system takes.
     """
-    check_path(settings.run_dir, "run_dir")
+    _check_folder(settings.run_dir, "run_dir")
     if "://" not in settings.data.source:
         check_path(settings.data.source, "data.source")
     for name, path in {
@@ -340,24 +356,20 @@ def _check_paths(settings: Config) -> None:
         if path is not None:
             check_path(path, name)
     if settings.engine.offload.path is not None:
-        check_path(str(settings.engine.offload.path), "engine.offload.path")
+        _check_folder(str(settings.engine.offload.path), "engine.offload.path")
 
 
-def _list_prefixes(dotted: str) -> list[str]:
-    parts = dotted.split(".")
-    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
-
-
-def explain_unknown(dotted: str, known: Iterable[str]) -> str:
-    """Return the message about a key that is none, with the nearest that is."""
-    if dotted in known:
-        return f"unknown key {dotted!r}: another model has it"
-    if len(dotted) > 100:
-        return f"unknown key {dotted[:80]!r}…"
-    near = difflib.get_close_matches(dotted, list(known), n=1, cutoff=0.5)
-    last = dotted.rpartition(".")[2]
-    near = near or [name for name in known if name.rpartition(".")[2] == last][:1]
-    return f"unknown key {dotted!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+def _check_folder(text: str, name: str) -> None:
+    """
+    Raises:
+        UserError: no file system takes the path of a folder that is written, or it would be one called ~.
+    """
+    check_path(text, name)
+    if text.split("/")[0] == "~" and not os.path.lexists(text):
+        home = os.path.expanduser("~")
+        raise UserError(
+            f"{name} {text[:80]}: ~ is not read as the home folder here; write {home}{text[1:80]}"
+        )
 
 
 def _find_section(tree: Any) -> type[Family] | None:
@@ -366,25 +378,3 @@ def _find_section(tree: Any) -> type[Family] | None:
         return find_family(tree["model"]["name"])
     except (UserError, LookupError, TypeError):
         return None
-
-
-def _explain_first(error: ValidationError, family: type[Family] | None) -> str:
-    """Return the first mistake in one line: key, value, rule, and the nearest valid key for an unknown
-    one.
-    """
-    mistakes = error.errors()
-    mistake = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
-    path = [str(part) for part in mistake["loc"]]
-    dotted = ".".join(path)
-    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-    if mistake["type"] == "extra_forbidden":
-        rows = iterate_reference(dict.fromkeys([*([family] if family else []), *FAMILIES.values()]))
-        known = list(dict.fromkeys(part for name, *_ in rows for part in _list_prefixes(name)))
-        return f"{explain_unknown(dotted, known)}{more}"
-    rule = mistake["msg"].removeprefix("Value error, ")
-    if isinstance(mistake.get("ctx", {}).get("error"), UserError):
-        return rule + more  # it names its key
-    if mistake["type"] == "value_error":
-        return (f"{dotted}: " if dotted else "") + rule + more
-    shown = f"{mistake['input']!r:.100}"
-    return f"{dotted} is {shown}: {rule[0].lower()}{rule[1:]}{more}"

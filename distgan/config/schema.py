@@ -104,9 +104,11 @@ class Config(Section):
             )
         before = self.model.steps_before
         if before >= self.train.steps:
+            keys = [f"model.{name}" for name in type(self.model).model_fields if name.endswith("_steps")]
+            lower = f" or lower {' or '.join(keys)}" if keys else ""
             raise ValueError(
                 f"train.steps {self.train.steps} leaves no adversarial step after the {before} that "
-                f"{self.model.name} trains before; raise train.steps or lower model.…_steps"
+                f"{self.model.name} trains before; raise train.steps{lower}"
             )
         if self.train.select.score is not None:
             self._check_selection()
@@ -156,7 +158,7 @@ class Config(Section):
         for name, dimension in space.items():
             for other in dimension.when:
                 if other not in before:
-                    from distgan.config.loading import explain_unknown  # which needs this tree
+                    from distgan.config.mistakes import explain_unknown  # which needs this tree
 
                     late = (
                         f"{other!r}, which stands after it"

@@ -324,7 +324,10 @@ class Generate(Section):
     @model_validator(mode="after")
     def _layouts(self) -> "Generate":
         if self.layout == "list" and self.format == "csv":
-            raise ValueError("layout list needs format parquet: a CSV has no lists; use layout long")
+            raise ValueError(
+                "layout list needs format parquet, since a CSV has no lists; set generate.format=parquet, or "
+                "use layout long"
+            )
         if self.layout == "wide" and self.format != "zarr" and self.count > MOST_COLUMNS:
             raise ValueError(
                 f"layout wide makes a column for each of {self.count:,} series, and readers take a few "

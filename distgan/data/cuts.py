@@ -40,12 +40,17 @@ class Cut:
 
 
 def plan_pieces(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]:
-    """Return what to take of every series, what that means, and how many calendar years are incomplete."""
+    """Return what to take of every series, what that means, and how many years are incomplete."""
     meta, incomplete = source.meta, 0
     pieces = [Cut(settings.reduce)]
     if settings.cut != "whole":
         pieces, meta, incomplete = _cut_years(source, settings)
     return pieces, _reduce_meta(meta, settings.reduce), incomplete
+
+
+def name_year(settings: config.Data) -> str:
+    """Return what `data.cut` takes for a year."""
+    return "ISO year" if settings.cut == "iso_years" else "calendar year"
 
 
 def _cut_years(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]:
@@ -73,7 +78,7 @@ def _cut_years(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, 
         found.append(Cut(settings.reduce, year, there, places[there]))
     if not found:
         raise UserError(
-            f"{settings.source} has no complete calendar year between {times[0]} and {times[-1]}; "
+            f"{settings.source} has no complete {name_year(settings)} between {times[0]} and {times[-1]}; "
             "set data.cut=whole"
         )
     years = [cut.year for cut in found if cut.year is not None]

@@ -20,7 +20,7 @@ from distgan.data.checks.alike_ids import refuse_same_ids
 from distgan.data.checks.series import find_ranges
 from distgan.data.checks.survey import Survey
 from distgan.data.cleaning import clean_blocks
-from distgan.data.cuts import Cut, plan_pieces
+from distgan.data.cuts import Cut, name_year, plan_pieces
 from distgan.data.formats.advice import show_without
 from distgan.data.formats.given_axis import place_on_axis
 from distgan.data.formats.sources import Source, read_source
@@ -148,7 +148,7 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
         kept = _leave_out_absent(scanned, kept, settings, left_out)
     kept = _leave_out_unusable(scanned.whole, kept, source, settings, left_out)
     if incomplete:
-        left_out["incomplete calendar year"] = incomplete * len(kept)
+        left_out[f"of an incomplete {name_year(settings)}"] = incomplete * len(kept)
     chosen = [np.stack([np.full(len(kept), number), kept], axis=1) for number in range(len(pieces))]
     rows = np.concatenate(chosen)
     bad = _find_incomplete(scanned, rows, settings, left_out)

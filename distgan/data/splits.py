@@ -16,6 +16,7 @@ import numpy as np
 from distgan import config
 from distgan.data.store.private_table import SPLITS, VALIDATION
 from distgan.errors import UserError
+from distgan.progress import format_count
 
 RANGE = 1 << 64
 MOST_SEEDS = 100  # that are tried for one to suggest
@@ -91,12 +92,22 @@ def _number(name: str, seed: int) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
+def _suggest_none(cut: Cut, split: str) -> str:
+    """Return how to do without a split, whose share goes to the training split."""
+    if split == VALIDATION:
+        return f", or set {cut.name_key(split)}=0"
+    if split == "train":
+        return ""
+    train = cut.shares["train"] + cut.shares[split]
+    return f", or set {cut.name_key(split)}=0 {cut.name_key('train')}={train:g}"
+
+
 def _explain(names: Sequence[str], cut: Cut, seed: int, empty: Sequence[str], suggest: bool) -> str:
     given = ", ".join(f"{name} {share:g}" for name, share in cut.shares.items())
     if len(names) < len(cut.shares):
         return (
-            f"{len(names)} owners of series are too few for the splits {given}: each needs one owner at "
-            f"least; give more series, or set {cut.name_key(empty[0])} to 0"
+            f"{format_count(len(names), 'owner')} of series cannot fill the splits {given}: each needs one "
+            f"owner at least; give more series{_suggest_none(cut, empty[0])}"
         )
     text = (
         f"none of {len(names)} owners of series falls into {empty[0]} with data.splits {given} and seed "
@@ -104,7 +115,7 @@ def _explain(names: Sequence[str], cut: Cut, seed: int, empty: Sequence[str], su
     )
     better = _find_best_seed(names, cut) if suggest else None
     if better is None:
-        return text + f"give more series, raise {cut.name_key(empty[0])}, or set it to 0"
+        return text + f"give more series, raise {cut.name_key(empty[0])}{_suggest_none(cut, empty[0])}"
     counts = cut.assign(names, better)
     listed = ", ".join(f"{counts.count(name)} to {name}" for name in cut.shares)
     return text + f"set seed={better} (which gives {listed}) or raise {cut.name_key(empty[0])}"

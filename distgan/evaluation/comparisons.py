@@ -138,7 +138,8 @@ class PairedComparisons(JsonResult):
     def lacking(self) -> str:
         """The side with fewer than needed, in words."""
         if self.owners < self.needed:
-            return "one held-out owner" if self.owners == 1 else f"{self.owners} held-out owners"
+            owners = "one owner" if self.owners == 1 else f"{self.owners} owners"
+            return f"{owners} in the smaller set of real series"
         if self.synthetic is not None and self.synthetic < self.needed:
             return "one synthetic series" if self.synthetic == 1 else f"{self.synthetic} synthetic series"
         return ""

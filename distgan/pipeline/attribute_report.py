@@ -17,7 +17,7 @@ from distgan.data.windows import Windows
 from distgan.errors import UserError
 from distgan.evaluation.attribute_results import ByAttribute
 from distgan.evaluation.metrics.by_attribute import Comparison, DescribedSeries, compare_by_attribute
-from distgan.files import read_text
+from distgan.files import quote_path, read_text
 from distgan.pipeline.attribute_cells import choose_statics, translate
 from distgan.pipeline.training_data import number_owners
 from distgan.run import Run
@@ -92,14 +92,15 @@ def read_synthetic(path: Path, statics: GroupAttributes) -> dict[str, np.ndarray
         UserError: the table is missing, or is not that of this bank.
     """
     if not path.exists():
-        raise UserError(f"{path} is missing; run distgan generate {path.parent} again")
+        raise UserError(f"{path} is missing; run distgan generate {quote_path(path.parent)} again")
     header, *lines = csv.reader(io.StringIO(read_text(path), newline=""))
     names = [unescape_cell(cell) for cell in header]
     if names[:1] == [name_ids(statics.names)]:  # tables of earlier versions have no ids
         names, lines = names[1:], [line[1:] for line in lines]
     if names[: len(statics.names)] != list(statics.names):
         raise UserError(
-            f"{path} has the attributes {', '.join(names)}; run distgan generate {path.parent} again"
+            f"{path} has the attributes {', '.join(names)}; run distgan generate "
+            f"{quote_path(path.parent)} again"
         )
     columns = zip(*lines) if lines else [()] * len(names)
     return {

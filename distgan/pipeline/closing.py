@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distgan import config
-from distgan.files import read_json
+from distgan.files import quote_path, read_json
 from distgan.pipeline.output_transform import find_output_store
 from distgan.preflight import find_current
 from distgan.run import Run
@@ -49,7 +49,7 @@ def list_places(settings: config.Config, run: Run) -> dict[str, Path]:
 
 def suggest_next(settings: config.Config, run: Run) -> list[str]:
     """Return the two commands that a user most likely types next."""
-    place = run.folder
+    place = quote_path(run.folder)
     unfinished = next((name for name in settings.stages if find_current(name, settings, run) is None), None)
     if unfinished is not None:
         return [run.format_command(), f"distgan inspect {place}"]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -18,8 +19,10 @@ from distgan.data.store.metadata import Axis
 from distgan.data.store.private_table import VALIDATION
 from distgan.data.whitening import refuse_size
 from distgan.errors import UserError
+from distgan.files import refuse_full_disk
 from distgan.pipeline.attribute_cells import choose_statics, count_numbers, translate
 from distgan.pipeline.training_data import refuse_shared_owners
+from distgan.progress import format_count
 
 LEAST = 15  # entities in a group, whatever its conditions tell
 IN_WINDOWS = 0.9  # share of a series' load that is in its windows at least, if these are many without gaps
@@ -78,10 +81,15 @@ class Training:
 def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarray) -> None:
     """
     Raises:
+        DiskFull: the series that `generate` is to make do not fit on the disk.
         UserError: a later stage would refuse these data with these settings.
     """
     refuse_wishes(settings)
     length = refuse_lengths(settings, found.meta.axis.length)
+    if "generate" in settings.stages:
+        count = settings.generate.count
+        needed = count_bytes(count, length, len(found.meta.channels))
+        refuse_full_disk(Path(settings.run_dir), needed, describe_many(count, length))
     refuse_shifts(settings, found.meta.axis, length)
     training = Training.from_series(settings, found, splits)
     refuse_scaling(settings, training, length)
@@ -93,6 +101,15 @@ def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarr
             refuse_groups(settings, training, found)
         else:  # the exact number of entities must not decide whether there is a release
             refuse_budget(settings, training, found)
+
+
+def count_bytes(count: int, length: int, channels: int) -> int:
+    """Return the size of so many synthetic series in their store, float32 as they are."""
+    return count * length * channels * np.dtype(np.float32).itemsize
+
+
+def describe_many(count: int, length: int) -> str:
+    return f"generate.count: {count:,} series of {length:,} steps"
 
 
 def refuse_wishes(settings: config.Config) -> None:
@@ -242,8 +259,8 @@ def refuse_groups(settings: config.Config, training: Training, found: ingest.Ser
         many = "".join(f", attribute {each.name!r}" for each in training.statics)
         raise UserError(
             f"{who} {few} that one group needs (bank.min_members {bank.min_members}, bank.max_tracing_auc "
-            f"{bank.max_tracing_auc:g}, bank.condition_dim {bank.condition_dim}, {training.channels} "
-            f"channels{many}); {' or '.join(remedies)}"
+            f"{bank.max_tracing_auc:g}, bank.condition_dim {bank.condition_dim}, "
+            f"{format_count(training.channels, 'channel')}{many}); {' or '.join(remedies)}"
         )
     for each in training.statics:
         fit_column(each, training.entities, fewest)

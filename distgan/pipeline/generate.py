@@ -17,9 +17,10 @@ from distgan.anonymity.statics import GroupAttributes
 from distgan.data import export
 from distgan.data.store.metadata import Meta
 from distgan.data.store.staging import StagedShards
-from distgan.files import read_bytes, remove_folders, write_bytes
+from distgan.files import read_bytes, refuse_full_disk, remove_folders, write_bytes
 from distgan.pipeline.binding import digest_inputs
 from distgan.pipeline.context import PipelineContext, Shape
+from distgan.pipeline.early_checks import count_bytes, describe_many
 from distgan.pipeline.output_transform import find_output_transform, write_output_store
 from distgan.pipeline.sampler import Sampler
 from distgan.pipeline.train_gan import load_generator
@@ -38,6 +39,7 @@ NAME = "synthetic"  # of exported series: synthetic-000000, …
 def run(context: PipelineContext) -> dict[str, Any]:
     """Generate by all processes: each writes the shards that are its own, rank 0 joins and exports them."""
     parallel, chosen = context.parallel, context.settings.generate
+    parallel.run_on_main(lambda: refuse_many(chosen.count, context.run))
     find_output_transform(context.settings, context.run)  # what cannot be is refused before the work
     if chosen.format != "zarr":
         refuse_layout(context.settings, context.run, f".{chosen.format}")
@@ -65,13 +67,26 @@ def refuse_unmet(settings: config.Config, run: Run) -> None:
     stay.
 
     Raises:
+        DiskFull: the series do not fit on the disk.
         UserError: the groups of the run do not have the requested attributes, its series cannot have the
             requested year or lengths, or a table cannot have the layout.
     """
+    refuse_many(settings.generate.count, run)
     plan_series(settings.generate, Bank.load(run.bank))
     find_output_transform(settings, run)
     if settings.generate.format != "zarr":
         refuse_layout(settings, run, f".{settings.generate.format}")
+
+
+def refuse_many(count: int, run: Run) -> None:
+    """
+    Raises:
+        DiskFull: so many series do not fit on the disk of the run, beside what is there.
+    """
+    meta = read_scaler(run)[1]
+    needed = count_bytes(count, meta.axis.length, len(meta.channels))
+    there = sum(path.stat().st_size for place in run.list_synthetic_staging() for path in place.rglob("*"))
+    refuse_full_disk(run.folder, needed - there, describe_many(count, meta.axis.length))
 
 
 def refuse_layout(settings: config.Config, run: Run, suffix: str) -> None:

@@ -34,7 +34,7 @@ from distgan.pipeline.lengths import describe_lengths, measure_lengths
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import number_owners, open_series, select_rows, write_scaler
 from distgan.pipeline.zeros import measure_zeros
-from distgan.progress import Progress, format_count, say
+from distgan.progress import Progress, format_count, format_exact, say
 from distgan.run import Run
 
 
@@ -245,14 +245,15 @@ class BoundChecker:
             deque(self, maxlen=0)
         cut = "and generated series would be cut off there; "
         for count, key, bound, end, remedy in (
-            (self.below, "lower", self.bounds.lower, f"the lowest {self.lowest:g}", "lower it"),
-            (self.above, "upper", self.bounds.upper, f"the highest {self.highest:g}", "raise it"),
+            (self.below, "lower", self.bounds.lower, f"the lowest {format_exact(self.lowest)}", "lower it"),
+            (self.above, "upper", self.bounds.upper, f"the highest {format_exact(self.highest)}", "raise it"),
         ):
             if count:
                 side = "below" if key == "lower" else "above"
                 raise UserError(
                     f"{100 * count / self.measured:.2g} % of the training values are {side} "
-                    f"data.bounds.{key} {bound:g}, {end}, {cut}{remedy}, or set data.bounds.{key}=null"
+                    f"data.bounds.{key} {format_exact(bound)}, {end}, {cut}{remedy}, or set "
+                    f"data.bounds.{key}=null"
                 )
         self._refuse_off_step()
 
@@ -264,11 +265,11 @@ class BoundChecker:
         step, key = self.bounds.step, "integer=true"
         what = "whole numbers"
         if step is not None:
-            what, key = f"multiples of {step:g}", f"step={step:g}"
+            what, key = f"multiples of {format_exact(step)}", f"step={format_exact(step)}"
         if self.broken:
             raise UserError(
                 f"{100 * self.broken / self.measured:.2g} % of the training values are not {what}, e.g. "
-                f"{self.fraction:g}, but data.bounds.{key} rounds generated values; leave it out"
+                f"{format_exact(self.fraction)}, but data.bounds.{key} rounds generated values; leave it out"
             )
         if self.reaching:
             raise UserError(

@@ -21,7 +21,7 @@ from distgan.data.formats.understood import Understood
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.static_attributes import count_entities
 from distgan.errors import UserError
-from distgan.progress import format_count
+from distgan.progress import format_count, format_digits, format_exact
 
 OPENING = 3  # ids that are shown, masked
 CHANNELS = 12  # that are shown
@@ -115,7 +115,8 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
     clock = str(meta.provenance.get("clock", ""))
     lines = [
         *_format_understood(source.understood),
-        f"series     {len(entities):,} of {axis.length:,} steps, of {len(set(source.owners)):,} owners "
+        f"series     {len(entities):,} of {axis.length:,} steps, of "
+        f"{format_count(len(set(source.owners)), 'owner')} "
         f"(ids {ids})",
         f"channels   {_format_first(meta.channels, CHANNELS)}",
         (
@@ -129,8 +130,9 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
         + (f", in {meta.units}" if meta.units else ""),
     ]
     assert found.survey is not None
+    when = "before data.reduce: " if found.meta.axis.step_seconds != axis.step_seconds else ""
     for name, channel in list(zip(meta.channels, found.survey.channels))[:CHANNELS]:
-        lines.append(_format_values(channel, name if len(meta.channels) > 1 else ""))
+        lines.append(_format_values(channel, name if len(meta.channels) > 1 else "", when))
     lines += format_attributes(found)
     lines += [
         f"left out   {count:,} {reason}{ON_MISSING if reason.endswith('% missing') else ''}"
@@ -195,13 +197,14 @@ def _format_first(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + _format_more(len(names), most)
 
 
-def _format_values(channel: Channel, name: str) -> str:
+def _format_values(channel: Channel, name: str, when: str) -> str:
     label = f" ({name})" if name else ""
     if not channel.measured:
         return f"values     none{label}"
     return (
-        f"values     {channel.low:.6g} to {channel.high:.6g}, median {channel.compute_quantile(0.5):.4g}, "
-        f"{100 * QUANTILE:g} % up to {channel.compute_quantile(QUANTILE):.4g}; "
+        f"values     {when}{format_digits(channel.low, 6)} to {format_digits(channel.high, 6)}, median "
+        f"{format_digits(channel.compute_quantile(0.5))}, "
+        f"{100 * QUANTILE:g} % up to {format_digits(channel.compute_quantile(QUANTILE))}; "
         f"{1 - channel.measured / channel.values:.2%} missing, {channel.zeros / channel.measured:.2%} "
         f"zeros{label}"
     )
@@ -215,7 +218,10 @@ def format_attributes(found: ingest.Series) -> list[str]:
             said = ", ".join(f"{value} {count:,}" for value, count in each["counts"].items()) or "no value"
         else:
             low, high, place = each["low"], each["high"], f"{SHOWN_TOGETHER}th"
-            said = f"{low:g} ({place} lowest) to {high:g} ({place} highest), median {each['median']:g}"
+            said = (
+                f"{format_exact(low)} ({place} lowest) to {format_exact(high)} ({place} highest), median "
+                f"{format_exact(each['median'])}"
+            )
         rare = (
             f", other {each['other']:,} in {format_count(each['rare'], 'value')}" if each.get("rare") else ""
         )

@@ -17,7 +17,7 @@ from typing import Any
 from distgan import config
 from distgan.errors import SIGNALS, Stopped, UserError, format_nearest_multiples, reading
 from distgan.files import write_text
-from distgan.preflight import NAMED, count_settings, refuse_absent
+from distgan.preflight import NAMED, describe_changes, refuse_absent
 from distgan.progress import say
 from distgan.run import Run
 from distgan.sweep.files import SweepFiles
@@ -222,8 +222,8 @@ def refuse_another_sweep(settings: config.Config, root: Run) -> None:
         changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         if changed:
             raise UserError(
-                f"{root.folder} belongs to another sweep ({changed[0]} was {old.get(changed[0])}, now "
-                f"{new.get(changed[0])}; {count_settings(len(changed))}); choose another run_dir=PATH"
+                f"{root.folder} belongs to another sweep ({describe_changes(changed, old, new)}); choose "
+                "another run_dir=PATH"
             )
 
 

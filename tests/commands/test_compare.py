@@ -248,7 +248,7 @@ def test_compare_wants_two_different_runs_with_reports(runs: list[Path], tmp_pat
     for given, words in (
         (runs[:1], "needs two runs or more"),
         ([runs[0], runs[0]], "given twice"),
-        ([runs[0], tmp_path / "none"], "no report.json in"),
+        ([runs[0], tmp_path / "none"], f"there is no folder {tmp_path / 'none'}; give a run folder"),
     ):
         with pytest.raises(UserError, match=words):
             cli.run_command(["compare", *map(str, given)])

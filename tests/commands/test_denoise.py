@@ -304,7 +304,7 @@ def test_what_cannot_be_denoised_is_one_line(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert denoise(run, "noisy.csv", "out.xlsx") == 2
-    assert "ends with '.xlsx'; distgan denoise writes .csv, .parquet, .zarr" in capsys.readouterr().err
+    assert "out.xlsx must end with one of .csv, .parquet, .zarr, e.g. out.csv" in capsys.readouterr().err
     assert denoise(tmp_path, "noisy.csv", "out.csv") == 2
     assert "is no run folder" in capsys.readouterr().err
     np.savez(tmp_path / "plain.npz", x=np.random.default_rng(0).random((20, 64)))

@@ -59,6 +59,17 @@ def test_inspect_says_what_was_read(stuck_csv: Path, capsys: pytest.CaptureFixtu
     assert not re.search(r"home-\d", said)
 
 
+def test_values_are_those_of_the_source_before_steps_are_merged(
+    stuck_csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.run_command(["inspect", str(stuck_csv), "data.units=kWh"])
+    plain = capsys.readouterr().out
+    cli.run_command(["inspect", str(stuck_csv), "data.units=kWh", "data.reduce.factor=2"])
+    merged = capsys.readouterr().out
+    (values,) = (line[11:] for line in plain.splitlines() if line.startswith("values "))
+    assert f"values     before data.reduce: {values}\n" in merged
+
+
 def test_inspect_as_json(stuck_csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.run_command(["inspect", str(stuck_csv), "data.units=kWh per 4 h", "--json"])
     tree = json.loads(capsys.readouterr().out)

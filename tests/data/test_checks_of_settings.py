@@ -62,7 +62,7 @@ def test_steps_longer_than_the_axis(homes: np.ndarray, factor: int) -> None:
 
 
 def test_many_values_at_the_largest_suggest_a_bound(homes: np.ndarray) -> None:
-    for limit, scale in ((100, 60), (1, 0.6), (5, 3)):
+    for limit, scale in ((100, 60), (1234564, 740000), (1, 0.6), (5, 3)):  # all digits of a limit
         found = look(np.minimum(homes * scale, limit))
         assert found["upper_limit"].advice == f"set data.bounds.upper={limit}"
         assert serious(look(np.minimum(homes * scale, limit), f"data.bounds.upper={limit}")) == set()

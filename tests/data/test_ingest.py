@@ -214,6 +214,7 @@ def test_ids_that_are_small_numbers_stay_ids(tmp_path: Path, name: str) -> None:
         ({"entity": "home"}, "data.columns.id 'home' is no column"),
         ({"reduce": config.Reduce(factor=5)}, "5 does not divide the 48 steps of a series; use 4 or 6"),
         ({"cut": "years"}, "no complete calendar year"),
+        ({"cut": "iso_years"}, "no complete ISO year"),
     ],
 )
 def test_settings_that_do_not_fit_are_one_line(tmp_path: Path, settings: dict, message: str) -> None:  # type: ignore[type-arg]

@@ -29,7 +29,7 @@ def test_auckland_years() -> None:
     raw = load("auckland", cut="years")
     assert raw.values.shape[1:] == (8760, 1) and len(raw.entities) == len(set(raw.entities)) == 136
     assert len(set(raw.owners)) == 21 and raw.owners[0] == raw.entities[0].rpartition("/")[0]
-    assert raw.left_out == {"incomplete calendar year": 21, "more than 5 % missing": 9, "constant": 2}
+    assert raw.left_out == {"of an incomplete calendar year": 21, "more than 5 % missing": 9, "constant": 2}
     # the file's days begin at 6:00: the crowd of New Year's Eve stands in the first hour of 2020
     year = raw.values[raw.entities.index("210 Queen Street/2020"), :, 0]
     assert year[0] > 2000 and year[24] < 200

@@ -106,6 +106,21 @@ def test_under_privacy_no_seed_is_looked_for_in_the_data() -> None:
 
 
 def test_too_few_owners_are_one_line() -> None:
-    with pytest.raises(UserError, match="2 owners of series are too few"):
+    with pytest.raises(UserError, match="2 owners of series cannot fill the splits"):
         assign_splits(["a", "b", "a"], config.Splits(), 0)
+    with pytest.raises(UserError, match="1 owner of series cannot fill the splits"):
+        assign_splits(["a"], config.Splits(), 0)
     assert set(assign_splits(["a"], ALL, 0)) == {"train"}
+
+
+def test_shares_that_are_suggested_are_settings() -> None:
+    """A split of no owners gives its share to the training split; the training split keeps owners."""
+    seen = set()
+    for seed in range(12):
+        for owners in (["a"], ["a", "b"]):
+            with pytest.raises(UserError) as mistake:
+                assign_splits(owners, config.Splits(), seed)
+            remedy = str(mistake.value).partition("give more series")[2].removeprefix(", or set ").split()
+            seen.add(tuple(remedy))
+            assert config.load(None, remedy).data.splits.train > 0
+    assert ("data.splits.held_out=0", "data.splits.train=0.9") in seen

@@ -17,7 +17,7 @@ def test_years_leave_out_29_february_and_incomplete_years(tmp_path: Path) -> Non
     table = frame(24 * (365 + 366 + 31), 2, start="2019-01-01")
     table.to_csv(tmp_path / "a.csv")
     raw = load(tmp_path / "a.csv", cut="years")
-    assert raw.values.shape == (4, 8760, 1) and raw.left_out == {"incomplete calendar year": 2}
+    assert raw.values.shape == (4, 8760, 1) and raw.left_out == {"of an incomplete calendar year": 2}
     assert raw.entities == raw.owners == ["MAC000", "MAC001"] * 2  # a home's years are one home's
     leap = table.loc["2020"]
     leap = leap[~((leap.index.month == 2) & (leap.index.day == 29))]
@@ -30,7 +30,7 @@ def test_iso_years_begin_on_a_monday_and_have_52_weeks(tmp_path: Path) -> None:
     table = frame(24 * (365 + 366 + 60), 2, start="2019-01-01")
     table.to_csv(tmp_path / "a.csv")
     raw = load(tmp_path / "a.csv", cut="iso_years")
-    assert raw.values.shape == (4, 364 * 24, 1) and raw.left_out == {"incomplete calendar year": 2}
+    assert raw.values.shape == (4, 364 * 24, 1) and raw.left_out == {"of an incomplete ISO year": 2}
     assert raw.entities == ["MAC000", "MAC001"] * 2 and raw.meta.provenance["years"] == [2019, 2020]
     assert raw.meta.axis == Axis("2018-12-31T00:00:00", 3600, 364 * 24, leap_days=True)
     assert np.isnan(raw.values[:2, :24]).all() and not np.isnan(raw.values[:2, 24:]).any()

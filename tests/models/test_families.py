@@ -189,7 +189,7 @@ def test_installed_family_is_found_by_its_entry_point(here: Path, monkeypatch: p
     ("override", "words"),
     [
         ("model.widht=3", "unknown key 'model.widht'; did you mean 'model.width'?"),
-        ("model.width=0", "model.width is 0: input should be greater than or equal to 1"),
+        ("model.width=0", "model.width is 0; it must be at least 1"),
         ("model.width=wide", "model.width is 'wide'"),
         ("model.patch=3", "unknown key 'model.patch': another model has it"),
     ],

@@ -47,12 +47,16 @@ def test_a_finished_run_ends_with_verdict_places_and_two_commands(tmp_path: Path
     ("done", "overrides"),
     [(config.STAGES, ()), (("prepare", "encoder"), ()), (("prepare", "gan"), ("model=nr_gan",))],
 )
-def test_the_next_commands_exist(tmp_path: Path, done: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    settings, folder = make_run(tmp_path / "run", done, *overrides)
+@pytest.mark.parametrize("place", ["run", "Häuser 2013's; $HOME"])
+def test_the_next_commands_exist(
+    tmp_path: Path, done: tuple[str, ...], overrides: tuple[str, ...], place: str
+) -> None:
+    settings, folder = make_run(tmp_path / place, done, *overrides)
     commands = suggest_next(settings, folder)
     assert len(commands) == 2
     for line in commands:
         name, *words = shlex.split(line)[1:]
+        assert any(str(folder.folder) == word for word in words)  # as one word of a shell
         with cli.distgan.commands[name].make_context(name, words):
             pass
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from distgan import config
+from distgan import config, errors, preflight
 from distgan.anonymity.projection import Projection
 from distgan.data.ingest_cache import IngestCache
 from distgan.data.store.reader import Store
@@ -43,6 +43,22 @@ def test_a_folder_of_another_config_is_refused(
     assert main(arguments(homes_csv, mine.folder, "encoder.latent_dim=5")) == 2
     message = capsys.readouterr().err
     assert "encoder.latent_dim was 4, now 5" in message and message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.bounds.upper=5", "data.bounds.upper was null, now 5.0; 1 setting differs"),
+        ("data.columns.ignore=[x, y]", "data.columns.ignore was [], now ['x', 'y']; 1 setting differs"),
+        ("data.credit=Our Town", "data.credit was null, now Our Town; 1 setting differs"),
+        ("data.units=kWh", "data.units was '', now kWh; 1 setting differs"),
+        ("bank.by_label=true", "bank.by_label was false, now true; 1 setting differs"),
+    ],
+)
+def test_a_setting_that_differs_is_written_as_in_a_config(override: str, words: str) -> None:
+    old, new = config.load(None).flatten(), config.load(None, [override]).flatten()
+    changed = [name for name in new if old.get(name) != new[name]]
+    assert preflight.describe_changes(changed, old, new) == words
 
 
 def test_settings_of_stages_still_to_come_may_change(homes_csv: Path, tmp_path: Path) -> None:
@@ -214,3 +230,42 @@ def test_a_lower_bound_above_training_values_is_refused(
     assert "% of the training values are not whole numbers, e.g. " in capsys.readouterr().err
     assert main([*command, "data.scaling.lower_bound=0.1"]) == 0
     assert run.read_record("prepare")
+
+
+def test_more_series_than_the_disk_holds_are_refused_before_the_work(
+    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the first stage of a training, and when a trained run is asked for more."""
+    many = "generate.count=1000000000000"
+    words = "generate.count: 1,000,000,000,000 series of"
+    assert main(arguments(homes_csv, tmp_path / "new", many)) == DiskFull.exit_code
+    output = capsys.readouterr()
+    assert (
+        words in output.err and "GiB left; lower the number" in output.err and "Traceback" not in output.err
+    )
+    assert not Run(tmp_path / "new").encoder.exists()
+    mine = copy(run, tmp_path / "run")
+    before = mine.config.read_text()
+    assert main(["--config", str(mine.config), "--run-dir", str(mine.folder), many]) == DiskFull.exit_code
+    assert words in capsys.readouterr().err
+    assert mine.synthetic.exists() and mine.config.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 7.28 TiB for an array"),
+        RuntimeError(
+            "[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+        ),
+    ],
+)
+def test_a_full_memory_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise error
+
+    assert errors.answer(work) == 2
+    line = capsys.readouterr().err
+    assert "this machine has too little memory (" in line and "enforce" not in line and line.count("\n") == 1
+    with pytest.raises(RuntimeError, match="of ours"):
+        errors.answer(lambda: (_ for _ in ()).throw(RuntimeError("of ours")))

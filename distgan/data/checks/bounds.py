@@ -8,6 +8,7 @@ import numpy as np
 from distgan import config
 from distgan.data.checks.survey import Channel
 from distgan.data.zeros import LARGE_SHARE
+from distgan.progress import format_exact
 
 Severity = Literal["error", "warning", "hint", "accepted"]
 Found = tuple[str, Severity, str, str, str]  # name, severity, text, the text for others, advice
@@ -69,7 +70,8 @@ def _find_beyond(channel: Channel, label: str, bounds: config.Bounds) -> Iterato
         if bound is None or not channel.measured or any(sign * (code - bound) > 0 for code in channel.codes):
             continue  # codes for missing values are reported as such
         if sign * (end - np.float32(bound)) > 0:
-            text = f"some values are {side} data.bounds.{key} {bound:g}{label}, and generated ones cannot be"
+            limit = f"data.bounds.{key} {format_exact(bound)}"
+            text = f"some values are {side} {limit}{label}, and generated ones cannot be"
             yield (f"{key}_limit", "warning", text, text, f"correct them, or set data.bounds.{key}=null")
 
 
@@ -80,8 +82,8 @@ def _suggest_step(channels: Sequence[Channel]) -> Iterator[Found]:
         text = "all values are whole numbers, and generated values will not be"
         yield ("integer", "hint", text, text, "set data.bounds.integer=true")
     elif step is not None:
-        text = f"all values are multiples of {step:g}, and generated values will not be"
-        yield ("value_step", "hint", text, text, f"set data.bounds.step={step:g}")
+        text = f"all values are multiples of {format_exact(step)}, and generated values will not be"
+        yield ("value_step", "hint", text, text, f"set data.bounds.step={format_exact(step)}")
 
 
 def _suggest_upper_limit(channel: Channel, label: str) -> Iterator[Found]:
@@ -98,7 +100,7 @@ def _suggest_upper_limit(channel: Channel, label: str) -> Iterator[Found]:
     below = float(((sample >= near) & (sample < channel.high)).mean())
     if share < 0.005 or share < 2 * below:
         return
-    value = f"{channel.high:g}"
+    value = format_exact(channel.high)
     text = (
         f"{share:.1%} of the values are exactly {value}, the largest{label}, and generated values "
         "may be larger"

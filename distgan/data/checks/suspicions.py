@@ -19,7 +19,7 @@ from distgan.data.formats.advice import show_list, show_without
 from distgan.data.formats.understood import Understood
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
-from distgan.progress import format_count
+from distgan.progress import format_count, format_digits
 
 MANY_ZEROS = 0.3
 LOOKED_NAMES = 64  # of series that may state units
@@ -152,7 +152,7 @@ def _format_time(facts: SourceFacts, steps: int) -> str:
     if facts.source.is_nominal:
         return f"{steps:,} steps"
     days = steps / facts.source.axis.steps_per_day
-    return f"{days:,.3g} days"
+    return f"{format_digits(days, 3)} days"
 
 
 def _find_missing_codes(facts: SourceFacts) -> Iterator[Suspicion]:

@@ -28,6 +28,7 @@ from distgan.data.store.format import (
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError, writing
 from distgan.files import whole_folder, write_json
+from distgan.progress import format_exact
 from distgan.run import MANIFEST, STORE_METADATA
 
 AGAIN = "restore it from a copy, or remove it and run again what made it"
@@ -89,8 +90,8 @@ def _measure_rounding_error(values: np.ndarray, stored: np.ndarray) -> float:
     measured = np.isfinite(values)
     if not np.isfinite(stored[measured]).all():
         raise UserError(
-            f"values up to {np.abs(values[measured]).max():g} do not fit data.store.dtype=float16 "
-            "(65504 at most); use float32"
+            f"values up to {format_exact(float(np.abs(values[measured]).max()))} do not fit "
+            "data.store.dtype=float16 (65504 at most); use float32"
         )
     return float(np.abs(values[measured] - stored[measured].astype(np.float32)).max(initial=0.0))
 

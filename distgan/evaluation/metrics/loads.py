@@ -14,6 +14,7 @@ import numpy as np
 from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.plain import DIGITS, GROUP
 from distgan.evaluation.typed_json import JsonResult
+from distgan.progress import format_digits
 from distgan.rng import make_keyed_generator
 
 DRAWS = 20  # of as many series from the larger set
@@ -81,8 +82,9 @@ def describe_loads(
     peak = found[FIGURES[1][1]]
     shown = f" {unit}" if unit else ""
     sentence = (
-        f"{count:,} series together reach a highest demand per series of {peak.synthetic:.3g}{shown} "
-        f"(synthetic) and {peak.real:.3g}{shown} (real)."
+        f"{count:,} series together reach a highest demand per series of "
+        f"{format_digits(peak.synthetic, 3)}{shown} (synthetic) and "
+        f"{format_digits(peak.real, 3)}{shown} (real)."
     )
     return LoadFigures(count=count, unit=unit, rows=rows, sentence=sentence)
 

@@ -162,7 +162,8 @@ def _compare_row(
     ratio = None
     if ratios is not None:
         value = ratios.average(model) - ratios.average(other)
-        half = _compute_half_width(ratios.halves[model] - ratios.halves[other], found)
+        pair = ratios.halves[model], ratios.halves[other]
+        half = _compute_half_width(pair[0] - pair[1] if all(map(len, pair)) else np.zeros(0), found)
         if other == real:
             half = min(half, math.sqrt(2) * _compute_half_width(ratios.real, found))
         ratio = _exponentiate(_make_difference(value, half, found.evidence, SMALLEST))

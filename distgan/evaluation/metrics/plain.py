@@ -9,6 +9,7 @@ import numpy as np
 
 from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.typed_json import JsonResult
+from distgan.progress import format_digits
 
 GROUP = 15  # owners behind a figure of real series, where no single one may be shown (15/15 rule)
 QUANTILES = {"1 %": 0.01, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "99 %": 0.99, "99.9 %": 0.999}
@@ -190,7 +191,8 @@ def _describe_tails(tables: Sequence[ChannelStatistics], unit: str, anonymous: b
         return ""
     name = f"Largest value that {GROUP} series reach" if anonymous else "Largest value"
     name += f" of the channel {tables[0].channel}" if several else ""
-    text = f"{name}: synthetic {high.synthetic:.3g}{unit}, real {high.real:.3g}{unit}"
+    made, real = format_digits(high.synthetic, 3), format_digits(high.real, 3)
+    text = f"{name}: synthetic {made}{unit}, real {real}{unit}"
     zeros = by_title["zeros"]
     if zeros.real is not None and zeros.synthetic is not None and max(zeros.real, zeros.synthetic) > 0.001:
         text += f". Exactly zero: {zeros.synthetic:.1%} of synthetic values, {zeros.real:.1%} of real ones"

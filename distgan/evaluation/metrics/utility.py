@@ -264,7 +264,7 @@ def _conclude(found: UtilityErrors) -> Utility:
     text = (
         "Training the forecaster on synthetic instead of real series leaves "
         f"{made.value:.0%} instead of {real.value:.0%} of the naive forecast's error "
-        f"(difference {gap.value:+.1%}, {_format_interval(gap)})."
+        f"(difference {100 * gap.value:+.1f} percentage points, {_format_interval(gap)})."
     )
     if real.value >= 1:
         text += " Real series themselves teach it no more than the naive forecast knows."
@@ -272,9 +272,9 @@ def _conclude(found: UtilityErrors) -> Utility:
 
 
 def _format_interval(gap: Interval) -> str:
-    if gap.low is None:
+    if gap.low is None or gap.high is None:
         return "one owner: no interval"
-    return f"95 % interval {gap.low:+.1%} to {gap.high:+.1%}"
+    return f"95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
 
 
 def choose_tone(gap: Interval, useful: float) -> Tone:

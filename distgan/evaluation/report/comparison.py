@@ -58,7 +58,7 @@ def _explain_unlike(one: Report, other: Report) -> str:
     for key in DATA:
         here, there = getattr(one.facts, key), getattr(other.facts, key)
         if here != there:
-            return f"they are of other data, {key} {here} against {there}"
+            return f"they are of other data, {key} {_name_fact(here)} against {_name_fact(there)}"
     sizes = one.fidelity.n.compared, other.fidelity.n.compared
     if sizes[0] != sizes[1]:
         return (
@@ -68,6 +68,10 @@ def _explain_unlike(one: Report, other: Report) -> str:
     if not _has_same_baselines(one, other):
         return "their baselines differ; evaluate both with the same evaluate settings and version"
     return ""
+
+
+def _name_fact(fact: object) -> str:
+    return "none" if fact in ("", None) else str(fact)
 
 
 def _has_same_baselines(one: Report, other: Report) -> bool:
