@@ -280,10 +280,9 @@ def _refuse_other_columns(root: Path, parts: list[Part]) -> None:
         names = list(part.table.sample.columns)
         if sorted(names) != sorted(first):
             raise UserError(
-                f"{part.named} has the columns {', '.join(names[:6])}, and the first file, "
-                f"{parts[0].named}, {', '.join(first[:6])}; all "
-                f"files need the same: name those that belong together by a pattern, e.g. "
-                f"data.source='{root}/block_*.csv'"
+                f"{part.named} has the columns {', '.join(names[:6])}, and the first file ({parts[0].named}) "
+                f"{', '.join(first[:6])}; all files need the same: name those that belong together by a "
+                f"pattern, e.g. data.source='{root}/block_*.csv'"
             )
 
 
