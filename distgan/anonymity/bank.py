@@ -3,7 +3,8 @@
 The generator is conditioned on group means of projected latents, with group statistics of location and scale.
 Each group has at least `minimum_group_size` effective entities, none with more than `max_share` of the
 group's load, and no mean equals a latent. This is aggregation, not a proof: `tracing_auc` is the success that
-membership inference on the means can still have.
+membership inference on the means can still have, by theory and on average over members: outliers are found
+more often.
 """
 
 import hashlib
@@ -109,7 +110,7 @@ class Bank:
 
     @property
     def tracing_auc(self) -> np.ndarray:
-        """The success of the best tracing attack on each group's mean: [G]."""
+        """The success of the best attack on each group's mean, on average over members: [G]."""
         return np.array([compute_tracing_auc(self.released, members) for members in self.effective])
 
     def allocate(

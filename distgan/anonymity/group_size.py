@@ -19,9 +19,9 @@ def compute_tracing_auc(released: float, members: float) -> float:
 
     The attacker holds a target's exact numbers x and the population's mean μ, and scores ⟨x − μ, m − μ⟩ with
     the released mean m. For independent coordinates the score of a member is √(d/k) deviations above a
-    non-member's, and two normal scores that far apart are ranked right with probability Φ(√(d/k)/√2). After
-    the detection limits of Sankararaman et al. 2009 (Nature Genetics 41) and the inner-product attack of
-    Dwork et al. 2015 (FOCS).
+    non-member's, and two normal scores that far apart are ranked right with probability Φ(√(d/k)/√2). This is
+    an average over members: those far from the mean are found more often. After the detection limits of
+    Sankararaman et al. 2009 (Nature Genetics 41) and the inner-product attack of Dwork et al. 2015 (FOCS).
     """
     return NormalDist().cdf(math.sqrt(released / members) / math.sqrt(2))
 

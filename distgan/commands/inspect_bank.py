@@ -67,7 +67,7 @@ def describe_bank(path: Path) -> str:
         ),
         f"condition  {format_count(settings.condition_dim, 'number')}, "
         f"{bank.released} released per group, location and scale included",
-        f"inference  AUC at most {round_up(max(bank.tracing_auc), 3)} by the bound, "
+        f"inference  AUC at most {round_up(max(bank.tracing_auc), 3)} for a typical member by theory, "
         f"limit {settings.max_tracing_auc:g}",
         "release    " + (f"refused: {refused[0]}" if refused else "every statement of the manifest holds"),
     ]

@@ -244,7 +244,7 @@ def format_summary(bank: Bank, settings: config.Config) -> str:
         f"{format_count(bank.num_groups, 'condition')} of "
         f"{format_count(settings.bank.condition_dim, 'number')}, each of "
         f"{min(bank.sizes)} entities or more; membership inference AUC at most "
-        f"{round_up(max(bank.tracing_auc), 2)} (limit {settings.bank.max_tracing_auc})"
+        f"{round_up(max(bank.tracing_auc), 2)} for a typical member (limit {settings.bank.max_tracing_auc})"
     )
     return f"{text}; for research only, never to be released" if settings.bank.study else text
 
