@@ -263,6 +263,12 @@ def test_a_workbook_of_several_sheets_needs_the_setting(tmp_path: Path) -> None:
         load(tmp_path / "a.xlsx", sheet="none")
 
 
+def test_a_sheet_of_what_has_none_is_refused(tmp_path: Path) -> None:
+    frame().to_csv(tmp_path / "a.csv")
+    with pytest.raises(UserError, match=r"data.sheet=June names a sheet, and .*a.csv has none; leave it out"):
+        load(tmp_path / "a.csv", sheet="June")
+
+
 def test_cells_keep_their_digits_and_gaps(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     sheet = book.active

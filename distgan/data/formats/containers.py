@@ -188,16 +188,22 @@ def unpack(path: Path, settings: config.Data, place: Path) -> Unpacked:
     once more.
 
     Raises:
-        UserError: it is damaged, encrypted, too large unpacked, or of a kind that is not read.
+        UserError: it is damaged, encrypted, too large unpacked, or of a kind that is not read; or data.sheet
+            is set and it is no workbook.
     """
-    found = Unpacked(path, settings)
+    found, kinds = Unpacked(path, settings), set()
     for depth in range(3):
         if found.path.is_dir():
             return found
         with found.rename_in_messages():
             kind = detect_kind(found.path)
         if kind not in (*STREAMS, *ARCHIVES, "xlsx", "nem12"):
+            if settings.sheet is not None and "xlsx" not in kinds:
+                raise UserError(
+                    f"data.sheet={settings.sheet} names a sheet, and {path} has none; leave it out"
+                )
             return found
+        kinds.add(kind)
         with found.rename_in_messages():
             target = place / "unpacked" / str(depth)
             found = _unpack_once(found, kind, target, packed=found.packed or path)
