@@ -39,7 +39,8 @@ SAMPLE_PER_CLUSTER = 64  # points of the sample on which k-means starts (anonymi
 class HostRates:
     """The rates of one CPU core beside the networks.
 
-    Source: benchmarks/results/chain_cpu-2_202611.md (`benchmarks/chain.py`), one core of a shared Xeon.
+    Source: benchmarks/results/chain_cpu-2_202611.md (`benchmarks/chain.py`), one core of a shared Xeon; of
+    the search for near copies, one of a shared EPYC.
 
     Attributes:
         start: seconds until a process has loaded what a stage needs.
@@ -56,8 +57,8 @@ class HostRates:
 
     start: float = 3.5
     parse: tuple[tuple[str, float], ...] = ((".npy", 4e7), (".npz", 4e7), (".parquet", 2e7), (".csv", 4e6))
-    compare: float = 1.5e6
-    candidates: float = 2.5e-3
+    compare: float = 4e6
+    candidates: float = 9e-4
     write: float = 2e7
     export: tuple[tuple[str, float], ...] = (("csv", 2e6), ("parquet", 1e7), ("zarr", math.inf))
     attributes: float = 2e7
