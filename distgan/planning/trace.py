@@ -287,7 +287,8 @@ def _count_sizes(model: Any, bank: config.Bank, length: int, channels: int) -> t
 
 def _reduce_bank(settings: config.Config) -> config.Bank:
     """Return the default bank but for what networks depend on."""
-    chosen = {name: getattr(settings.bank, name) for name in ("condition_dim", "by_label", "by")}
+    names = ("condition_dim", "by_label", "by", "training")  # a study may have wide conditions
+    chosen = {name: getattr(settings.bank, name) for name in names}
     return config.Bank().model_copy(update=chosen)
 
 
