@@ -315,6 +315,9 @@ def trace_step(settings: config.Config, length: int, channels: int, series: int)
             "model": settings.model,
             "objective": settings.objective,
             "bank": _reduce_bank(settings),
+            "encoder": config.Encoder(
+                latent_dim=max(config.Encoder().latent_dim, settings.bank.condition_dim)
+            ),
             "train": config.Train(steps=settings.train.steps),
             "engine": engine,
         }
