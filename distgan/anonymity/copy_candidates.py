@@ -34,6 +34,7 @@ from distgan.anonymity.copy_pairs import (
     fill_forward,
     make_scratch,
     normalise,
+    number_once,
 )
 from distgan.memory import scale_buffer, trim_heap
 from distgan.progress import Progress
@@ -320,9 +321,9 @@ def find_best_lags(population: Population, first: Array, second: Array) -> Candi
     """Return the lags at which each pair correlates best, as it stands and with the second reversed, and lag
     0; none where the correlation is so low that not even a half can be a copy.
     """
-    rows, places = np.unique(np.concatenate([first, second]), return_inverse=True)
+    rows, places = number_once(first, second)
     spectra = fft.rfft(normalise(population.read(rows)), axis=1)
-    one, other = spectra[places[: len(first)]], spectra[places[len(first) :]]
+    one, other = spectra[places[0]], spectra[places[1]]
     found = []
     for spectrum, reverse in ((other, False), (other.conj(), True)):  # the conjugate: of the series reversed
         products = (one.conj() * spectrum).sum(axis=2) / population.channels

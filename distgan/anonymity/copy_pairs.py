@@ -68,9 +68,9 @@ class Population:
 
     def read_pairs(self, first: Array, second: Array) -> tuple[Array, Array]:
         """Return the series of pairs, [P, L, C] twice: each is read once, in rising order."""
-        rows, places = np.unique(np.concatenate([first, second]), return_inverse=True)
+        rows, places = number_once(first, second)
         values = self.read(rows)
-        return values[places[: len(first)]], values[places[len(first) :]]
+        return values[places[0]], values[places[1]]
 
     def without_outliers(self) -> "Population":
         """Return the population with values far outside of each series' range as missing.
@@ -178,6 +178,12 @@ def count_time_degrees(values: Array) -> Array:
     """Return how many steps carry the energy, (Σx²)² / Σx⁴: [n, L, C] -> [n, C]."""
     squares = np.square(values, dtype=np.float64)
     return np.square(squares.sum(axis=1)) / np.maximum(np.square(squares).sum(axis=1), 1e-300)
+
+
+def number_once(first: Array, second: Array) -> tuple[Array, Array]:
+    """Return the different rows of pairs, ascending [n], and where both of each pair stand there: [2, P]."""
+    rows, places = np.unique(np.stack([first, second]), return_inverse=True)
+    return rows, places.reshape(2, -1)
 
 
 def fill_forward(values: Array) -> Array:

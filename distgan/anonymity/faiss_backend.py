@@ -244,9 +244,7 @@ def iterate_neighbours(
             squares, places = index.search(own, count + 1)
         else:
             searched = lists.find_nearest(own, first)
-            unread = np.zeros(
-                searched.shape, np.float32
-            )  # distances to lists, which codes are not relative to
+            unread = np.zeros(searched.shape, np.float32)  # distances to lists, which codes do not use
             places = index.search_preassigned(own, CODED_PER_NEIGHBOUR * count + 1, searched, unread)[1]
             squares = _compute_squares(points, own, places)
         squares[places == rows[:, None]] = np.inf  # itself; among equals it may not be first, or crowded out

@@ -81,21 +81,21 @@ def test_units_below_names_in_their_cells_are_read(tmp_path: Path, between: str)
         notice(tmp_path / "a.csv", tmp_path)
 
 
+def write_columns(path: Path, names: list[str]) -> None:
+    table = pd.DataFrame({name: READINGS[place % 2] + place for place, name in enumerate(names)})
+    table.insert(0, "time", TIMES)
+    table.to_csv(path, index=False)
+
+
 @pytest.mark.parametrize("names", ["a [kWh],b [Wh],c", "a_kWh,b_Wh,c", "h1 [kWh],h2 [MWh],h3 [x],h4"])
 def test_columns_without_a_unit_hide_no_mixture(tmp_path: Path, names: str) -> None:
-    columns = names.split(",")
-    table = pd.DataFrame({name: READINGS[place % 2] + place for place, name in enumerate(columns)})
-    table.insert(0, "time", TIMES)
-    table.to_csv(tmp_path / "a.csv", index=False)
+    write_columns(tmp_path / "a.csv", names.split(","))
     with pytest.raises(UserError, match=r"the columns have different units \(kWh, M?Wh\)"):
         notice(tmp_path / "a.csv", tmp_path)
 
 
 @pytest.mark.parametrize("names", ["a (kWh),b (kWh),c", "North (N),South (S),West (W)", "a [Wh],b,c,d"])
 def test_columns_of_one_unit_or_of_letters_are_read(tmp_path: Path, names: str) -> None:
-    columns = names.split(",")
-    table = pd.DataFrame({name: READINGS[place % 2] + place for place, name in enumerate(columns)})
-    table.insert(0, "time", TIMES)
-    table.to_csv(tmp_path / "a.csv", index=False)
+    write_columns(tmp_path / "a.csv", names.split(","))
     options = config.load(None, [f"data.source={tmp_path / 'a.csv'}"])
-    assert open_source(options.data, tmp_path / "work").entities == columns
+    assert open_source(options.data, tmp_path / "work").entities == names.split(",")
