@@ -267,8 +267,8 @@ def audit_privacy(settings: config.Config, run: Run) -> str:
         return "privacy ledger: the bank is not differentially private, and no noise was drawn"
     if settings.privacy.end_to_end:
         return (
-            "privacy ledger: encoder, bank and discriminator together are within privacy.epsilon, and "
-            "weights and bank are those that it records"
+            f"privacy ledger: encoder, bank and {settings.model.private_network} together are within "
+            "privacy.epsilon, and weights and bank are those that it records"
         )
     return "privacy ledger: its draws match the bank and continue from the line that the bank records"
 

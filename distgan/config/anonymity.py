@@ -162,8 +162,9 @@ class Privacy(Section):
     )
     end_to_end: bool = key(
         False,
-        "spend epsilon on encoder, bank and discriminator together, so that networks and synthetic "
-        "series are differentially private, too (DP-SGD)",
+        "spend epsilon on the encoder, the bank and the network that learns from real series (the "
+        "discriminator; of rectified_flow and timevae the generator) together, so that networks and "
+        "synthetic series are differentially private, too (DP-SGD)",
     )
     owners: int | None = key(
         None,
@@ -182,15 +183,15 @@ class Privacy(Section):
     )
     bank_share: float = key(
         0.2,
-        "share of the budget for the bank (`end_to_end`); the discriminator gets the rest",
+        "share of the budget for the bank (`end_to_end`); the discriminator, or the generator where there is "
+        "none, gets the rest",
         gt=0,
         lt=1,
     )
     public: str | None = key(
         None,
-        "run_dir of a run on public data with the same networks: encoder, generator and discriminator start "
-        "from its weights (`end_to_end`); epsilon does not cover that data, so no owner of the real series "
-        "may be in it",
+        "run_dir of a run on public data with the same networks, all of which start from its weights "
+        "(`end_to_end`); epsilon does not cover that data, so no owner of the real series may be in it",
     )
     insecure_seed: int | None = key(
         None,
@@ -259,7 +260,7 @@ class Privacy(Section):
         if self.encoder_share + self.bank_share >= 1:
             raise ValueError(
                 f"encoder_share {self.encoder_share:g} and bank_share {self.bank_share:g} leave nothing for "
-                "the discriminator; lower one of them"
+                "the model; lower one of them"
             )
         return self
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import field_validator, model_validator
 
 from distgan.config.base import Section, check_heads, key
-from distgan.config.family import FILTER_STAGES, Family, OwnLoss
+from distgan.config.family import FILTER_STAGES, Family, OwnLoss, PrivateNetwork
 
 
 def _check_scales(section: Any, width: int, scales: "Sequence[Scale]") -> Any:
@@ -310,6 +310,8 @@ class RectifiedFlow(Family):
     implementation: ClassVar[str] = "distgan.models.rectified_flow"
     kind: ClassVar[str] = "flow-matching"
     own_loss: ClassVar[OwnLoss] = "all"
+    by_owners: ClassVar[bool] = True
+    private_network: ClassVar[PrivateNetwork] = "generator"
     recomputes: ClassVar[bool] = True
 
     name: Literal["rectified_flow"] = key(
@@ -323,6 +325,19 @@ class RectifiedFlow(Family):
         "heun", "solver of the differential equation; heun passes the network twice a step"
     )
     solver_steps: int = key(20, "steps of the solver from noise to series", ge=1)
+    draws: int = key(
+        1,
+        "pairs of a time and a noise that each series of a training step is seen at; with "
+        "privacy.end_to_end more of them make an owner's gradient less random, and spend nothing",
+        ge=1,
+    )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that networks depend on: one draw is left out, so runs of before stay valid."""
+        tree = super().describe()
+        if self.draws == 1:
+            del tree["draws"]
+        return tree
 
     @model_validator(mode="after")
     def _heads(self) -> "RectifiedFlow":
@@ -338,6 +353,8 @@ class TimeVae(Family):
     implementation: ClassVar[str] = "distgan.models.timevae"
     kind: ClassVar[str] = "vae"
     own_loss: ClassVar[OwnLoss] = "all"
+    by_owners: ClassVar[bool] = True
+    private_network: ClassVar[PrivateNetwork] = "generator"
 
     name: Literal["timevae"] = key("timevae", "the convolutional VAE of TimeVAE; it has no discriminator")
     latent_dim: int = key(8, "numbers of the latent", ge=1)

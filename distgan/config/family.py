@@ -10,6 +10,7 @@ from distgan.config.base import Section, key
 STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
 FILTER_STAGES = ("prepare", "gan")  # of a model that filters series and makes none
 OwnLoss = Literal["none", "generator", "all"]
+PrivateNetwork = Literal["discriminator", "generator"]
 
 
 class Family(Section):
@@ -44,9 +45,12 @@ class Family(Section):
     stores_real_series: ClassVar[bool] = False
     """Real series stand among the generator's weights: it may never be released."""
     by_owners: ClassVar[bool] = False
-    """Its discriminator judges every series by itself and alike (no batch statistics, no dropout), and its
-    game is the plain one: gradients can be taken owner by owner (`privacy.end_to_end`).
+    """Its `private_network` treats every series by itself and alike (no batch statistics, no dropout), and
+    its game is the plain one or its module has an `OwnerGame`: gradients can be taken owner by owner
+    (`privacy.end_to_end`).
     """
+    private_network: ClassVar[PrivateNetwork] = "discriminator"
+    """The network that learns from real series, and from noisy sums with `privacy.end_to_end`."""
     recomputes: ClassVar[bool] = False
     """It has blocks that `engine.checkpoint_activations` recomputes."""
     one_graph: ClassVar[bool] = False

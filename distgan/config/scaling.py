@@ -1,8 +1,11 @@
 """Settings of the way from measured values to the networks' range."""
 
+import math
 from typing import Literal
 
 from distgan.config.base import Section, key
+
+NORMAL_ASINH = 0.79571  # root mean square of asinh(z), z standard normal
 
 
 class Scaling(Section):
@@ -46,6 +49,15 @@ class Scaling(Section):
         "training series",
         gt=0,
     )
+
+    @property
+    def expected_deviation(self) -> float:
+        """The deviation of scaled readings that scope series leads to expect, without a look at any: with
+        standard that of asinh of normal numbers, with minmax a quarter of the range.
+        """
+        if self.method == "minmax" or self.bound is None:
+            return 0.5
+        return NORMAL_ASINH / math.asinh(self.bound)
 
     @property
     def learns_jointly(self) -> bool:

@@ -16,7 +16,7 @@ from distgan import config
 from distgan.errors import UserError
 from distgan.objectives.adversarial import PLAIN, Adversarial, Arithmetic, Condition, Conditions, Rules
 from distgan.objectives.base import Objective
-from distgan.objectives.owner_games import OwnerGame
+from distgan.objectives.owner_games import GameByOwners, OwnerGame
 from distgan.objectives.series_features import Whitening
 
 Score = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
@@ -59,18 +59,29 @@ def make_owner_game(
     conditions: Conditions,
     paired: Condition,
     steps_per_day: int = 24,
-) -> OwnerGame:
-    """Return the plain game by owners. Arguments as of `OwnerGame`.
+) -> GameByOwners:
+    """Return the family's game by owners, `OwnerGame` of its module or the plain one.
+
+    Args:
+        paired: as of the plain `OwnerGame`; families without a discriminator pair nothing.
 
     Raises:
         UserError: the family has a game of its own, which is not taken by owners.
     """
-    if hasattr(find_module(settings), "Game"):
+    module, rules = find_module(settings), make_rules(settings, networks, steps_per_day)
+    own: Callable[[dict[str, nn.Module], Conditions, Rules], GameByOwners] | None = getattr(
+        module, "OwnerGame", None
+    )
+    if own is not None:
+        if settings.privacy.public is None:  # else the networks know that of the public series
+            rules = replace(rules, expected_deviation=settings.data.scaling.expected_deviation)
+        return own(networks, conditions, rules)
+    if hasattr(module, "Game"):
         raise UserError(
             f"privacy.end_to_end: model {settings.model.name} has a game of its own, which cannot be "
-            "taken by owners; use model multiscale"
+            "taken by owners; use model multiscale or rectified_flow"
         )
-    return OwnerGame(networks, conditions, paired, make_rules(settings, networks, steps_per_day))
+    return OwnerGame(networks, conditions, paired, rules)
 
 
 def make_rules(settings: config.Config, networks: dict[str, nn.Module], steps_per_day: int) -> Rules:

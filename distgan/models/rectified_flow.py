@@ -13,11 +13,14 @@ EDM, Karras et al. 2022, for straight paths). It also sees which readings are me
 The condition of a series in training is its own: location, scale and attributes beside its group's mean.
 Those of a generated series are drawn, as for every family.
 
-Shapes: B series, L steps, C channels, N tokens, D width, S style, Z = L·C, K condition, T features of t.
+Shapes: B series, L steps, C channels, N tokens, D width, S style, Z = L·C, K condition, T features of t, R
+draws.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +28,11 @@ from torch import Tensor, nn
 from distgan import config, rng
 from distgan.data.loader import Batch
 from distgan.models.layers import Linear, PatchEmbedding, PatchHead, Transformer, make_positions
-from distgan.objectives.adversarial import Adversarial
+from distgan.objectives.adversarial import Adversarial, Conditions, Rules
 from distgan.objectives.base import Phase
 from distgan.objectives.losses import average_masked
 
+Network = Callable[..., Tensor]
 TIME_FEATURES = 32
 FASTEST = 64.0  # of the time features, in radians over t from 0 to 1
 SCORED = 8  # pairs of a time and a noise at which a series is scored
@@ -148,10 +152,24 @@ def score_series(sampler: Sampler, series_BLC: Tensor, mask_BLC: Tensor, conditi
     return -loss_B
 
 
+def average_flow_error(network: Network, inputs: tuple[Tensor, ...], count: Tensor) -> Tensor:
+    """Return the squared error of the velocity, summed over measured readings and divided by `count`; inputs
+    as of `Game.make_inputs`.
+    """
+    series_BLC, noise_BRLC, time_BR, mask_BLC, condition_BK = inputs
+    noise, time = noise_BRLC.flatten(0, 1), time_BR.flatten()
+    series, mask, condition = (
+        each.repeat_interleave(time_BR.shape[1], dim=0) for each in (series_BLC, mask_BLC, condition_BK)
+    )
+    velocity = network(torch.lerp(noise, series, time[:, None, None]), mask, time, condition)
+    return average_masked((velocity - (series - noise)).square(), mask, count)
+
+
 class Game(Adversarial):
     """No game: E (v(x_t, t, c) - (x - n))² over measured readings, in units of each channel's deviation.
 
-    The times of a batch follow one another at the golden ratio from a random start, so that every batch
+    Each series is seen at `model.draws` pairs of a time and a noise. The times of a batch follow one another
+    at the golden ratio from a random start, and those of a series are evenly apart, so that every batch
     covers (0, 1) evenly (low-discrepancy times: Kingma et al. 2021).
     """
 
@@ -159,29 +177,28 @@ class Game(Adversarial):
         return [Phase("flow", "generator", self.flow_loss)]
 
     def flow_loss(self, batch: Batch) -> dict[str, Tensor]:
-        network = self.networks["generator"]
         first = batch.whole is None or bool(batch.sample[0] == batch.whole.sample[0])
         if batch.step < UNIT_STEPS and first:  # once a step, however many micro-batches it has
             self.learn_units(batch)
-        noise_BLC = rng.draw_keyed_normal(
-            self.seed,
-            batch.step,
-            "flow noise",
-            batch.sample,
-            tuple(batch.series.shape[1:]),
-            batch.series.device,
-        )
-        series_BLC = network.to_units(batch.series)
-        time_B = self.draw_times(batch)
-        x_BLC = torch.lerp(noise_BLC, series_BLC, time_B[:, None, None])
-        condition_BK = self.real_condition(batch).to(self.dtype)
-        velocity_BLC = network(x_BLC, batch.mask, time_B, condition_BK)
-        error_BLC = (velocity_BLC - (series_BLC - noise_BLC)).square()
+        inputs = self.make_inputs(batch)
         count = self.across(batch.average_count(lambda part: part.mask.sum()))
-        return {"loss": average_masked(error_BLC, batch.mask, count)}
+        loss = average_flow_error(self.networks["generator"], inputs, count * self.family.draws)
+        return {"loss": loss}
+
+    def make_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return series in units, their noise, times, masks and conditions: (B, L, C), (B, R, L, C), (B, R),
+        (B, L, C), (B, K).
+        """
+        device, shape = batch.series.device, (self.family.draws, *batch.series.shape[1:])
+        noise_BRLC = rng.draw_keyed_normal(self.seed, batch.step, "flow noise", batch.sample, shape, device)
+        apart_R = torch.arange(self.family.draws, device=device) / self.family.draws
+        time_BR = (self.draw_times(batch)[:, None] + apart_R).frac()
+        condition_BK = self.real_condition(batch).to(self.dtype)
+        series_BLC = self.networks["generator"].to_units(batch.series)
+        return series_BLC, noise_BRLC, time_BR, batch.mask, condition_BK
 
     def draw_times(self, batch: Batch) -> Tensor:
-        """Return t of each series, the same for any number of processes: (B,)."""
+        """Return the first t of each series, the same for any number of processes: (B,)."""
         start = rng.draw_keyed_uniform(self.seed, batch.step, "flow times", torch.zeros(1), ()).double()
         share_B = (start + GOLDEN * batch.sample.double()).frac()
         return share_B.float().to(batch.series.device, non_blocking=True)
@@ -199,3 +216,29 @@ class Game(Adversarial):
             mean_C = self.across((values_BLC * whole.mask).sum((0, 1))) / count_C.clamp(min=1e-6)
             moved_C = torch.lerp(statistic, mean_C.to(statistic.dtype), share)
             statistic.copy_(torch.where(count_C > 0, moved_C, statistic))
+
+
+class OwnerGame(Game):
+    """The same loss, of each owner's own series by themselves (`privacy.end_to_end`).
+
+    The units are public: mean 0 and the deviation that scaling leads to expect, or those of public weights.
+    Noise and times of a series are keyed by its owner alone.
+    """
+
+    scalars: Sequence[str] = ("loss", "error")
+
+    def __init__(self, networks: dict[str, Any], conditions: Conditions, rules: Rules) -> None:
+        super().__init__(networks, conditions, rules)
+        if rules.expected_deviation is not None:
+            networks["generator"].variance.fill_(rules.expected_deviation**2)
+
+    def draw_times(self, batch: Batch) -> Tensor:
+        return rng.draw_keyed_uniform(
+            self.seed, batch.step, "flow times", batch.sample, (), batch.series.device
+        )
+
+    def compute_owner_loss(self, network: Network, step: int, *inputs: Tensor) -> dict[str, Tensor]:
+        """Return the mean loss of one owner's series, inputs (W, ...) as of `make_inputs`."""
+        count = (inputs[3].sum() * self.family.draws).clamp(min=1)
+        loss = average_flow_error(network, inputs, count)
+        return {"loss": loss, "error": loss.detach()}

@@ -12,7 +12,9 @@ be most of the network. Unconditional: the condition is not read.
 Shapes: B series, L steps, C channels, H hidden channels, Z latent, P powers of the trend, S seasons.
 """
 
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +27,7 @@ from distgan.models.vae import EncoderDecoder
 from distgan.objectives.adversarial import Adversarial
 from distgan.objectives.base import Phase
 
+Network = Callable[..., Any]
 MOST_JOINED = 2048  # readings of a series that the residual's last layer joins
 
 
@@ -169,16 +172,29 @@ class Game(Adversarial):
     readings, on the scale of [0, 1], w = `reconstruction_weight`.
     """
 
+    scalars: Sequence[str] = ("loss", "error", "kl")
+
     def schedule(self) -> list[Phase]:
         return [Phase("vae", "generator", self.bound_loss)]
 
     def bound_loss(self, batch: Batch) -> dict[str, Tensor]:
-        noise_BZ, series_BLC = self.draw_noise(batch, "latent noise"), (batch.series + 1) / 2
-        given = series_BLC.to(self.dtype), batch.mask.to(self.dtype), noise_BZ
-        reconstruction_BLC, mean_BZ, logvar_BZ = self.networks["generator"](*given)
-        error_BLC = (reconstruction_BLC.float() - series_BLC) * batch.mask
-        mean_error_BL = error_BLC.sum(2) / batch.mask.sum(2).clamp(min=1)
+        return self.compute_owner_loss(self.networks["generator"], batch.step, *self.make_inputs(batch))
+
+    def make_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return series in [0, 1], masks and the noise of latents: (B, L, C) twice, (B, Z)."""
+        return (batch.series + 1) / 2, batch.mask, self.draw_noise(batch, "latent noise")
+
+    def compute_owner_loss(self, network: Network, step: int, *inputs: Tensor) -> dict[str, Tensor]:
+        """Return the mean loss of the series that are given, those of one owner or of all."""
+        series_BLC, mask_BLC, noise_BZ = inputs
+        given = series_BLC.to(self.dtype), mask_BLC.to(self.dtype), noise_BZ
+        reconstruction_BLC, mean_BZ, logvar_BZ = network(*given)
+        error_BLC = (reconstruction_BLC.float() - series_BLC) * mask_BLC
+        mean_error_BL = error_BLC.sum(2) / mask_BLC.sum(2).clamp(min=1)
         error_B = error_BLC.square().sum((1, 2)) + mean_error_BL.square().sum(1)
         kl_B = 0.5 * (mean_BZ.square() + logvar_BZ.exp() - 1 - logvar_BZ).sum(1)
         loss = (self.family.reconstruction_weight * error_B + kl_B).mean()
         return {"loss": loss, "error": error_B.mean().detach(), "kl": kl_B.mean().detach()}
+
+
+OwnerGame = Game  # its loss is of each series by itself

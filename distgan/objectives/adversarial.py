@@ -80,6 +80,7 @@ class Rules:
         steps_per_day: what augmentation calls a day.
         family: the settings of the model, for games that have rules of their own.
         whitening: of features of series (`objective.features`); without it they count as they are.
+        expected_deviation: of scaled readings, known without a look at any; None where networks have it.
     """
 
     settings: config.Objective
@@ -89,6 +90,7 @@ class Rules:
     steps_per_day: int = 24
     family: config.Section | None = None
     whitening: Whitening | None = None
+    expected_deviation: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,27 +3,37 @@
 The discriminator's update reads real series, each beside a generated one of its owner's group: all of it
 is in the owner's term, so clipping and noise cover both. The generator's update reads no real series, nor
 anything that was made from one without noise: conditions, gaps and noise are public, so it is
-post-processing.
+post-processing. A family with a loss of its own has an `OwnerGame` in its module, with the same interface.
 
 Shapes: W series of an owner, L steps, C channels, K condition, H heads.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
 
 from distgan import rng
+from distgan.anonymity.dp.gradients import OwnerLoss
 from distgan.data.loader import Batch
 from distgan.data.owner_loader import OwnerBatch
 from distgan.objectives.adversarial import PLAIN, Adversarial, Arithmetic, Condition, Conditions, Rules
+from distgan.objectives.base import Phase
 from distgan.objectives.derivatives import twice_differentiable
 from distgan.objectives.losses import compute_evidence_lower_bound
 from distgan.objectives.vae import VariationalAutoencoder
 
 Network = Callable[..., Any]
+
+
+class GameByOwners(OwnerLoss, Protocol):
+    """An `Objective` of which one network's loss is a mean over owners."""
+
+    networks: dict[str, Any]
+    phases: list[Phase]
+    averaged: tuple[str, ...]
 
 
 class OwnerGame(Adversarial):

@@ -84,7 +84,7 @@ def audit_trainings(settings: config.Config, run: Run, ledger: Ledger) -> float:
     Raises:
         Mismatch: one of them does not hold.
     """
-    wanted = list_trained_weights(run) if settings.privacy.end_to_end else {}
+    wanted = list_trained_weights(settings, run) if settings.privacy.end_to_end else {}
     found = [entry["name"] for entry in ledger.list_draws(TRAINING)]
     if sorted(found) != sorted(wanted):
         raise Mismatch(
@@ -108,9 +108,9 @@ def audit_trainings(settings: config.Config, run: Run, ledger: Ledger) -> float:
     return spent
 
 
-def list_trained_weights(run: Run) -> dict[str, Path]:
+def list_trained_weights(settings: config.Config, run: Run) -> dict[str, Path]:
     """Return the weights that a run's private trainings end with, by their name in the ledger."""
-    return {"encoder": run.encoder_weights, "discriminator": run.generator_weights}
+    return {"encoder": run.encoder_weights, settings.model.private_network: run.generator_weights}
 
 
 def digest_weights(path: Path) -> str:

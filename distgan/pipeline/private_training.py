@@ -1,4 +1,4 @@
-"""Encoder and discriminator under differential privacy: the ledger, the owners of each step, the gradient.
+"""The networks that learn from real series under differential privacy: ledger, owners of a step, gradient.
 
 Only `privacy.end_to_end` comes here. The weights of a finished training are found again by their digest.
 """
@@ -33,16 +33,16 @@ from distgan.pipeline.training_data import (
     refuse_shared_owners,
 )
 
-STAGES = {"encoder": "encoder", "discriminator": "gan"}  # the part of the budget that a stage trains
-NETWORKS = {"encoder": "vae", "discriminator": "discriminator"}
+STAGES = {"encoder": "encoder", "discriminator": "gan", "generator": "gan"}  # where a part is trained
+NETWORKS = {"encoder": "vae", "discriminator": "discriminator", "generator": "generator"}
 
 
 @dataclass(frozen=True)
 class PrivateTraining:
-    """The encoder's or the discriminator's training, as far as its owners, its noise and its line go.
+    """A training on real series, as far as its owners, its noise and its line go.
 
     Attributes:
-        name: of the part of the budget: encoder or discriminator.
+        name: of the part of the budget: encoder, discriminator or generator.
         batch_size: owners that a step takes on average.
         inputs: files, besides series and split, that the training reads.
     """
@@ -55,7 +55,7 @@ class PrivateTraining:
 
     @property
     def spending(self) -> Spending:
-        return make_plan(self.context.settings).list_parts()[self.name]
+        return make_plan(self.context.settings).parts[self.name]
 
     def open_ledger(self) -> TrainingLedger:
         """Open the ledger at this training's query, which names data, settings and noise."""
@@ -170,7 +170,7 @@ def describe_spending(settings: config.Config, name: str) -> str:
     if not settings.privacy.end_to_end:
         return ""
     plan = make_plan(settings)
-    part = plan.list_parts()[name]
+    part = plan.parts[name]
     return (
         f"; private: sampling rate {part.rate:.3g}, noise {part.multiplier:.3g} clipping lengths, epsilon "
         f"{plan.spend_alone()[name]:.3g} by itself, {plan.total:.3g} of {plan.epsilon:g} for the whole run"

@@ -25,7 +25,6 @@ from distgan.pipeline.training_data import load_network
 from distgan.run import MANIFEST, Run, list_steps
 
 VAE = "vae"
-NETWORKS = ("generator", "discriminator")
 ENCODER = tuple(
     f"encoder.{name}" for name in ("patch", "width", "depth", "decoder_depth", "heads", "latent_dim")
 )
@@ -44,7 +43,7 @@ def take_public_weights(context: PipelineContext) -> tuple[Path, ...]:
     if place is None:
         return ()
     run, public = context.run, Run(Path(place))
-    files = tuple(run.public_weights(name) for name in (VAE, *NETWORKS))
+    files = tuple(run.public_weights(name) for name in _list_networks(context.settings))
     context.parallel.run_on_main(lambda: _copy(context.settings, public, run))
     return files
 
@@ -61,7 +60,8 @@ def fill_networks(context: PipelineContext, networks: Mapping[str, nn.Module]) -
 
 
 def _copy(settings: config.Config, public: Run, run: Run) -> None:
-    files = [run.public_weights(name) for name in (VAE, *NETWORKS)]
+    networks = _list_networks(settings)
+    files = [run.public_weights(name) for name in networks]
     begun = all(path.exists() for path in files)
     if begun and not public.folder.exists():
         return
@@ -72,7 +72,7 @@ def _copy(settings: config.Config, public: Run, run: Run) -> None:
         audit_chain(other, public, last="gan")  # or series might lie there that it was not trained on
         _refuse_unfit_data(public, run)
         _refuse_other_networks(settings, other, public)
-    for name, weights in _read_weights(public).items():
+    for name, weights in _read_weights(public, networks).items():
         path = run.public_weights(name)
         if path.exists() and path.read_bytes() != weights:
             raise Mismatch(
@@ -83,14 +83,19 @@ def _copy(settings: config.Config, public: Run, run: Run) -> None:
             write_bytes(path, weights)
 
 
-def _read_weights(public: Run) -> dict[str, bytes]:
-    """Return the content of a safetensors file of each network."""
+def _list_networks(settings: config.Config) -> tuple[str, ...]:
+    """List the networks of a run with `privacy.end_to_end`."""
+    return (VAE, *dict.fromkeys(("generator", settings.model.private_network)))
+
+
+def _read_weights(public: Run, networks: tuple[str, ...]) -> dict[str, bytes]:
+    """Return the content of a safetensors file of each network, the encoder's first."""
     _refuse_unfinished(public)
     steps = list_steps(public.checkpoints("gan"))
     if not steps:
         raise UserError(f"privacy.public {public.folder} has no checkpoint of its GAN; train it again")
     state = checkpoint.load(public.checkpoints("gan"), steps[-1]).state
-    weights = {name: safetensors.torch.save(state[name]) for name in NETWORKS}
+    weights = {name: safetensors.torch.save(state[name]) for name in networks[1:]}
     return {VAE: public.encoder_weights.read_bytes(), **weights}
 
 

@@ -103,7 +103,7 @@ def train_networks(
     settings, parallel = context.settings, context.parallel
     plan = make_schedule(settings, tuple(networks), parallel.compute_micro_batch(settings.train.batch_size))
     fill_networks(context, networks)
-    stream = None if private is None else private.begin(networks["discriminator"])
+    stream = None if private is None else private.begin(networks[private.name])
     first_rates = plan.rates(0)
     optimized_networks = {
         name: parallel.prepare(name, network, make_first_adam(settings, first_rates[name]))
@@ -187,12 +187,14 @@ def list_bank_files(run: Run) -> tuple[Path, Path]:
 
 
 def find_private(context: PipelineContext, data: TrainingData) -> PrivateTraining | None:
-    """Return the private training of the discriminator; None without `privacy.end_to_end`."""
+    """Return the private training of the network that reads real series; None without
+    `privacy.end_to_end`.
+    """
     if not context.settings.privacy.end_to_end:
         return None
     size = context.settings.train.batch_size
     files = (*list_bank_files(context.run), *take_public_weights(context))
-    return PrivateTraining(context, data, "discriminator", size, files)
+    return PrivateTraining(context, data, context.settings.model.private_network, size, files)
 
 
 def prepare_private(
@@ -201,7 +203,7 @@ def prepare_private(
     networks: dict[str, nn.Module],
     spent: tuple[PrivateTraining, Stream],
 ) -> tuple[Objective, Batches]:
-    """Return the game whose discriminator learns from noisy sums over owners, and its batches."""
+    """Return the game, of which one network learns from noisy sums over owners, and its batches."""
     settings, (private, stream) = context.settings, spent
     conditioner = load_conditioner(settings, context.run)
 
@@ -442,6 +444,5 @@ def describe(settings: config.Config, shape: Shape) -> str:
         for name, network in networks.items()
     ]
     length = f"{settings.train.steps:,} steps of {settings.train.batch_size}"
-    return f"trains {' and '.join(sizes)} parameters for {length}" + describe_spending(
-        settings, "discriminator"
-    )
+    spending = describe_spending(settings, settings.model.private_network)
+    return f"trains {' and '.join(sizes)} parameters for {length}{spending}"

@@ -11,6 +11,7 @@ TITLES = {
     "encoder": "encoder, DP-SGD",
     "bank": "bank, two sums",
     "discriminator": "discriminator, DP-SGD",
+    "generator": "generator, DP-SGD",
 }
 
 
@@ -31,7 +32,7 @@ def format_privacy(plan: Plan) -> str:
         f"{plan.delta:g}, for every owner with all its series",
         f"{'part':<22}{'rate':>9}{'steps':>9}{'noise':>9}{'epsilon alone':>15}",
     ]
-    for name, part in plan.list_parts().items():
+    for name, part in plan.parts.items():
         lines.append(
             f"{TITLES[name]:<22}{part.rate:>9.4g}{part.steps:>9,}{part.multiplier:>9.3g}{alone[name]:>15.3g}"
         )
@@ -39,14 +40,14 @@ def format_privacy(plan: Plan) -> str:
 
 
 def format_more_steps(plan: Plan) -> str:
-    """Describe what other noise would buy: steps of the discriminator at its part of the budget."""
-    part, epsilon = plan.discriminator, plan.spend_alone()["discriminator"]
+    """Describe what other noise would buy: steps of the network at its part of the budget."""
+    part, epsilon = plan.parts[plan.network], plan.spend_alone()[plan.network]
     bought = {
         factor: find_steps(part.rate, factor * part.multiplier, epsilon, plan.delta)
         for factor in (0.75, 1.5, 2)
     }
     text = ", ".join(f"{factor * part.multiplier:.3g}: {steps:,}" for factor, steps in bought.items())
-    return f"Steps of the discriminator that its part buys at other noise: {text}"
+    return f"Steps of the {plan.network} that its part buys at other noise: {text}"
 
 
 def make_privacy_tree(plan: Plan) -> dict[str, Any]:
@@ -56,7 +57,5 @@ def make_privacy_tree(plan: Plan) -> dict[str, Any]:
         "epsilon": plan.total,
         "budget": plan.epsilon,
         "delta": plan.delta,
-        "parts": {
-            name: {**vars(part), "epsilon_alone": alone[name]} for name, part in plan.list_parts().items()
-        },
+        "parts": {name: {**vars(part), "epsilon_alone": alone[name]} for name, part in plan.parts.items()},
     }

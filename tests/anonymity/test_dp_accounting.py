@@ -71,11 +71,11 @@ def test_renyi_accounting_bounds_it_from_above() -> None:
 def test_a_plan_spends_the_whole_budget_and_no_more() -> None:
     epsilon = SETTINGS["privacy"]["epsilon"]
     plan = accounting.make_plan(settings_of(epsilon=epsilon))
-    total = mechanism.compose_epsilon(list(plan.list_parts().values()), plan.delta)
+    total = mechanism.compose_epsilon(list(plan.parts.values()), plan.delta)
     assert 0.98 * epsilon < total <= epsilon
     assert plan.total <= epsilon
-    assert (plan.encoder.rate, plan.encoder.steps) == (0.05, 100)
-    assert (plan.discriminator.rate, plan.discriminator.steps) == (0.05, 400)
+    assert (plan.parts["encoder"].rate, plan.parts["encoder"].steps) == (0.05, 100)
+    assert (plan.parts["discriminator"].rate, plan.parts["discriminator"].steps) == (0.05, 400)
     alone = plan.spend_alone()
     assert max(alone.values()) < epsilon < sum(alone.values())
 
@@ -85,8 +85,8 @@ def test_a_larger_share_is_less_noise() -> None:
     usual, more = (
         accounting.make_plan(settings_of(encoder_share=share, bank_share=0.2)) for share in (0.2, 0.6)
     )
-    assert more.encoder.multiplier < usual.encoder.multiplier
-    assert more.discriminator.multiplier > usual.discriminator.multiplier
+    assert more.parts["encoder"].multiplier < usual.parts["encoder"].multiplier
+    assert more.parts["discriminator"].multiplier > usual.parts["discriminator"].multiplier
 
 
 @pytest.mark.slow
@@ -116,7 +116,7 @@ def test_the_grid_is_paid_for_by_delta() -> None:
 def test_the_bank_gets_its_part_of_the_budget() -> None:
     settings = settings_of()
     budget = accounting.make_budget(settings, 4)
-    assert budget.multiplier == accounting.make_plan(settings).bank.multiplier
+    assert budget.multiplier == accounting.make_plan(settings).parts["bank"].multiplier
     both = [budget.directions_multiplier, budget.sums_multiplier]
     assert mechanism.compose_multipliers(both) == pytest.approx(budget.multiplier)
     bank_alone = config.Config(privacy=config.Privacy(epsilon=4.0, delta=1e-6))

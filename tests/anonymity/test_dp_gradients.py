@@ -87,6 +87,31 @@ def game_of(**objective: Any) -> OwnerGame:
     return models.make_owner_game(settings, networks, conditions, paired=condition_of)
 
 
+FAMILIES = {
+    "rectified_flow": {"patch": 12, "width": 8, "depth": 2, "heads": 2, "draws": 3},
+    "timevae": {"widths": [8, 8], "latent_dim": 4},
+}
+
+
+def family_of(name: str) -> Any:
+    """The game by owners of a family without a discriminator, whose generator gets the noise."""
+    tree = {**NETWORK, "model": {"name": name, **FAMILIES[name]}, "data": {"scaling": {"bound": 6}}}
+    settings = config.from_tree(tree)
+    torch.manual_seed(0)
+    networks = models.build(settings, LENGTH, 1)
+    conditions = Conditions(generated=condition_of, real=condition_of)
+    return models.make_owner_game(settings, networks, conditions, paired=condition_of)
+
+
+def loss_of(name: str, **objective: Any) -> tuple[Any, nn.Module]:
+    """Return a loss of owners and the network that gets its noisy gradient."""
+    if name in FAMILIES:
+        loss = family_of(name)
+        return loss, loss.networks["generator"]
+    loss = vae_of() if name == "vae" else game_of(**objective)
+    return loss, loss.networks[name]
+
+
 def vae_of() -> OwnerVAE:
     torch.manual_seed(0)
     settings = config.from_tree(NETWORK).encoder
@@ -101,6 +126,8 @@ def noisy(loss: Any, network: nn.Module, kind: type[NoisyGradient] = NoisyGradie
 
 LOSSES_OF_OWNERS = [
     ("vae", {}),
+    ("rectified_flow", {}),
+    ("timevae", {}),
     ("discriminator", {"loss": "nonsaturating"}),
     ("discriminator", {"loss": "hinge", "penalty": {"kind": "none"}}),
     pytest.param(
@@ -119,8 +146,7 @@ LOSSES_OF_OWNERS = [
 @pytest.mark.parametrize(("name", "objective"), LOSSES_OF_OWNERS)
 def test_gradients_and_clipping_are_those_of_a_loop_over_owners(name: str, objective: dict) -> None:
     """To 1e-6 of their length, by plain autograd of one owner after the other."""
-    loss = vae_of() if name == "vae" else game_of(**objective)
-    network, batch = loss.networks[name], batch_of(5)
+    (loss, network), batch = loss_of(name, **objective), batch_of(5)
     made = noisy(loss, network)
     weights = dict(network.named_parameters())
     ((count, inputs),) = made.split_chunks(batch.owners, 1)
@@ -169,11 +195,10 @@ def test_no_gradient_is_longer_than_the_unit_on_the_grid() -> None:
         assert sum(int(value) ** 2 for value in total) > (unit * (1 - 1e-2)) ** 2
 
 
-@pytest.mark.parametrize("name", ["vae", "discriminator"])
+@pytest.mark.parametrize("name", ["vae", "discriminator", *FAMILIES])
 def test_an_added_owner_changes_the_sum_by_its_own_clipped_gradient_alone(name: str) -> None:
     """The added-owner test on whole numbers, one owner at a time: exact, whoever else is taken."""
-    loss = vae_of() if name == "vae" else game_of()
-    network, length = loss.networks[name], 0.1
+    (loss, network), length = loss_of(name), 0.1
     made = noisy(loss, network, Silent, length=length)
     unit = made.clipping.unit
 
@@ -197,13 +222,12 @@ def test_an_added_owner_changes_the_sum_by_its_own_clipped_gradient_alone(name: 
     np.testing.assert_allclose(steps(all_of_them), sums(all_of_them).numpy(), atol=1e-4 * unit)
 
 
-@pytest.mark.parametrize("name", ["vae", "discriminator"])
+@pytest.mark.parametrize("name", ["vae", "discriminator", *FAMILIES])
 def test_others_that_leave_do_not_change_an_owners_gradient(name: str) -> None:
     """To the bit, in the chunks that a training takes: chunks of 59 and 60 owners differed by 1e-4 of the
     clipping length together, so that one owner more moved the sum by more than that length.
     """
-    loss = vae_of() if name == "vae" else game_of()
-    network = loss.networks[name]
+    loss, network = loss_of(name)
     made = noisy(loss, network, Silent, expected=40)
     weights = {n: w.detach() for n, w in network.named_parameters()}
 

@@ -28,7 +28,7 @@ def test_what_is_covered_loads() -> None:
         ("privacy.epsilon=null", "end_to_end needs epsilon; set privacy.epsilon"),
         ("privacy.owners=null", "end_to_end needs owners; set privacy.owners"),
         ("privacy.delta=1e-3", "is above a tenth of 1 / 5000 owners"),
-        ("privacy.encoder_share=0.8", "leave nothing for the discriminator"),
+        ("privacy.encoder_share=0.8", "leave nothing for the model"),
         ("model.name=timegan", "has no gradients by owner; use a model that has: multiscale, mlp_gan"),
         ("model.name=pca_gmm", "has no gradients by owner"),
         ("model.name=tts_gan", "has no gradients by owner"),
@@ -61,9 +61,22 @@ def test_what_is_not_covered_is_refused(override: str, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_every_family_but_those_with_plain_games_is_refused() -> None:
-    for name, family in config.FAMILIES.items():
-        assert family.by_owners == (name in ("multiscale", "mlp_gan"))
+def test_families_without_gradients_by_owner_are_refused() -> None:
+    able = {name: family.private_network for name, family in config.FAMILIES.items() if family.by_owners}
+    assert able == {
+        "multiscale": "discriminator",
+        "mlp_gan": "discriminator",
+        "rectified_flow": "generator",
+        "timevae": "generator",
+    }
+
+
+@pytest.mark.parametrize("name", ["rectified_flow", "timevae"])
+def test_families_without_a_discriminator_need_no_settings_of_one(name: str) -> None:
+    plain = [each for each in SOUND if not each.startswith("objective")]
+    assert config.load(None, [*plain, f"model.name={name}"]).objective.loss == "relativistic"
+    with pytest.raises(UserError, match=r"data\.scaling\.scope=series"):
+        config.load(None, [*plain, f"model.name={name}", "data.scaling.scope=dataset"])
 
 
 def test_the_plan_is_part_of_what_a_private_run_is() -> None:

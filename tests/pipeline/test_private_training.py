@@ -220,6 +220,69 @@ def test_one_owner_with_readings_outside_of_the_axis_changes_nothing_that_is_pub
     assert found[0] == found[1]
 
 
+# ------------------------------------------------------------- families whose generator reads real series
+
+WITHOUT_DISCRIMINATOR = {
+    "rectified_flow": ["model.width=8", "model.depth=1", "model.heads=2", "model.draws=2", "model.patch=8"],
+    "timevae": ["model.widths=[4, 4]", "model.latent_dim=2"],
+}
+
+
+def without_discriminator(name: str) -> list[str]:
+    """Settings of a private run of a family that has no discriminator."""
+    kept = [each for each in [*TINY, *PRIVATE] if not each.startswith(("model.", "objective."))]
+    return [*kept, f"model.name={name}", *WITHOUT_DISCRIMINATOR[name]]
+
+
+@pytest.mark.parametrize("name", WITHOUT_DISCRIMINATOR)
+def test_a_generator_that_reads_real_series_gets_the_noise(homes: Path, tmp_path: Path, name: str) -> None:
+    run = Run(tmp_path / "run")
+    chosen = ["--run-dir", str(run.folder), f"data.source={homes}", *without_discriminator(name)]
+    assert main([*chosen, "--stages", STAGES]) == 0
+    settings, ledger = config.load(run.config), open_ledger(run)
+    assert [entry["name"] for entry in ledger.list_draws()][-1] == "generator"
+    assert 3.9 < audit_trainings(settings, run, ledger) <= 4 * (1 + SLACK)
+    audit_ledger(settings, run)
+    claims = " ".join(list_claims(settings, 1.0))
+    assert "weights of encoder and generator, and the bank" in claims
+    assert "Encoder and generator were trained on sums" in claims and "read no real" not in claims
+    before = run.generator_weights.read_bytes()
+    run.record("gan").unlink()
+    shutil.rmtree(run.checkpoints("gan"))
+    assert main([*chosen, "--stages", STAGES]) == 0
+    assert run.generator_weights.read_bytes() == before
+    run.generator_weights.write_bytes(before[:-4] + bytes(4))
+    with pytest.raises(Mismatch, match="records for the generator"):
+        audit_ledger(settings, run)
+
+
+def test_a_private_flow_has_public_units_and_can_begin_with_public_weights(
+    homes: Path, tmp_path: Path
+) -> None:
+    """With rates of nearly 0 all weights stay those of the public run, and so do its units."""
+    others = tmp_path / "others.csv"
+    population(homes=200, hours=24 * 7, seed=9).to_csv(others, index=False)
+    chosen = without_discriminator("rectified_flow")
+    plain = [each for each in chosen if not each.startswith("privacy.")]
+    public, run, alone = (Run(tmp_path / name) for name in ("public", "run", "alone"))
+    begin = ["--run-dir", str(public.folder), f"data.source={others}"]
+    assert main([*begin, *plain, "--stages", STAGES]) == 0
+    still = ["encoder.learning_rate=1e-12", "train.generator_rate=1e-12", "train.ema_half_life=0"]
+    for each, more in ((run, [f"privacy.public={public.folder}", *still]), (alone, still)):
+        begin = ["--run-dir", str(each.folder), f"data.source={homes}"]
+        assert main([*begin, *chosen, *more, "--stages", STAGES]) == 0
+    step = checkpoint.list_steps(public.checkpoints("gan"))[-1]
+    begun, ended = (
+        checkpoint.load(public.checkpoints("gan"), step).state["generator"],
+        load_file(run.generator_weights),
+    )
+    assert all(torch.allclose(begun[name], ended[f"velocity.{name}"], atol=1e-6) for name in begun)
+    units = load_file(alone.generator_weights)
+    deviation = config.load(alone.config).data.scaling.expected_deviation
+    assert float(units["velocity.variance"]) == pytest.approx(deviation**2)
+    assert float(units["velocity.centre"]) == 0
+
+
 # ------------------------------------------------------------------------- public weights to begin with
 
 

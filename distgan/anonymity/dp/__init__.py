@@ -23,13 +23,6 @@ NOT_COVERED = (
 )
 
 
-COVERED_RUN = (
-    "Covered: the synthetic series, the weights of encoder, discriminator and generator, and the bank, "
-    "all together, against whoever knows all other owners. Encoder and discriminator were trained on "
-    "sums of clipped gradients, one an owner, with discrete Gaussian noise on the integer grid of the "
-    "sums; each step took every owner by a coin of its own. Their coins and noise came from secret keys "
-    "of 256 bits, drawn from the operating system and removed since. The generator read no real series."
-)
 NOT_COVERED_RUN = (
     "Not covered: that the release was allowed, since the attacks were run on real series; a choice of "
     "settings after a look at these real series, at losses or at a report of them, e.g. that of another run; "
@@ -41,6 +34,21 @@ NOTHING = (
     "Nothing is promised: the noise can be repeated (privacy.insecure_seed), which is for tests. Whoever "
     "knows the seed can take it away."
 )
+
+
+def state_covered_run(settings: config.Config) -> str:
+    """Return what is covered in a run that is private end to end, and how."""
+    trained = settings.model.private_network
+    weights, rest = "encoder and generator", ""
+    if trained != "generator":
+        weights, rest = f"encoder, {trained} and generator", " The generator read no real series."
+    return (
+        f"Covered: the synthetic series, the weights of {weights}, and the bank, all together, against "
+        f"whoever knows all other owners. Encoder and {trained} were trained on sums of clipped gradients, "
+        "one an owner, with discrete Gaussian noise on the integer grid of the sums; each step took every "
+        "owner by a coin of its own. Their coins and noise came from secret keys of 256 bits, drawn from the "
+        f"operating system and removed since.{rest}"
+    )
 
 
 def state_given(settings: config.Config) -> str:
@@ -109,8 +117,9 @@ def list_claims(settings: config.Config, radius: float) -> list[str]:
     given = state_given(settings)
     if not settings.privacy.end_to_end:
         return [COVERED, constants, given, NOT_COVERED]
-    proof = f"Proved: the synthetic series are {state_proof(settings.privacy)}."
-    return [proof, COVERED_RUN, constants, state_run_constants(settings), given, NOT_COVERED_RUN]
+    proof, covered = state_proof(settings.privacy), state_covered_run(settings)
+    trained = state_run_constants(settings)
+    return [f"Proved: the synthetic series are {proof}.", covered, constants, trained, given, NOT_COVERED_RUN]
 
 
 def state_constants(privacy: config.Privacy, radius: float) -> str:

@@ -1,4 +1,5 @@
-"""The division of a whole run's budget before anything is spent: encoder, bank and discriminator.
+"""The division of a whole run's budget before anything is spent: encoder, bank, and the network that learns
+from real series, the discriminator or the generator (`Family.private_network`).
 
 Each part gets a share of 1/m², m the multiplier of the normal mechanism that spends (ε, δ) at once: sums
 of all entities have the multiplier m / √share; a training has the noise at which its steps alone spend
@@ -7,7 +8,7 @@ noise by one factor, the least with which dp-accounting finds no more than ε fo
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -28,24 +29,24 @@ class Plan:
     """The planned spending of (epsilon, delta) in each part of a run.
 
     Attributes:
-        bank: its two releases together.
+        parts: the encoder, the bank, whose two releases are one part, and last the network that learns from
+            real series.
         total: ε of all parts, at most epsilon.
     """
 
     epsilon: float
     delta: float
-    encoder: Spending
-    bank: Spending
-    discriminator: Spending
+    parts: Mapping[str, Spending]
     total: float
 
-    def list_parts(self) -> dict[str, Spending]:
-        return {"encoder": self.encoder, "bank": self.bank, "discriminator": self.discriminator}
+    @property
+    def network(self) -> str:
+        """The name of the last part: discriminator or generator."""
+        return list(self.parts)[-1]
 
     def spend_alone(self) -> dict[str, float]:
         """Return ε of each part by itself; together they spend less than the sum."""
-        parts = self.list_parts()
-        return {name: compose_epsilon([part], self.delta, COARSE) for name, part in parts.items()}
+        return {name: compose_epsilon([part], self.delta, COARSE) for name, part in self.parts.items()}
 
 
 def make_plan(settings: config.Config) -> Plan:
@@ -56,11 +57,12 @@ def make_plan(settings: config.Config) -> Plan:
     """
     chosen = settings.privacy
     assert chosen.epsilon is not None and chosen.owners is not None
+    network = settings.model.private_network
     shares = {"encoder": chosen.encoder_share, "bank": chosen.bank_share}
-    shares["discriminator"] = 1 - sum(shares.values())
+    shares[network] = 1 - sum(shares.values())
     trainings = {
         "encoder": (settings.encoder.batch_size / chosen.owners, settings.encoder.steps),
-        "discriminator": (settings.train.batch_size / chosen.owners, settings.train.steps),
+        network: (settings.train.batch_size / chosen.owners, settings.train.steps),
     }
     return _search_plan(chosen.epsilon, chosen.delta, tuple(shares.items()), tuple(trainings.items()))
 
@@ -73,11 +75,13 @@ def _search_plan(
     trainings: tuple[tuple[str, tuple[float, int]], ...],
 ) -> Plan:
     """Return the plan for a share of 1/m² of each part, and the sampling rate and steps of each training."""
-    whole, share_of = mechanism.compute_multiplier(epsilon, delta * (1 - RESERVE)), dict(shares)
-    parts = {"bank": Spending(whole / math.sqrt(share_of["bank"]))}
-    for name, (rate, steps) in trainings:
-        alone = _find_epsilon(whole / math.sqrt(share_of[name]), delta)
-        parts[name] = Spending(find_noise(rate, steps, alone, delta), rate, steps)
+    whole = mechanism.compute_multiplier(epsilon, delta * (1 - RESERVE))
+    trained, parts = dict(trainings), {}
+    for name, share in shares:
+        parts[name] = Spending(whole / math.sqrt(share))
+        if name in trained:
+            alone = _find_epsilon(parts[name].multiplier, delta)
+            parts[name] = Spending(find_noise(*trained[name], alone, delta), *trained[name])
 
     def scale_parts(factor: float) -> dict[str, Spending]:
         return {name: replace(part, multiplier=factor * part.multiplier) for name, part in parts.items()}
@@ -86,7 +90,7 @@ def _search_plan(
         return compose_epsilon(list(scale_parts(factor).values()), delta, FINE)
 
     factor = _find_least_noise(compute_total, epsilon, (0.9, 1.5))
-    return Plan(epsilon, delta, **scale_parts(factor), total=compute_total(factor))
+    return Plan(epsilon, delta, scale_parts(factor), compute_total(factor))
 
 
 def find_noise(rate: float, steps: int, epsilon: float, delta: float) -> float:
@@ -160,7 +164,7 @@ def make_budget(settings: config.Config, latent_dim: int) -> Budget:
     """Return the bank's budget: all of (ε, δ), or its part of a run that is private end to end."""
     if not settings.privacy.end_to_end:
         return Budget(settings.privacy, latent_dim)
-    return Budget(settings.privacy, latent_dim, planned=make_plan(settings).bank.multiplier)
+    return Budget(settings.privacy, latent_dim, planned=make_plan(settings).parts["bank"].multiplier)
 
 
 # ------------------------------------------------------------------------------------------------- the grid

@@ -53,7 +53,7 @@ class Head:
 class Query:
     """The identity of a query, so that the answer to another one is never reused for it."""
 
-    name: str  # directions or groups; encoder or discriminator
+    name: str  # directions or groups; encoder, discriminator or generator
     multiplier: float  # of the noise, in sensitivities
     data: str  # a digest of the series and latents
     settings: str  # a digest of all that decides what is summed, and with how much noise

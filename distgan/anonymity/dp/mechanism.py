@@ -38,7 +38,7 @@ from distgan.errors import UserError
 
 UNIT = 1 << 30  # grid steps in a length of 1
 RESERVE = 1e-3  # part of delta for the gap between the discrete Gaussian and the rounded normal
-RELEASES = 4  # of a run at most, which share RESERVE: directions, groups, encoder, discriminator
+RELEASES = 4  # of a run at most, which share RESERVE: directions, groups, encoder, one network
 SLACK = 1e-3  # relative; dp-accounting rounds what was spent up by less
 MISSING = (
     "privacy.epsilon needs opendp and dp-accounting, and {} is not installed; pip install 'distgan[privacy]'"
