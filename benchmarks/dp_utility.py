@@ -2,6 +2,7 @@
 
     python benchmarks/dp_utility.py --owners 5000 --epsilons 1 4 8 inf --folder runs/dp
     python benchmarks/dp_utility.py --owners 5000 --epsilons 1 4 --public 2000 --folder runs/dp
+    python benchmarks/dp_utility.py --model multiscale --steps 300 --batch 250 --clip 0.1
 
 A week of hourly readings a household, of three kinds with a rhythm, a level and noise of their own.
 `overall` is the geometric mean of all scores over those of other real series (1 is perfect), as in the
@@ -29,34 +30,36 @@ SETTINGS = {
     "clusters": {"count": 6},
     "bank": {"condition_dim": 3, "min_members": 60},
     "encoder": {"patch": 24, "width": 24, "depth": 1, "latent_dim": 4, "steps": 150, "batch_size": 250},
-    "model": {
-        "name": "multiscale",
-        "patch": 12,
-        "generator": {
-            "width": 32,
-            "noise_dim": 16,
-            "token_noise_dim": 4,
-            "scales": [{"ratio": 1, "depth": 2, "heads": 2}],
-        },
-        "discriminator": {
-            "width": 16,
-            "scales": [{"ratio": 1, "depth": 1, "heads": 2}],
-            "periods": [24],
-            "spectra": [],
-            "side_channels": 4,
-        },
-    },
-    "objective": {"loss": "nonsaturating", "penalty": {"fraction": 1}},
-    "train": {
-        "batch_size": 250,
-        "generator_rate": 1e-3,
-        "discriminator_rate": 1e-3,
-        "max_rollbacks": 0,
-        "ema_half_life": 8000,
-        "sample_every": 100000,
-    },
+    "train": {"max_rollbacks": 0, "ema_half_life": 8000, "sample_every": 100000},
     "generate": {"count": 1000},
     "evaluate": {"pictures": False},
+}
+MODELS = {
+    "rectified_flow": {
+        "model": {"name": "rectified_flow", "patch": 12, "width": 48, "depth": 2, "heads": 2},
+        "train": {"generator_rate": 2e-3},
+    },
+    "multiscale": {
+        "model": {
+            "name": "multiscale",
+            "patch": 12,
+            "generator": {
+                "width": 32,
+                "noise_dim": 16,
+                "token_noise_dim": 4,
+                "scales": [{"ratio": 1, "depth": 2, "heads": 2}],
+            },
+            "discriminator": {
+                "width": 16,
+                "scales": [{"ratio": 1, "depth": 1, "heads": 2}],
+                "periods": [24],
+                "spectra": [],
+                "side_channels": 4,
+            },
+        },
+        "objective": {"loss": "nonsaturating", "penalty": {"fraction": 1, "weight": 0.05}},
+        "train": {"generator_rate": 1e-3, "discriminator_rate": 1e-3},
+    },
 }
 
 
@@ -83,14 +86,13 @@ def settings_of(epsilon: float, arguments: argparse.Namespace, source: Path) -> 
     from distgan import config
 
     total = arguments.owners + OTHERS
-    tree = json.loads(json.dumps(SETTINGS))
+    tree = json.loads(json.dumps({**SETTINGS, **MODELS[arguments.model]}))
+    tree["train"] |= {**SETTINGS["train"], "batch_size": arguments.batch, "steps": arguments.steps}
     train = arguments.owners / total
     tree["data"] |= {
         "source": str(source),
         "splits": {"train": train, "held_out": 0.8 * (1 - train), "reference": 0.2 * (1 - train)},
     }
-    tree["train"]["steps"] = arguments.steps
-    tree["objective"]["penalty"]["weight"] = arguments.penalty
     tree["run_dir"] = str(arguments.folder / f"epsilon-{epsilon:g}")
     public = arguments.folder / "public"
     if arguments.public and source == public.with_suffix(".npy"):
@@ -170,7 +172,7 @@ def work(epsilon: float, arguments: argparse.Namespace, source: Path) -> list[di
     runner.run(settings, run, config.STAGES[:-1])
     seconds = time.process_time() - started
     found = score(run, Store.open(run.synthetic).read_rows(np.arange(settings.generate.count)))
-    name = "distgan from public weights" if settings.privacy.public else "distgan"
+    name = arguments.model + (" from public weights" if settings.privacy.public else "")
     rows = [row_of(epsilon, name, found["model"]) | {"cpu_s": seconds}]
     if math.isfinite(epsilon):
         made = private_gaussian(run, settings, epsilon)
@@ -213,15 +215,17 @@ def main() -> None:
     )
     parser.add_argument("--owners", type=int, default=5000)
     parser.add_argument("--epsilons", type=float, nargs="+", default=[1.0, 4.0, 8.0, math.inf])
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--model", choices=MODELS, default="rectified_flow")
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--batch", type=int, default=500, help="owners, or series, of a step")
     parser.add_argument("--public", type=int, default=0, help="steps of a run on public households before")
-    parser.add_argument("--clip", type=float, default=0.1, help="privacy.gradient_clip")
-    parser.add_argument("--penalty", type=float, default=0.05, help="objective.penalty.weight")
+    parser.add_argument("--clip", type=float, default=0.2, help="privacy.gradient_clip")
     parser.add_argument("--smoke", action="store_true", help="tiny, to see that it works")
     parser.add_argument("--folder", type=Path, default=Path("runs/dp_utility"))
     arguments = parser.parse_args()
     if arguments.smoke:
         arguments.owners, arguments.steps, arguments.epsilons = 600, 2, [8.0]
+        arguments.batch = 250
     arguments.folder.mkdir(parents=True, exist_ok=True)
     source = arguments.folder / "households.npy"
     np.save(source, make_population(arguments.owners + OTHERS))
