@@ -28,7 +28,7 @@ OTHERS = 1250  # owners that are held out or for reference
 SETTINGS = {
     "data": {"scaling": {"bound": 6.0}},
     "clusters": {"count": 6},
-    "bank": {"condition_dim": 3, "min_members": 60},
+    "bank": {"condition_dim": 3, "min_members": 80},
     "encoder": {"patch": 24, "width": 24, "depth": 1, "latent_dim": 4, "steps": 150, "batch_size": 250},
     "train": {"max_rollbacks": 0, "ema_half_life": 8000, "sample_every": 100000},
     "generate": {"count": 1000},
@@ -36,8 +36,9 @@ SETTINGS = {
 }
 MODELS = {
     "rectified_flow": {
-        "model": {"name": "rectified_flow", "patch": 12, "width": 48, "depth": 2, "heads": 2},
-        "train": {"generator_rate": 2e-3},
+        "model": {"name": "rectified_flow", "patch": 12, "width": 32, "depth": 1, "heads": 2},
+        "train": {"generator_rate": 4e-3, "beta1": 0.9},
+        "privacy": {"encoder_share": 0.1, "bank_share": 0.1},
     },
     "multiscale": {
         "model": {
@@ -88,6 +89,9 @@ def settings_of(epsilon: float, arguments: argparse.Namespace, source: Path) -> 
     total = arguments.owners + OTHERS
     tree = json.loads(json.dumps({**SETTINGS, **MODELS[arguments.model]}))
     tree["train"] |= {**SETTINGS["train"], "batch_size": arguments.batch, "steps": arguments.steps}
+    if arguments.model == "rectified_flow":
+        tree["train"]["burn_in_steps"] = arguments.steps  # the rate falls from four times its value
+    shares = tree.pop("privacy", {})
     train = arguments.owners / total
     tree["data"] |= {
         "source": str(source),
@@ -97,6 +101,7 @@ def settings_of(epsilon: float, arguments: argparse.Namespace, source: Path) -> 
     public = arguments.folder / "public"
     if arguments.public and source == public.with_suffix(".npy"):
         tree["run_dir"], tree["train"]["steps"] = str(public), arguments.public
+        tree["train"]["burn_in_steps"] = min(arguments.public, tree["train"].get("burn_in_steps", 0))
         return config.from_tree(tree)
     if math.isfinite(epsilon):
         tree["run_dir"] += "-public" if arguments.public else ""
@@ -108,6 +113,7 @@ def settings_of(epsilon: float, arguments: argparse.Namespace, source: Path) -> 
             "owners": arguments.owners,
             "gradient_clip": arguments.clip,
             "log_rms_range": (-3.0, 3.0),
+            **shares,
         }
     return config.from_tree(tree)
 
