@@ -14,6 +14,10 @@ TITLES = {
     "generator": "generator, DP-SGD",
 }
 
+STEPS_WITHOUT = (
+    "Time and memory of a step are planned without the gradients by owner and the noise, which add to both."
+)
+
 
 def plan_privacy(settings: config.Config) -> Plan | None:
     """Return the division of the budget; None for a run that is not private end to end.
@@ -36,7 +40,7 @@ def format_privacy(plan: Plan) -> str:
         lines.append(
             f"{TITLES[name]:<22}{part.rate:>9.4g}{part.steps:>9,}{part.multiplier:>9.3g}{alone[name]:>15.3g}"
         )
-    return "\n".join([*lines, format_more_steps(plan)])
+    return "\n".join([*lines, format_more_steps(plan), STEPS_WITHOUT])
 
 
 def format_more_steps(plan: Plan) -> str:

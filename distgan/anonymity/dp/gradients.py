@@ -17,8 +17,8 @@ gradient that is not finite counts as 0.
 **Whoever else is taken.** Owners are computed in chunks of one size, filled up with the last owner (whose
 copies are not added): kernels go by the batch's size, and an owner's gradient must not change, not even in
 its last bits, with how many others there are. That it does not change with its place in a chunk either is
-taken as given. It held to the bit on a CPU for the networks of configs/private.yaml; gradients of layers with
-8 features differed by up to 1e-4 of their own length.
+taken as given. It held to the bit on a CPU for the networks of configs/private.yaml and private_gan.yaml;
+gradients of layers with 8 features differed by up to 1e-4 of their own length.
 
 Shapes: B series, G owners, W series of an owner, N weights.
 """
