@@ -1,9 +1,11 @@
-"""What a private discriminator step costs beside a plain one at the same batch, in one run.
+"""What a private step of the network that reads real series costs beside a plain one, in one run.
 
     python benchmarks/dp_cost.py --batches 32 128 --length 336
+    python benchmarks/dp_cost.py --config configs/private.yaml --batches 500 --length 336
 
-Both take the same loss of the default network on the same series: the plain step one backward pass over the
-batch and Adam; the private one gradients by owner, clipping on the grid, discrete noise and Adam.
+Both take the same loss on the same series, by default that of the default discriminator: the plain step one
+backward pass over the batch and Adam; the private one gradients by owner, clipping on the grid, discrete
+noise and Adam.
 `noise_s` is the noise alone, which does not grow with the batch. CPU seconds, in turns; the last line is
 JSON.
 """
@@ -27,31 +29,42 @@ from distgan.objectives.adversarial import Conditions
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
 
+CONDITION = 2 + 4
+
 
 def condition_of(batch: Batch) -> Tensor:
-    return torch.zeros(len(batch.sample), 2 + 8)
+    return torch.zeros(len(batch.sample), CONDITION)
 
 
-def compare(size: int, length: int, repeats: int) -> dict[str, Any]:
+def load_settings(path: str | None) -> config.Config:
+    if path is None:
+        return config.from_tree(
+            {"bank": {"condition_dim": 4}, "objective": {"loss": "nonsaturating", "penalty": {"fraction": 1}}}
+        )
+    return config.load(path, ["data.source=none"])
+
+
+def compare(path: str | None, size: int, length: int, repeats: int) -> dict[str, Any]:
     """Return CPU seconds of both steps for a batch of `size` owners with a series each."""
-    settings = config.from_tree({"objective": {"loss": "nonsaturating", "penalty": {"fraction": 1}}})
+    settings = load_settings(path)
     torch.manual_seed(0)
-    networks = models.build(settings, length, 1)
+    networks, name = models.build(settings, length, 1), settings.model.private_network
     parallel = Parallel(settings.engine.model_copy(update={"threads": 1}))
-    network = parallel.prepare("discriminator", networks["discriminator"], Adam(1e-4))
-    game = models.make_owner_game(settings, networks, Conditions(condition_of, condition_of), condition_of)
+    network = parallel.prepare(name, networks[name], Adam(1e-4))
+    conditions = Conditions(condition_of, condition_of)
+    game = models.make_owner_game(settings, networks, conditions, condition_of)
+    objective = models.make_objective(settings, networks, conditions)
+    (phase,) = (each for each in objective.phases if each.network == name)
     series = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (size, length, 1))).float()
     places = torch.arange(size)
     batch = Batch(series, torch.ones_like(series), places, places, 0)
     one = (Stream(make_key()), parallel)
-    noisy = NoisyGradient(
-        networks["discriminator"], game, Spending(1.0, 0.1), 1.0, OwnersOfStep(size, 1), one
-    )
-    number = sum(weight.numel() for weight in networks["discriminator"].parameters())
+    noisy = NoisyGradient(networks[name], game, Spending(1.0, 0.1), 1.0, OwnersOfStep(size, 1), one)
+    number = sum(weight.numel() for weight in networks[name].parameters())
     numbers = np.zeros(number, np.int64)
 
     def plain() -> None:
-        network.minimise(game.discriminator_loss(batch)["loss"])
+        network.minimise(phase.loss(batch)["loss"])
 
     def private() -> None:
         network.apply(noisy(OwnerBatch(batch, batch, 0))[1])
@@ -81,6 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--config", help="of another network; by default the default discriminator")
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--length", type=int, default=336)
     parser.add_argument("--repeats", type=int, default=3)
@@ -88,8 +102,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.smoke:
         arguments.batches, arguments.length, arguments.repeats = [2], 64, 1
-    rows = [compare(size, arguments.length, arguments.repeats) for size in arguments.batches]
-    show(f"default discriminator, series of {arguments.length} steps", rows)
+    rows = [
+        compare(arguments.config, size, arguments.length, arguments.repeats) for size in arguments.batches
+    ]
+    show(f"{arguments.config or 'default discriminator'}, series of {arguments.length} steps", rows)
     finish(1, ratio=rows[-1]["ratio"], rows=rows)
 
 
