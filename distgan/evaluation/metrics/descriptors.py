@@ -205,18 +205,7 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
     mask = ~np.isnan(np.moveaxis(values, 1, 2))
     short, long = _correlate_lags(standard, mask, grid.short_lags, grid.long_lags)
     bands, lines = _compute_spectrum(standard, grid)
-    n, length = len(values), grid.length
-    per_day = grid.steps_per_day
-    hours = min(max(round(per_day), 1), 96)
-    time = np.arange(length) + 1e-6
-    day = (time / per_day % 1 * hours).astype(int) if hours >= 2 and length >= 2 * per_day else None
-    fine = 7 * min(hours, 24)
-    week = (time / per_day / 7 % 1 * fine).astype(int) if per_day >= 1 and length >= 14 * per_day else None
-    season = (time * NUM_SEASONS / length).astype(int) if length >= 2 * NUM_SEASONS else None
-    months = int(length / per_day / MONTH_DAYS)
-    month = (
-        np.minimum((time / per_day / MONTH_DAYS).astype(int), months - 1) if 2 <= months < length else None
-    )
+    n, places = len(values), _find_places(grid)
     skew, tails = _compute_moments(standard, mask)
     blank = np.zeros(n)
     return Descriptors(
@@ -232,10 +221,10 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
         acf_long=long,
         bands=bands,
         lines=lines,
-        day=fold(standard, mask, day, hours),
-        week=fold(standard, mask, week, fine),
-        season=fold(standard, mask, season, NUM_SEASONS),
-        months=_fold_moments(standard, mask, month, months),
+        day=fold(standard, mask, *places["day"]),
+        week=fold(standard, mask, *places["week"]),
+        season=fold(standard, mask, *places["season"]),
+        months=_fold_moments(standard, mask, *places["months"]),
         duration=_compute_duration(standard, mask),
         channels=_correlate_channels(standard, mask),
         kernels=grid.kernels.compute_features(standard, mask),
@@ -248,6 +237,26 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
         to_target=blank,
         to_own=blank,
     )
+
+
+def _find_places(grid: ReferenceGrid) -> dict[str, tuple[Array | None, int]]:
+    """Return by period the place of each step in it, [L] from 0, and the number of places: the hour of the
+    day and of the week, the part and the month of the record. None where the record is too short for it.
+    """
+    length, per_day, time = grid.length, grid.steps_per_day, np.arange(grid.length) + 1e-6
+    hours = min(max(round(per_day), 1), 96)
+    fine = 7 * min(hours, 24)
+    months = int(length / per_day / MONTH_DAYS)
+    found: dict[str, tuple[Array | None, int]] = dict.fromkeys(("day", "week", "season", "months"), (None, 0))
+    if hours >= 2 and length >= 2 * per_day:
+        found["day"] = (time / per_day % 1 * hours).astype(int), hours
+    if per_day >= 1 and length >= 14 * per_day:
+        found["week"] = (time / per_day / 7 % 1 * fine).astype(int), fine
+    if length >= 2 * NUM_SEASONS:
+        found["season"] = (time * NUM_SEASONS / length).astype(int), NUM_SEASONS
+    if 2 <= months < length:
+        found["months"] = np.minimum((time / per_day / MONTH_DAYS).astype(int), months - 1), months
+    return found
 
 
 def _compute_distribution(values: Array, grid: Array) -> Array:

@@ -79,7 +79,9 @@ class MiniRocket:
             counters: dict[int, _Counter] = {}
             for kernel, output in enumerate(_convolve_all(series, int(dilation), self.stride)):
                 used = output if (index + kernel) % 2 == 0 else output[:, inside]
-                counter = counters.setdefault(used.shape[1], _Counter(used.shape))
+                if used.shape[1] not in counters:
+                    counters[used.shape[1]] = _Counter(used.shape)
+                counter = counters[used.shape[1]]
                 for bias in biases[place : place + count]:
                     found[place] = counter.compute_share_above(used, bias)
                     place += 1

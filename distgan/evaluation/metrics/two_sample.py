@@ -279,13 +279,13 @@ def _leave_owners_out(
     intercept is the direction `root`, which the centred kernel leaves free.
     """
     share = strength / (values + strength)
-    fitted = (vectors * share) @ (vectors.T @ target) - root * (root @ target) / (root @ root)
+    errors = (vectors * share) @ (vectors.T @ target) - root * (root @ target) / (root @ root)
     total = 0.0
     order = np.argsort(owners, kind="stable")
     for block in np.split(order, np.flatnonzero(np.diff(owners[order])) + 1):
         rows = vectors[block]
         left = (rows * share) @ rows.T - np.outer(root[block], root[block]) / (root @ root)
-        total += float(np.square(np.linalg.solve(left + 1e-9 * np.eye(len(block)), fitted[block])).sum())
+        total += float(np.square(np.linalg.solve(left + 1e-9 * np.eye(len(block)), errors[block])).sum())
     return total
 
 
