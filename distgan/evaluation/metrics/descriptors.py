@@ -1,7 +1,8 @@
 """Descriptors of a set of series, computed before it is compared: distributions, rhythms, feature-space
 points.
 
-Shapes: n series, L steps, C channels. Values are in original units, NaN where missing.
+Shapes: n series, L steps, C channels, G points of a grid, D hours of a day, F features, P coordinates. Values
+are in original units, NaN where missing.
 """
 
 import math

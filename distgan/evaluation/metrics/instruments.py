@@ -10,7 +10,7 @@ was fitted to.
     seams       change across borders of tokens over that across other midnights
     peak, load_factor   of the mean of 50 loads
 
-Shapes: n series, L steps.
+Shapes: n series, L steps, Q figures.
 """
 
 import math
