@@ -127,7 +127,7 @@ def make_reference_grid(real: Array, steps_per_day: float) -> ReferenceGrid:
     ramps = np.diff(real, axis=1)
     values = [real[..., c][~np.isnan(real[..., c])] for c in range(channels)]
     steps = [ramps[..., c][~np.isnan(ramps[..., c])] for c in range(channels)]
-    fortnight = min(max(round(14 * steps_per_day), 12), int(0.9 * length))  # or a dozen steps
+    fortnight = _find_fortnight(length, steps_per_day)
     long = np.unique(np.round(np.array(LONG_LAGS_DAYS) * steps_per_day).astype(int))
     first_bands = np.unique(np.round(np.geomspace(1, max(length // 2, 2), NUM_BANDS)).astype(int))
     cycles = length / steps_per_day  # days in the record
@@ -139,7 +139,7 @@ def make_reference_grid(real: Array, steps_per_day: float) -> ReferenceGrid:
         ramp_grid=np.stack([_make_grid(v) for v in steps]),
         value_scale=np.array([_measure_scale(v) for v in values]),
         ramp_scale=np.array([_measure_scale(v) for v in steps]),
-        short_lags=np.arange(1, fortnight + 1, math.ceil(max(fortnight, 1) / 700)),
+        short_lags=list_short_lags(length, steps_per_day),
         long_lags=long[(long > fortnight) & (long <= 0.9 * length)],
         bands=first_bands[first_bands <= length // 2],
         # At least two cycles, and below the Nyquist frequency.
@@ -148,6 +148,17 @@ def make_reference_grid(real: Array, steps_per_day: float) -> ReferenceGrid:
         rocket=_fit_rocket(real[:: max(1, n // 64)], steps_per_day),
         loads=fit_load_grid(real, steps_per_day),
     )
+
+
+def _find_fortnight(length: int, steps_per_day: float) -> int:
+    """Return two weeks in steps, or a dozen steps, but no more than nine tenths of the record."""
+    return min(max(round(14 * steps_per_day), 12), int(0.9 * length))
+
+
+def list_short_lags(length: int, steps_per_day: float) -> Array:
+    """Return lags of an autocorrelation up to two weeks, in steps, 700 at most."""
+    fortnight = _find_fortnight(length, steps_per_day)
+    return np.arange(1, fortnight + 1, math.ceil(max(fortnight, 1) / 700))
 
 
 def _fit_rocket(real: Array, steps_per_day: float) -> MiniRocket | None:
