@@ -83,7 +83,7 @@ def build_plain_bank(
         released = count_released_numbers(settings.bank.condition_dim, data.store.channels, numbers)
         fewest = compute_minimum_group_size(settings.bank, released)
         bank = replace(bank, statics=summarise_groups(cells, merged, owners, fewest))
-        bank = state_slopes(bank, cells.values, data.attributes, merged)
+        bank = state_slopes(bank, cells.values, data.attributes, merged, owners)
     merged.save(run.cluster_files.members)
     bank.save(run.bank)
     return bank
