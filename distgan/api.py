@@ -81,7 +81,7 @@ class Trained:
         """Return `count` new series in original units: float32 [count, L, C]. The same seed gives the same
         series.
 
-        Series come from the bank's groups in proportion to their sizes, as from `distgan generate`; with a
+        Series come from the bank's groups in proportion to their series, as from `distgan generate`; with a
         `condition` from the groups of that label, or from the group of that number alone. `length` sets
         another number of steps than the trained one, if the model supports it (timegan, crnn_gan). `start`
         moves series of a year to the year that begins on a date, e.g. "2027-01-01" (as `generate.start`).

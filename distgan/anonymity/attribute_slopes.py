@@ -19,20 +19,27 @@ from distgan.anonymity.groups import Members
 from distgan.anonymity.statics import FARTHEST, GroupAttributes
 
 DIGITS = 3  # of a slope, in deviations of location or scale over all groups, for one deviation of the number
-ENTITIES_PER_SLOPE = 50  # at least; with fewer no slope is stated
+OWNERS_PER_SLOPE = 50  # who have the number, at least; with fewer no slope is stated
 
 
-def state_slopes(bank: Bank, values: np.ndarray, location_scale: np.ndarray, members: Members) -> Bank:
-    """Return a bank whose columns of numbers state their slopes.
+def state_slopes(
+    bank: Bank, values: np.ndarray, location_scale: np.ndarray, members: Members, owners: np.ndarray
+) -> Bank:
+    """Return a bank whose columns of numbers state their slopes; 0, where too few owners have a number.
 
     Args:
         values: [n, A] attributes of the training series, NaN where unknown.
         location_scale: [n, C, 2] of the series.
+        owners: [n] of the series.
     """
     statics = bank.statics
     if statics is None or not statics.numbers.any():
         return bank
-    slopes = _regress(statics, values, _standardise(bank, location_scale, members), members)
+    known = [owners[~np.isnan(values[:, place])] for place in np.flatnonzero(statics.numbers)]
+    people = min(len(np.unique(each)) for each in known)
+    slopes = np.zeros((len(statics.columns), 2 * location_scale.shape[1]))
+    if people >= OWNERS_PER_SLOPE * len(known) * slopes.shape[1]:
+        slopes = _regress(statics, values, _standardise(bank, location_scale, members), members)
     rounded = np.round(slopes, DIGITS).reshape(len(slopes), -1, 2)
     columns = [
         column.model_copy(update={"slopes": list(map(tuple, rounded[place].tolist()))})
@@ -61,8 +68,7 @@ def _regress(
     weights = members.weights * statics.sizes[members.groups]  # about one for each entity
     products = (numbers * weights[:, None]).T @ numbers
     slopes = np.zeros((len(statics.columns), deviations.shape[1]))
-    enough = statics.sizes.sum() >= ENTITIES_PER_SLOPE * len(places) * deviations.shape[1]
-    if enough and (np.diag(products) > 0).all():
+    if (np.diag(products) > 0).all():
         ridge = 1e-6 * np.trace(products) * np.eye(len(places))
         slopes[places] = np.linalg.solve(products + ridge, (numbers * weights[:, None]).T @ deviations)
     return slopes

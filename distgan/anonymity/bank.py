@@ -49,6 +49,7 @@ from distgan.rng import make_keyed_generator
 SMALLEST_VARIANCE = 1e-6  # of asinh_ratio and of log_rms: below it all series are taken as alike
 FARTHEST = 3.0  # deviations from the median that a location or scale counts as, at most
 QUARTILES = 1.349  # deviations of a normal distribution between its quartiles
+SHARE_DIGITS, SHARE_UNITS = 2, 10**9  # of a group's share of the series: significant digits, whole numbers
 SMALLEST_REST = 0.3  # of a group's deviation, that is left where numbers explain more
 
 
@@ -73,6 +74,7 @@ class Bank:
     labels: tuple[str, ...] = ()  # the public label of each group, if groups have one
     owners: tuple[int, ...] = ()  # effective owners of each group's entities, of which one may have several
     statics: GroupAttributes | None = None  # what groups state of their entities' attributes (bank.by)
+    shares: tuple[float, ...] = ()  # of all series in each group, where entities have several in one
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -98,6 +100,11 @@ class Bank:
         return len(self.sizes)
 
     @property
+    def proportions(self) -> np.ndarray:
+        """Whole numbers in whose proportion groups have series: [G] int64."""
+        return np.rint(SHARE_UNITS * np.array(self.shares)).astype(np.int64) if self.shares else self.sizes
+
+    @property
     def released(self) -> int:
         """Numbers released per group."""
         columns = () if self.statics is None else self.statics.columns
@@ -116,13 +123,13 @@ class Bank:
     def allocate(
         self, count: int, among: np.ndarray | None = None, sizes: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return how many of `count` series each group gets, in proportion to its size, or to `sizes` [G] of
-        whole numbers: [G] int64. `among` [G] bool leaves some groups out.
+        """Return how many of `count` series each group gets, as `proportions` say, or `sizes` [G] of whole
+        numbers: [G] int64. `among` [G] bool leaves some groups out.
 
         Largest remainder: every group gets its proportion rounded down or up, never more; ties go to the
         first.
         """
-        sizes = self.sizes if sizes is None else sizes
+        sizes = self.proportions if sizes is None else sizes
         sizes = sizes if among is None else np.where(among, sizes, 0)
         total = int(sizes.sum())
         products = sizes.astype(object) * count  # Python's integers: exact at any size
@@ -242,6 +249,7 @@ class Bank:
                     "tracing_auc": float(auc),
                     **({"label": self.labels[group]} if self.labels else {}),
                     **({"owners": self.owners[group]} if self.owners else {}),
+                    **({"share": self.shares[group]} if self.shares else {}),
                     **({"attributes": stated[group]} if stated else {}),
                 }
                 for group, (size, effective, lowered, share, auc) in enumerate(groups)
@@ -276,6 +284,7 @@ class Bank:
             labels=tuple(group.label for group in manifest.groups if group.label is not None),
             owners=tuple(group.owners for group in manifest.groups if group.owners is not None),
             statics=statics,
+            shares=tuple(group.share for group in manifest.groups if group.share is not None),
         )
 
 
@@ -325,7 +334,17 @@ def make_bank(series: GroupedSeries, attributes: np.ndarray, settings: config.Ba
         labels=tuple(map(str, label_groups(members.groups, series.labels)))
         if series.labels is not None and settings.by_label
         else (),
+        shares=_state_shares(np.bincount(members.groups), np.diff(records.starts)),
     )
+
+
+def _state_shares(series: np.ndarray, sizes: np.ndarray) -> tuple[float, ...]:
+    """Return the share of all series in each group, rounded, from their numbers [G]; none where each entity
+    has one in its group, as sizes say the same.
+    """
+    if (series == sizes).all():
+        return ()
+    return tuple(float(f"{each:.{SHARE_DIGITS}g}") for each in series / series.sum())
 
 
 def _average_groups(members: Members, settings: config.Bank, seed: int) -> np.ndarray:

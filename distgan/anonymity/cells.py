@@ -9,6 +9,9 @@ The rule, in the order of `bank.by`:
    with three times the minimum group size; series without the number are a cell of their own, or go with the
    largest range.
 3. Each cell is divided by the next attribute in the same way.
+
+What is stated of numbers counts owners: an owner may have several entities, as the years of a home, and the
+ends of a range or a group's mean must not be those of few people.
 """
 
 from collections.abc import Sequence
@@ -42,12 +45,13 @@ class Cells:
 
 @dataclass(frozen=True)
 class CountedEntities:
-    """The training entities: the entity and the load of each series [n], and the minimum number in a
-    group.
+    """The training entities: the entity, the load and the owner of each series [n], and the minimum number in
+    a group.
     """
 
     entities: np.ndarray
     loads: np.ndarray
+    owners: np.ndarray
     fewest: int
     settings: config.Bank
 
@@ -70,7 +74,7 @@ def find_cells(statics: Sequence[StaticAttribute], counted: CountedEntities) -> 
     Raises:
         UserError: an attribute has too few entities with different values.
     """
-    columns = tuple(fit_column(each, counted.entities, counted.fewest) for each in statics)
+    columns = tuple(fit_column(each, counted.entities, counted.owners, counted.fewest) for each in statics)
     values = encode_columns(columns, statics)
     cells = np.full(len(values), -1, np.int64)
     for number, rows in enumerate(_divide(columns, values, np.arange(len(values)), 0, counted)):
@@ -78,9 +82,11 @@ def find_cells(statics: Sequence[StaticAttribute], counted: CountedEntities) -> 
     return Cells(columns, cells, values)
 
 
-def fit_column(attribute: StaticAttribute, entities: np.ndarray, fewest: int) -> AttributeColumn:
+def fit_column(
+    attribute: StaticAttribute, entities: np.ndarray, owners: np.ndarray, fewest: int
+) -> AttributeColumn:
     """Return the categories of an attribute that enough entities have, or the range of a number that enough
-    entities reach on either side.
+    owners reach on either side.
 
     Raises:
         UserError: too few entities have one.
@@ -88,15 +94,13 @@ def fit_column(attribute: StaticAttribute, entities: np.ndarray, fewest: int) ->
     name, kind = attribute.name, attribute.kind
     remedy = f"leave {name!r} out of bank.by, or add entities"
     if attribute.is_number:
-        first = np.unique(entities, return_index=True)[1]
-        known = np.sort(attribute.take(first).parse_numbers())
-        known = known[~np.isnan(known)]
-        if len(known) < 2 * fewest:
+        lowest, highest = find_extremes(attribute.parse_numbers(), owners)
+        if len(lowest) < 2 * fewest:
             raise UserError(
-                f"attribute {name!r} is known of {len(known)} training entities, fewer than twice the "
+                f"attribute {name!r} is known of {len(lowest)} training owners, fewer than twice the "
                 f"minimum group size of {fewest}; {remedy}"
             )
-        return AttributeColumn(name=name, kind=kind, low=known[fewest - 1], high=known[-fewest])
+        return AttributeColumn(name=name, kind=kind, low=lowest[fewest - 1], high=highest[-fewest])
     counts = count_entities(attribute, entities)
     kept = [value for value, count in counts.items() if count >= fewest and value != OTHER]
     common, rare = len(kept), [value for value in counts if value not in kept]
@@ -110,6 +114,19 @@ def fit_column(attribute: StaticAttribute, entities: np.ndarray, fewest: int) ->
             "bank.min_members"
         )
     return AttributeColumn(name=name, kind=kind, categories=categories)
+
+
+def find_extremes(numbers: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and the highest numbers of the owners who have any, ascending: [n], [n] -> [E]
+    twice.
+    """
+    known = ~np.isnan(numbers)
+    codes = np.unique(owners[known], return_inverse=True)[1]
+    lowest = np.full(int(codes.max(initial=-1)) + 1, np.inf)
+    highest = -lowest
+    np.minimum.at(lowest, codes, numbers[known])
+    np.maximum.at(highest, codes, numbers[known])
+    return np.sort(lowest), np.sort(highest)
 
 
 def _count_common(attribute: StaticAttribute, entities: np.ndarray, values: list[str]) -> int:
@@ -168,9 +185,9 @@ def _find_ranges(rows: np.ndarray, numbers: np.ndarray, counted: CountedEntities
     return [rows]
 
 
-def summarise_groups(found: Cells, members: Members, fewest: int) -> GroupAttributes:
+def summarise_groups(found: Cells, members: Members, owners: np.ndarray, fewest: int) -> GroupAttributes:
     """Return the stated attributes of groups within cells: the category that all members have; mean and
-    deviation of a number by the members' weights, where as many entities as a group needs have one.
+    deviation of a number by the members' weights, where as many owners [n] as a group needs have one.
     """
     shape = (members.num_groups, len(found.columns))
     values, deviations, sizes = np.full(shape, np.nan), np.zeros(shape), np.zeros(shape[0], np.int64)
@@ -186,7 +203,7 @@ def summarise_groups(found: Cells, members: Members, fewest: int) -> GroupAttrib
             if not len(there):
                 continue
             weights = members.weights[there] / members.weights[there].sum()
-            codes = np.unique(members.entities[there], return_inverse=True)[1]
+            codes = np.unique(owners[there], return_inverse=True)[1]
             if count_effective_members(np.bincount(codes, weights=weights)) < fewest * (1 - TOLERANCE):
                 continue
             numbers = np.clip(found.values[there, place], column.low, column.high)

@@ -53,6 +53,7 @@ class _Group(_Strict):
     tracing_auc: float
     label: str | None = None
     owners: int | None = None
+    share: float | None = None
     attributes: dict[str, GroupValue] | None = None
 
 
@@ -143,7 +144,7 @@ def inspect_bank(folder: Path, required: config.Bank | None) -> tuple[_Manifest 
         violations.append("some groups have a label and some do not")
     if len({group.owners is None for group in manifest.groups}) > 1:
         violations.append("some groups record their owners and some do not")
-    violations += _check_attributes(manifest)
+    violations += _check_attributes(manifest) + _check_shares(manifest)
     misshapen = _check_tensors(tensors, manifest)
     if misshapen:
         return manifest, violations + misshapen
@@ -226,6 +227,17 @@ def _check_tensors(tensors: dict[str, np.ndarray], manifest: _Manifest) -> list[
     if manifest.released != released:
         found.append(f"{released} numbers are released per group, but the manifest says {manifest.released}")
     return found if manifest.groups else [*found, "there are no groups"]
+
+
+def _check_shares(manifest: _Manifest) -> list[str]:
+    """Check the groups' shares of the series, if they are stated: above 0, together 1 but for rounding."""
+    stated = [group.share for group in manifest.groups if group.share is not None]
+    if not stated:
+        return []
+    if len(stated) < len(manifest.groups):
+        return ["some groups state their share of the series and some do not"]
+    whole = min(stated) > 0 and abs(sum(stated) - 1) <= 0.06  # each is rounded by a twentieth at most
+    return [] if whole else ["the groups' shares of the series are not those of a whole"]
 
 
 def _check_group(group: _Group, fewest: int, manifest: _Manifest, settings: config.Bank) -> list[str]:

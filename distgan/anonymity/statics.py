@@ -6,7 +6,8 @@ number the mean and the deviation of its members. Networks are given a block of 
 one-hot vector or the standardised number, then for each attribute 1 where it is known and 0 where it is not,
 and its other numbers are 0.
 
-Shapes: n series, G groups, A attributes. A value is the index of a category or a number, NaN where unknown.
+Shapes: n series, G groups, A attributes, C channels. A value is the index of a category or a number, NaN
+where unknown.
 """
 
 from collections.abc import Mapping, Sequence

@@ -216,16 +216,16 @@ def audit_generated(context: PipelineContext) -> str:
 
 
 def find_agreeing(found: np.ndarray, expected: np.ndarray, step: float | None = None) -> np.ndarray:
-    """Return which series agree up to the rounding of another device: [n, L, C] twice -> [n] bool.
+    """Return which series agree in every channel up to the rounding of another device: [n, L, C] twice -> [n]
+    bool.
 
     Where values are multiples of a step, a rounding may fall to the other side, in one of a hundred values.
     """
-    difference = np.sqrt(np.square(found - expected, dtype=np.float64).mean(axis=(1, 2)))
-    deviation = expected.std(axis=(1, 2), dtype=np.float64)
-    size = np.abs(expected).max(axis=(1, 2), initial=0.0)
+    difference = np.sqrt(np.square(found - expected, dtype=np.float64).mean(axis=1))
+    deviation = expected.std(axis=1, dtype=np.float64)
+    size = np.abs(expected).max(axis=1, initial=0.0)
     close: np.ndarray = difference <= TOLERANCE * deviation + 1e-6 * size  # NaN does not agree
-    if step is None:
-        return close
-    steps = np.abs(found - expected) / step
-    few = (steps > 0.5).mean(axis=(1, 2)) <= TOLERANCE
-    return close | (few & (steps <= 1.5).all(axis=(1, 2)))
+    if step is not None:
+        steps = np.abs(found - expected) / step
+        close |= ((steps > 0.5).mean(axis=1) <= TOLERANCE) & (steps <= 1.5).all(axis=1)
+    return np.asarray(close.all(axis=1))

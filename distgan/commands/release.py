@@ -45,7 +45,7 @@ from distgan.pipeline.binding import ARTEFACTS, audit_chain, digest_files
 from distgan.pipeline.build_bank import run_tracing
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.output_transform import find_output_transform
-from distgan.pipeline.owners import audit_owners
+from distgan.pipeline.owners import audit_owners, count_training_owners
 from distgan.pipeline.private_ledger import audit_ledger
 from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger, digest_owners
 from distgan.pipeline.runner import find_current
@@ -329,13 +329,14 @@ def check_owners(bank: Bank) -> str:
 
 
 def check_parts(settings: config.Config, run: Run, bank: Bank) -> str:
-    """Check the owners behind each part of a generator that keeps means of clusters or Gaussians of its own,
-    whatever the bank's groups: a cluster of one is a real series.
+    """Check the owners behind each part of a generator that keeps means of clusters or Gaussians of its own:
+    a cluster of one is a real series. An owner counts once, in however many of the bank's groups.
     """
     if settings.model.stores_real_series:
         return ""  # refused by its own rule
     share = models.find_smallest_share(load_generator(settings, run))
-    fewest, minimum_size = share * sum(bank.owners or bank.sizes), config.Bank().min_members
+    owners = min(count_training_owners(run), sum(bank.owners or bank.sizes))
+    fewest, minimum_size = share * owners, config.Bank().min_members
     return (
         ""
         if share >= 1 or fewest >= minimum_size

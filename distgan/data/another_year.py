@@ -7,7 +7,7 @@ does the distance change. Within a day, what people do follows the clock on the 
 is put forward on one of the two days and not on the other, the day is moved by that hour. Times are the
 zone's standard time, as those of the data are.
 
-Shapes: L steps of a trained series, M steps of a moved one.
+Shapes: n series, C channels, L steps of a trained series, M steps of a moved one.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Calendar features of time stamps: computed when needed, never stored."""
+"""Steps of calendar years and of ISO years."""
 
 from calendar import isleap
 from datetime import date
@@ -8,24 +8,7 @@ import numpy as np
 from distgan.data.grid import DAY
 from distgan.data.store.metadata import Axis
 
-FEATURES = 6
 ISO_YEAR = 364 * DAY  # seconds of 52 weeks
-
-
-def compute_calendar_features(times: np.ndarray) -> np.ndarray:
-    """Return hour of day, day of week and day of year as points on circles: datetime64[s] [L] -> float32 [L,
-    6].
-
-    Columns: sine and cosine of the time of day, of the time of week (from Monday 0:00), of the time of year.
-    """
-    seconds = times.astype("M8[s]")
-    day = (seconds - seconds.astype("M8[D]")).astype(np.float64) / 86400
-    weekday = (seconds.astype("M8[D]").astype(np.int64) + 3) % 7  # 1 January 1970 was a Thursday
-    years = seconds.astype("M8[Y]")
-    length = ((years + 1).astype("M8[D]") - years.astype("M8[D]")).astype(np.float64)
-    passed = (seconds.astype("M8[D]") - years.astype("M8[D]")).astype(np.float64)
-    turns = 2 * np.pi * np.stack([day, (weekday + day) / 7, (passed + day) / length], axis=1)
-    return np.stack([np.sin(turns), np.cos(turns)], axis=2).reshape(len(times), FEATURES).astype(np.float32)
 
 
 def list_steps_of_year(year: int, step: int, length: int, keep: bool) -> np.ndarray:

@@ -10,7 +10,7 @@ Anonymity: a share is a mean over all owners, in which one of n counts 1 / n, an
 more, so there are at most n / 20 shares. By the theory of `group_size.compute_tracing_auc` they identify a
 member with an AUC of at most Φ(√(1/20)/√2) = 0.563.
 
-Shapes: n series, L steps, C channels, R ranges.
+Shapes: n series, L steps of a trained series, M of an exported one, C channels, R ranges.
 """
 
 from collections import deque

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distgan.data.calendar import compute_calendar_features
 from distgan.data.scaling import Attributes, Scaler
 from distgan.data.shuffle import Buffered, Fill, Shuffle, Shuffled
 from distgan.data.store.reader import Readable
@@ -39,7 +38,6 @@ class Batch:
         rows: [B] int64, index into the training list.
         sample: [B] int64, consecutive positions in the global batch.
         attributes: [B, C, 2] float32, location and scale of each whole series before scaling.
-        calendar: [B, L, 6] float32 (`compute_calendar_features`), if the loader gives it.
         whole: of a micro-batch, the process's part that it was split from.
     """
 
@@ -49,7 +47,6 @@ class Batch:
     sample: Tensor
     step: int
     attributes: Tensor | None = None
-    calendar: Tensor | None = None
     whole: "Batch | None" = None
 
     def split(self, size: int) -> list["Batch"]:
@@ -63,7 +60,7 @@ class Batch:
         return replace(self, **{name: getattr(self, name)[places] for name in self._list_tensors()})
 
     def _list_tensors(self) -> list[str]:
-        optional = [name for name in ("attributes", "calendar") if getattr(self, name) is not None]
+        optional = [] if self.attributes is None else ["attributes"]
         return ["series", "mask", "rows", "sample", *optional]
 
     def average_count(self, count: Callable[["Batch"], Tensor]) -> Tensor:
@@ -77,11 +74,8 @@ class Batch:
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=non_blocking)
-
-        calendar = None if self.calendar is None else move(self.calendar)
-        return replace(self, series=move(self.series), mask=move(self.mask), calendar=calendar)
+        series, mask = (each.to(device, non_blocking=non_blocking) for each in (self.series, self.mask))
+        return replace(self, series=series, mask=mask)
 
 
 @dataclass(frozen=True)
@@ -124,24 +118,11 @@ class Loader:
     """Scaled, masked batches of the series of a store, or of its windows, that stand in `rows` (the training
     list).
 
-    Args:
-        attributes: location and scale of each of `rows`; by default worked out when a series is first read.
-        calendar: give calendar features with every batch.
-
     Raises:
         UserError: there are no rows, or batch_size (global) does not divide among the processes.
     """
 
-    def __init__(
-        self,
-        store: Readable,
-        rows: np.ndarray,
-        scaler: Scaler,
-        attributes: np.ndarray | None = None,
-        *,
-        batching: Batching,
-        calendar: bool = False,
-    ) -> None:
+    def __init__(self, store: Readable, rows: np.ndarray, scaler: Scaler, *, batching: Batching) -> None:
         batch_size, world_size = batching.batch_size, batching.world_size
         if len(rows) == 0:
             raise UserError(f"no training series in {store.path}; data.splits.train leaves none")
@@ -150,10 +131,10 @@ class Loader:
                 f"batch_size {batch_size} is not a multiple of {world_size} processes; use "
                 f"{format_nearest_multiples(batch_size, world_size)}"
             )
-        assert (attributes is None or len(attributes) == len(rows)) and 0 <= batching.rank < world_size
+        assert 0 <= batching.rank < world_size
         self.num_series = len(rows)
         self._store, self._rows, self._scaler = store, np.asarray(rows), scaler
-        self._attributes = Attributes(scaler, len(rows), store.channels, attributes)
+        self._attributes = Attributes(scaler, len(rows), store.channels)
         self._batch_size = batch_size
         share = batch_size // world_size
         self._sample = np.arange(batching.rank * share, (batching.rank + 1) * share)
@@ -162,7 +143,6 @@ class Loader:
             self._order = Buffered(store.find_shards(self._rows), batching.buffer_shards, batching.seed)
             store.values.kept = 2 * batching.buffer_shards  # a batch may straddle two fillings
         self._filled: tuple[Fill, ...] = ()
-        self._features = compute_calendar_features(store.whole_axis.list_times()) if calendar else None
 
     def iterate_batches(self, first_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of steps first_step, first_step + 1, … without end; a thread makes two ahead."""
@@ -173,8 +153,7 @@ class Loader:
         positions = step * self._batch_size + self._sample
         self._fill_buffer(positions)
         rows = self._order(positions)
-        places = self._rows[rows]
-        values = self._store.read_rows(places)
+        values = self._store.read_rows(self._rows[rows])
         attributes = self._attributes.look_up(rows, values)
         self._scaler.scale(values, attributes, out=values)
         series = torch.from_numpy(values)
@@ -186,16 +165,7 @@ class Loader:
         series, mask = pin(series), pin(mask)
         sample = torch.from_numpy(self._sample.copy())
         known = torch.from_numpy(self._scaler.complete_attributes(attributes, mask))
-        return Batch(
-            series, mask, torch.from_numpy(rows), sample, step, known, self._compute_calendar(places)
-        )
-
-    def _compute_calendar(self, places: np.ndarray) -> Tensor | None:
-        """Return [B, L, 6]: the features of each series' own stretch of the axis."""
-        if self._features is None:
-            return None
-        stretches = np.lib.stride_tricks.sliding_window_view(self._features, self._store.length, axis=0)
-        return pin(torch.from_numpy(stretches[self._store.find_starts(places)].transpose(0, 2, 1).copy()))
+        return Batch(series, mask, torch.from_numpy(rows), sample, step, known)
 
     def _fill_buffer(self, positions: np.ndarray) -> None:
         """Release the shards of the buffer's last filling when a new one starts, and announce the next."""

@@ -429,11 +429,9 @@ class Attributes:
     bytes a series and channel, and no pass over the store.
     """
 
-    def __init__(
-        self, scaler: Scaler, num_series: int, channels: int, known: np.ndarray | None = None
-    ) -> None:
+    def __init__(self, scaler: Scaler, num_series: int, channels: int) -> None:
         self._scaler = scaler
-        self._known = np.full((num_series, channels, 2), np.nan, np.float32) if known is None else known
+        self._known = np.full((num_series, channels, 2), np.nan, np.float32)
 
     def look_up(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Return [n, C, 2] of the training series `rows` [n], with measured values `values` [n, L, C]."""

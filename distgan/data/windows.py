@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.metadata import Meta
 from distgan.data.store.reader import Part, Store
 from distgan.data.store.rows import Rows
 from distgan.errors import UserError
@@ -39,11 +39,6 @@ class Windows:
             axis=replace(store.meta.axis, length=length),
             provenance=store.meta.provenance | {"windows": reading},
         )
-
-    @property
-    def whole_axis(self) -> Axis:
-        """The times on which `find_starts` counts."""
-        return self.store.meta.axis
 
     def list_windows(self, rows: np.ndarray) -> np.ndarray:
         """Return all windows of some series of the store, series by series: [n] -> [n * per_series]."""

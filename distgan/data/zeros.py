@@ -12,7 +12,7 @@ most one share for 20 owners, so that by the theory of `group_size.compute_traci
 identify a member with an AUC of at most Φ(√(1/20)/√2) = 0.563. Where fewer than `bank.min_members` owners
 have any zero, the share is stated as 0.
 
-Shapes: n series, L steps, C channels, S seasons, D parts of the day.
+Shapes: n series, L steps, C channels, E owners, S seasons, D parts of the day.
 """
 
 from collections.abc import Iterable

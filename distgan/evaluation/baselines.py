@@ -90,17 +90,28 @@ def shuffle_blocks(train: Array, block: int, seed: int) -> Array:
     return result
 
 
+def measure_units(train: Array) -> Array:
+    """Return the deviation of each channel over that of the first, float32 [C]: in these units no channel
+    stands out by its numbers alone. A channel that does not vary counts as one of deviation 1.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a channel that is missing throughout
+        deviations = np.nanstd(train, axis=(0, 1), dtype=np.float64)
+    deviations = np.where(deviations > 0, deviations, 1)
+    return np.asarray(deviations / deviations[0], dtype=np.float32)
+
+
 def _make_classical(name: str, train: Array, count: int, seed: int) -> Callable[[], Array]:
-    """Return a function that draws `count` series from the classical generator of that name; at least 0 if
-    training values are.
+    """Return a function that draws `count` series from the classical generator of that name; a channel is at
+    least 0 where its training values are.
     """
 
     def draw() -> Array:
         _, length, channels = train.shape
         family, settings = CLASSICAL[name]
-        generator = family(length, channels, settings)
+        generator, units = family(length, channels, settings), measure_units(train)
         chosen = make_keyed_generator(seed, 0, "floor fitted").permutation(len(train))[:FITTED_SERIES]
-        series = torch.from_numpy(np.asarray(train[np.sort(chosen)], dtype=np.float32))
+        series = torch.from_numpy(np.asarray(train[np.sort(chosen)], dtype=np.float32) / units)
         generator.fit(series.nan_to_num(0), (~series.isnan()).float(), seed)
         parts = []
         for start in range(0, count, AT_ONCE):
@@ -108,7 +119,7 @@ def _make_classical(name: str, train: Array, count: int, seed: int) -> Callable[
             noise = draw_keyed_normal(seed, 0, f"floor {name}", places, (generator.noise_dim,))
             with torch.inference_mode():
                 parts.append(generator(noise, torch.zeros(len(places), 0)).numpy())
-        made = np.concatenate(parts)
-        return np.maximum(made, 0) if np.nanmin(train) >= 0 else made
+        negative = (train < 0).any(axis=(0, 1))
+        return np.maximum(np.concatenate(parts) * units, np.where(negative, -np.inf, 0).astype(np.float32))
 
     return draw

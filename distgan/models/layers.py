@@ -3,7 +3,8 @@
 Every layer computes in the dtype of its input: weights stay float32 and are cast where they are used (the
 habit of EDM2), so one network serves a half-precision step and the float32 pass of the gradient penalty.
 
-Shapes: B series, L steps, C channels, N tokens, P steps a token, D width, H heads, S style.
+Shapes: B series, L steps, C channels, N tokens, M pooled ones, P steps a token, D width, H heads, Q vectors
+of a head, S style, K condition.
 """
 
 import contextlib

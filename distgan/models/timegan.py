@@ -14,7 +14,8 @@ drawn with the group and not made up. The rest of the condition is not read.
 
 `autoencoder` (embedder and recovery) and `generator` (with the supervisor) are trained each as one network.
 
-Shapes: B series, L steps, C channels, H numbers of a latent, N noise of a step, K condition, M labels.
+Shapes: B series, L steps, C channels, H numbers of a latent, N noise of a step, K condition, M labels; I
+inputs and O outputs of a stack.
 """
 
 import torch

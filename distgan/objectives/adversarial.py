@@ -1,6 +1,7 @@
 """What the generator and the discriminator of a conditional GAN minimise.
 
-Shapes: B series, L steps, C channels, Z noise, K condition.
+Shapes: B series, L steps, C channels, Z noise, K condition, H logits, A numbers of location and scale, F
+features.
 """
 
 from collections.abc import Callable

@@ -6,7 +6,7 @@ each series; generated and real points are compared by their energy distance (Sz
 is 0 only if both have one distribution. All are functions of one series, float32.
 
 Shapes: B series, W series of all processes, L steps, C channels, N = B·C single channels, F features, Q
-quantiles, A numbers that are given.
+quantiles, A numbers that are given, S frequencies.
 """
 
 from collections.abc import Callable, Sequence

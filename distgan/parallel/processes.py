@@ -187,7 +187,7 @@ class Parallel:
             self._heartbeat = None
 
     def average(self, tensor: Tensor) -> Tensor:
-        """Return the mean over processes, without a gradient: any shape, on the device, exact if equal."""
+        """Return the mean over processes, without a gradient: any shape, on the device."""
         if self.world_size == 1:
             return tensor.detach()
         total = tensor.detach().clone()

@@ -73,8 +73,13 @@ def count_numbers(statics: Iterable[StaticAttribute]) -> int:
     return count_attribute_numbers(each.kind for each in statics)
 
 
-def find_training_cells(settings: config.Config, data: TrainingData, loads: np.ndarray) -> Cells | None:
+def find_training_cells(
+    settings: config.Config, data: TrainingData, loads: np.ndarray, owners: np.ndarray
+) -> Cells | None:
     """Return the cells that groups never mix, or None without bank.by.
+
+    Args:
+        loads, owners: [n] of the training series.
 
     Raises:
         UserError: as `choose_statics` and `find_cells`.
@@ -86,7 +91,7 @@ def find_training_cells(settings: config.Config, data: TrainingData, loads: np.n
         settings.bank.condition_dim, data.store.channels, count_numbers(statics)
     )
     fewest = compute_minimum_group_size(settings.bank, released)
-    return find_cells(statics, CountedEntities(data.entity_codes, loads, fewest, settings.bank))
+    return find_cells(statics, CountedEntities(data.entity_codes, loads, owners, fewest, settings.bank))
 
 
 def assign_by_attributes(

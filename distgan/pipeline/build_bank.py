@@ -70,19 +70,20 @@ def build_plain_bank(
 ) -> Bank:
     """Write the bank of exact means, and the members of its groups; return the bank."""
     labels, loads = data.labels if settings.bank.by_label else None, compute_loads(data)
-    cells, numbers = find_training_cells(settings, data, loads), 0
+    owners = read_owners(data, run)
+    cells, numbers = find_training_cells(settings, data, loads, owners), 0
     if cells is not None:
         labels, numbers = cells.cells, count_numbers(select_training_statics(settings, data))
     series = GroupedSeries(points, loads, groups, data.entity_codes, labels, numbers)
     merged = merge_small_groups(series, settings.bank, data.store.channels)
     series = replace(series, groups=merged.groups, entities=merged.entities)
     bank = make_bank(series, data.attributes, settings.bank, seed=settings.seed)
-    bank = replace(bank, owners=count_effective_owners(merged, read_owners(data, run)))
+    bank = replace(bank, owners=count_effective_owners(merged, owners))
     if cells is not None:
         released = count_released_numbers(settings.bank.condition_dim, data.store.channels, numbers)
         fewest = compute_minimum_group_size(settings.bank, released)
-        bank = replace(bank, statics=summarise_groups(cells, merged, fewest))
-        bank = state_slopes(bank, cells.values, data.attributes, merged)
+        bank = replace(bank, statics=summarise_groups(cells, merged, owners, fewest))
+        bank = state_slopes(bank, cells.values, data.attributes, merged, owners)
     merged.save(run.cluster_files.members)
     bank.save(run.bank)
     return bank

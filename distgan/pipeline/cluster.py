@@ -121,7 +121,7 @@ def cluster_on_all(context: PipelineContext) -> Facts:
     minimum_size = resolve_minimum_group_size(context.settings, data.store.channels, numbers)
     entities, labels = data.entity_codes, read_labels(data, context.settings, minimum_size)
     if context.settings.bank.by:
-        labels = context.parallel.run_on_main(lambda: find_attribute_cells(context.settings, data))
+        labels = context.parallel.run_on_main(lambda: find_attribute_cells(context, data))
     fewest = choose_smallest_group(context.settings, entities, labels, minimum_size)
     people = People(entities, labels, minimum_size, fewest)
     count, choice = choose_cluster_count(context.settings, share, entities, fewest, device, context.parallel)
@@ -159,13 +159,14 @@ def choose_smallest_group(
     )
 
 
-def find_attribute_cells(settings: config.Config, data: TrainingData) -> np.ndarray:
+def find_attribute_cells(context: PipelineContext, data: TrainingData) -> np.ndarray:
     """Return the cell of the attributes' joint distribution of each training series: [n] int64.
 
     Raises:
         UserError: as `find_training_cells`.
     """
-    cells = find_training_cells(settings, data, compute_loads(data))
+    owners = read_owners(data, context.run)
+    cells = find_training_cells(context.settings, data, compute_loads(data), owners)
     assert cells is not None
     return cells.cells
 

@@ -34,6 +34,7 @@ class Training:
     """The training series: who is behind each, its load, its label."""
 
     entities: np.ndarray  # [n] codes
+    owners: np.ndarray  # [n] codes
     loads: np.ndarray  # [n] sum of absolute values
     labels: np.ndarray | None  # [n]
     windows: int  # of each series; 1 without data.windows
@@ -47,15 +48,17 @@ class Training:
         windows = (
             1 if chosen.length is None else (whole - chosen.length) // (chosen.stride or chosen.length) + 1
         )
-        names = np.asarray(found.entities)[rows]
+        entities, owners = (
+            np.unique(np.asarray(names)[rows], return_inverse=True)[1]
+            for names in (found.entities, found.owners)
+        )
         loads = np.ones(len(rows)) if found.loads is None else found.loads[rows]
         labels = None if found.labels is None else np.asarray(found.labels)[rows]
-        codes = np.unique(names, return_inverse=True)[1]
         statics: tuple[StaticAttribute, ...] = ()
         if "bank" in settings.stages:
             chosen_statics = choose_statics(settings.bank.by, found.statics, found.labels)
             statics = translate(settings, (each.take(rows) for each in chosen_statics))
-        return cls(codes, loads, labels, windows, len(found.meta.channels), statics)
+        return cls(entities, owners, loads, labels, windows, len(found.meta.channels), statics)
 
     def count_released(self, condition_dim: int) -> int:
         """Return the numbers released of a group, by those of its condition."""
@@ -152,13 +155,13 @@ def refuse_lengths(settings: config.Config, whole: int) -> int:
 def refuse_scaling(settings: config.Config, training: Training, length: int) -> None:
     """
     Raises:
-        UserError: series are too long or too few for a covariance, or entities too few for learned numbers.
+        UserError: series are too long or too few for a covariance, or owners too few for learned numbers.
     """
     scaling = settings.data.scaling
     if scaling.whitening:
         series = len(training.entities) * training.windows
         refuse_size(scaling.whitening, series, length, training.channels)
-    refuse_few_owners(scaling, training.entities, settings.bank.min_members)
+    refuse_few_owners(scaling, training.owners, settings.bank.min_members)
 
 
 def refuse_shifts(settings: config.Config, axis: Axis, length: int) -> None:
@@ -263,7 +266,7 @@ def refuse_groups(settings: config.Config, training: Training, found: ingest.Ser
             f"{format_count(training.channels, 'channel')}{many}); {' or '.join(remedies)}"
         )
     for each in training.statics:
-        fit_column(each, training.entities, fewest)
+        fit_column(each, training.entities, training.owners, fewest)
 
 
 def count_entities(settings: config.Config, training: Training, rows: np.ndarray) -> tuple[int, float]:

@@ -257,4 +257,4 @@ def make_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
 
 def describe(settings: config.Config, shape: Shape) -> str:
     count = settings.generate.count
-    return f"draws {count} series of {shape.length} x {shape.channels}, groups in proportion to their sizes"
+    return f"draws {count} series of {shape.length} x {shape.channels}, groups in proportion to their series"

@@ -73,6 +73,12 @@ def describe_merged(merged: int) -> str:
     return f"; {merged} {verb} of another owner's and are counted as that owner"
 
 
+def count_training_owners(run: Run) -> int:
+    """Return how many owners the networks were trained on."""
+    table = read_table(run.private_table)
+    return len(set(np.asarray(table.owners)[table.find_rows("train")].tolist()))
+
+
 def audit_owners(run: Run) -> str:
     """Look for near copies again in the stored series; returns what was verified.
 

@@ -1,8 +1,8 @@
 """Plan the group and the attributes of each series to generate.
 
-By default groups get series in proportion to their sizes. `generate.attributes`, `generate.shares` and
-`generate.table` select groups by the attributes that they state; attributes that are not requested are those
-of the groups.
+By default groups get series in proportion to their training series. `generate.attributes`, `generate.shares`
+and `generate.table` select groups by the attributes that they state; attributes that are not requested are
+those of the groups.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -205,10 +205,12 @@ class Planner:
         return np.repeat(np.arange(len(weights)), self.allocate(count, weights))
 
     def allocate(self, count: int, weights: np.ndarray) -> np.ndarray:
-        """Return how many of `count` series each group gets, in proportion to its size times weight."""
+        """Return how many of `count` series each group gets, in proportion to its series times weight."""
         if ((weights == 0) | (weights == 1)).all():
             return self.bank.allocate(count, weights > 0)
-        sizes = np.ceil(weights / weights.max() * WEIGHT).astype(object) * self.bank.sizes.astype(object)
+        sizes = np.ceil(weights / weights.max() * WEIGHT).astype(object) * self.bank.proportions.astype(
+            object
+        )
         return self.bank.allocate(count, sizes=sizes)
 
     def _weigh_nearest(self, wish: Wish) -> np.ndarray:
@@ -287,7 +289,7 @@ class Planner:
         if not len(inside):
             raise UserError(self._refuse(wish))
         cells, index = np.unique(self.statics.values[inside][:, places], axis=0, return_inverse=True)
-        sizes = np.bincount(index.ravel(), weights=self.bank.sizes[inside] * able[inside])
+        sizes = np.bincount(index.ravel(), weights=self.bank.proportions[inside] * able[inside])
         margins = [self._count_values(place, cells[:, number], sizes) for number, place in enumerate(places)]
         counts = meet_margins(sizes, cells.astype(np.int64), margins, self.chosen.count)
         if counts is None:

@@ -39,7 +39,7 @@ def homes(slope: float, unknown: float = 0.0) -> tuple[Bank, Members, np.ndarray
 @pytest.mark.parametrize("unknown", [0.0, 0.3])
 def test_a_larger_home_is_drawn_larger_by_as_much_as_among_real_ones(unknown: float) -> None:
     bank, members, people, levels = homes(0.2, unknown)
-    stated = state_slopes(bank, people[:, None], levels, members)
+    stated = state_slopes(bank, people[:, None], levels, members, np.arange(HOMES))
     groups = np.zeros(4000, np.int64)
 
     def draw(count: float) -> np.ndarray:
@@ -58,7 +58,7 @@ def test_a_larger_home_is_drawn_larger_by_as_much_as_among_real_ones(unknown: fl
 
 def test_the_spread_over_all_homes_stays_that_of_the_group() -> None:
     bank, members, people, levels = homes(0.2)
-    stated = state_slopes(bank, people[:, None], levels, members)
+    stated = state_slopes(bank, people[:, None], levels, members, np.arange(HOMES))
     groups = np.zeros(8000, np.int64)
     values = np.random.default_rng(2).integers(1, 6, (len(groups), 1)).astype(float)
     drawn = to_ratio_and_log_rms(stated.draw_attributes(groups, np.random.default_rng(3), values))[:, 0, 1]
@@ -68,13 +68,13 @@ def test_the_spread_over_all_homes_stays_that_of_the_group() -> None:
 
 def test_numbers_that_say_nothing_and_few_homes_change_nothing() -> None:
     bank, members, people, levels = homes(0.0)
-    stated = state_slopes(bank, people[:, None], levels, members)
+    stated = state_slopes(bank, people[:, None], levels, members, np.arange(HOMES))
     assert stated.statics is not None
     assert np.abs(stated.statics.columns[0].slopes).max() < 0.05
     assert bank.statics is not None
-    few = replace(bank, statics=replace(bank.statics, sizes=bank.statics.sizes // 1000))
-    none = state_slopes(few, people[:, None], levels, members)
-    assert none.statics is not None and np.abs(none.statics.columns[0].slopes).max() == 0
+    for number, stated in ((99, False), (100, True)):  # owners of many windows each, in many groups
+        found = state_slopes(bank, people[:, None], levels, members, np.arange(HOMES) % number).statics
+        assert found is not None and (np.abs(found.columns[0].slopes).max() > 0) == stated
 
 
 def test_one_home_moves_a_slope_by_little() -> None:
@@ -84,7 +84,7 @@ def test_one_home_moves_a_slope_by_little() -> None:
     odd[0] *= 1e6
     slopes = []
     for own in (levels, odd):
-        stated = state_slopes(bank, people[:, None], own, members)
+        stated = state_slopes(bank, people[:, None], own, members, np.arange(HOMES))
         assert stated.statics is not None
         slopes.append(np.array(stated.statics.columns[0].slopes))
     assert np.abs(slopes[0] - slopes[1]).max() <= 0.003
@@ -92,7 +92,7 @@ def test_one_home_moves_a_slope_by_little() -> None:
 
 def test_slopes_are_saved_and_checked(tmp_path) -> None:  # type: ignore[no-untyped-def]
     bank, members, people, levels = homes(0.2)
-    stated = state_slopes(bank, people[:, None], levels, members)
+    stated = state_slopes(bank, people[:, None], levels, members, np.arange(HOMES))
     stated.save(tmp_path / "bank")
     loaded = Bank.load(tmp_path / "bank")
     assert loaded.statics is not None and stated.statics is not None

@@ -1,6 +1,7 @@
 """No cell of the attributes' joint distribution that a bank states is smaller than the minimum group size."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from distgan.anonymity.group_size import (
 )
 from distgan.anonymity.groups import GroupedSeries, Members, merge_small_groups
 from distgan.anonymity.manifest import find_violations
-from distgan.anonymity.statics import GroupAttributes
+from distgan.anonymity.statics import GroupAttributes, encode_columns
 from distgan.data.static_attributes import StaticAttribute, make_attribute
 from distgan.errors import UserError
 from distgan.files import read_json, write_json
@@ -37,13 +38,13 @@ def bank_by(
     numbers = count_attribute_numbers(each.kind for each in statics)
     fewest = compute_minimum_group_size(settings, count_released_numbers(2, 1, numbers))
     entities = data.get("entities", np.arange(len(data["points"])))
-    cells = find_cells(statics, CountedEntities(entities, data["loads"], fewest, settings))
+    cells = find_cells(statics, CountedEntities(entities, data["loads"], entities, fewest, settings))
     groups = cells.cells * 1000 + data["groups"]
     series = GroupedSeries(data["points"], data["loads"], groups, entities, cells.cells, numbers)
     members = merge_small_groups(series, settings, 1)
     settled = GroupedSeries(data["points"], members.loads, members.groups, entities, cells.cells, numbers)
     bank = make_bank(settled, data["attributes"], settings)
-    found = summarise_groups(cells, members, fewest)
+    found = summarise_groups(cells, members, entities, fewest)
     return Bank(**{**bank.__dict__, "statics": found}), members, cells
 
 
@@ -131,16 +132,46 @@ def test_combinations_that_are_rare_leave_the_last_attribute_unknown() -> None:
 def test_rare_categories_become_other_and_join_the_rarest() -> None:
     cells = ["flat"] * 40 + ["house"] * 50 + ["barn"] * 22 + ["tent"] * 6 + ["boat"] * 3
     kind = make_attribute("kind", cells)
-    assert fit_column(kind, np.arange(121), 20).categories == ["flat", "house", "other"]  # barn joins 9
-    assert fit_column(kind, np.arange(121), 9).categories == ["barn", "flat", "house", "other"]
+    assert fit_column(kind, np.arange(121), np.arange(121), 20).categories == [
+        "flat",
+        "house",
+        "other",
+    ]  # barn joins 9
+    assert fit_column(kind, np.arange(121), np.arange(121), 9).categories == [
+        "barn",
+        "flat",
+        "house",
+        "other",
+    ]
     with pytest.raises(UserError, match=r"'kind' has 0 values that at least 60 training entities have"):
-        fit_column(kind, np.arange(121), 60)
+        fit_column(kind, np.arange(121), np.arange(121), 60)
     ev = make_attribute("ev", ["true"] * 5 + ["false"] * 100)
     with pytest.raises(UserError, match="'ev' has 1 values that at least 20"):
-        fit_column(ev, np.arange(105), 20)
+        fit_column(ev, np.arange(105), np.arange(105), 20)
     few = make_attribute("area", ["1.5"] * 30 + [""] * 75)
-    with pytest.raises(UserError, match="'area' is known of 30 training entities, fewer than twice"):
-        fit_column(few, np.arange(105), 20)
+    with pytest.raises(UserError, match="'area' is known of 30 training owners, fewer than twice"):
+        fit_column(few, np.arange(105), np.arange(105), 20)
+
+
+def test_an_owner_of_many_entities_is_one_behind_a_range_and_a_mean() -> None:
+    """Ten years of one home, which is far larger than all others."""
+    owners = np.concatenate([np.arange(60), np.full(10, 60)])
+    area = make_attribute("area", [f"{40 + home}.5" for home in range(60)] + ["990.5"] * 10)
+    column = fit_column(area, np.arange(70), owners, 6)
+    assert (column.low, column.high) == (45.5, 95.5)  # by entities it would be 990.5
+    assert fit_column(area, np.arange(70), np.arange(70), 6).high == 990.5
+    with pytest.raises(UserError, match="'area' is known of 61 training owners, fewer than twice"):
+        fit_column(area, np.arange(70), owners, 31)
+    data = household_data(n=70)
+    settings = config.Bank(condition_dim=2, min_members=6, by=("area",))
+    counted = CountedEntities(np.arange(70), data["loads"], owners, 6, settings)
+    known = np.where(np.arange(70) < 60, "", area.cells)  # the years of that home alone
+    cells = find_cells([area], counted)
+    values = encode_columns(cells.columns, [replace(area, cells=known)])
+    one = Members(data["points"], np.zeros(70, int), np.arange(70), data["loads"], np.full(70, 1 / 70))
+    for people, stated in ((np.arange(70), False), (owners, True)):
+        found = summarise_groups(replace(cells, values=values), one, people, 6)
+        assert np.isnan(found.values[0, 0]) == stated
 
 
 def test_every_number_counts_for_membership_inference() -> None:
@@ -186,8 +217,8 @@ def test_a_bank_comes_back_from_its_files_and_a_changed_one_is_noticed(tmp_path:
 
 def test_networks_are_given_one_hot_or_standardised_values_with_a_mask() -> None:
     columns = (
-        fit_column(make_attribute("ev", ["true", "false"] * 20), np.arange(40), 15),
-        fit_column(make_attribute("people", [f"{home % 5}" for home in range(40)]), np.arange(40), 15),
+        fit_column(make_attribute("ev", ["true", "false"] * 20), *2 * [np.arange(40)], 15),
+        fit_column(make_attribute("people", [f"{home % 5}" for home in range(40)]), *2 * [np.arange(40)], 15),
     )
     values = np.array([[0, 2.0], [1, 3.0]])
     found = GroupAttributes(columns, values, np.array([[0, 1.0], [0, 1.0]]), np.array([30, 30]))

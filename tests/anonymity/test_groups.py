@@ -1,11 +1,14 @@
 """Groups hold enough distinct owners, and no owner carries more than the largest share."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import (
     GroupedSeries,
     cap_weights,
@@ -13,6 +16,7 @@ from distgan.anonymity.groups import (
     count_effective_owners,
     merge_small_groups,
 )
+from distgan.anonymity.manifest import find_violations
 from distgan.errors import UserError
 from tests.helpers.groups import SLACK, bank_of, household_data, make_bank_of, members_of, settings_of_bank
 
@@ -120,6 +124,23 @@ def test_allocation_is_in_proportion(count: int, seed: int, groups: int) -> None
     assert given_out.sum() == count
     assert np.all(given_out >= np.floor(exact - 1e-6))
     assert np.all(given_out <= np.ceil(exact + 1e-6))
+
+
+def test_windows_are_allocated_as_there_are_windows(tmp_path: Path) -> None:
+    """Of twenty weeks of each of 60 homes one is a holiday: groups of as many homes, but not of as many
+    weeks.
+    """
+    data = household_data(n=1200) | {"groups": np.tile(np.arange(20) == 0, 60).astype(int)}
+    bank = make_bank_of(data | {"entities": np.repeat(np.arange(60), 20)}, settings_of_bank())
+    np.testing.assert_array_equal(bank.sizes, [60, 60])
+    np.testing.assert_array_equal(bank.allocate(1000), [950, 50])
+    bank.save(tmp_path / "bank")
+    assert find_violations(tmp_path / "bank") == [] and Bank.load(tmp_path / "bank").shares == (0.95, 0.05)
+    place = tmp_path / "bank" / "manifest.json"
+    whole = place.read_text()
+    for forged in ('"share": 0.5', '"share": -0.05', '"share": null'):
+        place.write_text(whole.replace('"share": 0.05', forged))
+        assert any("share" in text for text in find_violations(tmp_path / "bank"))
 
 
 def test_allocating_as_many_as_there_are_entities_gives_the_sizes() -> None:

@@ -313,6 +313,16 @@ def test_a_part_of_the_generator_of_few_owners_is_refused(
         assert "keeps a mean of 1.0 owners among its weights, below the minimum of 15" in broken_rule(mine)
 
 
+def test_an_owner_in_many_groups_is_one_behind_a_part_of_the_generator(
+    mine: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows of 43 homes in ten groups are no 430 owners."""
+    monkeypatch.setattr(models, "find_smallest_share", lambda generator: 1 / 10)
+    bank = Bank.load(mine.bank)
+    everywhere = replace(bank, owners=(43,) * 10)
+    assert "keeps a mean of 4.3 owners" in release.check_parts(config.load(mine.config), mine, everywhere)
+
+
 def test_of_too_many_owners_a_random_part_is_attacked(run: Run) -> None:
     data = TrainingData.open(run, ("train",))
     some = attack.sample_owners(data, run, "train", 10, seed=0, limit=1)

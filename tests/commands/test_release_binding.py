@@ -161,6 +161,17 @@ def test_series_generated_again_are_the_same_whatever_their_neighbours(run: Run)
     assert attacked_series.find_agreeing(other, counts, step=1.0).tolist() == [True, False]
 
 
+@pytest.mark.parametrize("step", [None, 1e-3])
+def test_another_series_in_a_channel_of_small_numbers_is_found(step: float | None) -> None:
+    rng = np.random.default_rng(0)
+    made = (101_325 + 500 * rng.random((3, 96, 2))).astype(np.float32)  # a pressure, beside kWh
+    made[..., 1] = rng.random((3, 96))
+    found = made * np.float32(1 + 1e-5)
+    assert attacked_series.find_agreeing(found, made, step)[[0, 2]].all()
+    found[1, :, 1] = rng.random(96)
+    assert attacked_series.find_agreeing(found, made, step).tolist() == [True, False, True]
+
+
 def test_owners_with_near_copies_are_a_mismatch(mine: Run) -> None:
     """340 homes under 20 ids each are 340 owners."""
     assert "owners: 60" in owners.audit_owners(mine)

@@ -31,12 +31,10 @@ def store(tmp_path: Path) -> Store:
 
 def loader(store: Store, batch_size: int = 4, seed: int = 0, rank: int = 0, world_size: int = 1) -> Loader:
     scaler = Scaler.fit(store.select_part(ROWS), config.Scaling())
-    attributes = scaler.compute_attributes(store.read_rows(ROWS))
     return Loader(
         store,
         ROWS,
         scaler,
-        attributes,
         batching=Batching(batch_size=batch_size, seed=seed, rank=rank, world_size=world_size),
     )
 
@@ -129,7 +127,7 @@ def test_a_batch_that_does_not_divide_is_one_line(
 def test_no_training_series_is_one_line(store: Store) -> None:
     scaler = Scaler("none", "minmax", 1.0, 1.0, None)
     with pytest.raises(UserError, match="no training series"):
-        Loader(store, ROWS[:0], scaler, np.zeros((0, 2, 2)), batching=Batching(batch_size=2, seed=0))
+        Loader(store, ROWS[:0], scaler, batching=Batching(batch_size=2, seed=0))
 
 
 def test_to_moves_what_networks_see(store: Store) -> None:

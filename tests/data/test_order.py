@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distgan import config
-from distgan.data.calendar import compute_calendar_features
 from distgan.data.loader import Batching, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.shuffle import Buffered, Shuffle, Shuffled
@@ -149,33 +148,12 @@ def _plain_store(tmp_path_factory: pytest.TempPathFactory) -> None:
 def test_attributes_are_learned_once_and_as_those_of_the_whole(store: Store) -> None:
     lazy = loader(store, buffer_shards=None)
     scaler = lazy._scaler
-    given_ = Loader(
-        store,
-        ROWS,
-        scaler,
-        scaler.compute_attributes(store.read_rows(ROWS)),
-        batching=Batching(batch_size=12, seed=1),
-    )
+    whole = scaler.compute_attributes(store.read_rows(ROWS))
     for step in range(30):
-        assert torch.equal(lazy.make_batch(step).series, given_.make_batch(step).series)
-    known = lazy._attributes._known
-    np.testing.assert_array_equal(known, scaler.compute_attributes(store.read_rows(ROWS)))
-
-
-def test_calendar_features_are_points_on_circles() -> None:
-    times = np.arange("2019-12-30T00", "2021-01-04T00", dtype="M8[h]").astype("M8[s]")
-    found = compute_calendar_features(times)
-    assert found.shape == (len(times), 6) and found.dtype == np.float32
-    np.testing.assert_allclose(found[:, ::2] ** 2 + found[:, 1::2] ** 2, 1, atol=1e-6)
-    noon, midnight = found[12], found[0]
-    np.testing.assert_allclose(noon[:2], [0, -1], atol=1e-6)
-    np.testing.assert_allclose(midnight[:4], [0, 1, 0, 1], atol=1e-6)  # a Monday
-    angle = np.arctan2(found[:, 4], found[:, 5]) % (2 * np.pi) / (2 * np.pi)
-    days = {str(day): np.flatnonzero(times == np.datetime64(day))[0] for day in ("2020-07-01", "2020-12-31")}
-    assert angle[days["2020-07-01"]] == pytest.approx(182 / 366, abs=1e-5)  # a leap year
-    assert angle[days["2020-12-31"]] == pytest.approx(365 / 366, abs=1e-5)
-    week = np.arctan2(found[:, 2], found[:, 3]) % (2 * np.pi) / (2 * np.pi)
-    np.testing.assert_allclose(week[1:168], np.arange(1, 168) / 168, atol=1e-5)
+        batch = lazy.make_batch(step)
+        assert batch.attributes is not None
+        np.testing.assert_array_equal(batch.attributes.numpy(), whole[batch.rows.numpy()])
+    np.testing.assert_array_equal(lazy._attributes._known, whole)
 
 
 def test_the_buffer_is_a_number_of_shards(tmp_path: Path) -> None:

@@ -88,20 +88,11 @@ def test_windows_longer_than_the_series_are_one_line(stored: tuple[Store, np.nda
         Windows(stored[0], 51, 1)
 
 
-def test_calendar_features_of_a_batch_are_those_of_its_windows(stored: tuple[Store, np.ndarray]) -> None:
-    from distgan.data.calendar import compute_calendar_features
-
+def test_a_batch_holds_scaled_windows(stored: tuple[Store, np.ndarray]) -> None:
     windows = Windows(stored[0], 12, 5)
     scaler = Scaler.fit(windows.select_part(np.arange(windows.num_series)), config.Scaling())
-    data = Loader(
-        windows, np.arange(windows.num_series), scaler, batching=Batching(batch_size=6, seed=0), calendar=True
-    )
+    data = Loader(windows, np.arange(windows.num_series), scaler, batching=Batching(batch_size=6, seed=0))
     batch = data.make_batch(3)
-    assert batch.calendar is not None and batch.calendar.shape == (6, 12, 6)
-    times = windows.whole_axis.list_times()
-    for row, found in zip(batch.rows.tolist(), batch.calendar.numpy()):
-        start = int(windows.find_starts(np.array([row]))[0])
-        np.testing.assert_array_equal(found, compute_calendar_features(times[start : start + 12]))
     values = windows.read_rows(batch.rows.numpy())
     scaled = scaler.scale(values, scaler.compute_attributes(values))
     np.testing.assert_array_equal(batch.series.numpy(), np.nan_to_num(scaled))

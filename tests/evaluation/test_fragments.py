@@ -70,6 +70,23 @@ def test_one_day_is_enough(attack_data: AttackData) -> None:
     assert measured.sure == measured.value == 1 and "1 members and 0 non-members" in note
 
 
+def test_rounded_days_are_found_in_a_channel_of_small_numbers() -> None:
+    """Beside a channel whose readings are ten thousand times as large, which has grids of its own."""
+    parts = [Population.draw(60, 96, seed).attack_data for seed in (5, 6)]
+
+    def join(series: Callable[[AttackData], np.ndarray]) -> np.ndarray:
+        return np.concatenate([1e4 * series(parts[0]), series(parts[1])], axis=2)
+
+    members = join(lambda part: part.members.series)
+    sides = Side.from_series(members), Side.from_series(join(lambda part: part.non_members.series))
+    made = join(lambda part: part.synthetic)
+    both = replace(parts[0], members=sides[0], non_members=sides[1], synthetic=made)
+    assert fragments.search_exact(both)[0].sure == 0
+    for row in range(4):
+        made[row, 20:44, 1] = np.round(members[row, 40:64, 1], 1)
+    assert fragments.search_exact(replace(both, synthetic=made))[0].sure >= 3
+
+
 def test_one_channel_is_enough(attack_data: AttackData) -> None:
     """Also where it stands in another channel."""
     wide = [

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from distgan.evaluation.attacks.attack_data import AttackData, Side
-from distgan.evaluation.metrics import fidelity
+from distgan.evaluation.metrics import fidelity, instruments
+from distgan.evaluation.metrics.classification import LabelledSeries, classify
 from distgan.evaluation.metrics.descriptors import compute_descriptors, make_reference_grid
 from distgan.evaluation.metrics.gaps import average_known, copy_gaps
 from distgan.evaluation.metrics.nearest import Shapes, find_nearest
@@ -70,6 +71,34 @@ def test_two_sample_tests_see_no_difference_by_what_is_missing():
     for view in ("weeks", "series"):
         accuracy = compare_samples(Sample(real), Sample(made), view, PER_DAY, effort)
         assert accuracy is not None and accuracy.low < 0.5 + 0.03, view
+
+
+def test_a_classifier_learns_as_much_from_whole_series_as_from_real_ones():
+    """The labels differ in the swing of a day, under a season of which real series show one half."""
+    time = np.arange(2 * HALF)
+
+    def draw(count: int, seed: int, first: int) -> LabelledSeries:
+        rng, labels = np.random.default_rng(seed), np.repeat(["flat", "round"], count // 2)
+        swing = np.where(labels == "round", 1.0, 0.7)[:, None] * np.sin(2 * np.pi * time / PER_DAY)
+        season = np.where(time < HALF, 3, 0)
+        series = (swing + season + 0.9 * rng.standard_normal(swing.shape))[..., None].astype(np.float32)
+        series[:, :first] = np.nan
+        return LabelledSeries(series, labels, np.arange(count))
+
+    found = classify(draw(60, 1, HALF), [draw(60, 2, 0)], draw(60, 3, HALF)).rows
+    assert found["synthetic"].value > 0.9 and found["real"].value > 0.9  # without the gaps it is .5
+    assert found["gain"].value > -0.03
+
+
+def test_load_figures_of_whole_series_are_those_of_what_real_ones_show():
+    train, real = (begin_late(with_season(40, seed)) for seed in (2, 1))
+    reference = instruments.fit_reference(Sample(real), train, PER_DAY, features=False)
+    whole, late = (
+        instruments.read_instruments(reference, made, ())
+        for made in (with_season(40, 3), begin_late(with_season(40, 3)))
+    )
+    np.testing.assert_equal(whole.ratios, late.ratios)
+    assert whole.loads < 1.5
 
 
 def test_weeks_that_are_mostly_missing_are_no_items():

@@ -3,6 +3,7 @@ give.
 """
 
 import math
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def test_a_stride_reads_every_hour_of_the_week_alike() -> None:
     assert choose_stride(35040, 1000, 96) % 2 == 1
     series = loads(6, 0).transpose(0, 2, 1)
     whole = fit_minirocket(series, features=84 * 4)
-    strided = MiniRocket(whole.mixes, whole.dilations, whole.counts, whole.biases, stride=5)
+    strided = replace(whole, stride=5)
     assert np.abs(whole.compute_features(series) - strided.compute_features(series)).mean() < 0.04
 
 
@@ -112,6 +113,14 @@ def test_several_channels_are_seen_alone_and_in_pairs() -> None:
     assert kernels.compute_features(series).shape == (8, 84 * 6)
 
 
+def test_units_of_channels_change_no_feature() -> None:
+    """In a sum of raw values the channel of the larger unit would be all that is seen."""
+    series = np.random.default_rng(0).standard_normal((8, 2, 40)).astype(np.float32)
+    scaled = series * np.array([[1], [2.0**17]], np.float32)  # watts beside megawatts, exact in float32
+    found = [fit_minirocket(each, features=84 * 3).compute_features(each) for each in (series, scaled)]
+    np.testing.assert_array_equal(*found)
+
+
 def test_features_are_those_of_aeon() -> None:
     rocket = pytest.importorskip("aeon.transformations.collection.convolution_based")
     series = np.random.default_rng(0).standard_normal((6, 1, 500)).astype(np.float32).cumsum(2)
@@ -121,7 +130,7 @@ def test_features_are_those_of_aeon() -> None:
     ours, own = choose_dilations(500, 119)
     np.testing.assert_array_equal(ours, dilations)
     np.testing.assert_array_equal(own, counts)
-    kernels = MiniRocket(((0,),), dilations, counts, ((biases / 3).astype(np.float32),))
+    kernels = MiniRocket(((0,),), np.ones(1), dilations, counts, ((biases / 3).astype(np.float32),))
     np.testing.assert_allclose(kernels.compute_features(series), expected, atol=0.01)  # rounding at a bias
 
 
@@ -148,6 +157,15 @@ def test_owners_are_never_on_both_sides() -> None:
     known = compare_samples(Sample(one), Sample(two), "series", PER_DAY, QUICK)
     assert apart is not None and known is not None and known.value > apart.value + 0.15
     assert apart.owners == (5, 5) and apart.high - apart.low > known.high - known.low
+
+
+@pytest.mark.parametrize("unit", [1, 1e6])
+def test_what_channels_do_together_is_found_in_any_unit(unit: float) -> None:
+    rng = np.random.default_rng(0)
+    first, other, alone = rng.standard_normal((3, 30, 100)).astype(np.float32)
+    together, apart = (np.stack([x, unit * y], 2) for x, y in ((first, first), (other, alone)))
+    found = compare_samples(Sample(together), Sample(apart), "series", PER_DAY, QUICK)
+    assert found is not None and found.value > 0.95
 
 
 def test_owners_left_out_are_left_out() -> None:

@@ -339,6 +339,23 @@ def test_baselines_of_a_seed_are_the_same_and_of_few_series_fewer():
     assert verdict.SHUFFLED_DAYS not in baselines.make_baselines(train, 5, 1.0, 3)
 
 
+def test_fitted_baselines_do_not_depend_on_the_units_of_channels():
+    train = np.concatenate([homes(20, seed=1), homes(20, seed=2)], axis=2)
+    units = np.array([1, 2.0**-14], np.float32)  # exact in float32
+    made, again = (baselines.make_baselines(each, 8, PER_DAY, 3) for each in (train, train * units))
+    for name in baselines.CLASSICAL:
+        np.testing.assert_array_equal(made[name]() * units, again[name]())
+
+
+def test_fitted_baselines_are_negative_only_in_channels_that_are():
+    train = np.concatenate([homes(20, seed=1), homes(20, seed=2) - 1], axis=2)
+    assert train[..., 0].min() >= 0 > train[..., 1].min()
+    for name, make in baselines.make_baselines(train, 8, PER_DAY, 3).items():
+        if name in baselines.CLASSICAL:
+            lowest = make().min((0, 1))
+            assert lowest[0] >= 0 > lowest[1]
+
+
 def test_the_spectrum_baseline_has_the_spectrum_and_days_keep_the_day():
     train, target = homes(60, seed=1), homes(40)
     made = {name: make() for name, make in baselines.make_baselines(train, 40, PER_DAY, 0).items()}

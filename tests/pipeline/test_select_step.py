@@ -120,7 +120,7 @@ def test_windows_count_as_validation_series(windows: int, enough: bool) -> None:
     """Two owners with a window each are too few for halves, and the encoder would be trained in vain."""
     chosen = ["data.validation=0.05", "train.steps=900", "data.windows.length=24"]
     settings = config.load(None, [*chosen, "train.select={score: fidelity, every: 300}"])
-    training = early_checks.Training(np.arange(8), np.ones(8), None, windows, channels=1)
+    training = early_checks.Training(np.arange(8), np.arange(8), np.ones(8), None, windows, channels=1)
     with contextlib.nullcontext() if enough else pytest.raises(UserError, match=r"0\.05 gives 2; raise"):
         early_checks.refuse_selection(settings, training, np.array(["train"] * 8 + ["validation"] * 2))
 

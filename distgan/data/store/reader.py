@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from distgan.data.store.format import FORMAT, Form, Layout, compute_crc, digest_manifest
-from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.metadata import Meta
 from distgan.data.store.rows import Rows
 from distgan.data.store.writer import AGAIN
 from distgan.errors import UserError, parsing
@@ -62,11 +62,6 @@ class Store:
         self.num_series = len(values)
         self.length, self.channels = values.layout.row_shape
 
-    @property
-    def whole_axis(self) -> Axis:
-        """The times on which `find_starts` counts."""
-        return self.meta.axis
-
     @classmethod
     def open(cls, path: Path) -> Self:
         """Return the store at `path`, whose manifest is checked.
@@ -99,10 +94,6 @@ class Store:
         self.values.release_beyond(MAPPED_BYTES)
         return found
 
-    def find_starts(self, indices: np.ndarray) -> np.ndarray:
-        """Return the step of the store's axis at which each series begins: all at the first."""
-        return np.zeros(len(indices), dtype=np.int64)
-
     def find_shards(self, indices: np.ndarray) -> np.ndarray:
         """Return the shard in which each series lies."""
         return self.values.find_shards(indices)
@@ -134,14 +125,8 @@ class Readable(Protocol):
     num_series: int
     values: Rows
 
-    @property
-    def whole_axis(self) -> Axis: ...
-
     def read_rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return the series `indices` [n] as float32 [n, L, C], NaN where missing."""
-
-    def find_starts(self, indices: np.ndarray) -> np.ndarray:
-        """Return the step of the whole axis at which each series begins: [n]."""
 
     def find_shards(self, indices: np.ndarray) -> np.ndarray:
         """Return the shard that holds each series: [n]."""

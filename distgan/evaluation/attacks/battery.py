@@ -365,9 +365,11 @@ def judge_finding(
         return OVER
     ends = [measured.sure if rule == "alarm" else measured.high for measured in every]
     if not all(end <= limit for end in ends):  # said so that NaN does not slip through
-        surely_within = all(measured.sure <= limit for measured in every)
-        return OVER if enough else PASS if proved and surely_within else INSUFFICIENT
-    return INSUFFICIENT if rule == "evidence" and not enough and not proved else PASS
+        if enough:
+            return OVER
+        return PASS if proved and all(measured.sure <= limit for measured in every) else INSUFFICIENT
+    lacking = rule == "evidence" and not enough and not proved
+    return INSUFFICIENT if lacking else PASS
 
 
 def format_sentence(outcome: str, found: Sequence[AttackResult], evidence: Evidence, proof: str = "") -> str:

@@ -98,7 +98,7 @@ def run_attack(
     """Run the attack by exposure; return nothing if there are too few non-members for any group.
 
     Args:
-        non-members: of entities that are in no group.
+        non_members: of entities that are in no group.
         released: [G, D].
         farthest: share of the members that counts as outliers.
     """

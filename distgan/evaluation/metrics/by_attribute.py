@@ -11,6 +11,7 @@ Shapes: n series, L steps, C channels, F features.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from sklearn.linear_model import RidgeClassifierCV, RidgeCV
@@ -23,7 +24,13 @@ from distgan.evaluation.attribute_results import (
     Recovery,
 )
 from distgan.evaluation.metrics.classification import ALPHAS, Encoder
-from distgan.evaluation.metrics.descriptors import Array, compute_descriptors, make_reference_grid
+from distgan.evaluation.metrics.descriptors import (
+    Array,
+    Descriptors,
+    ReferenceGrid,
+    compute_descriptors,
+    make_reference_grid,
+)
 from distgan.evaluation.metrics.gaps import copy_gaps
 from distgan.evaluation.metrics.scores import SCORES
 
@@ -47,6 +54,11 @@ class DescribedSeries:
         """Return the number of owners of some series: their places, or a flag for each of all."""
         return len(np.unique(self.owners[chosen]))
 
+    def select(self, name: str, value: str | None = None) -> "DescribedSeries":
+        """Return the series with a value of an attribute; by default those of which it is known."""
+        cells = self.cells[name]
+        return self.take(np.flatnonzero(cells != "" if value is None else cells == value))
+
     def take(self, rows: Array) -> "DescribedSeries":
         return DescribedSeries(
             self.series[rows], {name: own[rows] for name, own in self.cells.items()}, self.owners[rows]
@@ -66,6 +78,11 @@ class Comparison:
     minimum: int
     times: Array  # datetime64 [L]
     steps_per_day: float
+
+    @cached_property
+    def grid(self) -> ReferenceGrid:
+        """What scores are read on, by the held-out series."""
+        return make_reference_grid(self.held_out.series, self.steps_per_day)
 
 
 def compare_by_attribute(sets: Comparison) -> ByAttribute:
@@ -112,47 +129,50 @@ def _round(value: float) -> float:
 
 
 def _compare_values(sets: Comparison, name: str) -> list[AttributeValueResult]:
-    grid = make_reference_grid(sets.held_out.series, sets.steps_per_day)
-    known = {
-        which: own.cells[name][own.cells[name] != ""]
-        for which, own in (("train", sets.train), ("synthetic", sets.synthetic))
-    }
+    """Return the comparison for each value that enough owners have, trained on and held out."""
+    made = sets.synthetic.select(name)
+    real = sets.train.select(name)
     found = []
-    for value in sorted({*known["train"].tolist(), *known["synthetic"].tolist()}):
-        parts = [
-            own.take(np.flatnonzero(own.cells[name] == value))
-            for own in (sets.train, sets.held_out, sets.synthetic)
-        ]
-        train, held_out, made = parts
-        if min(len(np.unique(train.owners)), len(np.unique(held_out.owners))) < sets.minimum:
-            continue
-        described = [compute_descriptors(part.series, grid) if len(part.series) else None for part in parts]
-        rows: dict[str, dict[str, float | None]] = {"synthetic": {}, "real": {}}
-        for score in SCORES:
-            if score.name not in SCORED or score.function is None:
-                continue
-            for which, other in (("synthetic", described[2]), ("real", described[0])):
-                target = described[1]
-                measured = other is not None and target is not None
-                rows[which][score.name] = (
-                    _round(score.function(target, other, grid)) if measured else None  # type: ignore[arg-type]
-                )
-        found.append(
-            AttributeValueResult(
-                value=value,
-                share_real=_round(len(train.series) / len(known["train"])),
-                share_synthetic=_round(len(made.series) / max(1, len(known["synthetic"]))),
-                held_out=len(np.unique(held_out.owners)),
-                synthetic=len(made.series),
-                mean_real=_average(held_out.series),
-                mean_synthetic=_average(made.series),
-                evening_real=_average(held_out.series[:, _is_evening(sets.times)]),
-                evening_synthetic=_average(made.series[:, _is_evening(sets.times)]),
-                scores=rows["synthetic"],
-                scores_real=rows["real"],
-            )
-        )
+    for value in sorted({*real.cells[name].tolist(), *made.cells[name].tolist()}):
+        parts = [side.select(name, value) for side in (sets.train, sets.held_out, sets.synthetic)]
+        if min(len(np.unique(side.owners)) for side in parts[:2]) >= sets.minimum:
+            shares = len(parts[0].series) / len(real.series), len(parts[2].series) / max(1, len(made.series))
+            found.append(_compare_value(sets, value, parts, shares))
     return found
+
+
+def _compare_value(
+    sets: Comparison, value: str, parts: Sequence[DescribedSeries], shares: tuple[float, float]
+) -> AttributeValueResult:
+    """Return the comparison of the training, held-out and synthetic series with one value, whose shares of
+    the training and of the synthetic series are known.
+    """
+    _, held_out, made = parts
+    known = [compute_descriptors(part.series, sets.grid) if len(part.series) else None for part in parts]
+    evening = _is_evening(sets.times)
+    return AttributeValueResult(
+        value=value,
+        share_real=_round(shares[0]),
+        share_synthetic=_round(shares[1]),
+        held_out=len(np.unique(held_out.owners)),
+        synthetic=len(made.series),
+        mean_real=_average(held_out.series),
+        mean_synthetic=_average(made.series),
+        evening_real=_average(held_out.series[:, evening]),
+        evening_synthetic=_average(made.series[:, evening]),
+        scores=_score(known[1], known[2], sets.grid),
+        scores_real=_score(known[1], known[0], sets.grid),
+    )
+
+
+def _score(
+    target: Descriptors | None, candidate: Descriptors | None, grid: ReferenceGrid
+) -> dict[str, float | None]:
+    """Return the scores `SCORED` of one set against another; None where a set has no series."""
+    functions = {each.name: each.function for each in SCORES if each.name in SCORED}
+    if target is None or candidate is None:
+        return dict.fromkeys(functions)
+    return {name: _round(each(target, candidate, grid)) for name, each in functions.items() if each}
 
 
 def _is_evening(times: Array) -> Array:

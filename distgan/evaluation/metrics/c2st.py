@@ -5,7 +5,7 @@ The classifier two-sample test works at any length. TimeGAN's networks (Yoon et 
 series, and there to be compared with published tables: with int(dim / 2) units, 1 at least, they overlook
 much. `backbones` has others.
 
-Shapes: n series, L steps, C channels.
+Shapes: n series, L steps, C channels, F features.
 """
 
 import math

@@ -2,8 +2,9 @@
 series of other owners.
 
 The classifier is ridge regression on random convolutions (ROCKET, Dempster et al. 2020) and on location and
-scale. Kernels and scales are those of the real training series in every row, so that rows differ in the
-series alone. Intervals are t-intervals of 95 % over owners: series of one owner are alike.
+scale. Kernels and scales are those of the real training series in every row, and whole synthetic series get
+the gaps of real ones of their label, so that rows differ in the series alone. Intervals are t-intervals of
+95 % over owners: series of one owner are alike.
 
 Shapes: n series, L steps, C channels, F features, D draws of synthetic series.
 """
@@ -17,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from distgan.errors import UserError
 from distgan.evaluation.metrics.descriptors import Array, standardise
+from distgan.evaluation.metrics.gaps import copy_gaps
 from distgan.evaluation.metrics.intervals import estimate_interval
 from distgan.evaluation.metrics.kernels import Kernels, fit_kernels
 from distgan.evaluation.results import Classification, ClassifiedSeries, Interval
@@ -73,7 +75,7 @@ def classify(real: LabelledSeries, made: Sequence[LabelledSeries], test: Labelle
         )
     encoder = Encoder.fit(real.series)
     features, tested = encoder(real.series), encoder(test.series)
-    drawn = [(encoder(draw.series), draw.labels) for draw in made]
+    drawn = [(encoder(copy_gaps_of_label(real, draw)), draw.labels) for draw in made]
     truth = test.labels
     commonest = max(np.unique(real.labels).tolist(), key=lambda label: int((real.labels == label).sum()))
     right = {  # [n] share of the draws in which each test series was recognised
@@ -102,6 +104,17 @@ def classify(real: LabelledSeries, made: Sequence[LabelledSeries], test: Labelle
         draws=len(made),
         rows=rows,
     )
+
+
+def copy_gaps_of_label(real: LabelledSeries, made: LabelledSeries) -> Array:
+    """Return the synthetic series [n, L, C] with the gaps of real ones of the same label, in turn: what is
+    measured when may go with the label.
+    """
+    found = made.series.copy()
+    for label in np.unique(made.labels):
+        rows = made.labels == label
+        found[rows] = copy_gaps(real.series[real.labels == label], made.series[rows])
+    return found
 
 
 def _score_predictions(features: Array, labels: Array, tested: Array, truth: Array) -> Array:

@@ -1,7 +1,8 @@
 """Descriptors of a set of series, computed before it is compared: distributions, rhythms, feature-space
 points.
 
-Shapes: n series, L steps, C channels. Values are in original units, NaN where missing.
+Shapes: n series, L steps, C channels, G points of a grid, D hours of a day, F features, P coordinates. Values
+are in original units, NaN where missing.
 """
 
 import math
@@ -126,7 +127,7 @@ def make_reference_grid(real: Array, steps_per_day: float) -> ReferenceGrid:
     ramps = np.diff(real, axis=1)
     values = [real[..., c][~np.isnan(real[..., c])] for c in range(channels)]
     steps = [ramps[..., c][~np.isnan(ramps[..., c])] for c in range(channels)]
-    fortnight = min(max(round(14 * steps_per_day), 12), int(0.9 * length))  # or a dozen steps
+    fortnight = _find_fortnight(length, steps_per_day)
     long = np.unique(np.round(np.array(LONG_LAGS_DAYS) * steps_per_day).astype(int))
     first_bands = np.unique(np.round(np.geomspace(1, max(length // 2, 2), NUM_BANDS)).astype(int))
     cycles = length / steps_per_day  # days in the record
@@ -138,7 +139,7 @@ def make_reference_grid(real: Array, steps_per_day: float) -> ReferenceGrid:
         ramp_grid=np.stack([_make_grid(v) for v in steps]),
         value_scale=np.array([_measure_scale(v) for v in values]),
         ramp_scale=np.array([_measure_scale(v) for v in steps]),
-        short_lags=np.arange(1, fortnight + 1, math.ceil(max(fortnight, 1) / 700)),
+        short_lags=list_short_lags(length, steps_per_day),
         long_lags=long[(long > fortnight) & (long <= 0.9 * length)],
         bands=first_bands[first_bands <= length // 2],
         # At least two cycles, and below the Nyquist frequency.
@@ -147,6 +148,17 @@ def make_reference_grid(real: Array, steps_per_day: float) -> ReferenceGrid:
         rocket=_fit_rocket(real[:: max(1, n // 64)], steps_per_day),
         loads=fit_load_grid(real, steps_per_day),
     )
+
+
+def _find_fortnight(length: int, steps_per_day: float) -> int:
+    """Return two weeks in steps, or a dozen steps, but no more than nine tenths of the record."""
+    return min(max(round(14 * steps_per_day), 12), int(0.9 * length))
+
+
+def list_short_lags(length: int, steps_per_day: float) -> Array:
+    """Return lags of an autocorrelation up to two weeks, in steps, 700 at most."""
+    fortnight = _find_fortnight(length, steps_per_day)
+    return np.arange(1, fortnight + 1, math.ceil(max(fortnight, 1) / 700))
 
 
 def _fit_rocket(real: Array, steps_per_day: float) -> MiniRocket | None:
@@ -205,18 +217,7 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
     mask = ~np.isnan(np.moveaxis(values, 1, 2))
     short, long = _correlate_lags(standard, mask, grid.short_lags, grid.long_lags)
     bands, lines = _compute_spectrum(standard, grid)
-    n, length = len(values), grid.length
-    per_day = grid.steps_per_day
-    hours = min(max(round(per_day), 1), 96)
-    time = np.arange(length) + 1e-6
-    day = (time / per_day % 1 * hours).astype(int) if hours >= 2 and length >= 2 * per_day else None
-    fine = 7 * min(hours, 24)
-    week = (time / per_day / 7 % 1 * fine).astype(int) if per_day >= 1 and length >= 14 * per_day else None
-    season = (time * NUM_SEASONS / length).astype(int) if length >= 2 * NUM_SEASONS else None
-    months = int(length / per_day / MONTH_DAYS)
-    month = (
-        np.minimum((time / per_day / MONTH_DAYS).astype(int), months - 1) if 2 <= months < length else None
-    )
+    n, places = len(values), _find_places(grid)
     skew, tails = _compute_moments(standard, mask)
     blank = np.zeros(n)
     return Descriptors(
@@ -232,10 +233,10 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
         acf_long=long,
         bands=bands,
         lines=lines,
-        day=fold(standard, mask, day, hours),
-        week=fold(standard, mask, week, fine),
-        season=fold(standard, mask, season, NUM_SEASONS),
-        months=_fold_moments(standard, mask, month, months),
+        day=fold(standard, mask, *places["day"]),
+        week=fold(standard, mask, *places["week"]),
+        season=fold(standard, mask, *places["season"]),
+        months=_fold_moments(standard, mask, *places["months"]),
         duration=_compute_duration(standard, mask),
         channels=_correlate_channels(standard, mask),
         kernels=grid.kernels.compute_features(standard, mask),
@@ -248,6 +249,26 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
         to_target=blank,
         to_own=blank,
     )
+
+
+def _find_places(grid: ReferenceGrid) -> dict[str, tuple[Array | None, int]]:
+    """Return by period the place of each step in it, [L] from 0, and the number of places: the hour of the
+    day and of the week, the part and the month of the record. None where the record is too short for it.
+    """
+    length, per_day, time = grid.length, grid.steps_per_day, np.arange(grid.length) + 1e-6
+    hours = min(max(round(per_day), 1), 96)
+    fine = 7 * min(hours, 24)
+    months = int(length / per_day / MONTH_DAYS)
+    found: dict[str, tuple[Array | None, int]] = dict.fromkeys(("day", "week", "season", "months"), (None, 0))
+    if hours >= 2 and length >= 2 * per_day:
+        found["day"] = (time / per_day % 1 * hours).astype(int), hours
+    if per_day >= 1 and length >= 14 * per_day:
+        found["week"] = (time / per_day / 7 % 1 * fine).astype(int), fine
+    if length >= 2 * NUM_SEASONS:
+        found["season"] = (time * NUM_SEASONS / length).astype(int), NUM_SEASONS
+    if 2 <= months < length:
+        found["months"] = np.minimum((time / per_day / MONTH_DAYS).astype(int), months - 1), months
+    return found
 
 
 def _compute_distribution(values: Array, grid: Array) -> Array:

@@ -9,7 +9,7 @@ counts how many different entities a set holds (Friedman and Dieng 2023).
 
 The night is the quarter of the day in which real loads are lowest.
 
-Shapes: n series, L steps, D days, P steps a day, Q figures.
+Shapes: n series, L steps, C channels, D days, P steps a day, Q figures.
 """
 
 import warnings

@@ -20,8 +20,9 @@ networks give a standard error of their own. Of differences between rows it was 
 deviation where that was measured. What is concluded goes by the differences of two rows on the same halves
 (`paired.py`).
 
-Shapes: n series, L steps, C channels. Values are in original units, NaN where missing. A score that does
-not exist for the data (weekly profile of three days) is NaN here and null in the report.
+Shapes: n series, L steps, C channels, K random halves, S scores. Values are in original units, NaN where
+missing. A score that does not exist for the data (weekly profile of three days) is NaN here and null in the
+report.
 """
 
 import math

@@ -10,7 +10,7 @@ was fitted to.
     seams       change across borders of tokens over that across other midnights
     peak, load_factor   of the mean of 50 loads
 
-Shapes: n series, L steps.
+Shapes: n series, L steps, Q figures.
 """
 
 import math
@@ -21,7 +21,7 @@ import numpy as np
 
 from distgan.evaluation.metrics import catch22, entity_loads, loads, utility, vendi
 from distgan.evaluation.metrics.descriptors import Array
-from distgan.evaluation.metrics.gaps import average_known
+from distgan.evaluation.metrics.gaps import average_known, copy_gaps
 from distgan.evaluation.metrics.two_sample import FULL, Accuracy, Effort, Sample, compare_samples
 from distgan.rng import make_keyed_generator
 
@@ -118,15 +118,17 @@ class Reading:
 def read_instruments(
     reference: Reference, made: Array, views: Sequence[str], effort: Effort = FULL
 ) -> Reading:
-    """Measure series [n, L, 1] with every instrument."""
-    values = made[..., 0]
-    figures = entity_loads.measure_loads(values, reference.layout)
+    """Measure series [n, L, 1] with every instrument; what describes single series, with the gaps of real
+    ones.
+    """
+    values, seen = made[..., 0], copy_gaps(reference.real.values, made)[..., 0]
+    figures = entity_loads.measure_loads(seen, reference.layout)
     ratios = entity_loads.compare_loads(reference.figures, figures, reference.unit)
     score, real_score = compare_variety(reference, figures)
     peak, factor = describe_aggregate(values)
     catch = math.nan
     if reference.catch is not None:
-        catch = float(catch22.compare_features(reference.catch, catch22.measure_catch22(values)).mean())
+        catch = float(catch22.compare_features(reference.catch, catch22.measure_catch22(seen)).mean())
     seams = math.nan
     if reference.token:
         per_day = reference.layout.steps_per_day

@@ -5,7 +5,8 @@ Kernels as in ROCKET (Dempster et al. 2020), their biases from quantiles of real
 three places of the day on three days or in three weeks running. Weights come from a fixed seed, nothing is
 downloaded.
 
-Shapes: n series, C channels, L steps, T outputs, K kernels of one pattern, O = 9 taps.
+Shapes: n series, C channels, L steps, T outputs, K kernels of one pattern, O = 9 taps,
+F features, E coordinates.
 """
 
 from collections.abc import Sequence

@@ -7,8 +7,9 @@ sequence) of the kernel's outputs on random series. A feature is the proportion 
 minus bias, over all places for one half of the kernels and over those without padding for the other half.
 Only the series that settle the biases are random; they are drawn from a fixed seed.
 
-Differences from the paper: of several channels, each is taken alone, and sums of pairs beside them; of long
-    series the outputs can be read at every `stride`-th place only, which leaves proportions as they are.
+Differences from the paper: of several channels, each is taken alone, and beside them sums of pairs in which
+both vary as much; of long series the outputs can be read at every `stride`-th place only, which leaves
+proportions as they are.
 
 Shapes: n series, C channels, L steps, T places, D dilations, F features.
 """
@@ -41,6 +42,7 @@ class MiniRocket:
 
     Attributes:
         mixes: the channels that are summed before they are convolved.
+        scales: [C] of the channels in a sum: their deviations within series, whose units may differ.
         dilations: [D] steps between taps.
         counts: [D] features of each kernel at each dilation.
         biases: of each mix, [84 Σ counts] float32, in the order of dilations and kernels.
@@ -48,6 +50,7 @@ class MiniRocket:
     """
 
     mixes: tuple[tuple[int, ...], ...]
+    scales: Array
     dilations: Array
     counts: Array
     biases: tuple[Array, ...]
@@ -62,7 +65,7 @@ class MiniRocket:
         for first in range(0, n, rows):
             start = 0
             for mix, biases in zip(self.mixes, self.biases):
-                block = _sum_channels(series[first : first + rows], mix)
+                block = _sum_channels(series[first : first + rows], mix, self.scales)
                 found[first : first + rows, start : start + len(biases)] = self._compute_block(block, biases)
                 start += len(biases)
         return found
@@ -76,7 +79,9 @@ class MiniRocket:
             counters: dict[int, _Counter] = {}
             for kernel, output in enumerate(_convolve_all(series, int(dilation), self.stride)):
                 used = output if (index + kernel) % 2 == 0 else output[:, inside]
-                counter = counters.setdefault(used.shape[1], _Counter(used.shape))
+                if used.shape[1] not in counters:
+                    counters[used.shape[1]] = _Counter(used.shape)
+                counter = counters[used.shape[1]]
                 for bias in biases[place : place + count]:
                     found[place] = counter.compute_share_above(used, bias)
                     place += 1
@@ -121,8 +126,11 @@ def fit_minirocket(
     chosen = sorted(rng.permutation(len(pairs))[:PAIRS])
     mixes = (*((channel,) for channel in range(channels)), *(pairs[place] for place in chosen))
     steps, counts = choose_dilations(length, max(1, features // len(TRIPLES) // len(mixes)), dilations)
-    biases = tuple(_fit_biases(_sum_channels(series, mix), steps, counts, stride, rng) for mix in mixes)
-    return MiniRocket(mixes, steps, counts, biases, stride)
+    scales = _measure_scales(series)
+    biases = tuple(
+        _fit_biases(_sum_channels(series, mix, scales), steps, counts, stride, rng) for mix in mixes
+    )
+    return MiniRocket(mixes, scales, steps, counts, biases, stride)
 
 
 def choose_dilations(length: int, features: int, most: int = MOST_DILATIONS) -> tuple[Array, Array]:
@@ -149,8 +157,16 @@ def choose_stride(length: int, places: int, steps_per_day: float) -> int:
     return stride
 
 
-def _sum_channels(series: Array, mix: tuple[int, ...]) -> Array:
-    return series[:, mix[0]] if len(mix) == 1 else series[:, list(mix)].sum(1)
+def _measure_scales(series: Array) -> Array:
+    """Return the deviation of each channel within series, 1 where none varies: [n, C, L] -> float32 [C]."""
+    deviations = np.sqrt(series.var(axis=2, dtype=np.float64).mean(axis=0))
+    return np.where(deviations > 0, deviations, 1).astype(np.float32)
+
+
+def _sum_channels(series: Array, mix: tuple[int, ...], scales: Array) -> Array:
+    """Return a channel, or the sum of some in units of their scales: [n, C, L] -> [n, L]."""
+    places = list(mix)
+    return series[:, mix[0]] if len(mix) == 1 else (series[:, places] / scales[places, None]).sum(1)
 
 
 def _find_inside(length: int, dilation: int, stride: int) -> slice:

@@ -1,6 +1,6 @@
 """The nearest neighbour of each series by its shape, over the steps that both have measured.
 
-Shapes: n, m series, L steps, C channels.
+Shapes: n, m series, L steps, C channels, D = L C values.
 """
 
 from dataclasses import dataclass

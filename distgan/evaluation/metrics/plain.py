@@ -83,45 +83,57 @@ def describe_values(
 
 def _describe_channel(real: Array, synthetic: Array, codes: Array, anonymous: bool) -> list[Statistic]:
     """Return the lines of one channel: [n, L], [m, L], [n]."""
-    made = synthetic[np.isfinite(synthetic)]
     values, whose = _select_measured(real, codes)
-    low, high = (_find_extreme(real, codes, largest, anonymous) for largest in (False, True))
-    like = synthetic[: len(real)] if anonymous else synthetic
-    own = np.arange(len(like))
-    titles = ("minimum", "maximum")
-    if anonymous:
-        titles = (f"low value that {GROUP} reach", f"high value that {GROUP} reach")
-    lines = [Statistic(title=titles[0], real=low, synthetic=_find_extreme(like, own, False, anonymous))]
-    for title, level in QUANTILES.items():
-        lines.append(
-            Statistic(
-                title=title,
-                real=_compute_quantile(values, whose, level, anonymous),
-                synthetic=_round_number(np.quantile(made, level)) if len(made) else None,
-            )
-        )
-    lines.append(Statistic(title=titles[1], real=high, synthetic=_find_extreme(like, own, True, anonymous)))
-    enough = not anonymous or len(np.unique(whose)) >= GROUP
-    digits = DIGITS if anonymous else None
-    lines.append(
+    made = synthetic[np.isfinite(synthetic)]
+    lowest, highest = (
         Statistic(
-            title="mean",
-            real=_round_number(values.mean(), digits) if enough and len(values) else None,
-            synthetic=_round_number(made.mean()) if len(made) else None,
+            title=_name_extreme(largest, anonymous),
+            real=_find_extreme(real, codes, largest, anonymous),
+            synthetic=_find_like_extreme(synthetic, len(real), largest, anonymous),
         )
+        for largest in (False, True)
     )
-    shares = {"zeros": ((values == 0), (made == 0)), "missing": (np.isnan(real), np.isnan(synthetic))}
-    for title, flags in shares.items():
-        both = [float(np.mean(each)) if each.size else None for each in flags]
-        lines.append(
-            Statistic(
-                title=title,
-                real=None if both[0] is None or not enough else _round_number(both[0], digits),
-                synthetic=None if both[1] is None else _round_number(both[1]),
-                share=True,
-            )
+    quantiles = [
+        Statistic(
+            title=title,
+            real=_compute_quantile(values, whose, level, anonymous),
+            synthetic=_round_number(np.quantile(made, level)) if len(made) else None,
         )
-    return lines
+        for title, level in QUANTILES.items()
+    ]
+    means = {
+        "mean": (values, made),
+        "zeros": (values == 0, made == 0),
+        "missing": (np.isnan(real), np.isnan(synthetic)),
+    }
+    shown = not anonymous or len(np.unique(whose)) >= GROUP
+    rest = [
+        Statistic(
+            title=title,
+            real=_average(own, DIGITS if anonymous else None) if shown else None,
+            synthetic=_average(other),
+            share=own.dtype == bool,
+        )
+        for title, (own, other) in means.items()
+    ]
+    return [lowest, *quantiles, highest, *rest]
+
+
+def _name_extreme(largest: bool, anonymous: bool) -> str:
+    if anonymous:
+        return f"{'high' if largest else 'low'} value that {GROUP} reach"
+    return "maximum" if largest else "minimum"
+
+
+def _find_like_extreme(synthetic: Array, count: int, largest: bool, anonymous: bool) -> float | None:
+    """Return the extreme of synthetic series; the one that `GROUP` of them reach, of as many as real ones."""
+    like = synthetic[:count] if anonymous else synthetic
+    return _find_extreme(like, np.arange(len(like)), largest, anonymous)
+
+
+def _average(values: Array, digits: int | None = None) -> float | None:
+    """Return the mean, or the share of true flags, rounded; None of nothing."""
+    return _round_number(values.mean(), digits) if values.size else None
 
 
 def clip_extremes(real: Array, owners: Array) -> Array:
@@ -180,9 +192,7 @@ def _describe_tails(tables: Sequence[ChannelStatistics], unit: str, anonymous: b
     others.
     """
     by_title = {row.title: row for row in tables[0].rows}
-    high = next(
-        row for title, row in by_title.items() if title in ("maximum", f"high value that {GROUP} reach")
-    )
+    high = by_title[_name_extreme(True, anonymous)]
     several = len(tables) > 1
     unit = f" {unit}" if unit else ""
     if high.real is None:

@@ -191,14 +191,14 @@ def _compute_features(sides: list[Array], steps_per_day: float, effort: Effort) 
     """Compute standardised MiniRocket features of both sides, with location and scale of each item: float32
     [m, F + 2 C].
 
-    Values are divided by their common standard deviation; of an item, its mean is taken for what is missing.
-    Kernels do not see a constant that is added, so location and scale stand beside them and have
-    `LEVEL_SHARE` of the features' squared length.
+    Values are divided by the standard deviation of their channel over both sides; of an item, its mean is
+    taken for what is missing. Kernels do not see a constant that is added, so location and scale stand beside
+    them and have `LEVEL_SHARE` of the features' squared length.
     """
-    scale = np.nanstd(np.concatenate([side.reshape(-1)[:: max(1, side.size // 1_000_000)] for side in sides]))
+    scales = np.array([_measure_scale([side[:, c] for side in sides]) for c in range(sides[0].shape[1])])
     filled = []
     for side in sides:
-        side = np.asarray(side / (scale if scale > 0 else 1), dtype=np.float32)
+        side = np.asarray(side / scales.astype(side.dtype)[:, None], dtype=np.float32)
         if (missing := np.isnan(side)).any():
             counts = np.maximum((~missing).sum(2, keepdims=True), 1)
             side = np.where(missing, np.where(missing, 0, side).sum(2, keepdims=True) / counts, side)
@@ -211,6 +211,15 @@ def _compute_features(sides: list[Array], steps_per_day: float, effort: Effort) 
     levels = [np.concatenate([side.mean(2), np.log(side.std(2) + 1e-3)], axis=1) for side in filled]
     own = _standardise(np.arcsinh(np.concatenate(levels)))
     return np.concatenate([features, own * math.sqrt(LEVEL_SHARE * features.shape[1] / own.shape[1])], axis=1)
+
+
+def _measure_scale(sides: list[Array]) -> float:
+    """Return the standard deviation of a channel's measured values on both sides, [m, l] each; 1 where they
+    do not vary.
+    """
+    sample = np.concatenate([side.reshape(-1)[:: max(1, side.size // 1_000_000)] for side in sides])
+    scale = 0.0 if np.isnan(sample).all() else float(np.nanstd(sample))
+    return scale if scale > 0 else 1.0
 
 
 def _standardise(features: Array) -> Array:
@@ -270,13 +279,13 @@ def _leave_owners_out(
     intercept is the direction `root`, which the centred kernel leaves free.
     """
     share = strength / (values + strength)
-    fitted = (vectors * share) @ (vectors.T @ target) - root * (root @ target) / (root @ root)
+    errors = (vectors * share) @ (vectors.T @ target) - root * (root @ target) / (root @ root)
     total = 0.0
     order = np.argsort(owners, kind="stable")
     for block in np.split(order, np.flatnonzero(np.diff(owners[order])) + 1):
         rows = vectors[block]
         left = (rows * share) @ rows.T - np.outer(root[block], root[block]) / (root @ root)
-        total += float(np.square(np.linalg.solve(left + 1e-9 * np.eye(len(block)), fitted[block])).sum())
+        total += float(np.square(np.linalg.solve(left + 1e-9 * np.eye(len(block)), errors[block])).sum())
     return total
 
 

@@ -7,7 +7,7 @@ Where a day has no steps of its own, or the record is short, it sees seven steps
 are divided by those of the seasonal-naive forecast (the same time a week ago, or the step before): 1 is no
 better than that, 0 is perfect.
 
-Shapes: n series, L steps, C channels, W samples, P numbers seen, H steps predicted.
+Shapes: n series, L steps, C channels, W samples, P numbers seen, H steps predicted, T periods of H steps.
 """
 
 from dataclasses import dataclass

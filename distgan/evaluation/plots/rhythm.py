@@ -115,7 +115,7 @@ def draw_profiles(real: Array, synthetic: Array, view: View) -> Figure:
 def compute_correlation(name: str, series: Array, view: View) -> Curve:
     """Return the autocorrelation by distance in days."""
     values = series[..., view.channel : view.channel + 1]
-    lags = described.make_reference_grid(values, view.steps_per_day).short_lags
+    lags = described.list_short_lags(series.shape[1], view.steps_per_day)
     return compute_band_of_curves(
         name, lags / view.steps_per_day, described.compute_autocorrelation(values, lags)[:, 0]
     )

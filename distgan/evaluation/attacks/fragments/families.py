@@ -80,11 +80,11 @@ class Family:
 
 
 def list_families(rows: Rows) -> list[Family]:
-    """Return every family; the grids are the three decimal ones around a row's usual deviation. Digits below
-    them may be a whole series of their own.
+    """Return every family; the grids are the three decimal ones around the usual deviation of a row of each
+    channel. Digits below them may be a whole series of their own.
     """
-    order, span = hashes.encode_order, hashes.LAGS[-1]
-    grids = _choose_grids(rows.real)
+    order, span, channels = hashes.encode_order, hashes.LAGS[-1], rows.released.shape[1]
+    grids = sorted({grid for c in range(channels) for grid in _choose_grids(rows.real[c::channels])})[::-1]
     digits = {f"in digits below {grid:g}": partial(take_digits, grid=grid) for grid in grids}
     found = [
         Family("values", hashes.encode_bits, made=DIRECTIONS, numbers=keep),

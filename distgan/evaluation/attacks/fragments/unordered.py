@@ -4,7 +4,7 @@ anywhere.
 Whoever takes every third hour of three members, or puts the hours of a day in another order, leaves no window
 of a quarter of a day. What is left is that one series of the release has many numbers which one real owner
 alone has. How many by chance, the owners themselves show: readings of coarse meters are everybody's and count
-for nothing. Shapes: n rows, L steps, k codes of a row.
+for nothing. Shapes: n rows, L steps, k codes of a row, E entities.
 """
 
 from dataclasses import dataclass

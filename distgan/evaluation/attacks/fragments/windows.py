@@ -1,7 +1,8 @@
 """The real and the released series as rows, and the windows of the fragment attack.
 
 A row is one channel of one series: a copied channel is then found whatever the others do, also where it
-stands in another channel. Shapes: n rows, L steps, w steps of a window. NaN where missing.
+stands in another channel. Shapes: n rows, or series of C channels, L steps, w steps of a window,
+E entities. NaN where missing.
 """
 
 from collections.abc import Iterator
