@@ -62,7 +62,13 @@ class Bank(Section):
         8, "principal directions of the latents kept in a condition; above 32 for research only", ge=1
     )
     min_members: int = key(15, "minimum number of distinct entities behind every released mean", ge=1)
-    max_share: float = key(0.15, "maximum share of a group's load that one entity may carry", gt=0, le=1)
+    max_share: float = key(
+        0.15,
+        "maximum share of a group's load that one entity may carry; of several channels each counts in units "
+        "of its mean",
+        gt=0,
+        le=1,
+    )
     max_tracing_auc: float = key(
         0.65,
         "limit of membership inference on the released means; determines the minimum group size",

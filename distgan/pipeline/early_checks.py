@@ -35,7 +35,7 @@ class Training:
 
     entities: np.ndarray  # [n] codes
     owners: np.ndarray  # [n] codes
-    loads: np.ndarray  # [n] sum of absolute values
+    loads: np.ndarray  # [n] sum of absolute values of one channel; 1 where they are found later
     labels: np.ndarray | None  # [n]
     windows: int  # of each series; 1 without data.windows
     channels: int
@@ -52,7 +52,8 @@ class Training:
             np.unique(np.asarray(names)[rows], return_inverse=True)[1]
             for names in (found.entities, found.owners)
         )
-        loads = np.ones(len(rows)) if found.loads is None else found.loads[rows]
+        one = len(found.meta.channels) == 1
+        loads = found.loads[rows] if found.loads is not None and one else np.ones(len(rows))
         labels = None if found.labels is None else np.asarray(found.labels)[rows]
         statics: tuple[StaticAttribute, ...] = ()
         if "bank" in settings.stages:

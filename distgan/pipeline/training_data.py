@@ -195,9 +195,16 @@ class TrainingData:
 
 
 def compute_loads(data: TrainingData) -> np.ndarray:
-    """Return each training series' total of absolute values, missing ones left out: (n,)."""
+    """Return each training series' total of absolute values, missing ones left out: (n,). Of several channels
+    each counts in units of its mean total, so that none decides by its unit.
+    """
     blocks = data.store.select_part(data.rows)
-    return np.concatenate([np.nansum(np.abs(block), axis=(1, 2), dtype=np.float64) for block in blocks])
+    loads = np.concatenate([np.nansum(np.abs(block), axis=1, dtype=np.float64) for block in blocks])
+    if loads.shape[1] == 1:
+        return loads[:, 0]
+    means = loads.mean(axis=0)
+    shares: np.ndarray = (loads / np.where(means > 0, means, 1)).sum(axis=1)
+    return shares
 
 
 def read_scaler(run: Run) -> tuple[Scaler, Meta]:

@@ -21,7 +21,7 @@ from distgan.pipeline import encode
 from distgan.pipeline.build_bank import assign_non_members
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.private_ledger import open_ledger
-from distgan.pipeline.training_data import TrainingData
+from distgan.pipeline.training_data import TrainingData, compute_loads
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.households import population
@@ -275,3 +275,20 @@ def test_a_bank_of_few_probes_is_seen_through(encoded: Run, many_homes: Path, tm
     attacks = {each["exposure"]: each for each in json.loads((run.clusters / "tracing.json").read_text())}
     assert attacks["averaged"]["members"] <= 6
     assert attacks["averaged"]["auc"] > attacks["all"]["auc"]
+
+
+def test_channels_of_any_unit_count_alike_in_a_load(tmp_path: Path) -> None:
+    """A home with half of all heat is half of that channel, whether it is in kWh or in Wh."""
+    rng = np.random.default_rng(0)
+    values = rng.gamma(2, 1, (40, 168, 2)).astype(np.float32)
+    values[0, :, 1] *= 30
+    found = []
+    for name, unit in (("small", 1.0), ("large", 1000.0)):
+        np.savez(tmp_path / f"{name}.npz", values=values * np.array([1, unit], np.float32))
+        run = Run(tmp_path / name)
+        chosen = [f"data.source={tmp_path / name}.npz", "encoder.patch=8", "model.patch=8"]
+        assert main(["--run-dir", str(run.folder), *chosen, "--stages", "prepare"]) == 0
+        found.append(compute_loads(TrainingData.open(run)))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+    assert found[0].sum() == pytest.approx(2 * len(found[0]))
+    assert found[0].max() > 10
