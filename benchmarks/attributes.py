@@ -3,6 +3,7 @@
     python benchmarks/attributes.py                     1,200 homes, six weeks of hours: half an hour
     python benchmarks/attributes.py --run FOLDER        in a folder that stays; what is trained there is used
     python benchmarks/attributes.py --picture FILE      days of homes with a car or heating, and without
+    python benchmarks/attributes.py --of RUN --draws 8  how well attributes are found in draws of any run
 
 Trains the default family with bank.by=[ev, heat_pump, people] and compares synthetic with held-out homes:
 whether a classifier finds each attribute in synthetic series as in real ones (trained on one, tested on the
@@ -19,6 +20,7 @@ import numpy as np
 from common import finish, run_stages, show
 from households import write_population
 from matplotlib.figure import Figure
+from recovery import measure_recovery
 
 import distgan
 from distgan import config
@@ -142,7 +144,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="tiny, figures meaningless")
+    parser.add_argument(
+        "--of", type=Path, help="a run with bank.by, of any data: only classifiers are trained"
+    )
+    parser.add_argument("--draws", type=int, default=8, help="sets of generate.count series, with --of")
     given = parser.parse_args()
+    if given.of is not None:
+        rows = measure_recovery(Run(given.of), given.draws)
+        show(f"attributes of {given.of}, {given.draws} draws", rows)
+        return finish(1, recovery=rows)
     if given.smoke:
         given.homes, given.days, given.steps = 512, 14, 4
     with tempfile.TemporaryDirectory() as folder:
