@@ -216,7 +216,10 @@ def main() -> None:
     if given.smoke:
         given.homes, given.days, given.steps = 512, 14, 4
     with tempfile.TemporaryDirectory() as folder:
-        report(train(given.run or Path(folder), given), given.seed, given.picture)
+        run = train(given.run or Path(folder), given)
+        if given.smoke:
+            show("several draws", measure_recovery(run, 2))
+        report(run, given.seed, given.picture)
 
 
 def report(run: Run, seed: int, picture: Path | None) -> None:
