@@ -2,7 +2,8 @@
 
     python benchmarks/attributes.py                     1,200 homes, six weeks of hours: half an hour
     python benchmarks/attributes.py --run FOLDER        in a folder that stays; what is trained there is used
-    python benchmarks/attributes.py --picture FILE      days of homes with a car or heating, and without
+    python benchmarks/attributes.py --picture FILE      days and evenings of homes by attribute
+    python benchmarks/attributes.py --of RUN --draws 8  how well attributes are found in draws of any run
 
 Trains the default family with bank.by=[ev, heat_pump, people] and compares synthetic with held-out homes:
 whether a classifier finds each attribute in synthetic series as in real ones (trained on one, tested on the
@@ -15,16 +16,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from common import finish, run_stages, show
 from households import write_population
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from recovery import measure_recovery
 
 import distgan
 from distgan import config
 from distgan.anonymity.bank import Bank
 from distgan.data.store.private_table import read_table
 from distgan.data.store.reader import Store
+from distgan.evaluation.plots.style import FAINT, LINE, STYLE
 from distgan.pipeline.attribute_report import compare_attributes
 from distgan.pipeline.training_data import open_series, select_rows
 from distgan.pipeline.wanted import plan_series
@@ -93,31 +98,88 @@ def compare_evenings(run: Run, series: np.ndarray, ev: np.ndarray, seed: int) ->
     }
 
 
-def draw_days(path: Path, real: np.ndarray, ev: np.ndarray, heated: np.ndarray, run: Run) -> None:
-    """Draw the mean day of each kind of home, held-out and synthetic, with two days of single homes below."""
+def draw_loads(path: Path, real: np.ndarray, cells: dict[str, np.ndarray], run: Run) -> None:
+    """Draw the mean day of each kind of home, how evenings are distributed over homes, and loads by people,
+    held-out homes beside as many synthetic ones.
+    """
     trained = distgan.load(run.folder)
-    kinds: dict[str, tuple[dict[str, bool], np.ndarray]] = {
-        "without a car": ({"ev": False}, ~ev),
-        "with a car": ({"ev": True}, ev),
-        "without electric heating": ({"heat_pump": False}, ~heated),
-        "with electric heating": ({"heat_pump": True}, heated),
-    }
-    figure = Figure(figsize=(14, 6), layout="constrained")
-    axes = figure.subplots(2, len(kinds), sharex="row", sharey="row")
-    for column, (title, (wanted, there)) in enumerate(kinds.items()):
-        own = real[there]
-        made = trained.sample(len(own), 1, **wanted)
-        top, below = axes[0, column], axes[1, column]
-        for series, name, colour in ((own, "held out", "black"), (made, "synthetic", "C1")):
-            days = series[..., 0].reshape(len(series), -1, HOUR)
-            top.plot(days.mean((0, 1)), color=colour, label=f"{name}, {len(series)} homes")
-            below.plot(series[:3, : 2 * HOUR, 0].T, color=colour, linewidth=0.8, alpha=0.8)
-        top.set(title=title, xlabel="hour of the day")
-        top.legend(frameon=False)
-        below.set(xlabel="hours of two days, three homes each")
-    for row in axes:
-        row[0].set_ylabel("kWh an hour")
-    figure.savefig(path, dpi=90)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(11, 6), layout="constrained")
+        grid = figure.add_gridspec(2, 12)
+        days = [figure.add_subplot(grid[0, 3 * place : 3 * place + 3]) for place in range(4)]
+        below = [figure.add_subplot(grid[1, 4 * place : 4 * place + 4]) for place in range(3)]
+        for number, (name, title) in enumerate({"ev": "car", "heat_pump": "electric heating"}.items()):
+            for has in (False, True):
+                own = real[cells[name] == str(has).lower()][..., 0]
+                made = trained.sample(len(own), 1, **{name: has})[..., 0]
+                kind = f"{'with' if has else 'without'} {'a ' if name == 'ev' else ''}{title}"
+                _draw_day(days[2 * number + has], f"{len(own)} homes {kind}", own, made)
+                _draw_evenings(below[number], "with" if has else "without", own, made)
+            below[number].set(
+                title=f"evening load of homes, by {title}", xlabel="mean load, 18 to 22 h [kWh per h]"
+            )
+        below[0].set_ylabel("share of homes with less")
+        wanted = trained.sample_attributes(len(real), 1)["people"].to_numpy(int)
+        _draw_people(below[2], cells["people"].astype(int), real, wanted, trained.sample(len(real), 1))
+        highest = max(axes.get_ylim()[1] for axes in days)
+        for axes in days:
+            axes.set(ylim=(0, highest), xticks=range(0, HOUR + 1, 6), xlabel="hour of the day")
+        days[0].set_ylabel("mean load [kWh per h]")
+        handles, names = days[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper center", ncols=3)
+        figure.savefig(path, dpi=100)
+
+
+def _draw_day(axes: Axes, title: str, real: np.ndarray, made: np.ndarray) -> None:
+    axes.axvspan(*EVENING, color=FAINT, alpha=0.35, linewidth=0, label="evening, 18 to 22 h")
+    for series, side, name in ((real, "real", "held-out homes"), (made, "synthetic", "synthetic homes")):
+        day = series.reshape(len(series), -1, HOUR).mean((0, 1))
+        axes.stairs(day, range(HOUR + 1), baseline=None, label=name, linewidth=1.6, **LINE[side])
+    evenings = [float(_average_evening(series).mean()) for series in (real, made)]
+    note = f"evening {evenings[0]:.2f} real,\n{evenings[1]:.2f} synthetic"
+    axes.text(0.03, 0.97, note, transform=axes.transAxes, va="top", fontsize=8)
+    axes.set_title(title)
+
+
+def _draw_evenings(axes: Axes, kind: str, real: np.ndarray, made: np.ndarray) -> None:
+    width = {"without": 0.9, "with": 2.0}[kind]
+    for series, side, name in ((real, "real", "held-out"), (made, "synthetic", "synthetic")):
+        axes.ecdf(_average_evening(series), label=f"{name}, {kind}", linewidth=width, **LINE[side])
+    axes.set(xscale="log", xlim=(0.08, 4))
+    axes.set_xticks([0.1, 0.2, 0.5, 1, 2], labels=["0.1", "0.2", "0.5", "1", "2"])
+    axes.minorticks_off()
+    axes.legend(loc="upper left", fontsize=7.5)
+
+
+def _draw_people(
+    axes: Axes, people: np.ndarray, real: np.ndarray, wanted: np.ndarray, made: np.ndarray
+) -> None:
+    for numbers, series, side, name in (
+        (people, real, "real", "held-out homes"),
+        (wanted, made, "synthetic", "synthetic homes"),
+    ):
+        loads = series.mean((1, 2))
+        found = [loads[numbers == number] for number in sorted(set(numbers))]
+        errors = [np.std(own) / len(own) ** 0.5 for own in found]
+        axes.errorbar(
+            sorted(set(numbers)), [own.mean() for own in found], errors, capsize=3, marker="o", markersize=4,
+            label=name, **LINE[side],
+        )  # fmt: skip
+    axes.set(
+        title="mean load by people, ± one standard error",
+        xlabel="people in the home",
+        ylabel="load [kWh per h]",
+    )
+    axes.set_xticks(sorted(set(people)))
+    axes.set_ylim(0)
+    axes.legend(loc="lower right")
+
+
+def _average_evening(series: np.ndarray) -> np.ndarray:
+    """Return the mean load of each home in the evening: [n, L] -> [n]."""
+    hours = np.arange(series.shape[1]) % HOUR
+    found: np.ndarray = series[:, (hours >= EVENING[0]) & (hours < EVENING[1])].mean(1)
+    return found
 
 
 def meet_shares(run: Run) -> list[dict[str, Any]]:
@@ -142,11 +204,22 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="tiny, figures meaningless")
+    parser.add_argument(
+        "--of", type=Path, help="a run with bank.by, of any data: only classifiers are trained"
+    )
+    parser.add_argument("--draws", type=int, default=8, help="sets of generate.count series, with --of")
     given = parser.parse_args()
+    if given.of is not None:
+        rows = measure_recovery(Run(given.of), given.draws)
+        show(f"attributes of {given.of}, {given.draws} draws", rows)
+        return finish(1, recovery=rows)
     if given.smoke:
         given.homes, given.days, given.steps = 512, 14, 4
     with tempfile.TemporaryDirectory() as folder:
-        report(train(given.run or Path(folder), given), given.seed, given.picture)
+        run = train(given.run or Path(folder), given)
+        if given.smoke:
+            show("several draws", measure_recovery(run, 2))
+        report(run, given.seed, given.picture)
 
 
 def report(run: Run, seed: int, picture: Path | None) -> None:
@@ -173,13 +246,10 @@ def report(run: Run, seed: int, picture: Path | None) -> None:
             for value in each.values
         ],
     )
-    ev, heated = (
-        next(each for each in table.statics if each.name == name).cells[rows["held_out"]] == "true"
-        for name in ("ev", "heat_pump")
-    )
+    cells = {each.name: each.cells[rows["held_out"]] for each in table.statics}
     if picture is not None:
-        draw_days(picture, series["held_out"], ev, heated, run)
-    evenings = compare_evenings(run, series["held_out"], ev, seed)
+        draw_loads(picture, series["held_out"], cells, run)
+    evenings = compare_evenings(run, series["held_out"], cells["ev"] == "true", seed)
     real = evenings["real_with"] / evenings["real_without"]
     made = evenings["made_with"] / evenings["made_without"]
     show(

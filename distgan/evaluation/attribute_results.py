@@ -57,3 +57,9 @@ class ByAttribute(JsonResult):
     minimum: int
     scores: list[str]
     attributes: list[AttributeResult]
+
+    def explain_missing(self, attribute: AttributeResult) -> str:
+        """Return why no classifier of an attribute was measured."""
+        needed = "different numbers" if attribute.number else "each of two values"
+        sets = f"{self.minimum} owners trained on, as many held out and as many synthetic series"
+        return f"no figure: needs {sets} with {needed}"

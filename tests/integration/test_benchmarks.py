@@ -45,7 +45,7 @@ PROMISED = {
     "dp_utility.py": ["owners"],
     "gpu.py": ["passed"],
 }
-HELPERS = {"common.py", "steps.py", "households.py", "gpu_checks.py"}
+HELPERS = {"common.py", "steps.py", "households.py", "gpu_checks.py", "recovery.py"}
 LONG = {  # more than 20 s, or a second of its kind
     *("denoise.py", "attention.py", "block.py", "dp_audit.py", "dp_cost.py", "dp_utility.py"),
     *(
@@ -211,3 +211,50 @@ def test_recipes_of_the_short_protocol_are_configs(name: str, monkeypatch: pytes
         assert part.train.steps == max(1, round(0.01 * whole.train.steps)) and part.train.batch_size == 64
     evened = short.settings_of(name, "multiscale", 0, 1.0, []).data.scaling
     assert (evened.marginal == "normal_scores") == (name == "energy") and evened.whitening == 0.5
+
+
+def test_recovery_loses_nothing_with_real_series_and_all_without_the_attribute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two features, of which one shows the value; 40 owners of two series, and one of unknown value."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    recovery = importlib.import_module("recovery")
+    monkeypatch.setattr(recovery, "REPEATS", 2)
+    rng = np.random.default_rng(0)
+
+    def make(shown: bool) -> object:
+        values = np.array(["a", "b"] * 40 + [""])
+        features = rng.standard_normal((81, 2))
+        features[:, 0] += 10 * (values == "b") * shown
+        return recovery.Side(features, values, np.arange(81) // 2)
+
+    real = {"train": make(True), "held_out": make(True)}
+    kept, _ = recovery._keep_common(real, [make(True)])
+    assert len(kept["train"].values) == 80 and set(kept["held_out"].values) == {"a", "b"}
+    found = [
+        {
+            row["pair"]: row
+            for row in recovery._compare(*recovery._keep_common(real, [make(shown), make(shown)]))
+        }
+        for shown in (True, False)
+    ]
+    with_it, without = (rows["synthetic → held-out"] for rows in found)
+    assert with_it["accuracy"] == 1 and "lost" not in with_it
+    assert 0.2 < without["lost"] < 0.8 and without["error of lost"] > 0
+    assert found[0]["real → other training owners"]["accuracy"] == 1
+    assert found[0]["normal features → held-out"]["accuracy"] == 1
+
+
+def test_normal_features_have_the_means_of_values_and_the_covariance_within(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    recovery, rng = importlib.import_module("recovery"), np.random.default_rng(0)
+    values = np.repeat(["a", "b"], 500)
+    mixed = rng.standard_normal((1000, 2)) @ np.array([[2.0, 1.0], [0.0, 0.5]])
+    side = recovery.Side(mixed + 5 * (values == "b")[:, None], values, np.arange(1000))
+    drawn = recovery.draw_normal(side, 20000, rng)
+    for value, mean in (("a", 0), ("b", 5)):
+        own = drawn.features[drawn.values == value]
+        assert np.allclose(own.mean(0), mean, atol=0.25)
+        assert np.allclose(np.cov(own.T), [[4, 2], [2, 1.25]], atol=0.4)

@@ -225,14 +225,21 @@ def compute_balanced_accuracy(truth: Array, predicted: Array, owners: Array) -> 
     """Return the mean over classes of the share recognised correctly, and its standard error over owners:
     [n] each.
     """
-    shares, variances = [], []
-    for value in np.unique(truth):
-        right = predicted[truth == value] == value
-        off = right - right.mean()
-        codes = np.unique(owners[truth == value], return_inverse=True)[1]
-        shares.append(right.mean())
-        variances.append(np.square(np.bincount(codes, weights=off)).sum() / len(right) ** 2)
-    return float(np.mean(shares)), float(np.sqrt(np.sum(variances)) / len(shares))
+    return average_over_classes(predicted == truth, truth, owners)
+
+
+def average_over_classes(values: Array, truth: Array, owners: Array) -> tuple[float, float]:
+    """Return the mean over classes of each class's mean value, and its standard error over owners: [n] each.
+
+    An owner counts once, with the series of all classes that the owner has.
+    """
+    classes = np.unique(truth, return_inverse=True)[1]
+    sizes = np.bincount(classes)
+    means = np.bincount(classes, weights=values) / sizes
+    off = (values - means[classes]) / sizes[classes]
+    codes = np.unique(owners, return_inverse=True)[1]
+    error = np.sqrt(np.square(np.bincount(codes, weights=off)).sum()) / len(sizes)
+    return float(means.mean()), float(error)
 
 
 def correlate_numbers(sets: Comparison, name: str, features: dict[str, Array]) -> Recovery | None:

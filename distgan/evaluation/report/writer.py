@@ -155,8 +155,7 @@ def format_recovery(by: ByAttribute) -> list[list[str]]:
     for each in by.attributes:
         found = each.recovered
         if found is None:
-            few = f"too few series with {'different numbers' if each.number else 'two values'}"
-            rows.append([each.name, few, "", "", ""])
+            rows.append([each.name, by.explain_missing(each), "", "", ""])
             continue
         values = (found.real_on_real, found.real_on_synthetic, found.synthetic_on_real, found.chance)
         rows.append([each.name, *(format_number(value) for value in values)])
