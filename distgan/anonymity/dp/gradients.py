@@ -41,6 +41,7 @@ from distgan.memory import measure_host_memory
 
 MARGIN = 2.0**-20
 FEWEST_OWNERS, MOST_OWNERS = 16, 64  # of a chunk, whose gradients are in memory together
+MOST_NUMBERS = 1 << 22  # of the gradients of a chunk that may have up to four times as many owners
 BYTES = 24  # a weight and owner, while its gradient is computed and put on the grid
 WORDS = 2**64
 
@@ -102,7 +103,9 @@ class Clipping:
         number below 2^53.
         """
         assert len(gradients_GN) * self.unit < 2**53, "float64 cannot add up so many gradients exactly"
-        norms_G = torch.linalg.vector_norm(gradients_GN, dim=1, dtype=torch.float64)
+        norms_G = torch.stack(  # row by row: no float64 copy of all of them
+            [torch.linalg.vector_norm(gradient_N, dtype=torch.float64) for gradient_N in gradients_GN]
+        )
         finite_G = torch.isfinite(norms_G)
         if not bool(finite_G.all()):
             gradients_GN = torch.where(finite_G[:, None], gradients_GN, 0.0)
@@ -185,7 +188,8 @@ class NoisyGradient:
             return
         usual = max(FEWEST_OWNERS, self.owners.expected // self.processes.world_size // 2)
         room = measure_host_memory() // 2 // (BYTES * number)
-        size, series = max(1, min(usual, MOST_OWNERS, room)), self.owners.series
+        most = max(MOST_OWNERS, min(4 * MOST_OWNERS, MOST_NUMBERS // number))
+        size, series = max(1, min(usual, most, room)), self.owners.series
         for part in batch.split(size * series):
             count = len(part.sample) // series
             owners = torch.arange(size).clamp(max=count - 1)
