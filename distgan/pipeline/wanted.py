@@ -247,7 +247,7 @@ class Planner:
         """Return that no group has what is wished for, and what groups have of these attributes."""
         stated: dict[str, int] = {}
         for group in np.flatnonzero(self.allowed):
-            text = self._describe_group(wish, group)
+            text = self._describe_group(wish, int(group))
             stated[text] = stated.get(text, 0) + 1
         there = sorted(stated, key=lambda text: -stated[text])
         more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
