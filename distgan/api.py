@@ -62,11 +62,19 @@ class Trained:
 
     @property
     def attributes(self) -> dict[str, list[str] | tuple[float | None, float | None]]:
-        """Attributes that `sample` accepts, by name: the categories, or the range of a number."""
-        columns = () if self.bank.statics is None else self.bank.statics.columns
-        return {
-            each.name: (each.low, each.high) if each.is_number else list(each.categories) for each in columns
-        }
+        """Attributes that `sample` accepts, by name: the categories that groups have, or the range of a
+        number. What no group states is left out.
+        """
+        found: dict[str, list[str] | tuple[float | None, float | None]] = {}
+        if (statics := self.bank.statics) is None:
+            return found
+        for place, each in enumerate(statics.columns):
+            stated = statics.values[:, place]
+            codes = np.unique(stated[~np.isnan(stated)])
+            if not len(codes):
+                continue
+            found[each.name] = (each.low, each.high) if each.is_number else [each.format(c) for c in codes]
+        return found
 
     def sample(
         self,

@@ -415,7 +415,7 @@ def open_comparison(runs: Sequence[str], out: str) -> tuple[list[Path], Path]:
         raise UserError("distgan compare needs two runs or more, e.g. distgan compare runs/one runs/two")
     for folder, run in zip(folders, map(Run, folders)):
         if run.config.exists():
-            refuse_filter(run)
+            refuse_filter(open_run(str(folder), "compare"))
         if not run.scores.exists():
             what = f"no {run.scores.name} in {folder}" if folder.is_dir() else f"there is no folder {folder}"
             runs_it = f"run distgan evaluate {quote_path(folder)} first"

@@ -197,7 +197,10 @@ def release(run: str, to: str | None) -> Result:
 @argument("out", type=FILE, metavar="OUT", help="File to write: .csv, .parquet or .zarr.")
 @output_options(as_json=True)
 def denoise(run: str, source: str, out: str) -> Result:
-    """Filter series with a trained nr_gan. Filtered series are as private as the originals."""
+    """Filter series with a trained nr_gan. Filtered series are as private as the originals.
+
+    They keep their order; ids are not written.
+    """
     from distgan.arguments import open_denoise
 
     folder, source, place = open_denoise(run, source, out)

@@ -48,10 +48,10 @@ def set_verbosity(quiet: bool | None = None, verbose: bool | None = None) -> Non
             logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
-def say(text: str) -> None:
-    """Print a line of a run's record to standard output, unless --quiet was given."""
-    if not _state.quiet:
-        print(escape_controls(text), flush=True)
+def say(text: str, quiet: str = "") -> None:
+    """Print a line of a run's record to standard output; under --quiet `quiet`, the warnings in it."""
+    if shown := quiet if _state.quiet else text:
+        print(escape_controls(shown), flush=True)
 
 
 def has_terminal() -> bool:

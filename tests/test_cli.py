@@ -138,6 +138,7 @@ def test_quiet_and_verbose(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     @command_line.output_options()
     def make() -> Result:
         progress.say("a line of the record")
+        progress.say("2 lines, one a warning", quiet="a warning")
         with progress.Progress("work", 2, "parts") as work:
             work.advance()
         return Result("the result")
@@ -146,10 +147,10 @@ def test_quiet_and_verbose(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     monkeypatch.setattr(progress, "FIRST", 2.0)
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
     command_line.run(make, ["--quiet"], "make")
-    assert capsys.readouterr() == ("the result\n", "")
+    assert capsys.readouterr() == ("a warning\nthe result\n", "")
     command_line.run(make, [], "make")  # the next call is not quiet
     assert capsys.readouterr() == (
-        "a line of the record\nthe result\n",
+        "a line of the record\n2 lines, one a warning\nthe result\n",
         "work: 1 of 2 parts, about 3 s left\n",
     )
 

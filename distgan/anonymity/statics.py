@@ -110,6 +110,10 @@ class GroupAttributes:
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
+    def list_unstated(self) -> list[str]:
+        """Return the names of the attributes that no group states."""
+        return [name for name, own in zip(self.names, self.values.T) if np.isnan(own).all()]
+
     @property
     def width(self) -> int:
         """The number of values that a condition has for the attributes."""

@@ -25,9 +25,15 @@ def run(request: Inspection) -> Result:
             f"{path} is no store of series; --verify and --picture need one, e.g. distgan inspect "
             "runs/demo/series.zarr --verify"
         )
+    is_run = Run(path).config.exists()  # or a folder of tables with a config beside them
+    if not alone and (is_bank or (is_run and Run(path).records.is_dir())):
+        raise UserError(
+            f"{path} is {'a bank' if is_bank else 'a run folder'}; --config and settings are of a source of "
+            "series, so leave them out"
+        )
     if alone and is_bank:
         return inspect_bank.run(path)
-    if alone and Run(path).config.exists():
+    if alone and is_run:
         refuse_no_run(Run(path))
         return inspect_run.run(Run(path))
     return Result(*source_summary.examine(source_summary.parse(request.positional, request.config)))

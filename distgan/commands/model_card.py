@@ -15,7 +15,7 @@ from distgan.evaluation.results import Report, Verdict
 
 TAGS = ["distgan", "time-series", "synthetic-data"]
 OVERALL = "overall_score"
-SHOWN = ("value_distance", "duration", "acf_short", "acf_long", "daily_profile", "diversity", "accuracy")
+SHOWN = ("value_distance", "duration", "acf_short", "acf_long", "daily_profile", "diversity", "c2st")
 NOT_JUDGED = (
     "This folder was written by `distgan export RUN FOLDER --private`: **no gate has judged it, and it must "
     "not be published.** It may give away people whose series it was trained on."

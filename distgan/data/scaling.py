@@ -17,7 +17,7 @@ from torch import Tensor
 from distgan import config
 from distgan.config.bounds import choose_grid_step
 from distgan.data.joint_scaling import JointScaling
-from distgan.data.rounding import round_to_multiples
+from distgan.data.rounding import clip_to_bounds, round_to_multiples
 from distgan.data.scaling_statistics import (
     Blocks,
     anonymise_bound,
@@ -287,13 +287,11 @@ class Scaler:
         return choose_grid_step(self.step, self.integer)
 
     def keep_within_bounds(self, values: np.ndarray) -> np.ndarray:
-        """Return values in measured units, any shape, as `data.bounds` wants them; NaN stays NaN."""
+        """Return series in measured units, [n, L, C], as `data.bounds` wants them; NaN stays NaN."""
         lower, upper = self.lower_bound, self.upper_bound
         if self.grid_step is not None:
             return round_to_multiples(values, self.grid_step, lower, upper)
-        if lower is not None:
-            values = np.maximum(values, np.float32(lower))
-        return values if upper is None else np.minimum(values, np.float32(upper))
+        return clip_to_bounds(values, lower, upper)
 
     def make_relative(self, shapes: Tensor, attributes: Tensor) -> Tensor:
         """Return scaled series with their location, in units of their root mean square and in the transformed

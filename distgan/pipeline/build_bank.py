@@ -57,6 +57,12 @@ def run(context: PipelineContext) -> dict[str, Any]:
     attacks = run_tracing(context, data, bank)
     say("\n".join(tracing.format_lines(attacks)) or "inference not tried: too few held-out series")
     save_attacks(context.run, attacks)
+    for name in [] if bank.statics is None else bank.statics.list_unstated():
+        warning = (
+            f"warning    no group states {name} of bank.by, since too few entities have each of its values, "
+            "so no series can be requested by it; name it first in bank.by, or train with more entities"
+        )
+        say(warning, quiet=warning)
     summary = format_summary(bank, context.settings) + (
         f"; {format_guarantee(bank)}" if bank.guarantee else ""
     )

@@ -250,9 +250,12 @@ def make_meta(settings: config.Config, run: Run) -> Meta:
 
 
 def make_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
-    """Return the provenance of a synthetic store: version, identity of the run, credit; no path, no id."""
+    """Return the provenance of a synthetic store: version, identity of the run, credit, and what its times
+    mean, which whoever reads the store as a source needs; no path, no id.
+    """
     made = {"source": "synthetic", "maker": f"distgan {distgan.__version__}", "run": settings.identity}
-    return made | {"credit": find_credit(settings, meta)}
+    clock = {"clock": meta.provenance["clock"]} if "clock" in meta.provenance else {}
+    return made | {"credit": find_credit(settings, meta)} | clock
 
 
 def describe(settings: config.Config, shape: Shape) -> str:

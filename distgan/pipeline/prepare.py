@@ -33,7 +33,7 @@ from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.lengths import describe_lengths, measure_lengths
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import number_owners, open_series, select_rows, write_scaler
-from distgan.pipeline.zeros import measure_zeros
+from distgan.pipeline.zeros import advise_zeros, measure_zeros
 from distgan.progress import Progress, format_count, format_exact, say
 from distgan.run import Run
 
@@ -57,6 +57,9 @@ def run(context: PipelineContext) -> dict[str, Any]:
     data, windows = cut_windows(context.settings, context.run, splits)
     find_year(data.meta, context.settings.generate.start, context.settings.data)
     lengths = fit_scaler(context.settings, context.run, data)
+    surveyed = () if found.survey is None else found.survey.channels
+    if hint := advise_zeros(context.settings, surveyed, context.run):
+        say(hint)
     counts = {name: int((splits == name).sum()) for name in list_used_splits(context.settings)}
     people = {name: len({o for o, s in zip(owners, splits) if s == name}) for name in counts}
     left_out = "".join(f", {count} left out ({reason})" for reason, count in found.left_out.items() if count)
@@ -100,7 +103,11 @@ def examine(settings: config.Config, place: Path) -> tuple[ingest.Series, np.nda
     """
     found, splits = read_source(settings, place)
     suspicions = source_summary.find_suspicions(settings, found)
-    say("\n".join([*source_summary.describe(found, suspicions), *advise_axis(settings)]))
+    warnings = [each for each in suspicions if each.severity in ("error", "warning")]
+    say(
+        "\n".join([*source_summary.describe(found, suspicions), *advise_axis(settings)]),
+        quiet="\n".join(source_summary.format_suspicions(warnings)),
+    )
     return found, splits, suspicions
 
 

@@ -201,10 +201,11 @@ def _format_values(channel: Channel, name: str, when: str) -> str:
     label = f" ({name})" if name else ""
     if not channel.measured:
         return f"values     none{label}"
+    about = "about " if channel.sampled < channel.measured else ""  # quantiles are of a sample
     return (
         f"values     {when}{format_digits(channel.low, 6)} to {format_digits(channel.high, 6)}, median "
-        f"{format_digits(channel.compute_quantile(0.5))}, "
-        f"{100 * QUANTILE:g} % up to {format_digits(channel.compute_quantile(QUANTILE))}; "
+        f"{about}{format_digits(channel.compute_quantile(0.5))}, "
+        f"{100 * QUANTILE:g} % up to {about}{format_digits(channel.compute_quantile(QUANTILE))}; "
         f"{1 - channel.measured / channel.values:.2%} missing, {channel.zeros / channel.measured:.2%} "
         f"zeros{label}"
     )

@@ -5,7 +5,8 @@ and `generate.table` select groups by the attributes that they state; attributes
 those of the groups.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -111,6 +112,15 @@ def parse_wish(wanted: Mapping[str, AttributeValue], statics: GroupAttributes, w
     )
 
 
+@contextmanager
+def locating(where: str) -> Iterator[None]:
+    """Begin the message of a mistake with the row of the table that it is in."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
 def refuse_unknown(names: Iterable[str], statics: GroupAttributes, where: str) -> None:
     """
     Raises:
@@ -136,7 +146,7 @@ def read_wishes(path: Path, statics: GroupAttributes, count: int) -> list[Wish]:
     if len(rows) != count:
         raise UserError(
             f"generate.table {path} has {format_count(len(rows), 'row')}, but generate.count is {count:,}; "
-            f"set generate.count={len(rows)}"
+            f"set generate.count={len(rows)}, or generate.table=null for series of any attributes"
         )
     if len(header) == 1 and not {";", "\t"}.isdisjoint(header[0]):
         raise UserError(f"generate.table {path} has no commas between its cells; write {WISHES_TABLE}")
@@ -147,10 +157,12 @@ def read_wishes(path: Path, statics: GroupAttributes, count: int) -> list[Wish]:
     if twice is not None:
         raise UserError(f"generate.table {path} has the column {twice!r} twice; leave one of them out")
     known: dict[tuple[str, ...], Wish] = {}
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
         if tuple(row) not in known:
             wanted = {name: cell for name, cell in zip(header, row) if cell.strip()}
-            known[tuple(row)] = parse_wish(wanted, statics, f"generate.table {path}")
+            where = f"generate.table {path}, row {number:,} below the header"
+            with locating(where):
+                known[tuple(row)] = parse_wish(wanted, statics, where)
     return [known[tuple(row)] for row in rows]
 
 
@@ -200,7 +212,7 @@ class Planner:
         weights = self.weigh(wish)
         if not (weights > 0).any():
             if not self.chosen.extrapolate:
-                raise UserError(self._refuse(wish))
+                raise UserError(self._refuse(wish, "choose one of these, or set generate.extrapolate=true"))
             weights = self._weigh_nearest(wish)
         return np.repeat(np.arange(len(weights)), self.allocate(count, weights))
 
@@ -233,24 +245,46 @@ class Planner:
                 return weights
         return self.allowed.astype(np.float64)
 
-    def _refuse(self, wish: Wish) -> str:
-        wanted = self._describe(wish)
+    def _refuse(self, wish: Wish, remedy: str) -> str:
+        """Return that no group has what is wished for, and what groups have of these attributes."""
         stated: dict[str, int] = {}
         for group in np.flatnonzero(self.allowed):
-            named = tuple(np.nan if np.isnan(w) else v for w, v in zip(wish, self.statics.values[group]))
-            text = self._describe(named)
+            text = self._describe_group(wish, int(group))
             stated[text] = stated.get(text, 0) + 1
         there = sorted(stated, key=lambda text: -stated[text])
         more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
         return (
-            f"no group of {self.bank.minimum_group_size} entities or more has {wanted}; groups have "
-            f"{'; '.join(there[:SHOWN])}{more}; choose one of these, or set generate.extrapolate=true"
+            f"no group of {self.bank.minimum_group_size} entities or more has {self._describe(wish)}; groups "
+            f"have {'; '.join(there[:SHOWN])}{more}; {remedy}"
         )
 
     def _describe(self, wish: Sequence[float]) -> str:
         pairs = zip(self.statics.columns, wish)
-        said = [f"{c.name}={c.format(value)}" for c, value in pairs if not np.isnan(value)]
-        return ", ".join(said) or "none of them"
+        return ", ".join(f"{c.name}={c.format(value)}" for c, value in pairs if not np.isnan(value))
+
+    def _describe_group(self, wish: Wish, group: int) -> str:
+        """Return what a group has of the wished attributes: a category, the range of a number, or that it
+        states none.
+        """
+        said = []
+        for place, (column, value) in enumerate(zip(self.statics.columns, self.statics.values[group])):
+            if np.isnan(wish[place]):
+                continue
+            if np.isnan(value):
+                said.append(f"no {column.name}")
+            elif column.is_number:
+                low, high = map(column.format, self._find_range(place, group))
+                said.append(f"{column.name}={low}" + (f" to {high}" if high != low else ""))
+            else:
+                said.append(f"{column.name}={column.format(value)}")
+        return ", ".join(said)
+
+    def _find_range(self, place: int, group: int) -> tuple[float, float]:
+        """Return the least and the greatest number that a group has (`weigh`)."""
+        column, mean = self.statics.columns[place], float(self.statics.values[group, place])
+        reach = FARTHEST * float(self._read_deviations(place, column)[group])
+        low, high = max(mean - reach, column.low or 0.0), min(mean + reach, column.high or 0.0)
+        return (float(np.ceil(low)), float(np.floor(high))) if column.kind == "integer" else (low, high)
 
     def plan_table(self, wishes: list[Wish]) -> tuple[np.ndarray, np.ndarray]:
         """Return the group of each row [n] and its wish [n, A].
@@ -264,7 +298,8 @@ class Planner:
         mixer = rng.make_keyed_generator(self.chosen.seed, 0, "order of groups")
         for number, pattern in enumerate(patterns):
             rows = np.flatnonzero(index.ravel() == number)
-            own = self.choose(tuple(pattern), len(rows))
+            with locating(f"generate.table {self.chosen.table}, row {rows[0] + 1:,} below the header"):
+                own = self.choose(tuple(pattern), len(rows))
             mixer.shuffle(own)
             groups[rows] = own
         return groups, table
@@ -284,10 +319,13 @@ class Planner:
                     f"generate.shares: {self.statics.names[place]!r} is a number, which has no shares; use "
                     "generate.attributes or generate.table"
                 )
+        if not (able > 0).any():
+            raise UserError(self._refuse(wish, "choose one of these"))
+        for number, place in enumerate(places, start=1):
             able = able * ~np.isnan(self.statics.values[:, place])
+            if not (able > 0).any():
+                raise UserError(self._refuse_unstated(places[:number], wish))
         inside = np.flatnonzero(able > 0)
-        if not len(inside):
-            raise UserError(self._refuse(wish))
         cells, index = np.unique(self.statics.values[inside][:, places], axis=0, return_inverse=True)
         sizes = np.bincount(index.ravel(), weights=self.bank.proportions[inside] * able[inside])
         margins = [self._count_values(place, cells[:, number], sizes) for number, place in enumerate(places)]
@@ -348,7 +386,15 @@ class Planner:
     def _refuse_value(self, place: int, code: int) -> str:
         wish = [np.nan] * len(self.statics.columns)
         wish[place] = float(code)
-        return f"generate.shares: {self._refuse(tuple(wish))}"
+        return f"generate.shares: {self._refuse(tuple(wish), 'shares are of values that groups have')}"
+
+    def _refuse_unstated(self, places: Sequence[int], wish: Wish) -> str:
+        names, wanted = [self.statics.names[place] for place in places], self._describe(wish)
+        return (
+            f"generate.shares: no group of {self.bank.minimum_group_size} entities or more states "
+            f"{' and '.join(names)}{f', and has {wanted}' if wanted else ''}; leave {names[-1]} out, or "
+            "train with it first in bank.by"
+        )
 
 
 def round_shares(shares: Mapping[int, float], count: int) -> dict[int, int]:

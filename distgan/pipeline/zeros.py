@@ -1,6 +1,6 @@
 """Exact zeros of a run: their shares in the training series, and the thresholds of its trained generator."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +8,10 @@ from torch import nn
 
 from distgan import config, rng
 from distgan.anonymity.bank import Bank
+from distgan.data.checks.survey import Channel
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
-from distgan.data.zeros import OWNERS_PER_SHARE, ZeroGrid, ZeroShares, ZeroThresholds
+from distgan.data.zeros import LARGE_SHARE, OWNERS_PER_SHARE, ZeroGrid, ZeroShares, ZeroThresholds
 from distgan.errors import UserError, parsing
 from distgan.files import read_record, write_json
 from distgan.pipeline.context import PipelineContext
@@ -23,6 +24,26 @@ FEWEST_SERIES = 64
 VALUES = 8 << 20  # of these series together, where `FEWEST_SERIES` are left
 
 
+def may_match(settings: config.Config) -> bool:
+    """Return whether the settings let generated zeros be matched, if the data allow it."""
+    chosen, private = settings.data, settings.privacy.epsilon is not None
+    bounded = chosen.zeros != "as_generated" and chosen.bounds.lower == 0
+    return bounded and not private and "generate" in settings.stages
+
+
+def advise_zeros(settings: config.Config, channels: Sequence[Channel], run: Run) -> str:
+    """Return a line where the source has many zeros that data.zeros=auto does not match, else ""."""
+    often = any(each.measured and each.zeros >= LARGE_SHARE * each.measured for each in channels)
+    if not often or not may_match(settings) or read_zero_shares(run) is not None:
+        return ""
+    least = max(settings.bank.min_members, config.Bank().min_members)
+    return (
+        "hint       zeros: generated series may have fewer zeros or more, since data.zeros matches them only "
+        f"where {least} training owners of {OWNERS_PER_SHARE * len(channels)} or more have one, and "
+        f"{LARGE_SHARE:.0%} of the training values are 0"
+    )
+
+
 def measure_zeros(
     settings: config.Config, data: Store | Windows, rows: np.ndarray, owners: np.ndarray
 ) -> ZeroShares | None:
@@ -32,10 +53,8 @@ def measure_zeros(
     Raises:
         UserError: shares are asked for, and too few owners have zeros.
     """
-    chosen = settings.data
-    asked = chosen.zeros == "match"
-    private, generates = settings.privacy.epsilon is not None, "generate" in settings.stages
-    if chosen.zeros == "as_generated" or chosen.bounds.lower != 0 or private or not generates:
+    asked = settings.data.zeros == "match"
+    if not may_match(settings):
         return None
     people = int(owners.max(initial=-1)) + 1
     shares = people // (OWNERS_PER_SHARE * data.channels)

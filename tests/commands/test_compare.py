@@ -231,6 +231,10 @@ def change(run: Path, edit) -> None:
             "copier has a report of format distgan.report/3, not distgan.report/5; run distgan evaluate",
         ),
         (lambda c: c["facts"].update(length=8760), "other data, length 336 against 8760"),
+        (
+            lambda c: c["facts"]["splits"].update(train={"series": 13, "entities": 13, "owners": 9}),
+            r"other data, splits none against \(train 13 of 9 owners\)$",
+        ),
         (lambda c: c["fidelity"]["n"].update(compared=3), "5 series at a time were compared against 3"),
         (lambda c: c["fidelity"]["rows"][2]["values"].update(spectrum=9), "their baselines differ"),
     ],
@@ -252,6 +256,13 @@ def test_compare_wants_two_different_runs_with_reports(runs: list[Path], tmp_pat
     ):
         with pytest.raises(UserError, match=words):
             cli.run_command(["compare", *map(str, given)])
+
+
+def test_an_export_has_no_report_to_compare(runs: list[Path], tmp_path: Path) -> None:
+    for name in ("config.yaml", "model.safetensors"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(UserError, match="is an export, which has no stages"):
+        cli.run_command(["compare", str(runs[0]), str(tmp_path)])
 
 
 def test_no_page_replaces_data_or_the_report_of_a_run(runs: list[Path], tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ import distgan
 from distgan import config
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.manifest import DPGuarantee, LedgerHead
-from distgan.commands import hub, release
+from distgan.commands import hub, model_card, release
 from distgan.data.another_year import find_year
 from distgan.data.store.metadata import Axis, Meta
 from distgan.errors import OverLimit, UserError
+from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import private_files, read_json, write_json
 from distgan.pipeline.binding import ARTEFACTS, digest_files
@@ -137,6 +138,10 @@ def test_scores_are_in_the_card_where_there_is_a_report(passed: Run, tmp_path: P
         "The run has no report of its weights and series as they are now."
         in (tmp_path / "none" / "README.md").read_text()
     )
+
+
+def test_scores_of_the_card_are_scores_of_the_report() -> None:
+    assert set(model_card.SHOWN) <= set(BY_NAME) and "c2st" in model_card.SHOWN
 
 
 @pytest.mark.slow

@@ -76,6 +76,17 @@ def test_wrong_arguments_are_one_line(arguments: list[str]) -> None:
         cli.run_command(["inspect", *arguments])
 
 
+@pytest.mark.parametrize(("folder", "what"), [("bank", "a bank"), ("run", "a run folder")])
+def test_settings_belong_to_a_source(tmp_path: Path, folder: str, what: str) -> None:
+    place = tmp_path / folder
+    (place / "done").mkdir(parents=True)
+    for name in ("manifest.json", "bank.safetensors") if folder == "bank" else ("config.yaml",):
+        (place / name).write_text("{}")
+    for more in (["data.units=kWh"], ["--config", str(tmp_path / "own.yaml")]):
+        with pytest.raises(UserError, match=f"{folder} is {what}; --config and settings are of a source"):
+            cli.run_command(["inspect", str(place), *more])
+
+
 def test_damage_ends_with_2_and_names_the_shard(tmp_path: Path) -> None:
     store(tmp_path / "series.zarr")
     shard = tmp_path / "series.zarr" / "values" / "c" / "0" / "0" / "0"

@@ -107,6 +107,8 @@ def test_units_name_the_step(
 ) -> None:
     day = 86400 // (step * (4 if "data.reduce.factor=4" in overrides else 1))
     fitting = [f"model.patch={day}", f"encoder.patch={day}", f"model.discriminator.periods=[{day},{7 * day}]"]
+    if "data.reduce.factor=24" in overrides:
+        fitting[2] = "model.discriminator.periods=[7]"
     found = look(homes, *fitting, *overrides, step=step)
     assert serious(found) == names
     if names:
@@ -124,6 +126,18 @@ def test_a_config_for_hours_on_half_hours() -> None:
     assert look(values, *london, "data.reduce.factor=8", step=1800) == {}
     other = found["periods"].advice.partition(" set ")[2].split()
     assert look(values, *london, "data.units=kWh per 2 h", *other, step=1800) == {}
+
+
+def test_days_have_weeks_and_the_advice_names_them() -> None:
+    values = year(3)[:, :365]
+    found = look(values, step=86400)  # the defaults, which are of hours
+    assert found["periods"].severity == "warning"
+    assert "a week has 7 steps of 1 d; model.discriminator.periods [24, 168] are" not in found["periods"].text
+    assert "model.discriminator.periods [24] are no whole weeks" in found["periods"].text  # 168 is 24 weeks
+    advice = found["periods"].advice.removeprefix("set ").split()
+    assert advice == ["model.discriminator.periods=[7]", "model.patch=28", "encoder.patch=28"]
+    assert look(values, *advice, step=86400) == {}
+    assert look(values, "model.discriminator.periods=[7]", "model.patch=73", step=86400) == {}
 
 
 @pytest.mark.parametrize("minutes", [5, 10, 15, 30, 120, 240])

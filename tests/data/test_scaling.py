@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from distgan import config
-from distgan.data.rounding import round_to_multiples
+from distgan.data.rounding import clip_to_bounds, round_to_multiples
 from distgan.data.scaling import Scaler
 from distgan.data.scaling_statistics import compute_location_and_scale
 from distgan.errors import UserError
@@ -112,10 +112,25 @@ def test_bounds_hold_exactly_and_whole_numbers_are_whole(transform: str, method:
     )  # what the discriminator sees lies within them, too
     unbounded = replace(scaler, lower_bound=None, upper_bound=None)
     np.testing.assert_allclose(seen, unbounded.restore(standardised.numpy(), attributes), atol=1e-2)
+    size = np.nanmax(np.abs(seen), axis=1, keepdims=True)
+    assert not ((seen > 0) & (seen < 5e-7 * size)).any()  # no rounding beside a bound
+    assert not ((seen < 100.25) & (seen > 100.25 - 1e-5)).any()
     whole = replace(scaler, integer=True, lower_bound=0.5).restore(wild, attributes)
     there = whole[~np.isnan(whole)]
     assert (there == np.rint(there)).all() and there.min() == 1 and there.max() == 100
     assert Scaler.from_dict(scaler.to_dict()) == scaler
+
+
+def test_rounding_beside_a_bound_is_the_bound() -> None:
+    values = np.array([[1e-7, -1e-7, 1e-3, 8.0, np.nan, 9.9999995, -4.0, 70.0]], np.float32)[..., None]
+    found = clip_to_bounds(values, 0, 10)[0, :, 0]
+    np.testing.assert_array_equal(found, np.array([0, 0, 1e-3, 8, np.nan, 10, 0, 10], np.float32))
+    assert found.dtype == np.float32 and not np.signbit(found).any()
+    np.testing.assert_array_equal(clip_to_bounds(values, None, None), values)
+    values[0, 6] = np.inf
+    assert clip_to_bounds(values, 0, None)[0, [3, 6], 0].tolist() == [8, np.inf]
+    tiny = np.array([[1e-7, 2e-7, 0, 3e-7]], np.float32)[..., None]  # a series of small values keeps them
+    np.testing.assert_array_equal(clip_to_bounds(tiny, 0, None), tiny)
 
 
 @pytest.mark.parametrize("lower_bound", [None, 0.0])

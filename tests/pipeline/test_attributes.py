@@ -121,10 +121,38 @@ def test_a_combination_without_a_group_is_refused_or_marked() -> None:
     chosen = config.Generate(count=5, attributes={"ev": True, "kind": "house"}, extrapolate=True)
     assert summarise(chosen, stating()).endswith("5 of them of a combination that no group has")
     assert not plan(stating(), attributes={"ev": True}, extrapolate=True).extrapolated.any()
-    with pytest.raises(UserError, match="has people=9; groups have"):
+    with pytest.raises(UserError, match=r"people=9; groups have people=1 to 4; .*people=2 to 5; no people"):
         plan(stating(), attributes={"people": 9})
     found = plan(stating(), attributes={"people": 9}, extrapolate=True)
     assert set(found.group) == {3} and set(found.people) == {"9"} and found.extrapolated.all()
+
+
+def test_a_range_in_a_message_is_what_a_group_has() -> None:
+    bank = stating()
+    for people in (1, 2, 3, 4):
+        assert set(plan(bank, attributes={"people": people, "ev": True}).group) == {0}
+    with pytest.raises(UserError, match=r"ev=true, people=5; groups have .*ev=true, people=1 to 4"):
+        plan(bank, attributes={"people": 5, "ev": True})
+
+
+def test_an_attribute_that_no_group_states_is_named() -> None:
+    bank = stating()
+    assert bank.statics is not None and bank.statics.list_unstated() == []
+    values = bank.statics.values.copy()
+    values[:, 1] = np.nan
+    statics = replace(bank.statics, values=values)
+    bank = Bank(**{**bank.__dict__, "statics": statics})
+    assert statics.list_unstated() == ["kind"]
+    for asked, message in (
+        ({"attributes": {"kind": "flat"}}, "has kind=flat; groups have no kind; choose"),
+        ({"shares": {"kind": {"flat": 0.5}}}, "or more states kind; leave kind out"),
+        ({"shares": {"ev": 0.5, "kind": {"flat": 0.5}}}, "states ev and kind; leave kind out"),
+    ):
+        for extrapolate in (False, True):
+            if extrapolate and "attributes" in asked:
+                continue
+            with pytest.raises(UserError, match=message):
+                plan(bank, **asked, extrapolate=extrapolate)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +173,10 @@ def test_a_combination_without_a_group_is_refused_or_marked() -> None:
             {"shares": {"kind": 0.5}},
             r"'kind' is categorical; write a share .*\{kind: \{flat: 0.5",
         ),
-        ({"shares": {"ev": 0.5}, "attributes": {"kind": "house"}}, "has ev=true; groups have"),
+        (
+            {"shares": {"ev": 0.5}, "attributes": {"kind": "house"}},
+            "has ev=true; groups have .*; shares are of values that groups have",
+        ),
         ({"shares": {"ev": {"true": 0.5, "yes": 0.5}}}, "'ev' has two shares for true; give one"),
         ({"shares": {"kind": {"flat": 0.2, "Flat": 0.3}}}, "'kind' has two shares for flat; give one"),
     ],
@@ -194,7 +225,8 @@ def test_a_table_states_every_row(tmp_path: Path) -> None:
     for text, message in (
         ("people,ev\n4,no\n", r"has 1 row, but generate\.count is 4; set generate\.count=1"),
         ("size\n1\n2\n3\n4\n", "no attribute 'size'"),
-        ("ev,kind\nyes,flat\nyes,house\n,\n,\n", "has ev=true, kind=house"),
+        ("ev,kind\nyes,flat\nyes,house\n,\n,\n", r"wanted\.csv, row 2 below .* has ev=true, kind=house"),
+        ("ev,people\nyes,2\nyes,3\nno,x\n,\n", r"wanted\.csv, row 3 below the header: .*'x' is none"),
         ("ev,kind\nyes\n", "line 2 has 1 cell, and the header has 2"),
         ("ev,kind\n", "has no row below its header"),
     ):
@@ -265,6 +297,20 @@ def test_the_samples_have_attributes_and_levels_go_with_them(run: Run) -> None:
     assert table.people.dropna().between(1, 5).all()
     means = made.mean(1)
     assert means[table.ev].mean() > means[~table.ev].mean()
+
+
+def test_python_lists_the_attributes_that_groups_state(run: Run) -> None:
+    trained = distgan.load(run.folder)
+    statics = trained.bank.statics
+    assert statics is not None and list(trained.attributes) == ["ev", "kind", "people"]
+    assert trained.attributes["ev"] == ["false", "true"]
+    kinds = trained.attributes["kind"]
+    assert isinstance(kinds, list) and {each["kind"] for each in statics.to_json()} >= set(kinds)
+    for kind in kinds:
+        assert trained.sample(1, kind=str(kind)).shape[0] == 1
+    values = np.where([True, False, True], statics.values, np.nan)
+    nothing = replace(trained, bank=replace(trained.bank, statics=replace(statics, values=values)))
+    assert list(nothing.attributes) == ["ev", "people"]
 
 
 def test_attributes_are_compared_as_they_leave(run: Run) -> None:

@@ -12,10 +12,12 @@ import pytest
 
 from distgan import cli, config, files
 from distgan.data import export
+from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.staging import StagedShards
 from distgan.data.store.writer import ParallelStoreWriter
 from distgan.errors import UserError
+from distgan.pipeline.generate import make_provenance
 from distgan.pipeline.sampler import Sampler
 from distgan.run import Run
 from distgan.train import main
@@ -160,3 +162,16 @@ def test_two_processes_generate_the_same_series(trained: Run, homes_csv: Path, t
     )
     assert done.returncode == 0, done.stderr[-3000:]
     np.testing.assert_array_equal(series(run), series(trained))
+
+
+@pytest.mark.parametrize(
+    "clock", ["nominal: the source says no times", "standard time of Europe/London all year"]
+)
+def test_a_synthetic_store_says_what_its_times_mean(clock: str) -> None:
+    of_source = {"clock": clock, "source": "homes.csv", "sha256": "ab", "noticed": {}}
+    meta = Meta(Axis("2001-01-01T00:00:00", 3600, 48), ("value",), "kWh", of_source, {})
+    settings = config.load(None)
+    made = Meta(meta.axis, meta.channels, "kWh", make_provenance(settings, meta), {})
+    assert made.is_nominal == clock.startswith("nominal") and made.provenance["clock"] == clock
+    assert made.provenance.keys() == {"source", "maker", "run", "credit", "clock"}
+    assert made.provenance["source"] == "synthetic"

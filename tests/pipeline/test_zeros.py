@@ -107,6 +107,27 @@ def test_what_cannot_be_is_refused(asked: list[str], message: str) -> None:
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("empty", "own", "said"),
+    [
+        (8, [], True),
+        (HOMES, [], False),
+        (8, ["data.zeros=as_generated"], False),
+        (1, [], False),
+    ],
+)
+def test_zeros_of_too_few_owners_are_a_hint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], empty: int, own: list[str], said: bool
+) -> None:
+    source = write_solar(tmp_path / "panels.npz", least=0.1)
+    arrays = dict(np.load(source))
+    arrays["x"][:empty, ::3] = 0
+    np.savez(source, **arrays)
+    given = [*PLAIN, f"data.source={source}", "data.bounds.lower=0", *own, "--stages", "prepare"]
+    assert main(["--run-dir", str(tmp_path / "run"), *given]) == 0
+    assert ("matches them only where 15 training owners" in capsys.readouterr().out) == said
+
+
 def test_values_off_the_step_and_too_few_owners_are_refused(tmp_path: Path) -> None:
     source = write_solar(tmp_path / "panels.npz")
     common = ["--run-dir", str(tmp_path / "run"), *PLAIN, f"data.source={source}", "--stages", "prepare"]

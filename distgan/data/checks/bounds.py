@@ -44,7 +44,8 @@ def suggest_bounds(labelled: Sequence[tuple[Channel, str]], data: config.Data) -
     often = max(channel.zeros / channel.measured for channel in channels)
     if unbounded and often >= LARGE_SHARE and data.zeros != "as_generated":
         text = "1 % or more of the values are exactly 0, and generated series may have fewer zeros or more"
-        yield ("zeros", "hint", text, text, "set data.bounds.lower=0, so that data.zeros matches them")
+        advice = "set data.bounds.lower=0, so that data.zeros matches them where enough owners have some"
+        yield ("zeros", "hint", text, text, advice)
     for channel, label in labelled:
         yield from _find_beyond(channel, label, data.bounds)
         sample = channel.sample

@@ -128,32 +128,35 @@ def check_magnitude(settings: config.Data, step_seconds: int, median: float, who
 
 def check_periods(settings: config.Config, meta: Meta) -> Misfit | None:
     """Compare the periods of the discriminator's side networks, and patches, with days and weeks of the
-    series.
+    series; of daily ones with weeks.
     """
     step, length = meta.axis.step_seconds, settings.data.windows.length or meta.axis.length
-    model = settings.model
-    if meta.is_nominal or not model.periods_key or step >= DAY or DAY % step or length * step < 2 * DAY:
+    model, daily = settings.model, step == DAY
+    if meta.is_nominal or not model.periods_key or step > DAY or DAY % step or length * step < 2 * DAY:
         return None
     key = f"model.{model.periods_key}"
-    day = DAY // step
+    cycle, name, longer = (7, "week", 4) if daily else (DAY // step, "day", 7)
     periods: tuple[int, ...] = attrgetter(model.periods_key)(model)
     used = [period for period in periods if period <= length // 2]
-    odd = [period for period in used if period % day]
+    odd = [period for period in used if period % cycle]
+    unused = [period for period in periods if period > length // 2]
     patches = {"model.patch": model.patch} if hasattr(model, "patch") else {}
     if "encoder" in settings.stages:
         patches["encoder.patch"] = settings.encoder.patch
-    odd_patches = {name: patch for name, patch in patches.items() if patch % day and day % patch}
-    unused = [period for period in periods if period > length // 2]
+    odd_patches = {key: patch for key, patch in patches.items() if patch % cycle and cycle % patch}
+    if daily and not odd:  # tokens of days need be no weeks
+        odd_patches = {}
     if not odd and not odd_patches and not unused:
         return None
-    said = [f"a day has {day} steps of {format_step(step)}"]
-    said += [f"{key} {odd} are no whole days"] if odd else []
-    said += [f"{name} {patch} is no whole day, nor a part of one" for name, patch in odd_patches.items()]
+    said = [f"a {name} has {cycle} steps of {format_step(step)}"]
+    said += [f"{key} {odd} are no whole {name}s"] if odd else []
+    said += [f"{each} {patch} is no whole {name}, nor a part of one" for each, patch in odd_patches.items()]
     said += [f"periods {unused} are longer than half of the {length} steps and left out"] if unused else []
-    better = [whole for whole in (day, 7 * day) if whole <= length // 2] or [day]
-    sets = [f"{key}={better}".replace(", ", ",")] if odd or unused else []
-    sets += [f"{name}={day}" for name, patch in patches.items() if odd and patch < day and day % patch == 0]
-    for name, patch in odd_patches.items():
-        nearest = min((day, 7 * day), key=lambda whole: max(whole, patch) / min(whole, patch))
-        sets.append(f"{name}={min(nearest, max(better))}")
-    return Misfit("; ".join(said), f"set {' '.join(sets)}", bool(used) and len(odd) == len(used))
+    better = [whole for whole in (cycle, longer * cycle) if whole <= length // 2] or [cycle]
+    sets = [f"{key}={better[:1] if daily else better}".replace(", ", ",")] if odd or unused else []
+    sets += [f"{n}={cycle}" for n, patch in patches.items() if odd and patch < cycle and cycle % patch == 0]
+    for each, patch in odd_patches.items():
+        nearest = min((cycle, longer * cycle), key=lambda whole: max(whole, patch) / min(whole, patch))
+        sets.append(f"{each}={min(nearest, max(better))}")
+    changes_meaning = not daily and bool(used) and len(odd) == len(used)
+    return Misfit("; ".join(said), f"set {' '.join(sets)}", changes_meaning)

@@ -319,7 +319,7 @@ def _find_runs(facts: SourceFacts) -> Iterator[Suspicion]:
         ("stuck", "repeat one value", "check these meters; leave the series out, or the value missing"),
         ("leading_zeros", "begin with zeros", zeros),
         ("trailing_zeros", "end with zeros", zeros),
-        ("zero_runs", "are zero in between", "check whether these are outages; leave those values empty"),
+        ("zero_runs", "are zero in between", "leave these values empty if they are outages"),
         ("late_start", "begin late and miss values", late),
         ("early_end", "end early and miss values", late),
     )

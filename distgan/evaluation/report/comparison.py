@@ -71,7 +71,12 @@ def _explain_unlike(one: Report, other: Report) -> str:
 
 
 def _name_fact(fact: object) -> str:
-    return "none" if fact in ("", None) else str(fact)
+    if isinstance(fact, Mapping) and fact:  # splits
+        sizes = [f"{name} {split.series:,} of {split.owners:,}" for name, split in fact.items()]
+        return f"({', '.join(sizes)} owners)"
+    if isinstance(fact, (list, tuple)):
+        return ", ".join(map(str, fact))
+    return str(fact) if fact else "none"
 
 
 def _has_same_baselines(one: Report, other: Report) -> bool:
