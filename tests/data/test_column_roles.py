@@ -262,6 +262,21 @@ def test_units_that_change_within_an_entity_are_refused(tmp_path: Path, cells: t
     np.testing.assert_array_equal(found.values[0], READINGS[:, :2].astype(np.float32))
 
 
+@pytest.mark.parametrize("name", ["multiplier", "CT ratio", "Wandlerfaktor", "conversion_factor", "decimals"])
+def test_factors_that_differ_between_entities_are_refused(tmp_path: Path, name: str) -> None:
+    times = wide()["time"]
+    homes = [
+        pd.DataFrame({"id": f"M{home}", "time": times, "kwh": READINGS[:, home], name: home + 1})
+        for home in range(3)
+    ]
+    with pytest.raises(
+        UserError, match=rf"column '{name}' says that readings of entities differ \(1, 2, 3\)"
+    ):
+        load(pd.concat(homes), tmp_path)
+    found = load(pd.concat(homes).rename(columns={name: "power_factor"}), tmp_path)
+    np.testing.assert_array_equal(found.values[:, :, 0], READINGS[:, :3].T.astype(np.float32))
+
+
 def long_with_zone(zone: str) -> pd.DataFrame:
     times = pd.date_range("2013-06-01", periods=STEPS, freq="h")
     homes = [

@@ -81,6 +81,24 @@ def test_parts_of_hours_are_no_ids(tmp_path: Path, name: str, number: Callable[[
         load_text(text, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("unit", "number"),
+    [
+        ("minutes", lambda minute: minute),
+        ("minutes", lambda minute: minute + 30),
+        ("seconds", lambda minute: 60 * minute),
+        ("seconds", lambda minute: f"{60 * minute:05d}"),
+        ("milliseconds", lambda minute: 60_000 * minute),
+    ],
+)
+def test_time_since_midnight_is_no_id(tmp_path: Path, unit: str, number: Callable[[int], object]) -> None:
+    times = pd.date_range("2021-02-20", periods=48 * 6, freq="30min")
+    text = rows("date,m,load", lambda at: f"{at:%Y-%m-%d},{number(60 * at.hour + at.minute)}", times)
+    with pytest.raises(UserError, match=rf"on each date, as {unit} after midnight have; write each time in"):
+        load_text(text, tmp_path)
+    assert len(load_text(text, tmp_path, columns={"id": "m"}).entities) == 48
+
+
 @pytest.mark.parametrize("text", ["date,home,load\n", "date,x,load\n"])
 def test_24_entities_with_daily_readings_are_read(tmp_path: Path, text: str) -> None:
     """By the name of their column, or since the rows of each follow one another."""

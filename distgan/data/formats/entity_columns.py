@@ -12,7 +12,12 @@ import pandas as pd
 
 from distgan.data.formats.advice import show_list, show_name
 from distgan.data.formats.column_names import SERIES_CHANNEL, is_entity_name
-from distgan.data.formats.quantities import are_alike, judge_names, list_quantities
+from distgan.data.formats.quantities import (
+    are_alike,
+    are_quantities_of_entities,
+    judge_names,
+    list_quantities,
+)
 from distgan.errors import UserError
 
 MOST_NOTED, FEW = 256, 16  # columns: fewer are noted whatever their names
@@ -99,6 +104,12 @@ def refuse_files_of_channels(root: Path, names: Sequence[str]) -> None:
                 f"{root}: the files {other!r} and {name!r} both name {match[0]!r}, and each would count as "
                 "an entity; write one table for each entity, or set data.layout=per_file if each file is one"
             )
+    if are_quantities_of_entities(names):
+        raise UserError(
+            f"{root}: the names of its files ({', '.join(names[:4])}, …) say several quantities of each "
+            "entity, and each would count as an entity; write one table for each entity, or set "
+            "data.layout=per_file if each file is one"
+        )
     different = list(dict.fromkeys(PurePath(name).name for name in names))
     if judge_names(different) == "channels":
         raise UserError(
@@ -113,10 +124,15 @@ def refuse_quantities_as_ids(path: Path, what: str, names: Sequence[str], advice
     Raises:
         UserError: the ids of an array are the names of quantities; `advice` says what to do.
     """
+    shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
     if judge_names(names) == "channels":
-        shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
         raise UserError(
             f"{path}: {what} ({shown}) are quantities of one entity, and each would count as one; {advice}"
+        )
+    if are_quantities_of_entities(names):
+        raise UserError(
+            f"{path}: {what} ({shown}) are several quantities of each entity, and each would count as an "
+            f"entity; {advice}"
         )
 
 
