@@ -11,8 +11,8 @@ from distgan.errors import UserError
 
 UNIT_NAME = re.compile(  # a power or load factor is a quantity
     r"(^|[^a-z])(units?|uom|einheit|currency|multiplier|multiplikator|multiplicateur|scale|exponent|decimals"
-    r"|decimal[_ ]places|(scale|scaling|conversion|multiplication|meter|transformer|[cvp]t)[_ ]?(factor|ratio))"
-    r"([^a-z]|$)"
+    r"|decimal[_ ]places"
+    r"|(scale|scaling|conversion|multiplication|meter|transformer|[cvp]t)[_ ]?(factor|ratio))([^a-z]|$)"
     r"|^(factor|facteur|(wandler|umrechnungs|z[aä]e?hler|multiplikations|skalierungs)?_?faktor)([^a-z]|$)"
 )
 ZONE_NAME = re.compile(r"(^|[^a-z])(tz|time_?zone|(utc|gmt|tz)_?offset)([^a-z]|$)")
