@@ -21,6 +21,12 @@ from distgan.data.formats.quantities import (
 from distgan.errors import UserError
 
 MOST_NOTED, FEW = 256, 16  # columns: fewer are noted whatever their names
+COPY_WORDS = r"copy|kopie|copie|copia|kopia|backup|bak|old|orig|original|new|v\d+"
+COPY = re.compile(  # the name of a file, after or before what says that it is another's copy
+    r"(?:(?:copy of|kopie von|copie de|copia d[ei]) )?"
+    rf"(?P<name>.+?)(?: ?\(\d+\)|[ _.-]+(?:{COPY_WORDS})(?: ?\(?\d+\)?)?|\.[a-z]{{2,7}}\.\d+)?",
+    re.I,
+)
 NUMBERED_ENTITY = re.compile(  # in the name of a file
     r"(?<![a-z])(home|house|household|flat|building|customer|client|user|subject|patient|person|participant)s?"
     r"[-_ ]?\d+",
@@ -95,6 +101,7 @@ def refuse_files_of_channels(root: Path, names: Sequence[str]) -> None:
     Raises:
         UserError: files, of which each would be an entity, are named as the quantities of one.
     """
+    _refuse_copies(root, names)
     whose: dict[str, str] = {}
     for name in dict.fromkeys(names):
         match = NUMBERED_ENTITY.search(name)
@@ -117,6 +124,23 @@ def refuse_files_of_channels(root: Path, names: Sequence[str]) -> None:
             "would count as an entity; write one table with a column for each, or set data.layout=per_file "
             "if each is an entity"
         )
+
+
+def _refuse_copies(root: Path, names: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: the name of a file says that it is a copy, or a former version, of another.
+    """
+    known = {name.lower(): name for name in names}
+    for name in names:
+        match = COPY.fullmatch(name)
+        original = known.get(match["name"].lower()) if match is not None else None
+        if original is not None and original != name:
+            raise UserError(
+                f"{root}: the files {original!r} and {name!r} seem to be one and its copy or other version, "
+                "and each would count as an entity; remove one, or set data.layout=per_file if each is an "
+                "entity"
+            )
 
 
 def refuse_quantities_as_ids(path: Path, what: str, names: Sequence[str], advice: str) -> None:
