@@ -53,6 +53,21 @@ def test_ids_whose_times_repeat_are_ids(tmp_path: Path) -> None:
     assert found.entities == ["M1", "M2"] and found.meta.channels == ("H1", "H2", "H3")
 
 
+@pytest.mark.parametrize("name", ["id", "date"])
+def test_cells_that_stand_for_the_rows_below_are_refused(tmp_path: Path, name: str) -> None:
+    """As a pivot table without repeated labels, or merged cells, give them."""
+    times = pd.date_range("2013-01-01", periods=96, freq="h")
+    homes = [
+        pd.DataFrame({"id": f"M{home}", "date": times.date, "hour": times.hour, "kwh": READINGS[:96, home]})
+        for home in range(2)
+    ]
+    table = pd.concat(homes)
+    table[name] = table[name].where(table[name] != table[name].shift())
+    with pytest.raises(UserError, match=rf"column '{name}' is empty in \d+ of the first 192 rows.*ffill"):
+        load(table, tmp_path)
+    assert load(table.ffill(), tmp_path).entities == ["M0", "M1"]
+
+
 def test_counts_in_a_column_that_is_named_like_an_id_are_readings(tmp_path: Path) -> None:
     counts = np.random.default_rng(1).poisson(6, (STEPS, 3))
     table = wide().assign(H1=counts[:, 0], H2=counts[:, 1], H3=counts[:, 2])

@@ -209,6 +209,28 @@ def test_mistakes_name_the_file_and_the_line(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ("meter 1", "meter 2", "need the same names: give that column one name"),
+        ("kWh", "KWH", "need the same names: give that column one name"),
+        ("energy (kWh)", "energy (Wh)", "write all in one unit, and give that column one name"),
+        ("kWh", "", "has no line of column names, and the first file"),
+    ],
+)
+def test_files_that_differ_in_one_name_are_refused_with_the_remedy(
+    tmp_path: Path, one: str, other: str, said: str
+) -> None:
+    table = frame()
+    for number, name in enumerate((one, other)):
+        part = table.iloc[:, [number]].reset_index()
+        part.columns = ["time", name]
+        part.to_csv(tmp_path / f"{number}.csv", index=False, header=bool(name))
+    with pytest.raises(UserError, match=rf"1\.csv .*{said}") as refusal:
+        load(tmp_path)
+    assert "\n" not in str(refusal.value)
+
+
 def test_decimal_commas_in_files(tmp_path: Path) -> None:
     table = frame()
     for home in table:
