@@ -116,7 +116,8 @@ class IdFinder:
             if text and len(cells) > 2 and cells.notna().iloc[0] and cells.notna().mean() <= MOSTLY_EMPTY:
                 raise UserError(
                     f"{self.path}: column {name!r} is empty in {cells.isna().sum()} of the first "
-                    f"{len(cells)} rows, as where a cell stands for all rows below it; write it into each row (pandas: "
+                    f"{len(cells)} rows, as where a cell stands for all rows below it; write it into each "
+                    "row (pandas: "
                     f"ffill; a spreadsheet: repeat labels), or set data.columns.ignore={show_list([name])}"
                 )
 
