@@ -99,6 +99,32 @@ def test_time_since_midnight_is_no_id(tmp_path: Path, unit: str, number: Callabl
     assert len(load_text(text, tmp_path, columns={"id": "m"}).entities) == 48
 
 
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("hour", "{hour}"),
+        ("time", "{hour:02d}:00"),
+        ("", "{hour:02d}:00:00"),
+        ("Std", "{hour:02d}h"),
+        ("HHMM", "{hour}00"),
+        ("minutes", "{minute}"),
+    ],
+)
+def test_hours_beside_columns_of_dates_are_no_ids(tmp_path: Path, name: str, form: str) -> None:
+    days = READINGS[0].reshape(-1, 24)
+    lines = [",".join([name, *(f"{day:%Y-%m-%d}" for day in TIMES[::24])])]
+    for hour in range(24):
+        cells = [form.format(hour=hour, minute=60 * hour), *map("{:.3f}".format, days[:, hour])]
+        lines.append(",".join(cells))
+    text = "\n".join(lines) + "\n"
+    with pytest.raises(UserError, match=r"as hours or .* named by dates; swap rows and columns"):
+        load_text(text, tmp_path)
+    if name:
+        assert len(load_text(text, tmp_path, columns={"id": name}).entities) == 24
+    homes = load_text(text.replace(f"{name},", "home,", 1), tmp_path) if name == "hour" else None
+    assert homes is None or homes.entities == [str(home) for home in range(24)]
+
+
 @pytest.mark.parametrize("text", ["date,home,load\n", "date,x,load\n"])
 def test_24_entities_with_daily_readings_are_read(tmp_path: Path, text: str) -> None:
     """By the name of their column, or since the rows of each follow one another."""

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from distgan.data.formats.advice import show_list, show_name
-from distgan.data.formats.column_names import is_entity_name
+from distgan.data.formats.column_names import is_entity_name, parse_clock, select_even_clocks
 from distgan.data.formats.day_parts import (
     find_day_parts,
     find_elapsed_unit,
@@ -91,7 +91,11 @@ def refuse_parts_as_ids(table: Long) -> None:
         UserError: it may; names the settings that decide.
     """
     names = table.table.ids
-    if table.settings.columns.id is not None or table.table.layout != "long" or len(names) != 1:
+    if table.settings.columns.id is not None or len(names) != 1:
+        return
+    if table.table.layout == "transposed":
+        _refuse_hours_beside_dates(table)
+    if table.table.layout != "long":
         return
     name, times = names[0], np.unique(table.moments.astype("M8[s]"))
     if (is_entity_name(name) and not is_name_of_parts(name)) or len(times) < 2:
@@ -119,6 +123,26 @@ def refuse_parts_as_ids(table: Long) -> None:
         raise UserError(
             f"{show} in each hour, as minutes or other parts of an hour have; write each time in one column "
             f"(2013-01-01 00:15), or set {entity}"
+        )
+
+
+def _refuse_hours_beside_dates(table: Long) -> None:
+    """
+    Raises:
+        UserError: rows are the parts of a day, and columns dates.
+    """
+    name, times = table.table.ids[0], table.moments.astype("M8[s]")
+    clocks = {cell: seconds for cell in table.ids if (seconds := parse_clock(cell)) is not None}
+    by_clock = any(":" in cell for cell in clocks) and len(select_even_clocks(clocks)) == len(table.ids)
+    numbered = find_day_parts(table.ids) or find_elapsed_unit(table.ids)
+    counted = all(cell.isdigit() and int(cell) <= len(table.ids) for cell in table.ids)
+    named = is_name_of_parts(name) or not counted
+    if (times == times.astype("M8[D]")).all() and len(table.ids) > 1 and (by_clock or (numbered and named)):
+        raise UserError(
+            f"{table.path}: column {name!r} has the {len(table.ids)} cells {table.ids[0]} to "
+            f"{table.ids[-1]}, as hours or other parts of a day have, and the other columns are named by dates; swap rows and "
+            f"columns (pandas: table.set_index({name!r}).T), or set data.columns.id={show_name(name)} if it "
+            "identifies the entity"
         )
 
 
