@@ -125,6 +125,37 @@ def test_hours_beside_columns_of_dates_are_no_ids(tmp_path: Path, name: str, for
     assert homes is None or homes.entities == [str(home) for home in range(24)]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [["00", "15", "30", "45"], [":00", ":15", ":30", ":45"], ["Q1", "Q2", "Q3", "Q4"], ["min 0", "min 30"]],
+    ids=lambda names: names[0],
+)
+@pytest.mark.parametrize("ids", ["", "id,"])
+def test_parts_of_each_hour_are_no_entities(tmp_path: Path, names: list[str], ids: str) -> None:
+    homes = ["a,", "b,"] if ids else [""]
+    lines = [f"{ids}time,{','.join(names)}"]
+    for home in homes:
+        for hour, time in enumerate(TIMES):
+            cells = [f"{READINGS[0, hour] + number:.3f}" for number in range(len(names))]
+            lines.append(f"{home}{time:%Y-%m-%d %H:%M},{','.join(cells)}")
+    text = "\n".join(lines) + "\n"
+    with pytest.raises(UserError, match=r"seem to be the parts of each hour; write a row for each time"):
+        load_text(text, tmp_path)
+    found = load_text(text, tmp_path, layout="long" if ids else "wide")
+    assert len(found.entities) * len(found.meta.channels) == len(homes) * len(names)
+
+
+@pytest.mark.parametrize("form", ["{home}_{hour:02d}", "{home} {hour:02d}:00", "{home}.h{hour}"])
+def test_hours_of_several_entities_as_columns_are_no_entities(tmp_path: Path, form: str) -> None:
+    names = [form.format(home=home, hour=hour) for home in ("H1", "H2") for hour in range(24)]
+    days = [READINGS[:2, first : first + 24].ravel() for first in range(0, len(TIMES), 24)]
+    lines = [f"{TIMES[24 * day]:%Y-%m-%d},{','.join(map(str, cells))}" for day, cells in enumerate(days)]
+    text = "\n".join([f"date,{','.join(names)}", *lines]) + "\n"
+    with pytest.raises(UserError, match=r"seem to be the parts of each day, of several entities"):
+        load_text(text, tmp_path)
+    assert load_text(text, tmp_path, layout="wide").entities == names
+
+
 @pytest.mark.parametrize("text", ["date,home,load\n", "date,x,load\n"])
 def test_24_entities_with_daily_readings_are_read(tmp_path: Path, text: str) -> None:
     """By the name of their column, or since the rows of each follow one another."""

@@ -140,7 +140,8 @@ def _refuse_hours_beside_dates(table: Long) -> None:
     if (times == times.astype("M8[D]")).all() and len(table.ids) > 1 and (by_clock or (numbered and named)):
         raise UserError(
             f"{table.path}: column {name!r} has the {len(table.ids)} cells {table.ids[0]} to "
-            f"{table.ids[-1]}, as hours or other parts of a day have, and the other columns are named by dates; swap rows and "
+            f"{table.ids[-1]}, as hours or other parts of a day have, and the other columns are named by "
+            "dates; swap rows and "
             f"columns (pandas: table.set_index({name!r}).T), or set data.columns.id={show_name(name)} if it "
             "identifies the entity"
         )
