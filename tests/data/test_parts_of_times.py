@@ -145,6 +145,13 @@ def test_parts_of_each_hour_are_no_entities(tmp_path: Path, names: list[str], id
     assert len(found.entities) * len(found.meta.channels) == len(homes) * len(names)
 
 
+def test_sixty_entities_with_hourly_readings_are_read(tmp_path: Path) -> None:
+    names = [f"m{home:03d}" for home in range(60)]
+    lines = [f"{time:%Y-%m-%d %H:%M},{','.join(['0.5', *['1.5'] * 59])}" for time in TIMES]
+    text = "\n".join([f"time,{','.join(names)}", *lines]) + "\n"
+    assert load_text(text, tmp_path).entities == names
+
+
 @pytest.mark.parametrize("form", ["{home}_{hour:02d}", "{home} {hour:02d}:00", "{home}.h{hour}"])
 def test_hours_of_several_entities_as_columns_are_no_entities(tmp_path: Path, form: str) -> None:
     names = [form.format(home=home, hour=hour) for home in ("H1", "H2") for hour in range(24)]

@@ -10,6 +10,7 @@ from distgan.errors import UserError
 
 HOUR, DAY = 3600, 86400
 NUMBERED = re.compile(r"(?P<before>\D*?)0*(?P<number>\d{1,2})(?P<after>\D{0,8})")  # :15, q1, m30
+PARTS_OF_AN_HOUR = (2, 3, 4, 6, 12)  # 60 columns may be m00 to m59
 MINUTES = ("", "m", "min", "minute", "minutes", "t")
 QUARTERS = (
     "q",
@@ -55,7 +56,7 @@ def _number_parts_of_hours(names: Sequence[str]) -> bool:
     found = [NUMBERED.fullmatch(name.strip()) for name in names]
     forms = {(match["before"], match["after"]) for match in found if match}
     many = len(names)
-    if not all(found) or len(forms) != 1 or 60 % many:
+    if not all(found) or len(forms) != 1 or many not in PARTS_OF_AN_HOUR:
         return False
     before = forms.pop()[0].strip(" _.:-").lower()
     numbers = sorted(int(match["number"]) for match in found if match)
