@@ -26,6 +26,7 @@ from distgan.data.formats.given_axis import place_on_axis
 from distgan.data.formats.sources import Source, read_source
 from distgan.data.formats.unit_columns import names_units
 from distgan.data.ingest_cache import open_cache_folder
+from distgan.data.owners import group_by_owner
 from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.metadata import Meta
 from distgan.data.workers import map_ahead, open_threads
@@ -128,6 +129,7 @@ def open_source(settings: config.Data, place: Path, *, flat: bool = False, surve
     source = place_on_axis(read_source(settings, place), settings)
     source.understood.notes += refuse_same_ids(source.owners, settings.source)
     statics = read_statics(source, settings, place)
+    group_by_owner(source, settings)
     source.understood.stated_units += _list_stated_units(source, settings)
     if settings.units:
         source.meta = replace(source.meta, units=settings.units)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.column_parts import refuse_columns_of_parts
 from distgan.data.formats.columns import convert_numbers, select_columns
 from distgan.data.formats.csv_pieces import iterate_csv_pieces, read_sample
 from distgan.data.formats.dialect import Dialect, find_dialect
@@ -120,13 +121,21 @@ def read_table(sampled: Sampled, settings: config.Data, work: IngestCache) -> So
     understood = _describe_understood(sampled, reading, work)
     parsed = Parsed(sampled.path, named.pieces, work, reading, understood)
     if not table.by_entity:
-        return Wide(parsed).read_source()
+        found = Wide(parsed).read_source()
+        if settings.layout == "auto" and settings.columns.values is None:
+            step, each = found.meta.axis.step_seconds, "data.layout=wide if each column is an entity"
+            refuse_columns_of_parts(sampled.path, found.entities, step, each)
+        return found
     long = Long(parsed)
     if not sampled.per_file and not table.is_single:
         refuse_parts_as_ids(long)
         if settings.layout == "auto":
             refuse_unclear_ids(long)
-    return long.read_source()
+    found = long.read_source()
+    if settings.layout == "auto" and table.layout == "long" and settings.columns.values is None:
+        step, each = found.meta.axis.step_seconds, "data.layout=long if each column is a channel"
+        refuse_columns_of_parts(sampled.path, found.meta.channels, step, each)
+    return found
 
 
 def _name_entity(sampled: Sampled, table: Table) -> Sampled:

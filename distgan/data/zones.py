@@ -55,7 +55,8 @@ def mark_second_pass(
     """Return which local times are read after the clock was put back, where an hour stands twice on it.
 
     The order of each key's rows tells: the second pass begins where its clock goes back within the hour.
-    Where it never does, as when rows are sorted by the clock, the second of two equal times is of that pass.
+    Where it never does, as when rows are sorted by the clock, the second of two equal times is of that pass,
+    and what follows it alone, too, if other rows of the day are in the order of time.
     Of an hour that stands once only, all times are of the first pass.
 
     Args:
@@ -106,7 +107,9 @@ def _find_passes(rows: np.ndarray) -> pd.DataFrame:
     last = ~table.duplicated(["key", "day"], keep="last")  # its equal may stand in the next part
     equal_steps = (step == 0).groupby(groups, sort=False).cumsum()
     table["back"] = backs > 0
-    table["second"] = table["back"] | (count > 0)
+    by_time = table.groupby("day", sort=False)["back"].transform("any")  # rows of others are in this order
+    late = alone & last & (backs == 0) & (equals > 0) & by_time
+    table["second"] = table["back"] | (count > 0) | late
     lost = alone & ~last & (backs == 0) & (equals > 0)
     table["unclear"] = (backs > 1) | (count > 1) | (table["back"] & (equal_steps > 0)) | lost
     return table

@@ -53,6 +53,21 @@ def test_ids_whose_times_repeat_are_ids(tmp_path: Path) -> None:
     assert found.entities == ["M1", "M2"] and found.meta.channels == ("H1", "H2", "H3")
 
 
+@pytest.mark.parametrize("name", ["id", "date"])
+def test_cells_that_stand_for_the_rows_below_are_refused(tmp_path: Path, name: str) -> None:
+    """As a pivot table without repeated labels, or merged cells, give them."""
+    times = pd.date_range("2013-01-01", periods=96, freq="h")
+    homes = [
+        pd.DataFrame({"id": f"M{home}", "date": times.date, "hour": times.hour, "kwh": READINGS[:96, home]})
+        for home in range(2)
+    ]
+    table = pd.concat(homes)
+    table[name] = table[name].where(table[name] != table[name].shift())
+    with pytest.raises(UserError, match=rf"column '{name}' is empty in \d+ of the first 192 rows.*ffill"):
+        load(table, tmp_path)
+    assert load(table.ffill(), tmp_path).entities == ["M0", "M1"]
+
+
 def test_counts_in_a_column_that_is_named_like_an_id_are_readings(tmp_path: Path) -> None:
     counts = np.random.default_rng(1).poisson(6, (STEPS, 3))
     table = wide().assign(H1=counts[:, 0], H2=counts[:, 1], H3=counts[:, 2])
@@ -260,6 +275,21 @@ def test_units_that_change_within_an_entity_are_refused(tmp_path: Path, cells: t
         load(table, tmp_path)
     found = load(table, tmp_path, columns={"ignore": ["unit"]})
     np.testing.assert_array_equal(found.values[0], READINGS[:, :2].astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["multiplier", "CT ratio", "Wandlerfaktor", "conversion_factor", "decimals"])
+def test_factors_that_differ_between_entities_are_refused(tmp_path: Path, name: str) -> None:
+    times = wide()["time"]
+    homes = [
+        pd.DataFrame({"id": f"M{home}", "time": times, "kwh": READINGS[:, home], name: home + 1})
+        for home in range(3)
+    ]
+    with pytest.raises(
+        UserError, match=rf"column '{name}' says that readings of entities differ \(1, 2, 3\)"
+    ):
+        load(pd.concat(homes), tmp_path)
+    found = load(pd.concat(homes).rename(columns={name: "power_factor"}), tmp_path)
+    np.testing.assert_array_equal(found.values[:, :, 0], READINGS[:, :3].T.astype(np.float32))
 
 
 def long_with_zone(zone: str) -> pd.DataFrame:

@@ -283,6 +283,33 @@ def test_cells_keep_their_digits_and_gaps(tmp_path: Path) -> None:
     assert np.flatnonzero(np.isnan(raw.values[1, :, 0])).tolist() == [4] and raw.values[1, 5, 0] == 5
 
 
+@pytest.mark.parametrize("form", ["hh:mm", "[h]:mm:ss"])
+@pytest.mark.parametrize("epoch", [openpyxl.utils.datetime.WINDOWS_EPOCH, openpyxl.utils.datetime.MAC_EPOCH])
+def test_midnight_at_the_end_of_a_day_is_no_date(tmp_path: Path, form: str, epoch: datetime.datetime) -> None:
+    """Excel holds 24:00 as one whole day."""
+    table, book = frame(), openpyxl.Workbook()
+    book.epoch = epoch
+    sheet = book.active
+    sheet.append(["date", "time", *table])
+    for at, cells in zip(table.index, table.to_numpy().tolist()):
+        sheet.append([at.to_pydatetime().date(), (at.hour + 1) / 24, *cells])
+        sheet.cell(sheet.max_row, 2).number_format = form
+    book.save(tmp_path / "a.xlsx")
+    expect(load(tmp_path / "a.xlsx"), table.set_axis(table.index + pd.Timedelta("1h")))
+    days = openpyxl.Workbook()
+    days.epoch = epoch
+    days.active.append(["date", *[(hour + 1) / 24 for hour in range(24)]])
+    for column in range(2, 26):
+        days.active.cell(1, column).number_format = form
+    for first in range(0, 48, 24):
+        cells = table.iloc[first : first + 24, 0].tolist()
+        days.active.append([table.index[first].to_pydatetime(), *cells])
+    days.save(tmp_path / "b.xlsx")
+    found = load(tmp_path / "b.xlsx")
+    assert found.meta.axis.start == "2013-01-01T01:00:00" and found.meta.axis.step_seconds == 3600
+    np.testing.assert_allclose(found.values[0, :, 0], table.iloc[:, 0], rtol=1e-6)
+
+
 def test_formulas_without_values_and_damaged_workbooks_are_one_line(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     for row in (["time", "a"], ["2013-01-01 00:00", 1], ["2013-01-01 01:00", "=B2*2"]):

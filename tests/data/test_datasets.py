@@ -209,6 +209,28 @@ def test_mistakes_name_the_file_and_the_line(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ("meter 1", "meter 2", "need the same names: give that column one name"),
+        ("kWh", "KWH", "need the same names: give that column one name"),
+        ("energy (kWh)", "energy (Wh)", "write all in one unit, and give that column one name"),
+        ("kWh", "", "has no line of column names, and the first file"),
+    ],
+)
+def test_files_that_differ_in_one_name_are_refused_with_the_remedy(
+    tmp_path: Path, one: str, other: str, said: str
+) -> None:
+    table = frame()
+    for number, name in enumerate((one, other)):
+        part = table.iloc[:, [number]].reset_index()
+        part.columns = ["time", name]
+        part.to_csv(tmp_path / f"{number}.csv", index=False, header=bool(name))
+    with pytest.raises(UserError, match=rf"1\.csv .*{said}") as refusal:
+        load(tmp_path)
+    assert "\n" not in str(refusal.value)
+
+
 def test_decimal_commas_in_files(tmp_path: Path) -> None:
     table = frame()
     for home in table:
@@ -249,3 +271,53 @@ def test_text_that_parquet_holds_as_bytes_is_text(tmp_path: Path, encoded: bool)
     columns |= {name: pa.array(table[name]) for name in table.columns if name != "LCLid"}
     parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
     expect(load(tmp_path / "a.parquet"), frame())
+
+
+def write_homes(place: Path, homes: int = 3) -> pd.DataFrame:
+    table = frame(homes=homes)
+    for name in table:
+        written(table[[name]].set_axis(["kwh"], axis=1).reset_index(), place / f"{name}.csv")
+    return table
+
+
+@pytest.mark.parametrize(
+    "name", ["{}.csv.bak", "{}.csv~", "#{}.csv#", "{}.bak", "{}.csv.part", "{}.csv.crdownload", "{}.csv.dvc"]
+)
+def test_backups_and_unfinished_downloads_are_no_entities(tmp_path: Path, name: str) -> None:
+    table = write_homes(tmp_path)
+    text = (tmp_path / "MAC000000.csv").read_text()
+    (tmp_path / name.format("MAC000000")).write_text(text[: len(text) // 2].replace(",0", ",9"))
+    found = load(tmp_path)
+    expect(found, table)
+    assert name.format("MAC000000") in str(found.meta.provenance)
+
+
+@pytest.mark.parametrize(
+    "name", ["{} (1)", "{} - Copy", "{}_copy 2", "Kopie von {}", "{}_old", "{}-v2", "{}.csv.1"]
+)
+@pytest.mark.parametrize("source", ["", "*"])
+def test_copies_of_a_file_are_no_entities_silently(tmp_path: Path, name: str, source: str) -> None:
+    table = write_homes(tmp_path)
+    copy = name.format("MAC000000")
+    text = (tmp_path / "MAC000000.csv").read_text()
+    (tmp_path / (copy if copy.endswith(".1") else f"{copy}.csv")).write_text(text.replace(",0", ",9"))
+    with pytest.raises(UserError, match=r"'MAC000000' and '.*' seem to be one and its copy.*per_file"):
+        load(tmp_path / source)
+    assert len(load(tmp_path / source, layout="per_file").entities) == 4
+    (tmp_path / "MAC000000.csv").unlink()  # what no other file is called like is an entity
+    assert len(load(tmp_path / source).entities) == len(table.columns)
+
+
+@pytest.mark.parametrize(
+    "log", ["_delta_log/0.json", ".hoodie/hoodie.properties", "metadata/v1.metadata.json"]
+)
+def test_files_of_which_a_log_says_which_count_are_refused(tmp_path: Path, log: str) -> None:
+    """Rows that were deleted stay in files that no longer count."""
+    table = frame()
+    written(melted(table.iloc[:, :3]), tmp_path / "data" / "part-0.parquet")
+    written(melted(table.iloc[:, 3:]), tmp_path / "data" / "part-1.parquet")
+    (tmp_path / log).parent.mkdir()
+    (tmp_path / log).write_text("{}")
+    with pytest.raises(UserError, match=r"is a table of \w.*, whose log .* says which files count"):
+        load(tmp_path)
+    expect(load(tmp_path / "data" / "part-1*.parquet"), table.iloc[:, 3:])

@@ -70,6 +70,9 @@ CHANNELS = [
     ["Living Room", "Bedroom 1", "Bedroom 2"],
     ["open", "high", "low", "close"],
     ["mean", "min", "max"],
+    ["L1_V", "L1_A", "L2_V", "L2_A"],
+    ["fridge_1", "fridge_2", "tv_1"],
+    ["('h1', 'import')", "('h1', 'export')"],
     ["Nuclear", "Wind onshore", "Wind offshore", "Gas"],
 ]
 ENTITIES = [
@@ -87,12 +90,22 @@ ENTITIES = [
     ["temp_1", "temp_2", "temp_3"],
     ["Queen Street", "Quay", "High Street"],
     ["open", "closed"],
+    ["block1_flat1", "block1_flat2", "block2_flat1", "block2_flat2"],
+    ["Queen St North", "Queen St South", "King St North", "King St South"],
+    ["('h1', 'kwh')", "('h2', 'kwh')"],
 ]
 MIXED = [
     ["T1", "RH1", "T2", "RH2"],
     ["home1_import", "home1_export", "home2_import", "home2_export"],
     ["Solar Farm A", "Solar Farm B", "Wind Farm C"],
     ["meter1_L1", "meter1_L2", "meter2_L1", "meter2_L2"],
+    ["h1_kwh", "h1_temp", "h2_kwh", "h2_temp"],
+    ["kwh.h1", "temp.h1", "kwh.h2", "temp.h2"],
+    ["h1 kW", "h1 V", "h2 kW", "h2 V"],
+    ["home1 total", "home1 hvac", "home2 total", "home2 hvac"],
+    ["M1_E1", "M1_B1", "M2_E1", "M2_B1"],
+    ["h1 1.8.0", "h1 2.8.0", "h2 1.8.0", "h2 2.8.0"],
+    ["('h1', 'kwh')", "('h1', 'temp')", "('h2', 'kwh')", "('h2', 'temp')"],  # as pandas writes levels
 ]
 
 
@@ -117,6 +130,33 @@ def test_quantities_of_several_entities_are_refused_in_one_line(tmp_path: Path, 
         load(wide(*names), tmp_path)
     assert "\n" not in str(error.value)
     assert load(wide(*names), tmp_path, layout="wide").entities == names
+
+
+def test_quantities_of_very_many_entities_are_refused(tmp_path: Path) -> None:
+    names = [f"m{meter}_{flow}" for flow in ("in", "out") for meter in range(3000)]
+    table = pd.DataFrame(np.resize(READINGS[:4], (4, len(names))), columns=names)
+    table.insert(0, "time", TIMES[:4])
+    with pytest.raises(UserError, match=r"some of the columns \(m0_in, m1_in, .* different quantities"):
+        load(table, tmp_path)
+
+
+@pytest.mark.parametrize("one", ["import", "kwh", "E1"])
+def test_ids_that_say_an_entity_and_a_quantity_are_refused(tmp_path: Path, one: str) -> None:
+    other = "B1" if one == "E1" else "voltage"
+    ids = [f"h{home}_{name}" for home in (1, 2) for name in (one, other)]
+    with pytest.raises(
+        UserError, match=rf"ids in column 'id' \(h1_{one}, .*write the entity and the quantity"
+    ):
+        load(long("id", *ids), tmp_path)
+    assert load(long("id", *ids), tmp_path, columns={"id": "id"}).entities == ids
+    np.savez(tmp_path / "a.npz", x=READINGS.T, ids=ids)
+    with pytest.raises(UserError, match=rf"ids \(h1_{one}, .*several quantities of each entity"):
+        read(config.Data(source=str(tmp_path / "a.npz")))
+    for name in ids:
+        (tmp_path / "files").mkdir(exist_ok=True)
+        wide("value").to_csv(tmp_path / "files" / f"{name}.csv", index=False)
+    with pytest.raises(UserError, match=r"names of its files \(h1_.*data.layout=per_file"):
+        read(config.Data(source=str(tmp_path / "files")))
 
 
 def test_a_quantity_beside_entities_is_refused(tmp_path: Path) -> None:

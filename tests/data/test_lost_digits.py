@@ -121,7 +121,7 @@ def test_ids_of_an_npz_have_all_digits(tmp_path: Path) -> None:
         load(tmp_path / "b.npz", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["scale", "offset", "Scale"])
+@pytest.mark.parametrize("name", ["scale", "offset", "Scale", "fill_value", "missing_value", "nodata"])
 def test_an_array_of_an_npz_that_scales_the_values_is_refused(tmp_path: Path, name: str) -> None:
     np.savez(tmp_path / "a.npz", x=EXPECTED, **{name: 10.0})
     with pytest.raises(UserError, match=rf"array '{name}' may change what the values of x mean"):

@@ -78,3 +78,14 @@ def test_values_beyond_the_lengths_of_series_are_refused(tmp_path: Path, name: s
         load(tmp_path, {"x": padded, name: ends[:2]})
     padded[1, 46:] = np.nan
     np.testing.assert_array_equal(load(tmp_path, {"x": padded, name: ends}).values, padded)
+
+
+@pytest.mark.parametrize("freq", ["1h", "1d"])
+def test_channels_that_may_be_the_hours_of_days_are_refused(tmp_path: Path, freq: str) -> None:
+    days = np.random.default_rng(0).gamma(2, size=(3, 14, 24))
+    with pytest.raises(UserError, match=r"24 channels without names may be the parts of a day"):
+        load(tmp_path, {"x": days, "freq": freq})
+    names = [f"sensor {number}" for number in range(24)]
+    assert load(tmp_path, {"x": days, "freq": freq, "channels": names}).meta.channels == tuple(names)
+    found = load(tmp_path, {"x": days.reshape(3, -1), "freq": "1h"})
+    np.testing.assert_array_equal(found.values[:, :, 0], days.reshape(3, -1).astype(np.float32))

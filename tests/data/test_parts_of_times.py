@@ -81,6 +81,88 @@ def test_parts_of_hours_are_no_ids(tmp_path: Path, name: str, number: Callable[[
         load_text(text, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("unit", "number"),
+    [
+        ("minutes", lambda minute: minute),
+        ("minutes", lambda minute: minute + 30),
+        ("seconds", lambda minute: 60 * minute),
+        ("seconds", lambda minute: f"{60 * minute:05d}"),
+        ("milliseconds", lambda minute: 60_000 * minute),
+    ],
+)
+def test_time_since_midnight_is_no_id(tmp_path: Path, unit: str, number: Callable[[int], object]) -> None:
+    times = pd.date_range("2021-02-20", periods=48 * 6, freq="30min")
+    text = rows("date,m,load", lambda at: f"{at:%Y-%m-%d},{number(60 * at.hour + at.minute)}", times)
+    with pytest.raises(UserError, match=rf"on each date, as {unit} after midnight have; write each time in"):
+        load_text(text, tmp_path)
+    assert len(load_text(text, tmp_path, columns={"id": "m"}).entities) == 48
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("hour", "{hour}"),
+        ("time", "{hour:02d}:00"),
+        ("", "{hour:02d}:00:00"),
+        ("Std", "{hour:02d}h"),
+        ("HHMM", "{hour}00"),
+        ("minutes", "{minute}"),
+    ],
+)
+def test_hours_beside_columns_of_dates_are_no_ids(tmp_path: Path, name: str, form: str) -> None:
+    days = READINGS[0].reshape(-1, 24)
+    lines = [",".join([name, *(f"{day:%Y-%m-%d}" for day in TIMES[::24])])]
+    for hour in range(24):
+        cells = [form.format(hour=hour, minute=60 * hour), *map("{:.3f}".format, days[:, hour])]
+        lines.append(",".join(cells))
+    text = "\n".join(lines) + "\n"
+    with pytest.raises(UserError, match=r"as hours or .* named by dates; swap rows and columns"):
+        load_text(text, tmp_path)
+    if name:
+        assert len(load_text(text, tmp_path, columns={"id": name}).entities) == 24
+    homes = load_text(text.replace(f"{name},", "home,", 1), tmp_path) if name == "hour" else None
+    assert homes is None or homes.entities == [str(home) for home in range(24)]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["00", "15", "30", "45"], [":00", ":15", ":30", ":45"], ["Q1", "Q2", "Q3", "Q4"], ["min 0", "min 30"]],
+    ids=lambda names: names[0],
+)
+@pytest.mark.parametrize("ids", ["", "id,"])
+def test_parts_of_each_hour_are_no_entities(tmp_path: Path, names: list[str], ids: str) -> None:
+    homes = ["a,", "b,"] if ids else [""]
+    lines = [f"{ids}time,{','.join(names)}"]
+    for home in homes:
+        for hour, time in enumerate(TIMES):
+            cells = [f"{READINGS[0, hour] + number:.3f}" for number in range(len(names))]
+            lines.append(f"{home}{time:%Y-%m-%d %H:%M},{','.join(cells)}")
+    text = "\n".join(lines) + "\n"
+    with pytest.raises(UserError, match=r"seem to be the parts of each hour; write a row for each time"):
+        load_text(text, tmp_path)
+    found = load_text(text, tmp_path, layout="long" if ids else "wide")
+    assert len(found.entities) * len(found.meta.channels) == len(homes) * len(names)
+
+
+def test_sixty_entities_with_hourly_readings_are_read(tmp_path: Path) -> None:
+    names = [f"m{home:03d}" for home in range(60)]
+    lines = [f"{time:%Y-%m-%d %H:%M},{','.join(['0.5', *['1.5'] * 59])}" for time in TIMES]
+    text = "\n".join([f"time,{','.join(names)}", *lines]) + "\n"
+    assert load_text(text, tmp_path).entities == names
+
+
+@pytest.mark.parametrize("form", ["{home}_{hour:02d}", "{home} {hour:02d}:00", "{home}.h{hour}"])
+def test_hours_of_several_entities_as_columns_are_no_entities(tmp_path: Path, form: str) -> None:
+    names = [form.format(home=home, hour=hour) for home in ("H1", "H2") for hour in range(24)]
+    days = [READINGS[:2, first : first + 24].ravel() for first in range(0, len(TIMES), 24)]
+    lines = [f"{TIMES[24 * day]:%Y-%m-%d},{','.join(map(str, cells))}" for day, cells in enumerate(days)]
+    text = "\n".join([f"date,{','.join(names)}", *lines]) + "\n"
+    with pytest.raises(UserError, match=r"seem to be the parts of each day, of several entities"):
+        load_text(text, tmp_path)
+    assert load_text(text, tmp_path, layout="wide").entities == names
+
+
 @pytest.mark.parametrize("text", ["date,home,load\n", "date,x,load\n"])
 def test_24_entities_with_daily_readings_are_read(tmp_path: Path, text: str) -> None:
     """By the name of their column, or since the rows of each follow one another."""

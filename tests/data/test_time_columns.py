@@ -126,6 +126,16 @@ def test_what_looks_like_times() -> None:
     assert are_times(pd.Series(["010113"], name="t"), config.Data(date_format="%d%m%y"))
 
 
+@pytest.mark.parametrize("form", [" %m/%d  %H:%M:%S", "%d.%m. %H:%M", "%d-%b %H:%M", "%b %d %H:%M"])
+def test_dates_without_a_year_are_one_line(form: str) -> None:
+    """As EnergyPlus writes them."""
+    times = pd.date_range("2013-01-06", periods=48, freq="h").strftime(form).tolist()
+    with pytest.raises(
+        UserError, match=r"the dates of column 'Date/Time' have no year \('.*'\): write whole"
+    ):
+        columns({"Date/Time": times, "kwh": np.arange(48) / 7})
+
+
 @pytest.mark.parametrize("name", ["DeliveryInterval", "Quarter", "Minute"])
 @pytest.mark.parametrize("entities", [1, 3])
 def test_parts_of_hours_are_no_ids(name: str, entities: int) -> None:

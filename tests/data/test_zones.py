@@ -100,6 +100,19 @@ def test_order_tells_the_pass_also_where_a_reading_is_missing() -> None:
         np.testing.assert_array_equal(found, instants[there].to_numpy().astype("M8[s]"))
 
 
+@pytest.mark.parametrize("freq", ["15min", "20min", "30min"])
+def test_order_of_other_rows_tells_the_pass_of_a_reading_that_stands_alone(freq: str) -> None:
+    """As 01:00, 01:00, 01:30, where the first 01:30 is missing."""
+    instants = pd.date_range("2013-10-26 23:00", "2013-10-27 03:00", freq=freq)
+    clock = on_the_clock("2013-10-26 23:00", len(instants), freq, "Europe/London")
+    for lost in range(len(clock)):
+        keys = np.repeat([0, 1], [len(clock), len(clock) - 1])
+        times, right = (np.append(each, np.delete(each, lost)) for each in (clock, instants.to_numpy()))
+        second, _ = mark_second_pass(times, keys, NONE_SEEN, "Europe/London")
+        found = to_standard_time(times, second, "Europe/London", False, "a.csv")
+        np.testing.assert_array_equal(found, right.astype("M8[s]"))
+
+
 def on_the_clock(start: str, periods: int, freq: str, zone: str) -> np.ndarray:
     instants = pd.date_range(start, periods=periods, freq=freq, tz="UTC")
     return instants.tz_convert(zone).tz_localize(None).to_numpy().astype("M8[us]")

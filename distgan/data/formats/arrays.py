@@ -16,6 +16,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data.formats.array_axis import make_axis
+from distgan.data.formats.column_names import DAY, PARTS_OF_A_DAY
 from distgan.data.formats.entity_columns import refuse_quantities_as_ids
 from distgan.data.formats.pieces import Source, refuse_twice, take_first_line
 from distgan.data.grid import choose_kind, to_kind
@@ -217,9 +218,25 @@ def _make_source(
         refuse_quantities_as_ids(path, "ids", ids, advice)
     refuse_twice(channels, f"{path}: channel")
     axis, clock = make_axis(path, facts.freq, facts.t0, length, settings.timezone)
+    if facts.freq and facts.channels is None and settings.columns.values is None:
+        _refuse_parts_of_days(path, shape, axis.step_seconds)
     provenance = {"source": path.name, "clock": clock, "sha256": hash_file(path)}
     meta = Meta(axis, tuple(channels), settings.units, provenance, {})
     return Source(block, ids, list(facts.owners or ids), meta, facts.labels)
+
+
+def _refuse_parts_of_days(path: Path, shape: tuple[int, int, int], step: int) -> None:
+    """
+    Raises:
+        UserError: channels without names are as many as steps of a day, or the hours of steps of a day.
+    """
+    depth = shape[2]
+    if depth in PARTS_OF_A_DAY and (depth * step == DAY or step == DAY):
+        raise UserError(
+            f"{path} has shape {shape}: {depth} channels without names may be the parts of a day, and the "
+            "steps days; save [series, steps] (numpy: x.reshape(len(x), -1)), name the channels in an array "
+            "channels, or set data.columns.values=[channel0,channel1,…]"
+        )
 
 
 def name_channels(depth: int) -> list[str]:

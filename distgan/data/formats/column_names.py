@@ -20,6 +20,11 @@ FLOW_NAME = re.compile(  # of a column of registers or directions of one meter
     r"(^|[^a-z])(direction|flow|flow_?dir(ection)?|register|obis|channel|phase|tariff?|richtung|energierichtung|sentido)s?"
     r"(_?(id|no|nr|number|name|code|type|suffix))?([^a-z]|$)"
 )
+OWNER_NAME = re.compile(  # of a column that says who is behind an entity
+    r"(?:owner|household|home|house|customer|client|consumer|user|subject|patient|person|participant|account|haushalt|"
+    r"kunden?)s?(?P<id>[ _.-]?(?:id|uid|no|nr|num|number|nummer|name|code|key|ref))?",
+    re.I,
+)
 SERIES_CHANNEL = re.compile(r"(.+-\d{6,}) (.+)")  # as `export` names a column of series of several channels
 CLOCK_NAME = re.compile(
     r"(?:[a-z_ ]*?)(\d{1,2})(?:[:h.](\d\d)(?::00)?(?:\s*-\s*\d{1,2}[:h.]\d\d(?::00)?)?|(?=\s*[ap]\.?m))"
@@ -41,6 +46,13 @@ def is_entity_name(name: str) -> bool:
     return (bool(ID_NAME.search(plain)) or bool(ID_NAME.search(name.lower()))) and not NO_ID.search(
         name.lower()
     )
+
+
+def match_owner_name(name: str) -> re.Match[str] | None:
+    """Return a match where a name says that its cells are people, households or customers; its group `id` is
+    there if it says that they are ids.
+    """
+    return OWNER_NAME.fullmatch(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()))
 
 
 def is_flow_name(name: str) -> bool:

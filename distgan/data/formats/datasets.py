@@ -28,6 +28,7 @@ from distgan.data.formats.quantities import judge_names
 from distgan.data.formats.time_columns import find_time_columns
 from distgan.data.formats.time_pairs import find_end_of_intervals
 from distgan.data.formats.titles import refuse_other_titles
+from distgan.data.formats.unit_columns import read_units_of_names
 from distgan.data.ingest_cache import IngestCache
 from distgan.data.tables import Sampled, open_table, read_table
 from distgan.errors import UserError
@@ -274,11 +275,37 @@ def _find_times(sample: pd.DataFrame, settings: config.Data, path: Path) -> list
     return find_time_columns(sample.drop(columns=[] if pair is None else list(pair[1])), settings, path)
 
 
+def _refuse_other_name(part: Part, names: list[str], other: Part, first: list[str]) -> None:
+    """
+    Raises:
+        UserError: the columns of two files differ in one name, or one file has no names.
+    """
+    if len(names) != len(first):
+        return
+    if part.table.dialect is not None and part.table.dialect.header is None:
+        raise UserError(
+            f"{part.named} has no line of column names, and the first file ({other.named}) has; write that "
+            "line into all files"
+        )
+    pairs = [(name, known) for name, known in zip(names, first) if name != known]
+    if len(pairs) == 1:
+        name, known = pairs[0]
+        units = read_units_of_names(pairs[0])
+        change = "write all in one unit, and " if units[0].lower() != units[1].lower() else ""
+        raise UserError(
+            f"{part.named} calls column {names.index(name) + 1} {name!r}, and the first file "
+            f"({other.named}) {known!r}; all files need the same names: {change}give that column one name "
+            "(the name of a file is the id of its entity), or name the files that belong together by a "
+            "pattern"
+        )
+
+
 def _refuse_other_columns(root: Path, parts: list[Part]) -> None:
     first = list(parts[0].table.sample.columns)
     for part in parts:
         names = list(part.table.sample.columns)
         if sorted(names) != sorted(first):
+            _refuse_other_name(part, names, parts[0], first)
             raise UserError(
                 f"{part.named} has the columns {', '.join(names[:6])}, and the first file ({parts[0].named}) "
                 f"{', '.join(first[:6])}; all files need the same: name those that belong together by a "

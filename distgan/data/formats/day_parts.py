@@ -12,11 +12,13 @@ from distgan.data.formats.hour_labels import are_hour_labels
 from distgan.errors import UserError
 
 CLOCK = r"\d{1,2}[:.]\d\d([:.]\d\d(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?"
-NUMBERED = re.compile(r"(?P<before>[^\d-]{0,8}?)0*(?P<number>\d{1,4})(?P<after>[^\d]{0,8})")  # 7, P07, 7h
+NUMBERED = re.compile(r"(?P<before>[^\d-]{0,8}?)0*(?P<number>\d{1,8})(?P<after>[^\d]{0,8})")  # 7, P07, 7h
 PART_NAME = re.compile(
     r"(hour|period|interval|slot|minute|quarter|viertel|stunde|heure|hora|uur|(^|[^a-z])(h|hh|hr|he|hod|q|qh|sp|ptu|"
     r"mtu|min|mm|std|ora|ore)([^a-z]|$))"
 )
+ELAPSED = {"minutes": 1440, "seconds": DAY, "milliseconds": 1000 * DAY}  # of a day
+FEWEST_ELAPSED = 8  # parts of a day
 MOSTLY = 0.5  # share of different cells that are clock times, in a column of them with other words
 
 
@@ -93,6 +95,20 @@ def find_day_parts(cells: Sequence[str]) -> int:
         seconds = [number // 100 * 3600 + number % 100 * 60 for number in numbers]
         return 24 if seconds in [list(range(start, start + DAY, step)) for start in (0, step)] else 0
     return 0
+
+
+def find_elapsed_unit(cells: Sequence[str]) -> str:
+    """Return the unit in which the different cells of a column count from midnight through a day in even
+    steps, as minutes 0, 15, … 1425; nothing where they do not.
+    """
+    numbers = _number_cells(cells)
+    many = len(numbers)
+    for unit, day in ELAPSED.items():
+        step = day // max(1, many)
+        even = many >= FEWEST_ELAPSED and step > 1 and day % many == 0
+        if even and numbers in [list(range(start, start + day, step)) for start in (0, step)]:
+            return unit
+    return ""
 
 
 def find_hour_parts(name: str, cells: Sequence[str]) -> int:

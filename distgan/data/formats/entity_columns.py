@@ -12,10 +12,21 @@ import pandas as pd
 
 from distgan.data.formats.advice import show_list, show_name
 from distgan.data.formats.column_names import SERIES_CHANNEL, is_entity_name
-from distgan.data.formats.quantities import are_alike, judge_names, list_quantities
+from distgan.data.formats.quantities import (
+    are_alike,
+    are_quantities_of_entities,
+    judge_names,
+    list_quantities,
+)
 from distgan.errors import UserError
 
 MOST_NOTED, FEW = 256, 16  # columns: fewer are noted whatever their names
+COPY_WORDS = r"copy|kopie|copie|copia|kopia|backup|bak|old|orig|original|new|v\d+"
+COPY = re.compile(  # the name of a file, after or before what says that it is another's copy
+    r"(?:(?:copy of|kopie von|copie de|copia d[ei]) )?"
+    rf"(?P<name>.+?)(?: ?\(\d+\)|[ _.-]+(?:{COPY_WORDS})(?: ?\(?\d+\)?)?|\.[a-z]{{2,7}}\.\d+)?",
+    re.I,
+)
 NUMBERED_ENTITY = re.compile(  # in the name of a file
     r"(?<![a-z])(home|house|household|flat|building|customer|client|user|subject|patient|person|participant)s?"
     r"[-_ ]?\d+",
@@ -90,6 +101,7 @@ def refuse_files_of_channels(root: Path, names: Sequence[str]) -> None:
     Raises:
         UserError: files, of which each would be an entity, are named as the quantities of one.
     """
+    _refuse_copies(root, names)
     whose: dict[str, str] = {}
     for name in dict.fromkeys(names):
         match = NUMBERED_ENTITY.search(name)
@@ -99,6 +111,12 @@ def refuse_files_of_channels(root: Path, names: Sequence[str]) -> None:
                 f"{root}: the files {other!r} and {name!r} both name {match[0]!r}, and each would count as "
                 "an entity; write one table for each entity, or set data.layout=per_file if each file is one"
             )
+    if are_quantities_of_entities(names):
+        raise UserError(
+            f"{root}: the names of its files ({', '.join(names[:4])}, …) say several quantities of each "
+            "entity, and each would count as an entity; write one table for each entity, or set "
+            "data.layout=per_file if each file is one"
+        )
     different = list(dict.fromkeys(PurePath(name).name for name in names))
     if judge_names(different) == "channels":
         raise UserError(
@@ -108,15 +126,37 @@ def refuse_files_of_channels(root: Path, names: Sequence[str]) -> None:
         )
 
 
+def _refuse_copies(root: Path, names: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: the name of a file says that it is a copy, or a former version, of another.
+    """
+    known = {name.lower(): name for name in names}
+    for name in names:
+        match = COPY.fullmatch(name)
+        original = known.get(match["name"].lower()) if match is not None else None
+        if original is not None and original != name:
+            raise UserError(
+                f"{root}: the files {original!r} and {name!r} seem to be one and its copy or other version, "
+                "and each would count as an entity; remove one, or set data.layout=per_file if each is an "
+                "entity"
+            )
+
+
 def refuse_quantities_as_ids(path: Path, what: str, names: Sequence[str], advice: str) -> None:
     """
     Raises:
         UserError: the ids of an array are the names of quantities; `advice` says what to do.
     """
+    shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
     if judge_names(names) == "channels":
-        shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
         raise UserError(
             f"{path}: {what} ({shown}) are quantities of one entity, and each would count as one; {advice}"
+        )
+    if are_quantities_of_entities(names):
+        raise UserError(
+            f"{path}: {what} ({shown}) are several quantities of each entity, and each would count as an "
+            f"entity; {advice}"
         )
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.advice import show_list
 from distgan.data.formats.column_names import CHANNEL_NAME, is_entity_name, is_flow_name
 from distgan.data.formats.columns import is_text, join_times
 from distgan.data.formats.entity_columns import holds_channels, refuse_unclear_channel
 from distgan.errors import UserError
 
+MOSTLY_EMPTY = 0.5  # share of cells that stand for the rows below
 MAY_REPEAT, NAMED_MAY_REPEAT = 0.02, 0.3  # share of a sample's readings that may stand twice, by the name
 
 
@@ -92,6 +94,7 @@ class IdFinder:
                     return (found,), name
         elif not self._repeats(self.frame[channel].astype("str")):
             return (), channel
+        self._refuse_cells_of_several_rows(names)
         numbers = [name for name in names if pd.api.types.is_integer_dtype(self.frame[name])]
         able = list(dict.fromkeys((*words, *whole, *numbers)))
         shown = ", ".join(repr(name) for name in able) or "no column of words or whole numbers"
@@ -101,6 +104,22 @@ class IdFinder:
             "column that names the channel, data.columns.time to all columns of the time, or "
             "data.layout=wide if each column is an entity"
         )
+
+    def _refuse_cells_of_several_rows(self, names: list[str]) -> None:
+        """
+        Raises:
+            UserError: a column of words or times has cells in some rows, which hold for the rows below, too.
+        """
+        for name in (*self.time, *names):
+            cells = self.frame[name]
+            text = is_text(cells, name) or name in self.time
+            if text and len(cells) > 2 and cells.notna().iloc[0] and cells.notna().mean() <= MOSTLY_EMPTY:
+                raise UserError(
+                    f"{self.path}: column {name!r} is empty in {cells.isna().sum()} of the first "
+                    f"{len(cells)} rows, as where a cell stands for all rows below it; write it into each "
+                    "row (pandas: "
+                    f"ffill; a spreadsheet: repeat labels), or set data.columns.ignore={show_list([name])}"
+                )
 
     def _is_channel(self, name: str) -> bool:
         """Return whether a column by which readings differ names the channels of one entity.

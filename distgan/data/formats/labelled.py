@@ -11,6 +11,7 @@ import numpy as np
 from distgan import config
 from distgan.data.formats import arrays, cf
 from distgan.data.formats.array_axis import NO_TIMES
+from distgan.data.formats.column_names import match_owner_name
 from distgan.data.formats.entity_columns import refuse_quantities_as_ids
 from distgan.data.formats.ids import format_float_ids
 from distgan.data.formats.pieces import Source, refuse_twice
@@ -76,7 +77,8 @@ def read_container(container: Container, settings: config.Data, work: IngestCach
     stated = _join_units(container.path, chosen, entity_wise, settings.units)
     meta = Meta(times.axis, tuple(channels), settings.units or stated, provenance, {})
     understood = Understood(stated_units=[stated] if stated and ": " not in stated else [])
-    return Source(block, ids, list(ids), meta, understood=understood)
+    owners = {} if entity_wise else _read_stated_owners(container, roles)
+    return Source(block, ids, list(ids), meta, attributes=owners, understood=understood)
 
 
 def read_unnamed_array(
@@ -125,6 +127,18 @@ def _read_names(container: Container, name: str, dim: str, size: int) -> list[st
     if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
         return format_float_ids(values, f"{container.path}: {found.name}")
     return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _read_stated_owners(container: Container, roles: Roles) -> dict[str, list[str]]:
+    """Return the variables along the dimension of ids that are named for households, patients and the like: a
+    cell per series, as text.
+    """
+    return {
+        name: _read_names(container, name, dim, len(variable.read_whole(container.path)))
+        for dim in roles.ids[:1]
+        for name, variable in container.variables.items()
+        if len(roles.ids) == 1 and variable.dims == (dim,) and match_owner_name(name)
+    }
 
 
 def _find_identifier(container: Container, dim: str) -> Variable | None:

@@ -12,9 +12,12 @@ from distgan.errors import UserError
 
 NOT_DATA = re.compile(
     r"[._~]|(read.?me|licen[cs]e|copying|change.?log|thumbs\.db|desktop\.ini|metadata|.*\.(md|pdf|crc|html?|docx?|"
-    r"json|xml|ya?ml|png|jpe?g|py|ipynb|log|sha256|md5)$)",
+    r"json|xml|ya?ml|png|jpe?g|py|ipynb|log|sha1|sha256|sha512|md5|dvc|bak|old|orig|tmp|swp|part|partial|"
+    r"filepart|crdownload|download)$|.*~$|#.*#$)",
     re.IGNORECASE,
 )
+
+LOGS = {"_delta_log": "Delta Lake", ".hoodie": "Hudi", ".metadata.json": "Iceberg"}  # of tables in folders
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,10 @@ class Dataset:
         """Return all tables in a folder and the folders in it.
 
         Raises:
-            UserError: there are none.
+            UserError: there are none, or a log says which of them count.
         """
         files = [file for file in root.rglob("*") if file.is_file()]
+        _refuse_logs(root, files)
         return cls._make(root, sorted(files, key=split_name), every=False)
 
     @classmethod
@@ -74,6 +78,22 @@ class Dataset:
         if max(stems.values()) == 1:  # folders are part of a name only where names alone are not different
             members = [replace(member, name=Path(member.name).name) for member in members]
         return cls(root, members, skipped)
+
+
+def _refuse_logs(root: Path, files: Sequence[Path]) -> None:
+    """
+    Raises:
+        UserError: a log in the folder says which of its files count; others hold rows that were deleted.
+    """
+    for file in files:
+        inside = file.relative_to(root)
+        for log, what in LOGS.items():
+            if log in inside.parts[:-1] or (inside.name.endswith(log) and "metadata" in inside.parts[:-1]):
+                raise UserError(
+                    f"data.source {root} is a table of {what}, whose log ({inside}) says which files count, "
+                    "and others may hold rows that were deleted or replaced; write its present rows to a "
+                    "Parquet file, or name the files that count by a pattern"
+                )
 
 
 def split_name(path: Path) -> list[tuple[int, int | str]]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data.formats.arrays import SLAB_BYTES, Facts, read_array
+from distgan.data.formats.column_names import match_owner_name
 from distgan.data.formats.ids import format_float_ids, refuse_short_ids
 from distgan.data.formats.pieces import Source, take_first_line
 from distgan.data.ingest_cache import IngestCache
@@ -32,6 +33,15 @@ NPZ_MEANINGS = (
     "scale_factor",
     "offset",
     "add_offset",
+    "fill_value",
+    "_fillvalue",
+    "missing_value",
+    "missing_values",
+    "nodata",
+    "no_data",
+    "nan_value",
+    "factor",
+    "multiplier",
 )
 NPZ_LENGTHS = ("length", "lengths", "seq_len", "seq_lens", "sequence_length", "sequence_lengths")
 NPZ_TIMES = ("time", "times", "timestamp", "timestamps", "date", "dates", "datetime", "datetimes")
@@ -55,6 +65,7 @@ def read_npz(path: Path, settings: config.Data, work: IngestCache) -> Source:
             arrays = {key: _read_plain_array(path, key, content) for key in NPZ_KEYS if key in content.files}
             attributes = _read_npz_attributes(path, content, settings)
             unread = [key for key in content.files if key not in (NPZ_VALUES, *arrays, *attributes)]
+            owners = _read_stated_owners(path, unread, content, settings)
             _refuse_meanings(path, unread, settings)
             if "t0" not in arrays:
                 _refuse_times(path, unread, settings)
@@ -76,8 +87,10 @@ def read_npz(path: Path, settings: config.Data, work: IngestCache) -> Source:
                 f"{path}: attribute {name!r} has {len(cells)} values for {len(source.entities)} series; save "
                 "one for each"
             )
-    source.attributes = attributes
-    source.understood.attributes = list(attributes)
+    owners = {name: cells for name, cells in owners.items() if len(cells) == len(source.entities)}
+    unread = [name for name in unread if name not in owners]
+    source.attributes = attributes | owners
+    source.understood.attributes = list(source.attributes)
     if unread:
         source.understood.notes.append(f"arrays that were not read: {', '.join(unread[:8])}")
     return source
@@ -164,6 +177,17 @@ def _read_npz_attributes(path: Path, content: Any, settings: config.Data) -> dic
             )
         found[name] = ["" if str(each) == "nan" else _to_text(each) for each in array.tolist()]
     return found
+
+
+def _read_stated_owners(
+    path: Path, unread: list[str], content: Any, settings: config.Data
+) -> dict[str, list[str]]:
+    """Return the unread arrays that are named for households, patients and the like, unless they are ignored:
+    a cell per series, as text.
+    """
+    names = [key for key in unread if match_owner_name(key) and key not in settings.columns.ignore]
+    arrays = {name: _read_plain_array(path, name, content) for name in names}
+    return {name: [_to_text(cell) for cell in array] for name, array in arrays.items() if array.ndim == 1}
 
 
 def _read_plain_array(path: Path, key: str, content: Any) -> np.ndarray:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distgan.data.formats.column_names import CHANNEL_NAME
-from distgan.data.formats.unit_columns import read_units_of_names
+from distgan.data.formats.crossed_names import are_crossed, are_crossed_levels, split_levels
+from distgan.data.formats.unit_columns import LETTERS, read_units_of_names
 
 KINDS = {  # quantity -> words and pairs of words that name it
     "temperature": "t temp tmp temps temperature temperatur temperatura tavg tmin tmax tmean t2m dewpoint",
@@ -264,7 +265,15 @@ def judge_names(names: Sequence[str], units: Mapping[str, str] | None = None) ->
     "mixed" where they say several quantities of several entities or of some names alone, or "beside" where
     some few stand beside entities, as a temperature beside homes.
     """
-    if len(names) < 2 or len(names) > MOST_COLUMNS:
+    if len(names) < 2:
+        return "entities"
+    if levels := split_levels(names):
+        if are_crossed_levels(levels):
+            return "mixed"
+        return judge_names(list(dict.fromkeys(map(" ".join, levels))), None)
+    if are_quantities_of_entities(names):
+        return "mixed"
+    if len(names) > MOST_COLUMNS:
         return "entities"
     prices = {name.strip().lower() for name in names} <= PRICES and len(names) > 2
     if prices or _are_registers(names) or _are_numbered_channels(names) or _are_of_one_signal(names):
@@ -344,6 +353,27 @@ def are_alike(names: Sequence[str]) -> bool:
     """Return whether names differ by numbers or letters of a code alone, as ids of like meters do."""
     forms = Counter(_find_form(name) for name in names)
     return max(forms.values()) >= OTHER_FORM * len(names)
+
+
+def are_quantities_of_entities(names: Sequence[str]) -> bool:
+    """Return whether each name says an entity by its number and one of several quantities: h1_in, h1_out."""
+    return are_crossed(names, _are_entities_and_quantities)
+
+
+def _are_entities_and_quantities(entities: Sequence[str], parts: Sequence[str]) -> bool:
+    """Return whether parts of names are of entities, which differ by numbers alone and are no phases or
+    rooms, and of quantities: words that differ, registers, units, or prices of shares.
+    """
+    if not are_alike(entities) or parse_name(entities[0]).kind is not None:
+        return False
+    of_a_home = all((parse_name(part).kind or "").split(" ")[0] in OF_A_HOME for part in parts)
+    if of_a_home and all(entity.isdigit() for entity in entities):
+        return False  # fridge 1, fridge 2
+    if _are_registers(parts) or {part.strip().lower() for part in parts} <= PRICES:
+        return True
+    if all(_find_kind_of_unit(part) or part in LETTERS for part in parts):
+        return True
+    return not are_alike(parts) and not any(re.search(r"\d", part) for part in parts)
 
 
 def _find_form(name: str) -> str:

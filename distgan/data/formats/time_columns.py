@@ -49,6 +49,10 @@ CLOCK_NAME = re.compile(
     r"(^|[^a-z])(time|clock|hours?|hr|he|stunden?|uhrzeit|zeit|heures?|horas?|ora|ore|uur|godzina)([^a-z]|$)"
 )
 UTC_NAME = re.compile(r"(^|[^a-z])(utc|gmt)([^a-z]|$)")
+NO_YEAR = re.compile(  # 01/21  24:00:00, as EnergyPlus writes it; 06-Mar 00:00
+    r"(\d{1,2}[./-]\d{1,2}\.?|\d{1,2}[ -][A-Za-z]{3}\.?|[A-Za-z]{3}\.?[ -]\d{1,2})[ T]+"
+    r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?"
+)
 PERIOD_NAME = re.compile(
     r"(period|interval|slot|half.?hour|viertelstunde|(^|[^a-z])(hh|sp|qh|ptu|mtu|quarter|minutes?)([^a-z]|$))"
 )
@@ -155,6 +159,13 @@ def _advise(head: pd.DataFrame, free: list[str]) -> str:
                 "data.date_format=excel for a spreadsheet's days, matlab, julian, mjd or days:1900-01-01 "
                 "for other days, daycode:2009-01-01:30min for "
                 "day codes, a strptime format such as %d%m%Y, or data.time_unit for times since 1970"
+            )
+    for name in free:
+        texts = _sample(head[name])
+        if texts and all(NO_YEAR.fullmatch(text) for text in texts):
+            return (
+                f"the dates of column {name!r} have no year ({texts[0]!r}): write whole dates, as 2013-01-01 "
+                "01:00 (of a simulated year those of a year without a leap day)"
             )
     for name in free:
         texts = _sample(head[name])

@@ -5,8 +5,14 @@ import re
 import numpy as np
 
 from distgan.data.formats.advice import show_list, show_name
-from distgan.data.formats.column_names import is_entity_name
-from distgan.data.formats.day_parts import find_day_parts, find_hour_parts, is_name_of_parts
+from distgan.data.formats.column_names import is_entity_name, parse_clock, select_even_clocks
+from distgan.data.formats.day_parts import (
+    find_day_parts,
+    find_elapsed_unit,
+    find_hour_parts,
+    is_name_of_parts,
+)
+from distgan.data.formats.entity_columns import refuse_quantities_as_ids
 from distgan.data.formats.hour_labels import are_hour_labels
 from distgan.data.formats.long import Long
 from distgan.data.grid import find_common_step
@@ -20,7 +26,7 @@ def refuse_unclear_ids(table: Long) -> None:
     """Check that a column of ids which was detected, and not set, identifies the entity.
 
     Rows of one entity repeat the times of another, or lie between them. Where every time stands once, at even
-    steps, the column may as well describe the rows of a wide table.
+    steps, the column may as well describe the rows of a wide table. Ids must not be quantities.
 
     Raises:
         UserError: both are possible, and differ; names the settings that decide.
@@ -29,6 +35,11 @@ def refuse_unclear_ids(table: Long) -> None:
     asked = columns.id is not None or columns.channel is not None
     if asked or not table.table.ids or table.table.channel is not None:
         return
+    if len(table.table.ids) == 1:
+        name = table.table.ids[0]
+        advice = "write the entity and the quantity in a column each, or "
+        advice += f"set data.columns.id={show_name(name)} if each is an entity"
+        refuse_quantities_as_ids(table.path, f"the ids in column {name!r}", table.ids, advice)
     if table.table.layout == "day_wide":
         _refuse_names_of_days(table)
     if table.table.layout != "long":
@@ -80,7 +91,11 @@ def refuse_parts_as_ids(table: Long) -> None:
         UserError: it may; names the settings that decide.
     """
     names = table.table.ids
-    if table.settings.columns.id is not None or table.table.layout != "long" or len(names) != 1:
+    if table.settings.columns.id is not None or len(names) != 1:
+        return
+    if table.table.layout == "transposed":
+        _refuse_hours_beside_dates(table)
+    if table.table.layout != "long":
         return
     name, times = names[0], np.unique(table.moments.astype("M8[s]"))
     if (is_entity_name(name) and not is_name_of_parts(name)) or len(times) < 2:
@@ -99,10 +114,36 @@ def refuse_parts_as_ids(table: Long) -> None:
             f"{show} on each date, as hours or other parts of a day have; {write}set "
             f"data.columns.time={together}{periods} if it says when in the day a reading is, or {entity}"
         )
+    if (times == times.astype("M8[D]")).all() and (unit := find_elapsed_unit(table.ids)):
+        raise UserError(
+            f"{show} on each date, as {unit} after midnight have; write each time in one column "
+            f"(2013-01-01 00:15), or set {entity}"
+        )
     if (times == times.astype("M8[h]")).all() and find_hour_parts(name, table.ids):
         raise UserError(
             f"{show} in each hour, as minutes or other parts of an hour have; write each time in one column "
             f"(2013-01-01 00:15), or set {entity}"
+        )
+
+
+def _refuse_hours_beside_dates(table: Long) -> None:
+    """
+    Raises:
+        UserError: rows are the parts of a day, and columns dates.
+    """
+    name, times = table.table.ids[0], table.moments.astype("M8[s]")
+    clocks = {cell: seconds for cell in table.ids if (seconds := parse_clock(cell)) is not None}
+    by_clock = any(":" in cell for cell in clocks) and len(select_even_clocks(clocks)) == len(table.ids)
+    numbered = find_day_parts(table.ids) or find_elapsed_unit(table.ids)
+    counted = all(cell.isdigit() and int(cell) <= len(table.ids) for cell in table.ids)
+    named = is_name_of_parts(name) or not counted
+    if (times == times.astype("M8[D]")).all() and len(table.ids) > 1 and (by_clock or (numbered and named)):
+        raise UserError(
+            f"{table.path}: column {name!r} has the {len(table.ids)} cells {table.ids[0]} to "
+            f"{table.ids[-1]}, as hours or other parts of a day have, and the other columns are named by "
+            "dates; swap rows and "
+            f"columns (pandas: table.set_index({name!r}).T), or set data.columns.id={show_name(name)} if it "
+            "identifies the entity"
         )
 
 

@@ -9,8 +9,11 @@ from distgan.data.formats.advice import show_list
 from distgan.data.formats.zone_marks import name_clock, parse_offset
 from distgan.errors import UserError
 
-UNIT_NAME = re.compile(
-    r"(^|[^a-z])(units?|uom|einheit|currency|multiplier|scale|scale_?factor|scaling_?factor)([^a-z]|$)"
+UNIT_NAME = re.compile(  # a power or load factor is a quantity
+    r"(^|[^a-z])(units?|uom|einheit|currency|multiplier|multiplikator|multiplicateur|scale|exponent|decimals"
+    r"|decimal[_ ]places"
+    r"|(scale|scaling|conversion|multiplication|meter|transformer|[cvp]t)[_ ]?(factor|ratio))([^a-z]|$)"
+    r"|^(factor|facteur|(wandler|umrechnungs|z[aä]e?hler|multiplikations|skalierungs)?_?faktor)([^a-z]|$)"
 )
 ZONE_NAME = re.compile(r"(^|[^a-z])(tz|time_?zone|(utc|gmt|tz)_?offset)([^a-z]|$)")
 UNIT_IN_NAME = re.compile(r".*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*", re.S)  # also below the name

@@ -11,6 +11,8 @@ from typing import Any
 from distgan.data.formats.pieces import take_first_line
 from distgan.errors import UserError, writing
 
+FIRST_DAYS = (datetime.datetime(1900, 1, 1), datetime.datetime(1904, 1, 2))  # of both ways to count days
+
 
 def write_sheet_as_text(path: Path, target: Path, wanted: str | None) -> None:
     """Write the cells of a sheet, as values, to a file with tabs between them.
@@ -45,8 +47,13 @@ def write_sheet_as_text(path: Path, target: Path, wanted: str | None) -> None:
 def _write(sheet: Any, width: int, target: Path) -> None:
     with writing(target), open(target, "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, delimiter="\t", lineterminator="\n")
+        above: list[Any] = [None] * width
         for row in _iterate_rows(sheet):
-            rows.writerow([_format_cell(cell) for cell in (*row, *[None] * (width - len(row)))[:width]])
+            cells = [*row, *[None] * (width - len(row))][:width]
+            before = [None, *cells]
+            cells = [_find_midnight(*three) for three in zip(cells, above, before)]
+            rows.writerow([_format_cell(cell) for cell in cells])
+            above = cells
 
 
 def _make_damaged_error(path: Path, error: Exception) -> UserError:
@@ -112,6 +119,14 @@ def _check(path: Path, values: Any, formulas: Any) -> int:
     return width
 
 
+def _find_midnight(cell: Any, above: Any, before: Any) -> Any:
+    """Return a cell, or the midnight that ends a day below or beside clock times: Excel counts it as one day
+    since its first, which reads as a date.
+    """
+    clocks = isinstance(above, datetime.time | datetime.timedelta) or isinstance(before, datetime.time)
+    return datetime.timedelta(days=1) if clocks and cell in FIRST_DAYS else cell
+
+
 def _format_cell(cell: Any) -> str:
     """Return a cell as a text table has it: numbers with all their digits, times to the second."""
     if cell is None:
@@ -121,6 +136,9 @@ def _format_cell(cell: Any) -> str:
         # Excel counts days as floats, which are off by microseconds.
         exact = abs(near - cell) <= datetime.timedelta(milliseconds=1)
         return (near if exact else cell).isoformat(sep=" ")
+    if isinstance(cell, datetime.timedelta):
+        minutes, seconds = divmod(round(cell.total_seconds()), 60)
+        return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}"
     if isinstance(cell, datetime.date | datetime.time):
         return cell.isoformat()
     return repr(cell) if isinstance(cell, float) else str(cell)
