@@ -82,6 +82,7 @@ FILE_HOMES = {  # of names of files that a run, a release, a sweep or a cache ho
     "data.ingest_cache",
     "data.store.staging",  # of an unfinished store
     "data.formats.containers",  # of what was unpacked
+    "data.formats.members",  # of tables of other systems
     "data.formats.auckland",  # of an installed package
     "cli",  # of a page in the working folder
     "commands.denoise",  # of a temporary store

@@ -287,7 +287,7 @@ def test_cells_keep_their_digits_and_gaps(tmp_path: Path) -> None:
 @pytest.mark.parametrize("epoch", [openpyxl.utils.datetime.WINDOWS_EPOCH, openpyxl.utils.datetime.MAC_EPOCH])
 def test_midnight_at_the_end_of_a_day_is_no_date(tmp_path: Path, form: str, epoch: datetime.datetime) -> None:
     """Excel holds 24:00 as one whole day."""
-    table, book = frame(), openpyxl.Workbook()
+    table, book = frame(48), openpyxl.Workbook()
     book.epoch = epoch
     sheet = book.active
     sheet.append(["date", "time", *table])

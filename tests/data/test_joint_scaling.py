@@ -230,7 +230,7 @@ def test_what_cannot_be_learned_is_refused_in_one_line(shape: tuple, given: dict
 def test_early_checks_refuse_before_anything_is_stored() -> None:
     def refuse(*overrides: str, entities: int = 30, windows: int = 1, length: int = 40) -> None:
         settings = config.load(None, ["data.source=x.npz", *overrides])
-        training = Training(np.arange(entities), np.ones(entities), None, windows, 1)
+        training = Training(*[np.arange(entities)] * 2, np.ones(entities), None, windows, 1)
         refuse_scaling(settings, training, length)
 
     refuse("data.scaling.whitening=0.5", windows=10)

@@ -229,7 +229,8 @@ def test_mistakes_in_a_folder_are_one_line(tmp_path: Path) -> None:
         table[[home]].set_axis(["kwh"], axis=1).to_csv(tmp_path / f"{home}.csv")
     table[["003"]].set_axis(["gas"], axis=1).to_csv(tmp_path / "003.csv")
     with pytest.raises(
-        UserError, match=r"003\.csv has the columns time, gas, and the first file \(.*000\.csv\) time, kwh"
+        UserError,
+        match=r"003\.csv calls column 2 'gas', and the first file \(.*000\.csv\) 'kwh'; all files need",
     ):
         load(tmp_path)
     bad = table[["003"]].set_axis(["kwh"], axis=1).astype(object)

@@ -117,7 +117,8 @@ def test_series_of_one_household_are_not_several_owners(tmp_path: Path) -> None:
     lines = [f"T{number}:H{number // 2}:2013-01-01 00-00-00:{cells(VALUES[number])}" for number in range(4)]
     content = text(*lines, attributes=attributes)
     refuse(tmp_path, content, "data.columns.id=household_id and data.columns.channel=series_name, or")
-    assert load(tmp_path, content, columns={"id": "series_name"}).owners == ["T0", "T1", "T2", "T3"]
+    owners = [f"household_id=H{number // 2}" for number in range(4)]
+    assert load(tmp_path, content, columns={"id": "series_name"}).owners == owners
 
 
 def test_the_attribute_by_which_series_of_a_station_differ_is_named(tmp_path: Path) -> None:
