@@ -256,7 +256,7 @@ def sweep(overrides: Sequence[str], config: str, run_dir: str | None, dry_run: b
     "--networks",
     is_flag=True,
     help="Write instead the networks of the newest checkpoint as safetensors files, also of an unfinished "
-    "training. The discriminator was trained on real series: do not publish it.",
+    "training. They were trained with real series at hand: do not publish them.",
 )
 @output_options(as_json=True)
 def export(run: str, out: str | None, private: bool, networks: bool) -> Result:

@@ -22,7 +22,7 @@ NOT_JUDGED = (
 )
 ATTACKED = "The gate attacked series: a released set, and a sample of this generator."
 LIMITS = (
-    "The weights themselves were not attacked; whoever has them can generate any number of series.",
+    "No attack with a limit used the weights themselves; whoever has them can generate any number of series.",
     "Attacks that were not tried, and attackers who know more, are not covered. That nobody can ever learn "
     "anything about a person behind the data is not promised.",
     "Series are drawn from groups of people. They say nothing of single people, of groups below the minimum "

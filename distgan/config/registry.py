@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 
 from distgan.config.base import convert_lists
 from distgan.config.families import FAMILIES
-from distgan.config.family import FILTER_STAGES, STAGES, Family, OwnLoss
+from distgan.config.family import FILTER_STAGES, STAGES, Family, OwnLoss, PrivateNetwork
 from distgan.errors import UserError, reading
 from distgan.files import read_text
 
@@ -152,6 +152,8 @@ def _check_section(section: type[Family], module: ModuleType, name: str) -> type
         )
     if section.own_loss not in get_args(OwnLoss):
         raise UserError(f"model.name {name!r:.80}: own_loss must be 'none', 'generator' or 'all'")
+    if section.private_network not in get_args(PrivateNetwork):
+        raise UserError(f"model.name {name!r:.80}: private_network must be 'discriminator' or 'generator'")
     return section
 
 

@@ -18,8 +18,9 @@ AVERAGE = ".average"
 def export(run: Run, out: Path | None = None) -> str:
     """Write `out` (by default `RUN/export/`): one safetensors file per network, the config and a note.
 
-    The generator is its moving average of that step, whichever step `train.select` keeps. The discriminator
-    was trained on real series and must not be published. Optimiser state is not read.
+    The generator is its moving average of that step, whichever step `train.select` keeps. A discriminator,
+    or a generator that is fitted to series directly, was trained on real ones and must not be published.
+    Optimiser state is not read.
 
     Raises:
         UserError: something stands at `out`, the run has no checkpoint, or all are damaged.

@@ -20,6 +20,7 @@ from distgan.objectives.owner_games import GameByOwners, OwnerGame
 from distgan.objectives.series_features import Whitening
 
 Score = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
+MakeOwnerGame = Callable[[dict[str, nn.Module], Conditions, Rules], GameByOwners]
 
 
 def find_module(settings: config.Config) -> ModuleType:
@@ -66,22 +67,31 @@ def make_owner_game(
         paired: as of the plain `OwnerGame`; families without a discriminator pair nothing.
 
     Raises:
-        UserError: the family has a game of its own, which is not taken by owners.
+        UserError: as `find_owner_game`.
     """
-    module, rules = find_module(settings), make_rules(settings, networks, steps_per_day)
-    own: Callable[[dict[str, nn.Module], Conditions, Rules], GameByOwners] | None = getattr(
-        module, "OwnerGame", None
-    )
+    own, rules = find_owner_game(settings), make_rules(settings, networks, steps_per_day)
     if own is not None:
         if settings.privacy.public is None:  # else the networks know that of the public series
             rules = replace(rules, expected_deviation=settings.data.scaling.expected_deviation)
         return own(networks, conditions, rules)
-    if hasattr(module, "Game"):
-        raise UserError(
-            f"privacy.end_to_end: model {settings.model.name} has a game of its own, which cannot be "
-            "taken by owners; use model multiscale or rectified_flow"
-        )
     return OwnerGame(networks, conditions, paired, rules)
+
+
+def find_owner_game(settings: config.Config) -> MakeOwnerGame | None:
+    """Return the game by owners in the family's module; None for the plain one.
+
+    Raises:
+        UserError: the family has none, and the plain one would give noise to another network, or no noise to
+            what reads real series: the family has a game of its own, or its generator learns from them.
+    """
+    module = find_module(settings)
+    own: MakeOwnerGame | None = getattr(module, "OwnerGame", None)
+    if own is None and (hasattr(module, "Game") or settings.model.private_network != "discriminator"):
+        raise UserError(
+            f"privacy.end_to_end: model {settings.model.name} has a game of its own, or no discriminator, "
+            "and no class OwnerGame, so it cannot be taken by owners; use model multiscale or rectified_flow"
+        )
+    return own
 
 
 def make_rules(settings: config.Config, networks: dict[str, nn.Module], steps_per_day: int) -> Rules:

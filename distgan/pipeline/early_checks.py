@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distgan import config
+from distgan import config, models
 from distgan.anonymity import group_size, groups
 from distgan.anonymity.cells import fit_column
 from distgan.anonymity.dp.accounting import make_budget
@@ -89,6 +89,8 @@ def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarr
         UserError: a later stage would refuse these data with these settings.
     """
     refuse_wishes(settings)
+    if settings.privacy.end_to_end:
+        models.find_owner_game(settings)  # before the encoder spends its part
     length = refuse_lengths(settings, found.meta.axis.length)
     if "generate" in settings.stages:
         count = settings.generate.count

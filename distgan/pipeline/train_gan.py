@@ -1,4 +1,4 @@
-"""Training series and bank/ -> gan/: the generator and the discriminator."""
+"""Training series and bank/ -> gan/: the generator, and the discriminator of a family that has one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -135,8 +135,8 @@ def train_networks(
 def warn_of_passes(settings: config.Config, num_series: int) -> str:
     """Return a hint where training reads each of `num_series` series very often, else ""."""
     passes = settings.train.steps * settings.train.batch_size / max(1, num_series)
-    if passes <= MANY_PASSES or settings.train.select.score is not None:
-        return ""
+    if passes <= MANY_PASSES or settings.train.select.score is not None or settings.privacy.end_to_end:
+        return ""  # noise covers what a private training could memorise, and no validation series may choose
     return (
         f"hint: train.steps={settings.train.steps} reads each of {num_series:,} training series "
         f"{passes:,.0f} times, and a generator may memorise them; compare with fewer steps, or set "

@@ -16,6 +16,7 @@ from distgan.anonymity.dp.lattice import Stream, make_key
 from distgan.anonymity.dp.mechanism import Spending
 from distgan.data.loader import Batch
 from distgan.data.owner_loader import OwnerBatch
+from distgan.errors import UserError
 from distgan.models.vae import VAE
 from distgan.objectives.adversarial import Conditions
 from distgan.objectives.losses import LOSSES
@@ -306,6 +307,17 @@ def test_the_generator_reads_no_real_series() -> None:
     game = game_of()
     losses = [game.generator_loss(batch_of(3, seed))["loss"] for seed in (0, 1)]
     assert torch.equal(*losses)
+
+
+@pytest.mark.parametrize("gone", [("OwnerGame",), ("OwnerGame", "Game")])
+def test_a_family_that_lacks_its_game_by_owners_is_refused(
+    monkeypatch: pytest.MonkeyPatch, gone: tuple[str, ...]
+) -> None:
+    """The plain one gives the discriminator noise, and a generator that reads series would have none."""
+    for name in gone:
+        monkeypatch.delattr(f"distgan.models.timevae.{name}")
+    with pytest.raises(UserError, match="no class OwnerGame"):
+        family_of("timevae")
 
 
 def test_no_loss_that_compares_is_taken_by_owners() -> None:

@@ -83,7 +83,7 @@ def test_the_hub_reads_it(passed: Run, tmp_path: Path) -> None:
     card = ModelCard.load(folder.card)
     assert card.data.library_name == "distgan" and card.data.license == "other"
     assert "time-series" in card.data.tags and "private" not in card.data.tags
-    for said in (CREDIT, SENTENCE, "- No copies.", "## Limits", "were not attacked"):
+    for said in (CREDIT, SENTENCE, "- No copies.", "## Limits", "No attack with a limit used the weights"):
         assert said in card.text, said
     with safetensors.safe_open(folder.generator_weights, "pt") as file:
         assert file.metadata() == {"format": "pt"}

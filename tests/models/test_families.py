@@ -227,6 +227,10 @@ def test_config_of_a_family_from_outside_comes_back(place: Path, monkeypatch: py
         (LEAST.replace("def build", "def construct"), "has no function build"),
         (LEAST.replace("width: int", "stages = ('gan',)\n    width: int"), "stages must be distgan.config"),
         (LEAST.replace("width: int", "own_loss = 'some'\n    width: int"), "own_loss must be"),
+        (
+            LEAST.replace("width: int", "private_network = 'encoder'\n    width: int"),
+            "private_network must be",
+        ),
         (LEAST.replace("width: int", "stages: int"), "stages is the name of a capability"),
     ],
 )

@@ -184,4 +184,7 @@ def test_many_passes_over_few_series_are_warned_of(series: int, more: list[str],
     settings = config.load(None, [*more, "train.steps=6000", "train.batch_size=16"])
     hint = train_gan.warn_of_passes(settings, series)
     assert bool(hint) == warned
+    private = ["privacy.end_to_end=true", "privacy.epsilon=4", "privacy.owners=5000", "train.max_rollbacks=0"]
+    private += ["model.name=timevae", "data.scaling.bound=6", "train.steps=6000", "train.batch_size=16"]
+    assert train_gan.warn_of_passes(config.load(None, private), series) == ""  # train.select is refused there
     assert not warned or "each of 109 training series 881 times" in hint

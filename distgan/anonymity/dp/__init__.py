@@ -17,9 +17,9 @@ COVERED = (
     "other entities and has unlimited means. The noise is discrete Gaussian, on the integer grid of the sums."
 )
 NOT_COVERED = (
-    "Not covered: the weights of encoder, discriminator and generator, and the synthetic series, which were "
-    "made with real series at hand, and that the release was allowed, since the attacks were run on real "
-    "series. Do not publish encoder or discriminator."
+    "Not covered: the weights of all networks, and the synthetic series, which were made with real series at "
+    "hand, and that the release was allowed, since the attacks were run on real series. Do not publish the "
+    "encoder or a discriminator."
 )
 
 

@@ -265,10 +265,10 @@ BATTERY = (
 
 CLAIMS = (
     "Attacks that failed are no proof that none succeeds: aggregation and attacks do not prove anonymity.",
-    "What was attacked is the synthetic series and the bank. Encoder, discriminator, latents, clusters and "
-    "the private tables were not cleared: they stay with the data's owner. Releases of other runs on "
-    "the same people were attacked together with these only if the runs lie beside this one, with the same "
-    "split.",
+    "What was attacked is the synthetic series and the bank. The encoder, any discriminator, latents, "
+    "clusters and the private tables were not cleared: they stay with the data's owner. Releases of other "
+    "runs on the same people were attacked together with these only if they lie beside this one, with the "
+    "same split.",
 )
 
 
