@@ -4,11 +4,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from distgan.data.formats.column_names import parse_clock, select_even_clocks
+from distgan.data.formats.column_names import DAY, parse_clock, select_even_clocks
 from distgan.data.formats.day_parts import find_day_parts
 from distgan.errors import UserError
 
-HOUR, DAY = 3600, 86400
+HOUR = 3600
 NUMBERED = re.compile(r"(?P<before>\D*?)0*(?P<number>\d{1,2})(?P<after>\D{0,8})")  # :15, q1, m30
 PARTS_OF_AN_HOUR = (2, 3, 4, 6, 12)  # 60 columns may be m00 to m59
 MINUTES = ("", "m", "min", "minute", "minutes", "t")
