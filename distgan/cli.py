@@ -315,13 +315,14 @@ def plan(config: str | None, overrides: Sequence[str], **options: Any) -> Result
         "distgan inspect runs/demo",
         "distgan inspect runs/demo/series.zarr --verify --picture series.png",
         "distgan inspect runs/demo/bank",
+        "distgan inspect runs/demo/export",
     ),
     codes=(5,),
 )
 @argument(
     "target", nargs=-1, required=True, type=FILE, metavar="PATH [KEY.SUB=VALUE]...",
-    help="A source of series (anything that data.source takes), a run folder, a store, or RUN/bank; and, for "
-    "a source, settings such as data.units=kWh.",
+    help="A source of series (anything that data.source takes), a run folder, a store, RUN/bank, or an "
+    "export; and, for a source, settings such as data.units=kWh.",
 )  # fmt: skip
 @click.option(
     "--config", type=FILE, metavar="FILE", panel="For a source",
@@ -334,7 +335,7 @@ def plan(config: str | None, overrides: Sequence[str], **options: Any) -> Result
 )  # fmt: skip
 @output_options(as_json=True)
 def inspect(target: Sequence[str], **options: Any) -> Result:
-    """Describe a source of series, with suspicions about it, or a run, a store of series, or a bank."""
+    """Describe a source of series, with suspicions about it, or a run, a store of series, a bank, or an export."""
     from distgan.arguments import open_inspection
 
     request = open_inspection(target, **options)

@@ -1,12 +1,12 @@
-"""`distgan inspect`: a bank, a store of series, a run folder, or a source."""
+"""`distgan inspect`: a bank, a store of series, an export, a run folder, or a source."""
 
 from distgan.arguments import Inspection
 from distgan.command_line import Result
-from distgan.commands import inspect_bank, inspect_run, inspect_store
+from distgan.commands import inspect_bank, inspect_export, inspect_run, inspect_store
 from distgan.errors import UserError
 from distgan.pipeline import source_summary
 from distgan.preflight import refuse_no_run
-from distgan.run import Run, is_store
+from distgan.run import HubFolder, Run, is_store
 
 
 def run(request: Inspection) -> Result:
@@ -25,6 +25,8 @@ def run(request: Inspection) -> Result:
             f"{path} is no store of series; --verify and --picture need one, e.g. distgan inspect "
             "runs/demo/series.zarr --verify"
         )
+    if alone and inspect_export.is_export(path):
+        return inspect_export.run(HubFolder(path))
     is_run = Run(path).config.exists()  # or a folder of tables with a config beside them
     if not alone and (is_bank or (is_run and Run(path).records.is_dir())):
         raise UserError(

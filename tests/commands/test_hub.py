@@ -15,7 +15,7 @@ import distgan
 from distgan import config
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.manifest import DPGuarantee, LedgerHead
-from distgan.commands import hub, model_card, release
+from distgan.commands import hub, inspect_export, model_card, release
 from distgan.data.another_year import find_year
 from distgan.data.store.metadata import Axis, Meta
 from distgan.errors import OverLimit, UserError
@@ -75,6 +75,19 @@ def test_distgan_reads_it_and_samples_the_same_series(passed: Run, tmp_path: Pat
     assert np.array_equal(ours.sample(7, seed=3), theirs.sample(7, seed=3))
     assert np.array_equal(ours.times(), theirs.times())
     assert theirs.meta.provenance["credit"] == CREDIT
+
+
+def test_inspect_describes_it(passed: Run, tmp_path: Path) -> None:
+    place = tmp_path / "shared"
+    assert code("export", passed.folder, place) == 0
+    made = inspect_export.run(HubFolder(place))
+    assert "model gaussian, 674 parameters" in made.text
+    assert "336 steps of 2 h from 2013-01-07T00:00:00: value" in made.text
+    assert "1 group of 43 to 43 entities" in made.text
+    assert (made.tree["length"], made.tree["groups"], made.tree["labels"]) == (336, 1, [])
+    (place / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"config\.json"):
+        inspect_export.run(HubFolder(place))
 
 
 def test_the_hub_reads_it(passed: Run, tmp_path: Path) -> None:
