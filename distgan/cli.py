@@ -335,7 +335,7 @@ def plan(config: str | None, overrides: Sequence[str], **options: Any) -> Result
 )  # fmt: skip
 @output_options(as_json=True)
 def inspect(target: Sequence[str], **options: Any) -> Result:
-    """Describe a source of series, with suspicions about it, or a run, a store of series, a bank, or an export."""
+    """Describe a source of series, with suspicions about it, or a run, a store, a bank, or an export."""
     from distgan.arguments import open_inspection
 
     request = open_inspection(target, **options)

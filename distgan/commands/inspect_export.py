@@ -31,12 +31,13 @@ def run(folder: HubFolder) -> Result:
         f"written by distgan {maker}",
         f"series     {axis.length:,} steps of {format_step(axis.step_seconds)} from {axis.start}: "
         f"{', '.join(meta.channels)}{units}",
-        f"bank       {format_count(bank.num_groups, 'group')} of {min(bank.sizes)} to {max(bank.sizes)} entities",
+        f"bank       {format_count(bank.num_groups, 'group')} of {min(bank.sizes)} to {max(bank.sizes)} "
+        "entities",
         *([f"labels     {', '.join(trained.labels)}"] if trained.labels else []),
         *describe_attributes(bank),
         "",
-        f"next       distgan.load({json.dumps(str(folder.folder))}).sample(100) in Python; verdict, scores and "
-        f"limits: {folder.card.name}",
+        f"next       distgan.load({json.dumps(str(folder.folder))}).sample(100) in Python; verdict, scores "
+        f"and limits: {folder.card.name}",
     ]
     tree = {
         **facts,
