@@ -27,6 +27,7 @@ from distgan.data.loader import Batch
 from distgan.data.owner_loader import OwnerBatch
 from distgan.objectives.adversarial import Conditions
 from distgan.parallel.optimized_network import Adam
+from distgan.parallel.preparation import prepare_network
 from distgan.parallel.processes import Parallel
 
 CONDITION = 2 + 4
@@ -50,7 +51,7 @@ def compare(path: str | None, size: int, length: int, repeats: int) -> dict[str,
     torch.manual_seed(0)
     networks, name = models.build(settings, length, 1), settings.model.private_network
     parallel = Parallel(settings.engine.model_copy(update={"threads": 1}))
-    network = parallel.prepare(name, networks[name], Adam(1e-4))
+    network = prepare_network(parallel, name, networks[name], Adam(1e-4))
     conditions = Conditions(condition_of, condition_of)
     game = models.make_owner_game(settings, networks, conditions, condition_of)
     objective = models.make_objective(settings, networks, conditions)

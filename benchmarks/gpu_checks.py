@@ -27,6 +27,7 @@ from distgan.engine import trainer, training
 from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.objectives.base import Objective
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
+from distgan.parallel.preparation import prepare_network
 from distgan.parallel.processes import Parallel, supports_fp16
 from distgan.planning import devices, memory, report
 from distgan.planning.trace import ATTENTION, CONVOLUTION, MATRIX, trace_step
@@ -164,7 +165,9 @@ def prepare_training(
     with parallel.build_networks():
         labels = LABELS if settings.bank.by_label else 0
         networks = models.build(settings, LENGTH, CHANNELS, labels)
-    prepared = {name: parallel.prepare(name, network, Adam(1e-3)) for name, network in networks.items()}
+    prepared = {
+        name: prepare_network(parallel, name, network, Adam(1e-3)) for name, network in networks.items()
+    }
     objective = models.make_objective(
         settings,
         {name: each.network for name, each in prepared.items()},

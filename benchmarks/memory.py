@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from distgan.parallel.preparation import prepare_network
+
 ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
@@ -47,7 +49,7 @@ def work(smoke: bool) -> None:
         parallel = Parallel(settings.engine)
         network = multiscale.build(settings.model, 240 if smoke else 2190, 1, 8)["generator"]
         parameters, noise = sum(p.numel() for p in network.parameters()), int(network.noise_dim)  # type: ignore[arg-type]
-        optimized = parallel.prepare("generator", network, Adam(1e-4))
+        optimized = prepare_network(parallel, "generator", network, Adam(1e-4))
         optimized.minimise(optimized.network(torch.randn(1, noise), torch.zeros(1, 8)).square().mean())
         if parallel.is_main:
             print(

@@ -24,6 +24,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from distgan.parallel.preparation import prepare_network
+
 ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
@@ -83,7 +85,7 @@ def training_of(settings: Any, parallel: Any, length: int) -> Any:
     networks = multiscale.build(settings.model, length, 1, 8)
     noise_dim = int(networks["generator"].noise_dim)  # type: ignore[arg-type]
     optimized_networks = {
-        name: parallel.prepare(name, network, Adam(2e-4)) for name, network in networks.items()
+        name: prepare_network(parallel, name, network, Adam(2e-4)) for name, network in networks.items()
     }
     objective = Adversarial(
         {name: optimized.network for name, optimized in optimized_networks.items()},

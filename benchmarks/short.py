@@ -49,6 +49,7 @@ from distgan.files import read_json, write_json
 from distgan.models import make_objective
 from distgan.models.classical import Fitted
 from distgan.objectives.adversarial import Conditions, Standardise
+from distgan.parallel.preparation import prepare_network
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.train_gan import make_first_adam, make_schedule
 from distgan.run import Run
@@ -205,7 +206,7 @@ def trained(
     parallel = Parallel(settings.engine)
     plan = make_schedule(settings, tuple(networks))
     optimized_networks = {
-        name: parallel.prepare(name, network, make_first_adam(settings, plan.rates(0)[name]))
+        name: prepare_network(parallel, name, network, make_first_adam(settings, plan.rates(0)[name]))
         for name, network in networks.items()
     }
     objective = make_objective(

@@ -16,6 +16,7 @@ from distgan.models.layers import checkpoint_activations
 from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.objectives.base import Phase
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
+from distgan.parallel.preparation import prepare_network
 from distgan.parallel.processes import Parallel
 
 
@@ -38,7 +39,7 @@ class Stepper:
         if self.settings.engine.checkpoint_activations:
             checkpoint_activations(list(self.networks.values()))
         self.optimized_networks = {
-            n: self.parallel.prepare(n, net, Adam(2e-4)) for n, net in self.networks.items()
+            n: prepare_network(self.parallel, n, net, Adam(2e-4)) for n, net in self.networks.items()
         }
         self.batch_size = chosen.batch_size // self.parallel.world_size
         device, shape = self.parallel.device, (self.batch_size, self.length, self.channels)

@@ -142,6 +142,30 @@ def test_imports_point_down(path: Path) -> None:
     assert [why for line, imported in imports(path) if (why := explain_break(name, line, imported))] == []
 
 
+def imported_modules(path: Path, names: set[str]) -> set[str]:
+    """Modules that the file imports anywhere; of `from a import b` a.b, if that is a module."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inner = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {whole if whole in names else str(node.module) for whole in inner.values()}
+    return found & names
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    """Lazy imports and those for type checkers included."""
+    names = {f"distgan.{name}": path for path in MODULES if (name := module_name(path)) != "__init__"}
+    targets = {name: imported_modules(path, set(names)) - {name} for name, path in names.items()}
+    reached = {name: set(found) for name, found in targets.items()}
+    for through in names:  # Warshall's closure
+        for found in reached.values():
+            if through in found:
+                found |= reached[through]
+    assert {name: sorted(targets[name]) for name, found in reached.items() if name in found} == {}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_heavy_libraries_have_one_home(path: Path) -> None:
     name = module_name(path)

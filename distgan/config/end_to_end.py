@@ -3,18 +3,41 @@ accounted sums. Each is refused by name, with the setting to change; nothing is 
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from distgan.config.anonymity import Encoder, Privacy
+from distgan.config.data import Data
 from distgan.config.families import FAMILIES
-
-if TYPE_CHECKING:
-    from distgan.config.schema import Config
+from distgan.config.family import Family
+from distgan.config.sweep import Sweep
+from distgan.config.training import Engine, Objective, Train
 
 COMPARING = ("relativistic",)  # losses of which the generator's side looks at real logits
 SEPARATE = "nonsaturating, hinge, lsgan or standard"
 
 
-def refuse_uncovered(settings: "Config") -> None:
+class Settings(Protocol):
+    """The sections of `Config` that are looked at here."""
+
+    @property
+    def data(self) -> Data: ...
+    @property
+    def encoder(self) -> Encoder: ...
+    @property
+    def privacy(self) -> Privacy: ...
+    @property
+    def model(self) -> Family: ...
+    @property
+    def objective(self) -> Objective: ...
+    @property
+    def train(self) -> Train: ...
+    @property
+    def engine(self) -> Engine: ...
+    @property
+    def sweep(self) -> Sweep: ...
+
+
+def refuse_uncovered(settings: Settings) -> None:
     """
     Raises:
         ValueError: a setting reads real series in a way that the budget does not count.
@@ -23,7 +46,7 @@ def refuse_uncovered(settings: "Config") -> None:
         raise ValueError(f"privacy.end_to_end: {words}")
 
 
-def _list_uncovered(settings: "Config") -> Iterator[str]:
+def _list_uncovered(settings: Settings) -> Iterator[str]:
     yield from _check_model(settings)
     yield from _check_losses(settings)
     yield from _check_data(settings)
@@ -31,7 +54,7 @@ def _list_uncovered(settings: "Config") -> Iterator[str]:
     yield from _check_engine(settings)
 
 
-def _check_model(settings: "Config") -> Iterator[str]:
+def _check_model(settings: Settings) -> Iterator[str]:
     if not settings.model.by_owners:
         able = ", ".join(name for name, family in FAMILIES.items() if family.by_owners)
         yield (
@@ -40,7 +63,7 @@ def _check_model(settings: "Config") -> Iterator[str]:
         )
 
 
-def _check_losses(settings: "Config") -> Iterator[str]:
+def _check_losses(settings: Settings) -> Iterator[str]:
     objective = settings.objective
     if settings.model.own_loss == "all":
         return
@@ -60,7 +83,7 @@ def _check_losses(settings: "Config") -> Iterator[str]:
         )
 
 
-def _check_data(settings: "Config") -> Iterator[str]:
+def _check_data(settings: Settings) -> Iterator[str]:
     scaling = settings.data.scaling
     if scaling.method == "standard" and scaling.bound is None:
         yield (
@@ -77,7 +100,7 @@ def _check_data(settings: "Config") -> Iterator[str]:
         yield "data.scaling.unit is learned from the training series; set it to a public number"
 
 
-def _check_training(settings: "Config") -> Iterator[str]:
+def _check_training(settings: Settings) -> Iterator[str]:
     owners = settings.privacy.owners
     assert owners is not None
     for name, size in (
@@ -106,7 +129,7 @@ def _check_training(settings: "Config") -> Iterator[str]:
         )
 
 
-def _check_engine(settings: "Config") -> Iterator[str]:
+def _check_engine(settings: Settings) -> Iterator[str]:
     engine = settings.engine
     if elsewhere := [name for name in engine.trackers if name != "tensorboard"]:
         yield (
@@ -122,7 +145,7 @@ def _check_engine(settings: "Config") -> Iterator[str]:
             yield f"engine.{name} does not work with gradients by owner; set engine.{name}=false"
 
 
-def list_planned(settings: "Config") -> dict[str, Any]:
+def list_planned(settings: Settings) -> dict[str, Any]:
     """Return what the division of a budget follows from, beside the sections that a stage depends on: with
     another number of steps, a run that has begun would be another one.
     """

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
-from distgan.config.base import convert_lists, merge_sections, nest_key
-from distgan.config.families import DEFAULT
-from distgan.config.family import Family
-from distgan.config.mistakes import explain_first, show
-from distgan.config.registry import find_family
+from distgan.config.base import merge_sections, nest_key
+from distgan.config.mistakes import show
 from distgan.config.schema import Config
+from distgan.config.validation import add_model, expand_model_name, rename_bound
 from distgan.errors import UserError, reading
 from distgan.files import check_path, read_text
 
@@ -173,76 +170,13 @@ def _read_tree(path: Path, seen: tuple[str, ...] = (), named_by: str = "") -> di
         raise UserError(f"{path}: {_explain_yaml(error)}") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    tree = {} if tree is None else _expand_model_name(_rename_bound(tree, str(path)))
+    tree = {} if tree is None else expand_model_name(rename_bound(tree, str(path)))
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a config is `key: value` lines; this reads as {show(tree)[:60]}")
     base = tree.pop("base", None)
     if base is None:
-        return _add_model(tree)
+        return add_model(tree)
     return merge_sections(_read_tree(path.parent / str(base), (*seen, place), f"{path}: base: "), tree)
-
-
-RENAMED_KEYS = {
-    "data.splits.holdout": "data.splits.held_out",
-    "privacy.steadiness_range": "privacy.asinh_ratio_range",
-    "privacy.log_size_range": "privacy.log_rms_range",
-    "evaluate.critic_steps": "evaluate.recurrent_steps",
-    "model.critic_width": "model.discriminator_width",
-    "model.critic_depth": "model.discriminator_depth",
-    "model.critic_dropout": "model.discriminator_dropout",
-    "model.critic_floor": "model.discriminator_threshold",
-}
-
-
-def _refuse_older_keys(tree: Any, where: str) -> None:
-    """
-    Raises:
-        UserError: a key has an older name; names the present one.
-    """
-    for older, newer in RENAMED_KEYS.items():
-        found = tree
-        for part in older.split("."):
-            found = found[part] if isinstance(found, dict) and part in found else None
-        if found is not None:
-            raise UserError(f"{where}: {older} is now called {newer}; write {newer}")
-
-
-def _rename_bound(tree: Any, where: str) -> Any:
-    """Return the tree with `data.scaling.lower_bound`, as it was called before, at `data.bounds.lower`.
-
-    Raises:
-        UserError: both are given and differ.
-    """
-    _refuse_older_keys(tree, where)
-    data = tree.get("data") if isinstance(tree, dict) else None
-    scaling = data.get("scaling") if isinstance(data, dict) else None
-    if not isinstance(data, dict) or not isinstance(scaling, dict) or "lower_bound" not in scaling:
-        return tree
-    older, bounds = scaling["lower_bound"], data.get("bounds", {})
-    if not isinstance(bounds, dict):
-        return tree
-    newer = bounds.get("lower")
-    if older is not None and newer is not None and older != newer:
-        raise UserError(
-            f"{where}: data.scaling.lower_bound {older!r:.40} and data.bounds.lower {newer!r:.40} are two "
-            "names of one setting and differ; keep data.bounds.lower alone"
-        )
-    rest = {name: value for name, value in scaling.items() if name != "lower_bound"}
-    lower = {"lower": older if newer is None else newer}
-    return {**tree, "data": {**data, "scaling": rest, "bounds": {**bounds, **lower}}}
-
-
-def _expand_model_name(tree: Any) -> Any:
-    """Expand `model: tts_gan`, which is short for `model: {name: tts_gan}`."""
-    if isinstance(tree, dict) and isinstance(tree.get("model"), str):
-        return {**tree, "model": {"name": tree["model"]}}
-    return tree
-
-
-def _add_model(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return the tree with its model's name, the default one if it names none."""
-    model = tree.get("model", {})
-    return {**tree, "model": {"name": DEFAULT, **model}} if isinstance(model, dict) else tree
 
 
 def _override_key(tree: dict[str, Any], text: str) -> dict[str, Any]:
@@ -261,7 +195,7 @@ def _override_key(tree: dict[str, Any], text: str) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{dotted[:80]}: {error}") from None
     merged: dict[str, Any] = merge_sections(
-        tree, _expand_model_name(_rename_bound(nest_key(dotted.strip(), nested), dotted))
+        tree, expand_model_name(rename_bound(nest_key(dotted.strip(), nested), dotted))
     )
     return merged
 
@@ -273,9 +207,7 @@ def load(path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = 
         UserError: the file cannot be read, or a key, a value or a combination is wrong; the message is one
         line.
     """
-    tree = (
-        _add_model({}) if path is None else _read_tree(find_config(check_path(os.fspath(path), "--config")))
-    )
+    tree = add_model({}) if path is None else _read_tree(find_config(check_path(os.fspath(path), "--config")))
     changed, where = tree, str(path or "config")
     for text in overrides:
         changed = _override_key(changed, text)
@@ -314,67 +246,4 @@ def from_tree(tree: Any, where: str = "config") -> Config:
     Raises:
         UserError: a key, a value or a combination is wrong.
     """
-    tree = _expand_model_name(_rename_bound(convert_lists(tree), where))
-    if isinstance(tree, dict):
-        tree = _add_model(tree)
-    try:
-        settings = Config.model_validate(tree)
-    except ValidationError as error:
-        raise UserError(f"{where}: {explain_first(error, tree, _find_section(tree))}") from None
-    _check_paths(settings)
-    _check_sizes(settings.model_dump(), "")
-    return settings
-
-
-def _check_sizes(value: Any, name: str) -> None:
-    """
-    Raises:
-        UserError: a whole number does not fit 64 bits.
-    """
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _check_sizes(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, tuple):
-        for inner in value:
-            _check_sizes(inner, name)
-    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise UserError(f"{name} is {value}; whole numbers have 64 bits, use a smaller one")
-
-
-def _check_paths(settings: Config) -> None:
-    """
-    Raises:
-        UserError: a path of the settings is empty, or none that a file system takes.
-    """
-    _check_folder(settings.run_dir, "run_dir")
-    if "://" not in settings.data.source:
-        check_path(settings.data.source, "data.source")
-    for name, path in {
-        "data.attributes": settings.data.attributes,
-        "generate.table": settings.generate.table,
-    }.items():
-        if path is not None:
-            check_path(path, name)
-    if settings.engine.offload.path is not None:
-        _check_folder(str(settings.engine.offload.path), "engine.offload.path")
-
-
-def _check_folder(text: str, name: str) -> None:
-    """
-    Raises:
-        UserError: no file system takes the path of a folder that is written, or it would be one called ~.
-    """
-    check_path(text, name)
-    if text.split("/")[0] == "~" and not os.path.lexists(text):
-        home = os.path.expanduser("~")
-        raise UserError(
-            f"{name} {text[:80]}: ~ is not read as the home folder here; write {home}{text[1:80]}"
-        )
-
-
-def _find_section(tree: Any) -> type[Family] | None:
-    """Return the section of the tree's family, or None where it names none that is."""
-    try:
-        return find_family(tree["model"]["name"])
-    except (UserError, LookupError, TypeError):
-        return None
+    return Config.from_tree(tree, where)

@@ -4,11 +4,11 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from distgan.config.families import FAMILIES
 from distgan.config.family import Family
-from distgan.config.reference import iterate_reference
+from distgan.config.keys import iterate_keys
 from distgan.errors import UserError
 
 KINDS = {  # of pydantic's errors, by what their names begin with
@@ -33,9 +33,14 @@ RULES = {
 }
 
 
-def explain_first(error: ValidationError, tree: Any, family: type[Family] | None) -> str:
+def explain_first(
+    error: ValidationError, tree: Any, kind: type[BaseModel], family: type[Family] | None
+) -> str:
     """Return the first mistake in one line: key, value, rule, and the nearest valid key for an unknown
     one.
+
+    Args:
+        kind: the class of the whole tree, and `family` that of its section `model`, if it is known.
     """
     mistakes = error.errors()
     mistake = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
@@ -43,7 +48,8 @@ def explain_first(error: ValidationError, tree: Any, family: type[Family] | None
     others = {other for each in mistakes if not name.startswith(other := _name_key(each, tree))}
     more = f" (and {len(others)} more)" if others else ""
     if mistake["type"] == "extra_forbidden":
-        rows = iterate_reference(dict.fromkeys([*([family] if family else []), *FAMILIES.values()]))
+        families = dict.fromkeys([*([family] if family else []), *FAMILIES.values()])
+        rows = iterate_keys(kind, families)
         known = list(dict.fromkeys(part for row, *_ in rows for part in _list_prefixes(row)))
         return f"{explain_unknown(name, known)}{more}"
     if mistake["type"] == "value_error":

@@ -1,19 +1,13 @@
 """Every key as a page of documentation."""
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any, Literal, get_args, get_origin
-
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from distgan.config.families import FAMILIES
 from distgan.config.family import FILTER_STAGES, Family
+from distgan.config.keys import Row, iterate_keys, iterate_section
 from distgan.config.schema import Config
 
-Row = tuple[str, str, str, str]  # dotted name, type, default, meaning
 CAPABILITIES = {
     "fitted": "fitted at once, without gradients",
     "recurrent": "computes in float32, step by step; needs `engine.zero` 0 in half precision",
@@ -30,63 +24,8 @@ OWN_LOSSES = {
 
 
 def iterate_reference(families: Iterable[type[Family]] = tuple(FAMILIES.values())) -> Iterator[Row]:
-    """Yield every key of the tree. Those of `families` follow one another as `model.…`."""
-    for row in _iterate_section(Config, ""):
-        if row[0] == "model":
-            for section in families:
-                yield from _iterate_section(section, "model.")
-        else:
-            yield row
-
-
-def _iterate_section(section: type[BaseModel], prefix: str) -> Iterator[Row]:
-    for name, field in section.model_fields.items():
-        if field.annotation is Family:
-            yield f"{prefix}{name}", "section", "", ""
-            continue
-        alternatives = [part for part in (field.annotation, *get_args(field.annotation)) if _is_section(part)]
-        if alternatives and get_origin(field.annotation) not in (tuple, dict):
-            for part in alternatives:
-                yield from _iterate_section(part, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", _format_type(field), _format_default(field), field.description or ""
-            if alternatives:
-                one = "[]" if get_origin(field.annotation) is tuple else ".KEY"
-                yield from _iterate_section(alternatives[0], f"{prefix}{name}{one}.")
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _format_type(field: FieldInfo) -> str:
-    def format_kind(kind: Any) -> str:
-        if get_origin(kind) is Literal:
-            return " | ".join(str(value) for value in get_args(kind))
-        if get_origin(kind) is tuple:
-            return f"list of {format_kind(get_args(kind)[0])}"
-        if get_origin(kind) is dict:
-            return f"map to {format_kind(get_args(kind)[1])}"
-        if get_args(kind):
-            return " | ".join(format_kind(part) for part in get_args(kind))
-        return "null" if kind is type(None) else "section" if _is_section(kind) else kind.__name__
-
-    bounds = [
-        f"{sign} {getattr(rule, attribute)}"
-        for rule in field.metadata
-        for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
-        if hasattr(rule, attribute)
-    ]
-    return ", ".join([format_kind(field.annotation), *bounds])
-
-
-def _format_default(field: FieldInfo) -> str:
-    value = field.default
-    if value is PydanticUndefined:
-        return "required"
-    if isinstance(value, tuple):
-        value = [item.model_dump() if isinstance(item, BaseModel) else item for item in value]
-    return json.dumps(value)
+    """Yield every key of a config. Those of `families` follow one another as `model.…`."""
+    return iterate_keys(Config, families)
 
 
 def describe_capabilities(section: type[Family]) -> str:
@@ -120,7 +59,7 @@ def format_reference() -> str:
         able, meaning = describe_capabilities(section), str(section.model_fields["name"].description)
         lines += ["", f"## `{name}`", "", f"{meaning[0].upper()}{meaning[1:]}.", ""]
         lines += [f"Capabilities: {able}.", ""] if able else []
-        lines += _format_table(row for row in _iterate_section(section, "model.") if row[0] != "model.name")
+        lines += _format_table(row for row in iterate_section(section, "model.") if row[0] != "model.name")
     return "\n".join(lines) + "\n"
 
 

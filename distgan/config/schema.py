@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,9 +15,13 @@ from distgan.config.data import Data
 from distgan.config.end_to_end import list_planned, refuse_uncovered
 from distgan.config.families import DEFAULT, FAMILIES
 from distgan.config.family import STAGES
+from distgan.config.mistakes import explain_unknown
 from distgan.config.registry import Model
 from distgan.config.sweep import Sweep
 from distgan.config.training import Engine, Evaluate, Generate, Objective, Train
+from distgan.config.validation import validate_tree
+from distgan.errors import UserError
+from distgan.files import check_path
 
 LENGTHS = (  # of `train`: how long, how often and how patiently, not what is learned
     "steps",
@@ -67,6 +72,17 @@ class Config(Section):
     evaluate: Evaluate = key(Evaluate(), "the report")
     release: Release = key(Release(), "the gate of `distgan release`; no stage depends on it")
     sweep: Sweep = key(Sweep(), "hyperparameter search; used by `distgan sweep` only")
+
+    @classmethod
+    def from_tree(cls, tree: Any, where: str = "config") -> "Config":
+        """Return the settings of a tree of plain values; keys that are left out have their defaults.
+
+        Raises:
+            UserError: a key, a value or a combination is wrong.
+        """
+        settings = validate_tree(cls, tree, where)
+        settings._check_paths()
+        return settings
 
     @model_validator(mode="after")
     def _check_together(self) -> "Config":
@@ -158,8 +174,6 @@ class Config(Section):
         for name, dimension in space.items():
             for other in dimension.when:
                 if other not in before:
-                    from distgan.config.mistakes import explain_unknown  # which needs this tree
-
                     late = (
                         f"{other!r}, which stands after it"
                         if other in space
@@ -185,9 +199,24 @@ class Config(Section):
         del tree["sweep"]
         for name in sorted(values, key=lambda name: name != "model.name"):  # its section replaces the base's
             tree = merge_sections(tree, nest_key(name, values[name]))
-        from distgan.config.loading import from_tree  # which needs this tree
+        return self.from_tree(tree, where)
 
-        return from_tree(tree, where)
+    def _check_paths(self) -> None:
+        """
+        Raises:
+            UserError: a path of the settings is empty, or none that a file system takes.
+        """
+        _check_folder(self.run_dir, "run_dir")
+        if "://" not in self.data.source:
+            check_path(self.data.source, "data.source")
+        for name, path in {
+            "data.attributes": self.data.attributes,
+            "generate.table": self.generate.table,
+        }.items():
+            if path is not None:
+                check_path(path, name)
+        if self.engine.offload.path is not None:
+            _check_folder(str(self.engine.offload.path), "engine.offload.path")
 
     def _check_recurrent(self) -> None:
         """Refuse settings that layers with float32 weights do not support."""
@@ -312,6 +341,19 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=100)
+
+
+def _check_folder(text: str, name: str) -> None:
+    """
+    Raises:
+        UserError: no file system takes the path of a folder that is written, or it would be one called ~.
+    """
+    check_path(text, name)
+    if text.split("/")[0] == "~" and not os.path.lexists(text):
+        home = os.path.expanduser("~")
+        raise UserError(
+            f"{name} {text[:80]}: ~ is not read as the home folder here; write {home}{text[1:80]}"
+        )
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

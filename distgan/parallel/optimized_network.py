@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from distgan.parallel.processes import Parallel
-
+from distgan.parallel.processes import Parallel
 
 FIRST_SCALE, SCALE_WINDOW = 2.0**16, 1000  # of the fp16 loss: it doubles after so many steps without overflow
 ALIGNMENT = 32  # numbers; 128 bytes, so that fused kernels may read whole vectors of every gradient
@@ -40,7 +38,7 @@ class OptimizedNetwork:
 
     partitioned = False  # whether processes hold different parts of it
 
-    def __init__(self, name: str, network: nn.Module, optimizer: Adam, parallel: "Parallel") -> None:
+    def __init__(self, name: str, network: nn.Module, optimizer: Adam, parallel: Parallel) -> None:
         self.name, self.parallel = name, parallel
         self.plain = parallel.place_network(network)
         compiled: Any = torch.compile(self.plain, dynamic=False) if parallel.compiles else self.plain

@@ -22,7 +22,6 @@ from distgan.errors import LostProcess, NcclFailure, UserError, format_nearest_m
 from distgan.memory import set_host_memory
 from distgan.parallel import meeting, messages
 from distgan.parallel.heartbeat import Heartbeat
-from distgan.parallel.optimized_network import Adam, OptimizedNetwork
 
 T = TypeVar("T")
 
@@ -98,24 +97,10 @@ class Parallel:
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def prepare(self, name: str, network: nn.Module, optimizer: Adam) -> "OptimizedNetwork":
-        """Return `network` on this process's device, with rank 0's weights, and its optimiser.
-
-        The generator and the discriminator are shared out as `engine.zero` says. Other networks, which are
-        small, are whole on every process.
-
-        Raises:
-            UserError: DeepSpeed is needed and not installed.
-        """
-        if self.choose_stage(name) == 0:
-            return OptimizedNetwork(name, network, optimizer, self)
-        from distgan.parallel.zero import ZeroNetwork
-
-        return ZeroNetwork(name, network, optimizer, self)
-
     def build_networks(self) -> AbstractContextManager[Any]:
-        """Return the context in which networks are built before `prepare`. If one is cut among the processes
-        (stage 3), rank 0 builds it in the memory of its CPU; elsewhere it is hollow (torch's meta device).
+        """Return the context in which networks are built before `prepare_network`. If one is cut among the
+        processes (stage 3), rank 0 builds it in the memory of its CPU; elsewhere it is hollow (torch's meta
+        device).
         """
         cut = 3 in (self.choose_stage("generator"), self.choose_stage("discriminator"))
         return torch.device("meta") if cut and not self.is_main else nullcontext()

@@ -16,6 +16,7 @@ from distgan.objectives.owner_games import OwnerVAE
 from distgan.objectives.schedules import anneal_cosine
 from distgan.objectives.vae import VariationalAutoencoder
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
+from distgan.parallel.preparation import prepare_network
 from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.private_training import PrivateTraining, describe_spending
 from distgan.pipeline.public_weights import fill_networks, take_public_weights
@@ -41,7 +42,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
 
         objective, batches, optimized = prepare_private(context, network, private)
     else:
-        optimized = prepare_network(context, network)
+        optimized = prepare_encoder(context, network)
         objective = VariationalAutoencoder(
             {"vae": optimized.network},
             chosen,
@@ -89,11 +90,11 @@ def find_hiding(chosen: config.Data) -> Hiding | None:
     return Hiding(chosen.start_ragged, own_scale=chosen.scaling.scope == "series")
 
 
-def prepare_network(context: PipelineContext, network: VAE) -> OptimizedNetwork:
+def prepare_encoder(context: PipelineContext, network: VAE) -> OptimizedNetwork:
     if context.settings.engine.checkpoint_activations:
         checkpoint_activations([network])
     rate = context.settings.encoder.learning_rate
-    return context.parallel.prepare("vae", network, Adam(rate, beta1=0.9, beta2=BETA2))
+    return prepare_network(context.parallel, "vae", network, Adam(rate, beta1=0.9, beta2=BETA2))
 
 
 def prepare_private(
@@ -101,7 +102,7 @@ def prepare_private(
 ) -> tuple[OwnerVAE, Batches, OptimizedNetwork]:
     """Spend the encoder's part of the budget, and return its loss by owners with noise."""
     fill_networks(context, {"vae": network})
-    stream, optimized = private.begin(network), prepare_network(context, network)
+    stream, optimized = private.begin(network), prepare_encoder(context, network)
     objective = OwnerVAE(
         {"vae": optimized.network},
         context.settings.encoder,

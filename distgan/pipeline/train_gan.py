@@ -30,6 +30,7 @@ from distgan.objectives.base import Objective
 from distgan.objectives.schedules import anneal_cosine
 from distgan.objectives.series_features import Whitening, measure_features
 from distgan.parallel.optimized_network import Adam
+from distgan.parallel.preparation import prepare_network
 from distgan.parallel.trackers import takes_pictures
 from distgan.pipeline.attribute_cells import select_training_statics
 from distgan.pipeline.context import PipelineContext, Shape
@@ -106,7 +107,7 @@ def train_networks(
     stream = None if private is None else private.begin(networks[private.name])
     first_rates = plan.rates(0)
     optimized_networks = {
-        name: parallel.prepare(name, network, make_first_adam(settings, first_rates[name]))
+        name: prepare_network(parallel, name, network, make_first_adam(settings, first_rates[name]))
         for name, network in networks.items()
     }
     plain = {name: optimized.network for name, optimized in optimized_networks.items()}

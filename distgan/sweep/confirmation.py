@@ -7,8 +7,7 @@ from distgan import config
 from distgan.run import Run
 from distgan.sweep.files import CONFIRM, SweepFiles
 from distgan.sweep.results import BEST, DEFAULT, Result, make_best_config
-from distgan.sweep.runner import make_shared
-from distgan.sweep.trial import Trial
+from distgan.sweep.trial import Trial, make_shared
 
 
 def prepare_confirmation(settings: config.Config, root: Run, found: Result) -> list[str]:

@@ -137,14 +137,14 @@ def run_sweep(settings: config.Config, root: Run) -> None:
     Raises:
         UserError: the folder is of another sweep or in use, Ray cannot start, or no trial has a score.
     """
-    from distgan.sweep import confirmation, page, ray_session, results
+    from distgan.sweep import confirmation, page, ray_session, results, trial
 
     with root.lock():
         refuse_growth(settings, root)
         claim_folder(settings, root)
         results.refuse_hopeless(root, settings.train.steps)
         if not is_finished(settings, root):
-            make_shared(settings, SweepFiles(root.folder).shared)
+            trial.make_shared(settings, SweepFiles(root.folder).shared)
             with ray_session.prepare_environment(root, settings.sweep.address) as temporary:
                 from distgan.sweep import ray_backend  # Ray reads the environment when it is imported
 
@@ -231,17 +231,6 @@ def _select_fixed_settings(settings: config.Config) -> dict[str, Any]:
     """Return what may not change between two calls of one sweep."""
     free = ("run_dir", "sweep.address", "sweep.retries", "sweep.resources.", "engine.", *BUDGETS)
     return {name: value for name, value in settings.flatten().items() if not name.startswith(free)}
-
-
-def make_shared(settings: config.Config, shared: Run) -> None:
-    """Run the stages that no searched key touches, of the config itself."""
-    from distgan.pipeline import runner
-    from distgan.sweep.trial import list_shared_stages
-
-    shared.records.mkdir(parents=True, exist_ok=True)
-    if names := list_shared_stages(settings):
-        own = settings.with_values({}).model_copy(update={"run_dir": str(shared.folder)})
-        runner.run(own, shared, names)
 
 
 @contextmanager

@@ -75,6 +75,16 @@ def list_shared_stages(settings: config.Config) -> tuple[str, ...]:
     )
 
 
+def make_shared(settings: config.Config, shared: Run) -> None:
+    """Run the stages that no searched key touches, of the config itself."""
+    from distgan.pipeline import runner  # and torch, which a plan of a sweep does without
+
+    shared.records.mkdir(parents=True, exist_ok=True)
+    if names := list_shared_stages(settings):
+        own = settings.with_values({}).model_copy(update={"run_dir": str(shared.folder)})
+        runner.run(own, shared, names)
+
+
 def is_active(dimension: config.Dimension, values: Mapping[str, Any]) -> bool:
     """Return whether a searched key counts, by its `when` and the drawn values."""
     return all(values.get(other) in allowed for other, allowed in dimension.when.items())

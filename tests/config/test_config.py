@@ -9,7 +9,8 @@ import pytest
 
 from distgan import config
 from distgan.config.bounds import round_down, round_up
-from distgan.config.loading import RENAMED_KEYS, find_config, list_shipped
+from distgan.config.loading import find_config, list_shipped
+from distgan.config.validation import RENAMED_KEYS
 from distgan.errors import UserError
 from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT

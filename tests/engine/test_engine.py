@@ -21,6 +21,7 @@ from distgan.engine.training import Job
 from distgan.errors import Diverged, Stopped, UserError
 from distgan.objectives.base import Phase
 from distgan.parallel.optimized_network import Adam
+from distgan.parallel.preparation import prepare_network
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
 from tests.helpers.small_gan import (
@@ -159,7 +160,9 @@ def test_what_does_not_fit_is_refused(parallel: Parallel, tmp_path: Path) -> Non
         train(parallel, tmp_path, steps=5)
     count.unlink()
     network = nn.Linear(2, 2)
-    non_member = {name: parallel.prepare(name, network, Adam(1.0)) for name in ("generator", "critic")}
+    non_member = {
+        name: prepare_network(parallel, name, network, Adam(1.0)) for name in ("generator", "critic")
+    }
     schedule = training.Schedule(5, BATCH, rates)
     with pytest.raises(UserError, match="belongs to other networks"):
         trainer.fit(

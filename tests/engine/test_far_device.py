@@ -27,6 +27,7 @@ from distgan.objectives.hidden_ranges import Hiding
 from distgan.objectives.series_features import Whitening, measure_features
 from distgan.objectives.vae import VariationalAutoencoder
 from distgan.parallel import zero
+from distgan.parallel.preparation import prepare_network
 from distgan.parallel.processes import PRECISIONS
 from distgan.pipeline import runner
 from distgan.planning import memory
@@ -51,7 +52,7 @@ def prepare(settings: config.Config, networks: dict[str, nn.Module], precision: 
     """The processes, of which there is one, and its networks with their optimizers."""
     parallel = ImaginaryProcesses(settings.engine, device=FAR.type)
     parallel.compiles, parallel.dtype = False, PRECISIONS[precision]
-    return parallel, {name: parallel.prepare(name, net, zoo.ADAM) for name, net in networks.items()}
+    return parallel, {name: prepare_network(parallel, name, net, zoo.ADAM) for name, net in networks.items()}
 
 
 def watch_steps(objective: Objective, optimized: Any, parallel: Any, folder: Path) -> list[str]:

@@ -6,13 +6,14 @@ from torch import nn
 
 from distgan import config
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
+from distgan.parallel.preparation import prepare_network
 from distgan.parallel.processes import Parallel
 
 
 def make_network() -> OptimizedNetwork:
     """A linear layer without bias, whose loss below has the gradient (3, 4) times a factor."""
     parallel = Parallel(config.Engine(threads=1))
-    return parallel.prepare("network", nn.Linear(2, 1, bias=False), Adam(0.1))
+    return prepare_network(parallel, "network", nn.Linear(2, 1, bias=False), Adam(0.1))
 
 
 @pytest.mark.parametrize(

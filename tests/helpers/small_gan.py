@@ -15,6 +15,7 @@ from distgan.engine.ema import compute_decay
 from distgan.engine.training import Job
 from distgan.objectives.base import Phase
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
+from distgan.parallel.preparation import prepare_network
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
 
@@ -86,7 +87,7 @@ def make(parallel: Parallel) -> dict[str, OptimizedNetwork]:
         return nn.Sequential(nn.Linear(LENGTH, 8), nn.Dropout(0.3), nn.BatchNorm1d(8), nn.Linear(8, outputs))
 
     networks = {"generator": network(LENGTH), "critic": network(1)}
-    return {name: parallel.prepare(name, network, Adam(1e-2)) for name, network in networks.items()}
+    return {name: prepare_network(parallel, name, network, Adam(1e-2)) for name, network in networks.items()}
 
 
 def rates(step: int) -> dict[str, training.Rate]:

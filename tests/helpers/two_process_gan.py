@@ -15,6 +15,7 @@ from distgan.engine import trainer, training
 from distgan.engine.training import Job
 from distgan.objectives.base import Phase
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
+from distgan.parallel.preparation import prepare_network
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
 
@@ -101,7 +102,10 @@ def make(parallel: Parallel, spectral: bool) -> dict[str, OptimizedNetwork]:
     torch.manual_seed(SEED + parallel.rank)  # as if ranks were built differently: rank 0's weights are taken
     generator = nn.Sequential(nn.Linear(NOISE, 16), nn.ReLU(), nn.Linear(16, LENGTH))
     networks = {"generator": generator, "critic": Critic(spectral)}
-    return {name: parallel.prepare(name, network, Adam(1e-2, 0.5, 0.9)) for name, network in networks.items()}
+    return {
+        name: prepare_network(parallel, name, network, Adam(1e-2, 0.5, 0.9))
+        for name, network in networks.items()
+    }
 
 
 def schedule(**changes: Any) -> training.Schedule:

@@ -14,6 +14,7 @@ from distgan.engine.training import Job
 from distgan.models import make_objective
 from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.parallel.optimized_network import Adam
+from distgan.parallel.preparation import prepare_network
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
 
@@ -137,7 +138,9 @@ def train(
     settings = small(name, *more)
     torch.manual_seed(SEED)
     networks = built(settings, LENGTH, CHANNELS)
-    optimized_networks = {key: parallel.prepare(key, network, ADAM) for key, network in networks.items()}
+    optimized_networks = {
+        key: prepare_network(parallel, key, network, ADAM) for key, network in networks.items()
+    }
     objective = play(
         settings,
         {key: t.network for key, t in optimized_networks.items()},

@@ -26,6 +26,7 @@ from distgan.engine import checkpoint
 from distgan.errors import Diverged, Stopped, UserError
 from distgan.parallel import messages
 from distgan.parallel.optimized_network import Adam
+from distgan.parallel.preparation import prepare_network
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
 from tests.helpers.processes import PATIENCE, launch, unlaunched
@@ -406,7 +407,7 @@ def test_clipping_is_torchs(alone: Parallel) -> None:
 def test_parameters_that_came_frozen_stay_frozen(alone: Parallel) -> None:
     network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
     network[0].requires_grad_(False)
-    optimized = alone.prepare("n", network, Adam(0.1))
+    optimized = prepare_network(alone, "n", network, Adam(0.1))
     before = network[0].weight.clone()
     optimized.require_gradients(True)
     optimized.minimise(optimized.network(torch.ones(2, 3)).square().mean())

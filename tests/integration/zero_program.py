@@ -20,6 +20,7 @@ from distgan.engine.training import Job
 from distgan.objectives.adversarial import Arithmetic, Conditions, Rules
 from distgan.parallel import optimized_network
 from distgan.parallel import processes as processes_module
+from distgan.parallel.preparation import prepare_network
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -120,7 +121,7 @@ def make(
         layers.checkpoint_activations(list(networks.values()))
     noise_dim = int(networks["generator"].noise_dim)  # type: ignore[arg-type]
     optimized_networks = {
-        name: parallel.prepare(name, net, Adam(1e-3, 0.5, 0.9)) for name, net in networks.items()
+        name: prepare_network(parallel, name, net, Adam(1e-3, 0.5, 0.9)) for name, net in networks.items()
     }
     objective = Adversarial(
         {name: optimized.network for name, optimized in optimized_networks.items()},

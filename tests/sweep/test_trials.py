@@ -25,7 +25,7 @@ def shared(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[c
     home.mkdir()
     more = (*SHORT, "train.steps=6", "train.max_skips=2", f"run_dir={home}")
     chosen = settings(home, RATE, *overrides(homes_csv, *more), interval=3)
-    runner.make_shared(chosen, SweepFiles(home).shared)
+    trial.make_shared(chosen, SweepFiles(home).shared)
     return chosen, home
 
 
