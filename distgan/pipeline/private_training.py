@@ -140,7 +140,7 @@ class PrivateTraining:
             loss,
             self.spending,
             chosen.gradient_clip,
-            OwnersOfStep(self.batch_size, chosen.series_per_owner),
+            OwnersOfStep(self.batch_size, chosen.series_per_owner, self.context.settings.engine.micro_batch),
             (stream, self.context.parallel),
         )
         return [replace(phase, gradient=gradient) if phase.network == network else phase for phase in phases]

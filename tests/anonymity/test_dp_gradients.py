@@ -121,7 +121,7 @@ def vae_of() -> OwnerVAE:
 
 def noisy(loss: Any, network: nn.Module, kind: type[NoisyGradient] = NoisyGradient, **changes: Any) -> Any:
     length = changes.get("length", 0.5)
-    owners = OwnersOfStep(changes.get("expected", 4), SERIES)
+    owners = OwnersOfStep(changes.get("expected", 4), SERIES, changes.get("micro_batch"))
     return kind(network, loss, ONE, length, owners, (Stream(make_key(0)), changes.get("processes", Alone())))
 
 
@@ -242,6 +242,17 @@ def test_others_that_leave_do_not_change_an_owners_gradient(name: str) -> None:
     assert counts == [20, 13]
     for fewer in (32, 21, 20, 7, 1):
         assert torch.equal(gradients(batch_of(fewer))[0], every[:fewer])
+
+
+def test_a_micro_batch_limits_the_owners_of_a_forward_pass() -> None:
+    loss, network = loss_of("timevae")
+    batch, sums = batch_of(7), []
+    for series, owners in ((None, 16), (5 * SERIES + 1, 5), (1, 1)):
+        made = noisy(loss, network, Silent, expected=10, micro_batch=series)
+        assert {len(inputs[0]) for _, inputs in made.split_chunks(batch.owners, 1)} == {owners}
+        sums.append(torch.cat([value.flatten() for value in made(batch)[1].values()]))
+    for other in sums[1:]:
+        torch.testing.assert_close(other, sums[0], rtol=1e-4, atol=1e-6)
 
 
 def test_owners_of_nothing_leave_noise_alone() -> None:

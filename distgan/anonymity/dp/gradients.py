@@ -119,10 +119,13 @@ class Clipping:
 
 @dataclass(frozen=True)
 class OwnersOfStep:
-    """The expected number of owners in a step, over all processes, and the number of series of each."""
+    """The expected number of owners in a step, over all processes, the number of series of each, and how many
+    series of a process may be in one forward pass (None: as many as memory allows).
+    """
 
     expected: int
     series: int
+    micro_batch: int | None = None
 
 
 class NoisyGradient:
@@ -189,7 +192,9 @@ class NoisyGradient:
         usual = max(FEWEST_OWNERS, self.owners.expected // self.processes.world_size // 2)
         room = measure_host_memory() // 2 // (BYTES * number)
         most = max(MOST_OWNERS, min(4 * MOST_OWNERS, MOST_NUMBERS // number))
-        size, series = max(1, min(usual, most, room)), self.owners.series
+        series, wished = self.owners.series, self.owners.micro_batch
+        wished_owners = most if wished is None else wished // series
+        size = max(1, min(usual, most, room, wished_owners))
         for part in batch.split(size * series):
             count = len(part.sample) // series
             owners = torch.arange(size).clamp(max=count - 1)
