@@ -21,7 +21,6 @@ from distgan.commands.attacked_series import AttackedSeries
 from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch
-from distgan.evaluation.attacks import leak_scenarios
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json, write_text
 from distgan.pipeline import attack, binding, evaluate, generate, owners, runner, sampler
@@ -32,6 +31,7 @@ from distgan.rng import draw_keyed_normal
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.releases import CREDIT, UNNAMED, code, refused, verdict
+from tests.leaks import leak_scenarios
 
 
 def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixture[str]) -> None:

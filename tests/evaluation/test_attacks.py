@@ -8,19 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from distgan.evaluation.attacks import (
-    battery,
-    features,
-    fragment_leaks,
-    inference,
-    leak_scenarios,
-    rates,
-    tracing,
-)
+from distgan.evaluation.attacks import battery, features, inference, rates, tracing
 from distgan.evaluation.attacks.attack_data import AttackData, Side, find_nearest_both_ways
 from distgan.evaluation.attacks.battery import BATTERY, Attack, Finding
-from distgan.evaluation.attacks.leak_scenarios import IN_BANK, IN_SERIES, Population
 from distgan.evaluation.attacks.rates import IntervalEstimate
+from tests.leaks import fragment_leaks, leak_scenarios
+from tests.leaks.leak_scenarios import IN_BANK, IN_SERIES, Population
 
 LENGTH = 168
 

@@ -8,7 +8,7 @@ import pytest
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.attacks.attack_data import Array, AttackData, DescribedSeries, Side
 from distgan.evaluation.attacks.fragments.described import find_described
-from distgan.evaluation.attacks.leak_scenarios import Population
+from tests.leaks.leak_scenarios import Population
 
 OWNERS, LENGTH = 60, 48
 

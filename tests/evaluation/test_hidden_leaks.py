@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distgan.evaluation.attacks import fragments, hidden_leaks, leak_scenarios
+from distgan.evaluation.attacks import fragments
 from distgan.evaluation.attacks.attack_data import Array, AttackData, Side
 from distgan.evaluation.attacks.fragments import (
     daily,
@@ -22,8 +22,9 @@ from distgan.evaluation.attacks.fragments import (
 )
 from distgan.evaluation.attacks.fragments.evidence import SearchResult
 from distgan.evaluation.attacks.fragments.windows import Rows, collect_rows
-from distgan.evaluation.attacks.leak_scenarios import Population
 from tests.evaluation.test_whole_series import METERS
+from tests.leaks import hidden_leaks, leak_scenarios
+from tests.leaks.leak_scenarios import Population
 
 OWNERS, LENGTH, DAY = 200, 336, 24
 TRIES = 500  # searches that one is the worst of

@@ -8,12 +8,13 @@ import pytest
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from distgan.evaluation.attacks import battery, features, fragment_leaks, fragments, leak_scenarios
+from distgan.evaluation.attacks import battery, features, fragments
 from distgan.evaluation.attacks.attack_data import Array, AttackData, Side
 from distgan.evaluation.attacks.fragments import evidence, near, unordered, whitened
 from distgan.evaluation.attacks.fragments.pictures import make_points
 from distgan.evaluation.attacks.fragments.windows import Rows, collect_rows
-from distgan.evaluation.attacks.leak_scenarios import Population
+from tests.leaks import fragment_leaks, leak_scenarios
+from tests.leaks.leak_scenarios import Population
 
 OWNERS, LENGTH, DAY = 200, 336, 24
 UNORDERED = [

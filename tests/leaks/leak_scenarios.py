@@ -17,9 +17,9 @@ from distgan.anonymity.clustering import KMeans
 from distgan.anonymity.dp import mechanism
 from distgan.evaluation.attacks import tracing
 from distgan.evaluation.attacks.attack_data import Array, AttackData, Side
-from distgan.evaluation.attacks.fragment_leaks import Kind
 from distgan.evaluation.attacks.tracing import Sample
 from distgan.rng import make_keyed_generator
+from tests.leaks.fragment_leaks import Kind
 
 NUMBERS = 8  # of a home
 STEPS_PER_DAY = 24
