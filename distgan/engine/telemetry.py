@@ -87,7 +87,9 @@ class Telemetry:
             "data_share": data / training,
             **self._measure_memory(),
         }
-        metrics = self.parallel.share(metrics)  # rank 0's clock, so that all processes report the same
+        metrics = self.parallel.broadcast_value(
+            metrics
+        )  # rank 0's clock, so that all processes report the same
         if self.parallel.is_main:
             self._write(step, metrics)
             self._print(step, format_line(means, metrics))

@@ -72,7 +72,7 @@ def run(
         parallel.run_on_main(lambda: refuse_unmet_wishes(settings, run, names))
         with private_files(), parallel.watch_peers(), open_run(PipelineContext(settings, run, parallel)):
             due = tuple(name for name in names if find_finished(name, settings, run) is None)
-            check_trainings(settings, parallel.share(due), parallel)
+            check_trainings(settings, parallel.broadcast_value(due), parallel)
             with open_view(parallel.is_main):
                 for name in names:
                     run_stage(name, PipelineContext(settings, run, parallel))
@@ -146,7 +146,7 @@ def select_stages(settings: config.Config, names: tuple[str, ...]) -> tuple[str,
 
 def run_stage(name: str, context: PipelineContext) -> None:
     """Run one stage unless it is done with these settings and its output is there."""
-    record = context.parallel.share(find_finished(name, context.settings, context.run))
+    record = context.parallel.broadcast_value(find_finished(name, context.settings, context.run))
     if record is not None:
         if context.parallel.is_main:
             say(f"{name:<9} done already: {record.get('summary', '')}")
