@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from distgan.config.base import convert_lists, merge_sections, nest_key
 from distgan.config.families import DEFAULT
 from distgan.config.family import Family
-from distgan.config.mistakes import explain_first, show
 from distgan.config.registry import find_family
 from distgan.config.schema import Config
+from distgan.config.validation_errors import explain_first, show
 from distgan.errors import UserError, reading
 from distgan.files import check_path, read_text
 

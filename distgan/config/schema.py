@@ -158,7 +158,7 @@ class Config(Section):
         for name, dimension in space.items():
             for other in dimension.when:
                 if other not in before:
-                    from distgan.config.mistakes import explain_unknown  # which needs this tree
+                    from distgan.config.validation_errors import explain_unknown  # which needs this tree
 
                     late = (
                         f"{other!r}, which stands after it"

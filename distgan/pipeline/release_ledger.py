@@ -22,7 +22,7 @@ import numpy as np
 
 from distgan.data.store.private_table import VALIDATION, read_table
 from distgan.errors import Mismatch, UserError, writing
-from distgan.pipeline.binding import ARTEFACTS, digest_series
+from distgan.pipeline.digests import ARTEFACTS, digest_series
 from distgan.progress import format_count
 from distgan.run import Run, is_store
 
