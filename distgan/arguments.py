@@ -14,16 +14,12 @@ from distgan import config
 from distgan.csvtext import parse_csv
 from distgan.errors import UserError, reading
 from distgan.files import check_path, quote_path, read_text, refuse_ending, refuse_standing, refuse_unwritable
-from distgan.preflight import REQUESTS_TABLE, check_free, check_order, open_run, refuse_absent, refuse_filter
+from distgan.preflight import CSV_TABLE, check_free, check_order, open_run, refuse_absent, refuse_filter
 from distgan.run import Run, is_store, locate_attributes, locate_labels, locate_readme
 
 EXPORTS = (".csv", ".parquet", ".zarr")
 TABLE_PART = re.compile(r"part-\d{5,}\.parquet")  # of a large table, which is a folder
-REQUESTS = {
-    "generate.attributes": "{}",
-    "generate.shares": "{}",
-    "generate.table": "null",
-}  # to ask for none
+NO_REQUEST = ("generate.attributes={}", "generate.shares={}", "generate.table=null")
 TASKS = ("classification",)
 
 
@@ -147,11 +143,8 @@ def replace_requests(overrides: Sequence[str]) -> tuple[str, ...]:
     """Return the overrides of `generate`, so that a request by attributes, shares or a table replaces all
     three of an earlier call.
     """
-    if not any(
-        each.startswith(tuple(f"{name}{mark}" for name in REQUESTS for mark in "=.")) for each in overrides
-    ):
-        return tuple(overrides)
-    return (*(f"{name}={none}" for name, none in REQUESTS.items()), *overrides)
+    keys = tuple(each.partition("=")[0] + mark for each in NO_REQUEST for mark in "=.")
+    return (*NO_REQUEST, *overrides) if any(each.startswith(keys) for each in overrides) else tuple(overrides)
 
 
 def set_count_from_table(given: RunRequest, overrides: Sequence[str]) -> RunRequest:
@@ -163,7 +156,7 @@ def set_count_from_table(given: RunRequest, overrides: Sequence[str]) -> RunRequ
     table = given.settings.generate.table
     if table is None or any(each.startswith("generate.count=") for each in overrides):
         return given
-    refuse_absent(table, "generate.table", REQUESTS_TABLE)
+    refuse_absent(table, "generate.table", CSV_TABLE)
     path = Path(table).expanduser()
     rows = len(parse_csv(read_text(path), path)) - 1
     if rows < 1:

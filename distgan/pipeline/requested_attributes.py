@@ -22,7 +22,7 @@ from distgan.data.export import name_ids
 from distgan.errors import UserError
 from distgan.files import read_text
 from distgan.pipeline.margins import meet_margins
-from distgan.preflight import REQUESTS_TABLE, refuse_absent
+from distgan.preflight import CSV_TABLE, refuse_absent
 from distgan.progress import format_count
 
 FARTHEST = 3.0  # deviations of a group's number beyond which it does not have one
@@ -139,7 +139,7 @@ def read_requests(path: Path, statics: GroupAttributes, count: int) -> list[Requ
     Raises:
         UserError: it cannot be read, has another number of rows, or as `parse_request`.
     """
-    refuse_absent(str(path), "generate.table", REQUESTS_TABLE)
+    refuse_absent(str(path), "generate.table", CSV_TABLE)
     header, *rows = parse_csv(read_text(path.expanduser()), path) or [[]]
     if not rows:
         raise UserError(f"generate.table {path} has no row below its header; write a row per wanted series")
@@ -149,7 +149,7 @@ def read_requests(path: Path, statics: GroupAttributes, count: int) -> list[Requ
             f"set generate.count={len(rows)}, or generate.table=null for series of any attributes"
         )
     if len(header) == 1 and not {";", "\t"}.isdisjoint(header[0]):
-        raise UserError(f"generate.table {path} has no commas between its cells; write {REQUESTS_TABLE}")
+        raise UserError(f"generate.table {path} has no commas between its cells; write {CSV_TABLE}")
     if header[0] == name_ids(statics.names):  # a table of generated attributes
         header, rows = header[1:], [row[1:] for row in rows]
     refuse_unknown(header, statics, f"generate.table {path}")

@@ -10,7 +10,7 @@ from distgan.evaluation.attacks import fragments, rates
 from distgan.evaluation.attacks.attack_data import AttackData, Side
 from distgan.evaluation.attacks.fragments import evidence, hashes
 from distgan.evaluation.attacks.fragments.near import count_sure, judge_ratios
-from distgan.evaluation.attacks.fragments.pictures import make_points
+from distgan.evaluation.attacks.fragments.points import make_points
 from distgan.evaluation.attacks.fragments.surprise import Surprise
 from distgan.evaluation.attacks.fragments.windows import collect_rows, list_window_lengths
 from distgan.evaluation.attacks.rates import IntervalEstimate

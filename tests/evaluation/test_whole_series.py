@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from distgan.evaluation.attacks import battery, features, fragments
 from distgan.evaluation.attacks.attack_data import Array, AttackData, Side
 from distgan.evaluation.attacks.fragments import evidence, near, unordered, whitened
-from distgan.evaluation.attacks.fragments.pictures import make_points
+from distgan.evaluation.attacks.fragments.points import make_points
 from distgan.evaluation.attacks.fragments.windows import Rows, collect_rows
 from tests.leaks import fragment_leaks, leak_scenarios
 from tests.leaks.leak_scenarios import Population
