@@ -26,8 +26,9 @@ from typing import Any
 
 from common import alone, finish, show
 
-from distgan.evaluation.attacks import battery, fragment_leaks, hidden_leaks, leak_scenarios
-from distgan.evaluation.attacks.leak_scenarios import IN_BANK, IN_SERIES, Population
+from distgan.evaluation.attacks import battery
+from tests.leaks import fragment_leaks, hidden_leaks, leak_scenarios
+from tests.leaks.leak_scenarios import IN_BANK, IN_SERIES, Population
 
 HONEST = "honest"
 OWNERS_OF_BANKS = battery.EVIDENCE  # of each side, at least

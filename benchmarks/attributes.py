@@ -31,8 +31,8 @@ from distgan.data.store.private_table import read_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.plots.style import FAINT, LINE, STYLE
 from distgan.pipeline.attribute_report import compare_attributes
+from distgan.pipeline.requested_attributes import plan_series
 from distgan.pipeline.training_data import open_series, select_rows
-from distgan.pipeline.wanted import plan_series
 from distgan.run import Run
 
 SHARES = (0.3, 0.3)  # of homes with heating and with a car

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import finish, show
+from instruments import Reading, fit_reference, has_catch22, read_instruments
 from scipy.special import ndtri
 
 from distgan import config
@@ -30,8 +31,6 @@ from distgan.data import ingest
 from distgan.data.scaling import Scaler
 from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
-from distgan.evaluation.metrics import catch22
-from distgan.evaluation.metrics.instruments import Reading, fit_reference, read_instruments
 from distgan.evaluation.metrics.two_sample import VIEWS, Accuracy, Effort, Sample
 from distgan.models import classical
 from distgan.rng import draw_keyed_normal
@@ -75,7 +74,7 @@ def judge(
         steps_per_day,
         first_weekday=options.get("first_weekday", 0),
         token=options.get("token", 0),
-        features=options.get("features", catch22.is_installed()),
+        features=options.get("features", has_catch22()),
     )
     found = {}
     for name, values in {REAL: train, **sets}.items():

@@ -24,7 +24,7 @@ from common import finish, show
 from distgan import config, train
 from distgan.commands import release
 from distgan.data.store.reader import Store
-from distgan.evaluation.attacks import battery, leak_scenarios
+from distgan.evaluation.attacks import battery
 from distgan.evaluation.attacks.attack_data import AttackData, Side
 from distgan.files import write_text
 from distgan.pipeline import runner, sampler
@@ -32,6 +32,7 @@ from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.training_data import TrainingData, open_for_inference
 from distgan.rng import draw_keyed_normal, make_keyed_generator
 from distgan.run import Run
+from tests.leaks import leak_scenarios
 
 STEPS, DAY = 336, 24
 NOISE = 0.05  # of a series' deviation, on each leaked one

@@ -131,7 +131,7 @@ def main() -> None:
     train()  # warm-up
     rate = matmul_rate(train.parallel.device, 256 if options.smoke else 2048)
     with tempfile.TemporaryDirectory() as made:
-        folder = train.parallel.share(Path(made))
+        folder = train.parallel.broadcast_value(Path(made))
         found = batches(train, folder)
         parts = timed(train, found, options.repeats)
         messages = communication(train, options.repeats)

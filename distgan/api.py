@@ -20,8 +20,8 @@ from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import sample_series, tabulate_attributes
 from distgan.pipeline.lengths import find_lengths
 from distgan.pipeline.output_transform import OutputTransform
+from distgan.pipeline.requested_attributes import plan_series
 from distgan.pipeline.training_data import open_for_inference, read_scaler
-from distgan.pipeline.wanted import plan_series
 from distgan.preflight import refuse_filter, refuse_no_run
 from distgan.run import Run
 
@@ -102,10 +102,10 @@ class Trained:
                 twice, a number is too small, the model makes its own length alone, the series are not of a
                 year, or too few real ones begin late or end early alike.
         """
-        allowed, wishes = self._read_condition(condition, attributes)
+        allowed, requests = self._read_condition(condition, attributes)
         length = _read_length(length)
         year = self._year(start, length)
-        settings = self._make_settings(count, seed, wishes)
+        settings = self._make_settings(count, seed, requests)
         chosen = settings.with_values({"generate.lengths": lengths}, "sample").generate
         if length is not None and chosen.lengths != "whole":
             raise UserError("lengths are those of series as trained, and length asks for another; use one")
@@ -130,8 +130,8 @@ class Trained:
         Raises:
             UserError: there is no such group, label, attribute or combination.
         """
-        allowed, wishes = self._read_condition(condition, attributes)
-        settings = self._make_settings(count, seed, wishes)
+        allowed, requests = self._read_condition(condition, attributes)
+        settings = self._make_settings(count, seed, requests)
         if self.bank.statics is None:
             return pd.DataFrame(index=range(settings.generate.count))
         plan = plan_series(settings.generate, self.bank, allowed)

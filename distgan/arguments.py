@@ -14,12 +14,12 @@ from distgan import config
 from distgan.csvtext import parse_csv
 from distgan.errors import UserError, reading
 from distgan.files import check_path, quote_path, read_text, refuse_ending, refuse_standing, refuse_unwritable
-from distgan.preflight import WISHES_TABLE, check_free, check_order, open_run, refuse_absent, refuse_filter
+from distgan.preflight import CSV_TABLE, check_free, check_order, open_run, refuse_absent, refuse_filter
 from distgan.run import Run, is_store, locate_attributes, locate_labels, locate_readme
 
 EXPORTS = (".csv", ".parquet", ".zarr")
 TABLE_PART = re.compile(r"part-\d{5,}\.parquet")  # of a large table, which is a folder
-WISHES = {"generate.attributes": "{}", "generate.shares": "{}", "generate.table": "null"}  # and none of each
+NO_REQUEST = ("generate.attributes={}", "generate.shares={}", "generate.table=null")
 TASKS = ("classification",)
 
 
@@ -132,22 +132,19 @@ def open_generate(
     Raises:
         UserError: as `open_run_request`, `check_export` and `check_stage`.
     """
-    overrides = replace_wishes(overrides)
+    overrides = replace_requests(overrides)
     given = set_count_from_table(open_run_request("generate", run, overrides), overrides)
     place = check_export(out, given.run, force)
     check_stage("generate", given)
     return given, place
 
 
-def replace_wishes(overrides: Sequence[str]) -> tuple[str, ...]:
+def replace_requests(overrides: Sequence[str]) -> tuple[str, ...]:
     """Return the overrides of `generate`, so that a request by attributes, shares or a table replaces all
     three of an earlier call.
     """
-    if not any(
-        each.startswith(tuple(f"{name}{mark}" for name in WISHES for mark in "=.")) for each in overrides
-    ):
-        return tuple(overrides)
-    return (*(f"{name}={none}" for name, none in WISHES.items()), *overrides)
+    keys = tuple(each.partition("=")[0] + mark for each in NO_REQUEST for mark in "=.")
+    return (*NO_REQUEST, *overrides) if any(each.startswith(keys) for each in overrides) else tuple(overrides)
 
 
 def set_count_from_table(given: RunRequest, overrides: Sequence[str]) -> RunRequest:
@@ -159,7 +156,7 @@ def set_count_from_table(given: RunRequest, overrides: Sequence[str]) -> RunRequ
     table = given.settings.generate.table
     if table is None or any(each.startswith("generate.count=") for each in overrides):
         return given
-    refuse_absent(table, "generate.table", WISHES_TABLE)
+    refuse_absent(table, "generate.table", CSV_TABLE)
     path = Path(table).expanduser()
     rows = len(parse_csv(read_text(path), path)) - 1
     if rows < 1:

@@ -14,7 +14,7 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from distgan.errors import DiskFull, UserError, is_disk_full, reading, writing
 
@@ -169,6 +169,25 @@ def append_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", encoding="utf-8") as file:
             file.write(text)
+
+
+@contextlib.contextmanager
+def open_ledger(path: Path, lines: Sequence[str]) -> Iterator[IO[str]]:
+    """Yield a private file to write behind its whole `lines`, and sync it; a line cut off by a kill goes."""
+    with writing(path), open(path, "a", encoding="utf-8", opener=_open_private) as file:
+        file.truncate(sum(len(line.encode()) + 1 for line in lines))
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def split_whole_lines(text: str) -> list[str]:
+    """Return the lines of a ledger; one that a kill cut off in the middle counts as not written."""
+    return text[: text.rfind("\n") + 1].splitlines()
 
 
 def write_json(path: Path, content: Any, *, private: bool = False) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distgan import config
-from distgan.config.mistakes import show
+from distgan.config.validation_errors import show
 from distgan.errors import UserError, reading
 from distgan.files import KINDS, check_path
 from distgan.run import HubFolder, Run, list_steps
@@ -24,7 +24,7 @@ SERIES = (
     "a table (CSV, Excel, Parquet; compressed ones too), an array (NPY, NPZ, Zarr, NetCDF), a folder, a "
     "pattern of files (PATH/*.csv), a store or a URL"
 )
-WISHES_TABLE = "a CSV table with commas between its cells"
+CSV_TABLE = "a CSV table with commas between its cells"
 ATTRIBUTES_TABLE = "a table (CSV, Excel, Parquet; compressed ones too) with a row per entity"
 FEW = 3  # settings that a command in a message repeats
 OTHER_FOLDER = "choose another run_dir=PATH, or remove that folder"

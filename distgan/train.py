@@ -102,7 +102,7 @@ def run_stages(
     if dry_run:
         runner.describe(settings, names)
     else:
-        runner.run(settings, run, names, closing=True)
+        runner.run(settings, run, names, summarise=True)
 
 
 def train(argv: Sequence[str] | None = None) -> None:

@@ -63,7 +63,6 @@ HOMES = {
     "ray": {"sweep.ray_backend"},
     "optuna": {"sweep.ray_backend"},
     "holidays": {"data.holidays"},
-    "pycatch22": {"evaluation.metrics.catch22"},
 }
 LONGEST_FUNCTION, LONGEST_FILE = 60, 450  # lines
 MOST_PARAMETERS = 6  # beside self and cls; what travels together is a dataclass

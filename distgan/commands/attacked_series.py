@@ -24,8 +24,8 @@ from distgan.errors import Mismatch
 from distgan.evaluation.attacks.released import ReleasedSeries, describe_misses
 from distgan.evaluation.results import AttackedCounts
 from distgan.files import quote_path
-from distgan.pipeline.binding import ARTEFACTS, digest_series
 from distgan.pipeline.context import PipelineContext
+from distgan.pipeline.digests import ARTEFACTS, digest_series
 from distgan.pipeline.generate import regenerate
 from distgan.pipeline.release_ledger import (
     RELEASED,
@@ -40,7 +40,7 @@ from distgan.rng import make_keyed_generator
 MOST_SAMPLED = 10_000  # series of the generator, those to leave included, beyond which none are added
 MOST_COMPARED = 10_000  # series to leave, and of earlier attempts, that attacks but P1 use
 MOST_CHECKED = 2_000  # series that are generated again and compared
-AS_GROUPS_ARE: dict[str, Any] = {  # no wish for attributes
+AS_GROUPS_ARE: dict[str, Any] = {  # no attributes requested
     "generate.attributes": {},
     "generate.shares": {},
     "generate.table": None,

@@ -34,7 +34,7 @@ from distgan.files import (
     write_json,
     write_text,
 )
-from distgan.pipeline.binding import ARTEFACTS, audit_chain, digest_files
+from distgan.pipeline.digests import ARTEFACTS, audit_chain, digest_files
 from distgan.pipeline.lengths import find_lengths
 from distgan.pipeline.release_ledger import RELEASED, ReleaseLedger
 from distgan.pipeline.train_gan import load_generator

@@ -4,7 +4,7 @@ from distgan import config
 from distgan.command_line import Result
 from distgan.errors import parsing
 from distgan.files import quote_path
-from distgan.pipeline.closing import list_places, suggest_next
+from distgan.pipeline.run_summary import list_places, suggest_next
 from distgan.preflight import find_current
 from distgan.run import Run
 

@@ -41,9 +41,9 @@ from distgan.files import (
 )
 from distgan.pipeline import generate
 from distgan.pipeline.attack import Target, run_attacks
-from distgan.pipeline.binding import ARTEFACTS, audit_chain, digest_files
 from distgan.pipeline.build_bank import run_tracing
 from distgan.pipeline.context import PipelineContext
+from distgan.pipeline.digests import ARTEFACTS, audit_chain, digest_files
 from distgan.pipeline.output_transform import find_output_transform
 from distgan.pipeline.owners import audit_owners, count_training_owners
 from distgan.pipeline.private_ledger import audit_ledger

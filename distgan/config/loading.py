@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from distgan.config.base import merge_sections, nest_key
-from distgan.config.mistakes import show
 from distgan.config.schema import Config
 from distgan.config.validation import add_model, expand_model_name, rename_bound
+from distgan.config.validation_errors import show
 from distgan.errors import UserError, reading
 from distgan.files import check_path, read_text
 

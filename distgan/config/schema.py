@@ -15,11 +15,11 @@ from distgan.config.data import Data
 from distgan.config.end_to_end import list_planned, refuse_uncovered
 from distgan.config.families import DEFAULT, FAMILIES
 from distgan.config.family import STAGES
-from distgan.config.mistakes import explain_unknown
 from distgan.config.registry import Model
 from distgan.config.sweep import Sweep
 from distgan.config.training import Engine, Evaluate, Generate, Objective, Train
 from distgan.config.validation import validate_tree
+from distgan.config.validation_errors import explain_unknown
 from distgan.errors import UserError
 from distgan.files import check_path
 

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 from distgan.config.base import Section, convert_lists
 from distgan.config.families import DEFAULT
 from distgan.config.family import Family
-from distgan.config.mistakes import explain_first
 from distgan.config.registry import find_family
+from distgan.config.validation_errors import explain_first
 from distgan.errors import UserError
 
 S = TypeVar("S", bound=Section)

@@ -16,8 +16,8 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.attribute_tables import read_statics
-from distgan.data.checks.alike_ids import refuse_same_ids
 from distgan.data.checks.series import find_ranges
+from distgan.data.checks.similar_ids import refuse_same_ids
 from distgan.data.checks.survey import Survey
 from distgan.data.cleaning import clean_blocks
 from distgan.data.cuts import Cut, name_year, plan_pieces

@@ -87,7 +87,7 @@ class Telemetry:
             "data_share": data / training,
             **self._measure_memory(),
         }
-        metrics = self.parallel.share(metrics)  # rank 0's clock, so that all processes report the same
+        metrics = self.parallel.broadcast_value(metrics)  # rank 0's clock: all processes report the same
         if self.parallel.is_main:
             self._write(step, metrics)
             self._print(step, format_line(means, metrics))
@@ -140,16 +140,12 @@ def format_line(means: Mapping[str, float], metrics: Mapping[str, float]) -> str
         phase, _, key = name.partition("/")
         if key in QUIET or (key == "skipped" and not value):
             continue
-        others = {n.partition("/")[2] for n in means if n.startswith(f"{phase}/")} - {
-            "loss",
-            *QUIET,
-            "skipped",
-        }
+        others = {n.partition("/")[2] for n in means if n.startswith(f"{phase}/")}
+        others -= {"loss", *QUIET, "skipped"}
         if key != "loss" or not others:
             shown.append(f"{phase if key == 'loss' else key} {value:.4g}")
-    shown.append(
-        f"{metrics['series_per_second']:,.{0 if metrics['series_per_second'] >= 10 else 2}f} series/s"
-    )
+    rate = metrics["series_per_second"]
+    shown.append(f"{rate:,.{0 if rate >= 10 else 2}f} series/s")
     if "peak_memory_gib" in metrics:
         shown.append(f"{metrics['peak_memory_gib']:.1f} GiB")
     return "  ".join([*shown, f"data {metrics['data_share']:.0%}"])

@@ -29,7 +29,7 @@ from distgan.errors import UserError
 from distgan.evaluation.attribute_results import ByAttribute
 from distgan.evaluation.comparisons import Difference, OverallScore, PairedComparisons, Standing, Tone
 from distgan.evaluation.metrics.loads import LoadFigures
-from distgan.evaluation.metrics.plain import PlainStatistics
+from distgan.evaluation.metrics.plain_statistics import PlainStatistics
 from distgan.evaluation.metrics.two_sample_table import TwoSampleTests
 from distgan.evaluation.typed_json import JsonResult
 from distgan.preflight import REPORT_SCHEMA

@@ -126,7 +126,7 @@ class Game(Adversarial):
         with torch.no_grad():
             real_features = discriminator.compute_features(seen.series.to(self.dtype))
         real, fake = (discriminator.judge(features) for features in (real_features, fake_features))
-        fooled = self.game.generator(real, fake)
+        fooled = self.loss.generator(real, fake)
         loss = fooled
         if self.family.feature_matching:
             loss = (fake_features.float() - real_features.float()).square().mean()

@@ -137,7 +137,7 @@ class Adversarial:
         self.family: Any = rules.family
         self.whitening, self.processes = rules.whitening, arithmetic.processes
         self.across, self.dtype = arithmetic.across, arithmetic.dtype
-        self.game = LOSSES[rules.settings.loss]
+        self.loss = LOSSES[rules.settings.loss]
         self.phases = self.schedule()
 
     def schedule(self) -> list[Phase]:
@@ -155,7 +155,7 @@ class Adversarial:
             fake_BLC = self.generate(batch, fake_BK, "discriminator noise")
         batch, fake_BLC = self.augment(batch, fake_BLC)
         (real, fake), penalty = self.judge_and_penalise(batch, fake_BLC, (real_BK, fake_BK), penalised)
-        loss = self.game.discriminator(real, fake)
+        loss = self.loss.discriminator(real, fake)
         shown = self.summarise_logits(loss.detach(), real.detach(), fake.detach())
         shown |= self.measure_health(batch.series, fake_BLC, real.detach(), fake.detach())
         if penalty is not None:
@@ -191,13 +191,13 @@ class Adversarial:
         seen, seen_fake_BLC = self.augment(batch, fake_BLC)
         fake = self.judge(seen_fake_BLC, condition_BK)
         real = fake
-        real_BK = self.real_condition(batch) if self.game.compares or self.settings.features else condition_BK
-        if self.game.compares:
+        real_BK = self.real_condition(batch) if self.loss.compares or self.settings.features else condition_BK
+        if self.loss.compares:
             with torch.no_grad():
                 real = self.judge(seen.series, real_BK)
-        loss = self.game.generator(real, fake)
+        loss = self.loss.generator(real, fake)
         shown = {"g": loss.detach()}
-        if self.game.seeks_modes:
+        if self.loss.seeks_modes:
             other_BLC = self.generate(batch, condition_BK, "second noise")
             noise_BZ, other_BZ = (
                 self.draw_noise(batch, f"{which} noise") for which in ("generator", "second")

@@ -57,7 +57,7 @@ class OwnerGame(Adversarial):
         arithmetic: Arithmetic = PLAIN,
     ) -> None:
         super().__init__(networks, conditions, rules, arithmetic)
-        assert not self.game.compares, "the generator's loss would read real series"
+        assert not self.loss.compares, "the generator's loss would read real series"
         assert not self.settings.batch_terms, "the generator's loss would read real series"
         self.paired_condition = paired
 
@@ -75,12 +75,9 @@ class OwnerGame(Adversarial):
         real_BK, fake_BK = self.real_condition(batch), self.paired_condition(batch)
         fake_BLC = self.generate(batch, fake_BK, "discriminator noise")
         batch, fake_BLC = self.augment(batch, fake_BLC)
-        ways = ("real direction", "fake direction")
-        shape, device = tuple(batch.series.shape[1:]), batch.series.device
-        directions = [
-            rng.draw_keyed_normal(self.seed, batch.step, way, batch.sample, shape, device) * batch.mask
-            for way in (ways if self.settings.penalty.kind == "finite_difference" else ())
-        ]
+        directions: tuple[Tensor, ...] = ()
+        if self.settings.penalty.kind == "finite_difference":
+            directions = self.draw_directions(batch, batch.sample, batch.mask).chunk(2)
         return (batch.series, fake_BLC.float(), real_BK, fake_BK, batch.mask, *directions)
 
     def compute_owner_loss(self, network: Network, step: int, *inputs: Tensor) -> dict[str, Tensor]:
@@ -91,7 +88,7 @@ class OwnerGame(Adversarial):
             network, both, conditions, torch.cat([mask_WLC] * 2), directions
         )
         real_WH, fake_WH = logits_2WH.chunk(2)
-        loss = self.game.discriminator(real_WH, fake_WH)
+        loss = self.loss.discriminator(real_WH, fake_WH)
         return {
             "loss": loss + self.compute_penalty_weight(step) * penalty,
             "d": loss,
@@ -150,5 +147,4 @@ class OwnerVAE(VariationalAutoencoder):
             logvar,
             beta=self.settings.beta,
             free_bits=self.settings.free_bits,
-            count=mask_WLC.sum() / 1.0,
         )

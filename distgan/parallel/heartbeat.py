@@ -29,7 +29,7 @@ class Counts(NamedTuple):
 
     beats: int = 0
     done: int = 0  # pieces of work, by rank 0
-    met: int = 0  # meetings that the process has come to
+    barriers: int = 0  # that the process has reached
 
 
 class Heartbeat:
@@ -42,7 +42,7 @@ class Heartbeat:
         self._store = dist.PrefixStore(self._name, store)
         self._own = Counts()
         self._heard = {rank: Counts() for rank in range(world_size)}
-        self._pieces = self._meetings = 0
+        self._pieces = self._barriers = 0
         self._lock, self._stopped = threading.Lock(), threading.Event()
         threading.Thread(target=self._send_beat, daemon=True).start()
 
@@ -78,15 +78,17 @@ class Heartbeat:
         self._pieces += 1
         self._await(lambda: self._heard[0].done >= self._pieces, timeout)
 
-    def meet(self, timeout: float) -> None:
+    def wait_at_barrier(self, timeout: float) -> None:
         """Wait until all processes are here, however long it takes.
 
         Raises:
             ConnectionError: a process has not beaten for `timeout` seconds.
         """
-        self._meetings += 1
-        self._raise_counts(met=1)
-        self._await(lambda: all(self._heard[rank].met >= self._meetings for rank in self._others), timeout)
+        self._barriers += 1
+        self._raise_counts(barriers=1)
+        self._await(
+            lambda: all(self._heard[rank].barriers >= self._barriers for rank in self._others), timeout
+        )
 
     @property
     def _others(self) -> list[int]:

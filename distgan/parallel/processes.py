@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from distgan import config
 from distgan.errors import LostProcess, NcclFailure, UserError, format_nearest_multiples
 from distgan.memory import set_host_memory
-from distgan.parallel import meeting, messages
+from distgan.parallel import messages, rendezvous
 from distgan.parallel.heartbeat import Heartbeat
 
 T = TypeVar("T")
@@ -63,8 +63,8 @@ class Parallel:
         if brought:
             _describe_to_environment()
         patience = timedelta(seconds=settings.timeout)
-        with _name_meeting():
-            meeting.meet(patience)
+        with _explain_failed_rendezvous():
+            rendezvous.join_process_group(patience)
             accelerator = Accelerator(
                 cpu=not torch.cuda.is_available(),
                 mixed_precision="no",
@@ -194,7 +194,7 @@ class Parallel:
     def wait_for_all(self) -> None:
         """Wait for all others: inside `watch_peers` however long they work, elsewhere `engine.timeout`."""
         if self._heartbeat is not None:
-            self._heartbeat.meet(self.settings.timeout)
+            self._heartbeat.wait_at_barrier(self.settings.timeout)
         elif self.world_size > 1:
             dist.barrier(group=self._control)
 
@@ -206,7 +206,7 @@ class Parallel:
         dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self._control)
         return int(found)
 
-    def share(self, thing: T) -> T:
+    def broadcast_value(self, thing: T) -> T:
         """Return rank 0's `thing`, which must be representable in JSON, on every rank."""
         if self.world_size == 1:
             return thing
@@ -231,12 +231,12 @@ class Parallel:
                 self._heartbeat.count_work()
             else:
                 self._heartbeat.await_work(self.settings.timeout)
-        problem = self.share(None if error is None else messages.pack_error(error))
+        problem = self.broadcast_value(None if error is None else messages.pack_error(error))
         if error is not None:
             raise error
         if problem is not None:
             raise messages.unpack_error(problem)
-        return self.share(result)
+        return self.broadcast_value(result)
 
     def broadcast(self, tensors: list[Tensor]) -> None:
         """Copy the values of rank 0 to every rank, in place."""
@@ -294,8 +294,8 @@ class Parallel:
 
 
 @contextmanager
-def _name_meeting() -> Iterator[None]:
-    """Name the address and the interface of a meeting that fails.
+def _explain_failed_rendezvous() -> Iterator[None]:
+    """Name the address and the interface of a rendezvous that fails.
 
     Raises:
         LostProcess: this process does not reach the others.
@@ -310,11 +310,11 @@ def _name_meeting() -> Iterator[None]:
         _refuse_nccl_failure(error, rank, world_size)
         if not _is_desertion(error):
             raise
-        interface = os.environ.get(meeting.INTERFACE, "that of the host's own name")
+        interface = os.environ.get(rendezvous.INTERFACE, "that of the host's own name")
         raise LostProcess(
             f"process {rank} of {world_size} did not meet the others (first process {address}:{port}, gloo's "
-            f"interface {interface}); look whether another one ended before, and whether {meeting.INTERFACE} "
-            "names the interface that joins the machines"
+            f"interface {interface}); look whether another one ended before, and whether "
+            f"{rendezvous.INTERFACE} names the interface that joins the machines"
         ) from error
 
 

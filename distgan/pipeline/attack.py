@@ -28,10 +28,10 @@ from distgan.memory import measure_host_memory
 from distgan.pipeline.attribute_cells import select_training_statics
 from distgan.pipeline.build_bank import assign_non_members
 from distgan.pipeline.context import PipelineContext
+from distgan.pipeline.requested_attributes import plan_series
 from distgan.pipeline.train_encoder import load_encoder, load_vae
 from distgan.pipeline.train_gan import count_labels, load_generator
 from distgan.pipeline.training_data import TrainingData, number_owners, read_owners
-from distgan.pipeline.wanted import plan_series
 from distgan.rng import make_keyed_generator
 from distgan.run import Run
 
@@ -120,7 +120,7 @@ def run_attacks(
         ),
         described=describe_series(context.settings, bank, sides["train"], sides["held_out"]),
     )
-    claims = [*state_guarantees(bank, context.settings), *battery.CLAIMS, *state_wishes(context.settings)]
+    claims = [*state_guarantees(bank, context.settings), *battery.CLAIMS, *state_requests(context.settings)]
     proof = find_proof(context.settings)
     found = battery.run(attack_data, claims=claims, progress=progress, proof=proof)
     evidence = found.evidence.model_copy(update={"released": target.num_released})
@@ -163,7 +163,7 @@ def _state_raised_limit(settings: config.Config) -> list[str]:
     ]
 
 
-def state_wishes(settings: config.Config) -> list[str]:
+def state_requests(settings: config.Config) -> list[str]:
     """Return a sentence on attributes that a table asked for, as written there, if one did."""
     if settings.generate.table is None:
         return []

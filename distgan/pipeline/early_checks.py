@@ -88,7 +88,7 @@ def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarr
         DiskFull: the series that `generate` is to make do not fit on the disk.
         UserError: a later stage would refuse these data with these settings.
     """
-    refuse_wishes(settings)
+    refuse_unknown_requests(settings)
     if settings.privacy.end_to_end:
         models.find_owner_game(settings)  # before the encoder spends its part
     length = refuse_lengths(settings, found.meta.axis.length)
@@ -118,7 +118,7 @@ def describe_many(count: int, length: int) -> str:
     return f"generate.count: {count:,} series of {length:,} steps"
 
 
-def refuse_wishes(settings: config.Config) -> None:
+def refuse_unknown_requests(settings: config.Config) -> None:
     """
     Raises:
         UserError: series are asked for by attributes that groups will not state.

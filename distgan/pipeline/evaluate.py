@@ -15,7 +15,14 @@ from distgan.data.store.metadata import Meta
 from distgan.data.store.private_table import SPLITS, VALIDATION, Table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
-from distgan.evaluation.metrics import entity_loads, fidelity, loads, plain, two_sample_table, utility
+from distgan.evaluation.metrics import (
+    entity_loads,
+    fidelity,
+    loads,
+    plain_statistics,
+    two_sample_table,
+    utility,
+)
 from distgan.evaluation.metrics.gaps import copy_gaps
 from distgan.evaluation.plots import catalogue, interactive, population, style, training
 from distgan.evaluation.plots.style import make_view
@@ -136,7 +143,7 @@ def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -
     owners = np.asarray(sets.owner_of.get("held_out", np.arange(len(sets.held_out))))
     anonymous = not chosen.real_curves
     compared = copy_gaps(sets.held_out, sets.synthetic)  # the sum of fewer series varies more
-    values = plain.describe_values(
+    values = plain_statistics.describe_values(
         sets.held_out, sets.synthetic, owners, meta.channels, meta.unit_of_channels, anonymous=anonymous
     )
     real, made = sets.held_out[..., 0], compared[..., 0]

@@ -18,14 +18,14 @@ from distgan.data import export
 from distgan.data.store.metadata import Meta
 from distgan.data.store.staging import StagedShards
 from distgan.files import read_bytes, refuse_full_disk, remove_folders, write_bytes
-from distgan.pipeline.binding import digest_inputs
 from distgan.pipeline.context import PipelineContext, Shape
+from distgan.pipeline.digests import digest_inputs
 from distgan.pipeline.early_checks import count_bytes, describe_many
 from distgan.pipeline.output_transform import find_output_transform, write_output_store
+from distgan.pipeline.requested_attributes import Plan, describe_request, plan_series
 from distgan.pipeline.sampler import Sampler
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
-from distgan.pipeline.wanted import Plan, describe_wishes, plan_series
 from distgan.pipeline.zeros import read_zero_thresholds
 from distgan.preflight import make_series_token
 from distgan.progress import Progress, format_count
@@ -103,7 +103,7 @@ def summarise(chosen: config.Generate, bank: Bank) -> str:
     plan = plan_series(chosen, bank)
     there, used = bank.num_groups, len(np.unique(plan.groups))
     conditions = format_count(there, "condition") if used == there else f"{used} of {there} conditions"
-    asked = describe_wishes(chosen)
+    asked = describe_request(chosen)
     beyond = int(plan.extrapolated.sum())
     return (
         f"{chosen.count} synthetic series from {conditions}"

@@ -19,8 +19,8 @@ from distgan.data.store.reader import Store
 from distgan.engine import checkpoint
 from distgan.errors import Mismatch, UserError
 from distgan.files import read_record, write_bytes
-from distgan.pipeline.binding import audit_chain
 from distgan.pipeline.context import PipelineContext
+from distgan.pipeline.digests import audit_chain
 from distgan.pipeline.training_data import load_network
 from distgan.run import MANIFEST, Run, list_steps
 

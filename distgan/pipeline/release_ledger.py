@@ -10,7 +10,6 @@ Every run folder has a ledger of its own.
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -22,7 +21,8 @@ import numpy as np
 
 from distgan.data.store.private_table import VALIDATION, read_table
 from distgan.errors import Mismatch, UserError, writing
-from distgan.pipeline.binding import ARTEFACTS, digest_series
+from distgan.files import open_ledger, split_whole_lines
+from distgan.pipeline.digests import ARTEFACTS, digest_series
 from distgan.progress import format_count
 from distgan.run import Run, is_store
 
@@ -197,23 +197,18 @@ class ReleaseLedger:
         line = json.dumps(
             asdict(Entry(**asdict(attempt), time=time.strftime("%Y-%m-%dT%H:%M:%S%z"), before=before))
         )
-        with writing(self.path), open(self.path, "a", encoding="utf-8", opener=_open_private) as file:
-            file.truncate(sum(len(each.encode()) + 1 for each in lines))
+        with open_ledger(self.path, lines) as file:
             file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
         record = self.run.read_record("gan") or {}
         self.run.finish("gan", **{**record, "releases": self.read_head()})
 
     def _read_lines(self) -> list[str]:
-        """Return whole lines; one that a kill cut off in the middle counts as not written."""
         try:
-            text = self.path.read_text(encoding="utf-8")
+            return split_whole_lines(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return []
         except UnicodeDecodeError:
             raise Mismatch(f"{self.path} is not text; restore the file from a copy") from None
-        return text[: text.rfind("\n") + 1].splitlines()
 
 
 def list_copies_beside(run: Run) -> list[Path]:
@@ -274,10 +269,6 @@ def _read_sides(run: Run) -> dict[str, str]:
 def digest_copy(place: Path) -> str:
     """Return the digest of a store, "" where there is none."""
     return digest_series(place) if is_store(place) else ""
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _digest(line: str) -> str:

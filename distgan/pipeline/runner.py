@@ -18,10 +18,10 @@ from distgan.errors import UserError
 from distgan.files import make_private, private_files, remove_litter, write_text
 from distgan.parallel.processes import Parallel
 from distgan.parallel.trackers import refuse_absent as refuse_absent_trackers
-from distgan.pipeline import binding
-from distgan.pipeline.closing import format_closing
+from distgan.pipeline import digests
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.release_ledger import ReleaseLedger
+from distgan.pipeline.run_summary import format_run_summary
 from distgan.preflight import check_earlier, find_current, make_tokens, refuse_absent, refuse_another
 from distgan.progress import enter_stage, open_view, say
 from distgan.run import Run
@@ -51,13 +51,13 @@ def run(
     run: Run,
     names: tuple[str, ...],
     *,
-    closing: bool = False,
+    summarise: bool = False,
     export: Callable[[], str] | None = None,
 ) -> str:
     """Take `names` in order. Done stages are skipped; an interrupted one goes on where it was.
 
     Args:
-        closing: print at the end what came of it, where things are, and what to do next.
+        summarise: print at the end what came of it, where things are, and what to do next.
         export: done by rank 0 after the stages, while no other command can change the run.
 
     Returns:
@@ -69,16 +69,16 @@ def run(
     names = select_stages(settings, names)
     parallel = Parallel(settings.engine)
     try:
-        parallel.run_on_main(lambda: refuse_unmet_wishes(settings, run, names))
+        parallel.run_on_main(lambda: refuse_unmet_requests(settings, run, names))
         with private_files(), parallel.watch_peers(), open_run(PipelineContext(settings, run, parallel)):
             due = tuple(name for name in names if find_finished(name, settings, run) is None)
-            check_trainings(settings, parallel.share(due), parallel)
+            check_trainings(settings, parallel.broadcast_value(due), parallel)
             with open_view(parallel.is_main):
                 for name in names:
                     run_stage(name, PipelineContext(settings, run, parallel))
             said = "" if export is None else parallel.run_on_main(export)
-        if parallel.is_main and closing:
-            print(format_closing(settings, run), flush=True)
+        if parallel.is_main and summarise:
+            print(format_run_summary(settings, run), flush=True)
         return said
     finally:
         parallel.close()
@@ -105,7 +105,7 @@ def check_trainings(settings: config.Config, names: tuple[str, ...], parallel: P
             )
 
 
-def refuse_unmet_wishes(settings: config.Config, run: Run, names: tuple[str, ...]) -> None:
+def refuse_unmet_requests(settings: config.Config, run: Run, names: tuple[str, ...]) -> None:
     """
     Raises:
         UserError: the groups of the run exist, and they cannot give the series that `generate` requests.
@@ -146,7 +146,7 @@ def select_stages(settings: config.Config, names: tuple[str, ...]) -> tuple[str,
 
 def run_stage(name: str, context: PipelineContext) -> None:
     """Run one stage unless it is done with these settings and its output is there."""
-    record = context.parallel.share(find_finished(name, context.settings, context.run))
+    record = context.parallel.broadcast_value(find_finished(name, context.settings, context.run))
     if record is not None:
         if context.parallel.is_main:
             say(f"{name:<9} done already: {record.get('summary', '')}")
@@ -156,7 +156,7 @@ def run_stage(name: str, context: PipelineContext) -> None:
         enter_stage(name, stages.index(name) + 1, len(stages))
     context.parallel.run_on_main(lambda: begin_stage(name, context.settings, context.run))
     read, records = context.parallel.run_on_main(
-        lambda: (binding.digest_inputs(name, context.run), binding.digest_records(name, context.run))
+        lambda: (digests.digest_inputs(name, context.run), digests.digest_records(name, context.run))
     )
     started = time.monotonic()
 
@@ -169,7 +169,7 @@ def run_stage(name: str, context: PipelineContext) -> None:
     seconds, token = time.monotonic() - started, make_tokens(context.settings)[name]
 
     def finish() -> None:
-        made = binding.digest_outputs(name, context.run)
+        made = digests.digest_outputs(name, context.run)
         facts["digests"] = {"read": read, "made": made, "records": records}
         if name == "gan":
             facts["releases"] = ReleaseLedger.open(context.run).read_head()

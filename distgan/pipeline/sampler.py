@@ -11,7 +11,7 @@ from distgan.anonymity.bank import Bank
 from distgan.data.scaling import Scaler
 from distgan.data.zeros import ZeroThresholds
 from distgan.models import compute_noise_width
-from distgan.pipeline.wanted import plan_series
+from distgan.pipeline.requested_attributes import plan_series
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ from distgan.files import private_files, read_record
 from distgan.progress import say
 from distgan.run import Run
 from distgan.sweep import results
-from distgan.sweep.drawn import locate_trial, prepare_trial
 from distgan.sweep.files import CONFIRM, SweepFiles, locate_origin
 from distgan.sweep.trial import (
     Evaluation,
@@ -45,6 +44,7 @@ from distgan.sweep.trial import (
     offer_checkpoint,
     wait_until_free,
 )
+from distgan.sweep.trial_setup import locate_trial, prepare_trial
 
 EXPERIMENT = "search-"  # and the number of trials: Ray's own state of the search, in `ray/` of the sweep
 STARTS = 3  # attempts

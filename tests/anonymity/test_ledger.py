@@ -4,14 +4,16 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from distgan import files
 from distgan.anonymity.dp import ledger as ledgers
 from distgan.anonymity.dp import mechanism
 from distgan.anonymity.dp.ledger import Head, Ledger, Query
@@ -126,17 +128,21 @@ def cut_off_at(monkeypatch: pytest.MonkeyPatch, point: int) -> list[int]:
 
         return both
 
-    def torn(file: Any, line: str) -> None:
+    @contextlib.contextmanager
+    def open_torn(path: Path, lines: Sequence[str]) -> Iterator[Any]:
         """A line goes to disk in two halves."""
-        moment()
-        file.write(line[: len(line) // 2])
-        file.flush()
-        moment()
-        file.write(line[len(line) // 2 :])
-        file.flush()
-        moment()
+        with files.open_ledger(path, lines) as file:
 
-    monkeypatch.setattr(ledgers, "_write_line", torn)
+            def write(line: str) -> None:
+                for half in (line[: len(line) // 2], line[len(line) // 2 :]):
+                    moment()
+                    file.write(half)
+                    file.flush()
+                moment()
+
+            yield SimpleNamespace(write=write, fileno=file.fileno)
+
+    monkeypatch.setattr(ledgers, "open_ledger", open_torn)
     for name in ("write_bytes", "write_json", "sync"):
         monkeypatch.setattr(ledgers, name, around(getattr(ledgers, name)))
     monkeypatch.setattr(os, "replace", around(os.replace))

@@ -12,7 +12,7 @@ from distgan.anonymity.copy_pairs import Population
 from distgan.anonymity.faiss_backend import find_neighbours
 from distgan.anonymity.near_copies import find_near_copies, merge_owners
 from distgan.errors import DiskFull, UserError
-from distgan.evaluation.attacks import leak_scenarios
+from tests.leaks import leak_scenarios
 
 HOMES, COPIED, LENGTH = 50, 10, 336
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]

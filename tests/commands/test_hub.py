@@ -22,7 +22,7 @@ from distgan.errors import OverLimit, UserError
 from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import private_files, read_json, write_json
-from distgan.pipeline.binding import ARTEFACTS, digest_files
+from distgan.pipeline.digests import ARTEFACTS, digest_files
 from distgan.pipeline.release_ledger import RELEASED, Attempt, ReleaseLedger
 from distgan.run import HubFolder, Run
 from tests.helpers.releases import CREDIT, code

@@ -21,10 +21,9 @@ from distgan.commands.attacked_series import AttackedSeries
 from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch
-from distgan.evaluation.attacks import leak_scenarios
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json, write_text
-from distgan.pipeline import attack, binding, evaluate, generate, owners, runner, sampler
+from distgan.pipeline import attack, digests, evaluate, generate, owners, runner, sampler
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.release_ledger import ReleaseLedger
 from distgan.pipeline.training_data import TrainingData, open_for_inference
@@ -32,6 +31,7 @@ from distgan.rng import draw_keyed_normal
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.releases import CREDIT, UNNAMED, code, refused, verdict
+from tests.leaks import leak_scenarios
 
 
 def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +144,7 @@ def test_the_gates_random_choices_do_not_follow_evaluate_seed(
         settings = config.load(mine.config).with_values({"evaluate.seed": seed}, "test")
         context = PipelineContext(settings, mine, open_for_inference(settings))
         release.attack(context, AttackedSeries.gather(context))
-    assert seen == [int(binding.ARTEFACTS["generator"].digest(mine)[:15], 16)] * 2
+    assert seen == [int(digests.ARTEFACTS["generator"].digest(mine)[:15], 16)] * 2
 
 
 @pytest.mark.parametrize("private", [False, True])
@@ -174,10 +174,10 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
     judged = release.digest_parts(mine)
     release.write_release(tmp_path / "out", said, settings, mine, judged)
     content = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
-    stays = [name for name in binding.ARTEFACTS if name not in ("synthetic", "labels")]
-    digests = [binding.ARTEFACTS[name].digest(mine) for name in stays]
-    digests += [*read_json(mine.bank / manifest.MANIFEST)["sha256"].values(), "a" * 32]
-    assert not [digest for digest in digests if digest[:12].encode() in content]
+    stays = [name for name in digests.ARTEFACTS if name not in ("synthetic", "labels")]
+    secrets = [digests.ARTEFACTS[name].digest(mine) for name in stays]
+    secrets += [*read_json(mine.bank / manifest.MANIFEST)["sha256"].values(), "a" * 32]
+    assert not [digest for digest in secrets if digest[:12].encode() in content]
     words = (tmp_path / "out" / "README.txt").read_text()
     output = read_json(tmp_path / "out" / "verdict.json")
     assert ("43 members" in words + json.dumps(output)) == (not private)

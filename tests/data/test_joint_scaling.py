@@ -21,7 +21,7 @@ from distgan.data.scaling_statistics import (
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.whitening import Whitening
 from distgan.errors import Mismatch, UserError
-from distgan.pipeline.binding import ARTEFACTS
+from distgan.pipeline.digests import ARTEFACTS
 from distgan.pipeline.early_checks import Training, refuse_scaling
 from distgan.pipeline.prepare import BoundChecker
 from distgan.pipeline.training_data import read_scaler, write_scaler

@@ -8,19 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from distgan.evaluation.attacks import (
-    battery,
-    features,
-    fragment_leaks,
-    inference,
-    leak_scenarios,
-    rates,
-    tracing,
-)
+from distgan.evaluation.attacks import battery, features, inference, rates, tracing
 from distgan.evaluation.attacks.attack_data import AttackData, Side, find_nearest_both_ways
 from distgan.evaluation.attacks.battery import BATTERY, Attack, Finding
-from distgan.evaluation.attacks.leak_scenarios import IN_BANK, IN_SERIES, Population
 from distgan.evaluation.attacks.rates import IntervalEstimate
+from tests.leaks import fragment_leaks, leak_scenarios
+from tests.leaks.leak_scenarios import IN_BANK, IN_SERIES, Population
 
 LENGTH = 168
 
@@ -269,7 +262,7 @@ def test_empty_quarters_are_no_copies_of_one_another_and_hide_none(
             found[np.ix_(who, quarter)] = np.nan if stretch == "missing" else levels
         return found
 
-    attack_data = few.attack_data.map_series(emptied)
+    attack_data = leak_scenarios.map_series(few.attack_data, emptied)
     assert over(battery.run(attack_data, only("P1"))) == []
     made = attack_data.synthetic.copy()
     made[:20, -LENGTH // 4 :] = few.attack_data.members.series[:20, -LENGTH // 4 :]
@@ -288,7 +281,7 @@ def test_gaps_hide_no_copies(few: Population, gaps: float) -> None:
     def holed(series: np.ndarray) -> np.ndarray:
         return np.where(rng.random(series.shape) < gaps, np.float32(np.nan), series)
 
-    attack_data = few.attack_data.map_series(holed)
+    attack_data = leak_scenarios.map_series(few.attack_data, holed)
     assert over(battery.run(replace(attack_data, synthetic=few.attack_data.synthetic), only("P1"))) == []
     assert over(battery.run(replace(attack_data, synthetic=made), only("P1", "P2"))) != []
 
@@ -325,7 +318,7 @@ def test_secrets_of_every_channel(few: Population) -> None:
     def silent(series: np.ndarray) -> np.ndarray:
         return np.concatenate([series[..., :1], np.zeros_like(series[..., :1])], axis=2)
 
-    result = battery.run(attack_data.map_series(silent), only("P8")).attacks[0]
+    result = battery.run(leak_scenarios.map_series(attack_data, silent), only("P8")).attacks[0]
     assert {group.name for group in result.groups} == {
         f"{secret} of channel 1" for secret in features.SECRETS
     }

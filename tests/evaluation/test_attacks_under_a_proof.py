@@ -17,7 +17,7 @@ from distgan.evaluation.attacks import battery
 from distgan.evaluation.attacks.attack_data import AttackData, Side
 from distgan.evaluation.attacks.battery import Attack, Finding
 from distgan.evaluation.attacks.rates import IntervalEstimate
-from distgan.pipeline.attack import find_proof, state_guarantees, state_wishes
+from distgan.pipeline.attack import find_proof, state_guarantees, state_requests
 from distgan.pipeline.prepare import advise_axis
 from distgan.run import Run
 from tests.commands.test_released_verdict import MEMBERS, judged
@@ -120,8 +120,8 @@ def test_the_verdict_says_which_limit_was_raised_and_what_a_table_asks_for(run: 
         "release.max_epsilon=6"
     )
     wished = config.Config(generate=config.Generate(table="wanted.csv"))
-    assert "must not be those of real people" in " ".join(state_wishes(wished))
-    assert state_wishes(config.Config()) == []
+    assert "must not be those of real people" in " ".join(state_requests(wished))
+    assert state_requests(config.Config()) == []
 
 
 def test_delta_is_stated_as_it_is_and_advice_never_above_the_limit() -> None:

@@ -6,15 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distgan.evaluation.attacks import fragment_leaks, fragments, leak_scenarios, rates
+from distgan.evaluation.attacks import fragments, rates
 from distgan.evaluation.attacks.attack_data import AttackData, Side
 from distgan.evaluation.attacks.fragments import evidence, hashes
 from distgan.evaluation.attacks.fragments.near import count_sure, judge_ratios
-from distgan.evaluation.attacks.fragments.pictures import make_points
+from distgan.evaluation.attacks.fragments.points import make_points
 from distgan.evaluation.attacks.fragments.surprise import Surprise
 from distgan.evaluation.attacks.fragments.windows import collect_rows, list_window_lengths
-from distgan.evaluation.attacks.leak_scenarios import Population
 from distgan.evaluation.attacks.rates import IntervalEstimate
+from tests.leaks import fragment_leaks, leak_scenarios
+from tests.leaks.leak_scenarios import Population
 
 OWNERS, LENGTH, DAY = 200, 336, 24
 Attack = Callable[[AttackData], tuple[IntervalEstimate, list[tuple[str, IntervalEstimate]], str]]

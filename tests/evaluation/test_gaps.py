@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from benchmarks import instruments
 from distgan.evaluation.attacks.attack_data import AttackData, Side
-from distgan.evaluation.metrics import fidelity, instruments
+from distgan.evaluation.metrics import fidelity
 from distgan.evaluation.metrics.classification import LabelledSeries, classify
 from distgan.evaluation.metrics.descriptors import compute_descriptors, make_reference_grid
 from distgan.evaluation.metrics.gaps import average_known, copy_gaps

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distgan.evaluation.attacks import fragments, hidden_leaks, leak_scenarios
+from distgan.evaluation.attacks import fragments
 from distgan.evaluation.attacks.attack_data import Array, AttackData, Side
 from distgan.evaluation.attacks.fragments import (
     daily,
@@ -22,8 +22,9 @@ from distgan.evaluation.attacks.fragments import (
 )
 from distgan.evaluation.attacks.fragments.evidence import SearchResult
 from distgan.evaluation.attacks.fragments.windows import Rows, collect_rows
-from distgan.evaluation.attacks.leak_scenarios import Population
 from tests.evaluation.test_whole_series import METERS
+from tests.leaks import hidden_leaks, leak_scenarios
+from tests.leaks.leak_scenarios import Population
 
 OWNERS, LENGTH, DAY = 200, 336, 24
 TRIES = 500  # searches that one is the worst of
@@ -39,8 +40,8 @@ def find_whitened(rows: Rows) -> list[SearchResult]:
     return [judge(rows, found) for _, found in whitened.find_whitened(whitened.Spectra(rows))]
 
 
-def find_moved(rows: Rows) -> list[SearchResult]:
-    return [judge(rows, found) for _, found in moved.find_moved(whitened.Spectra(rows))]
+def find_shifted(rows: Rows) -> list[SearchResult]:
+    return [judge(rows, found) for _, found in moved.find_shifted(whitened.Spectra(rows))]
 
 
 def find_elastic(rows: Rows) -> list[SearchResult]:
@@ -72,15 +73,15 @@ def find_digits(rows: Rows) -> list[SearchResult]:
 SEARCHES: dict[str, Find] = {
     "hastened by 3 %": find_elastic,
     "time warped by three hours": find_elastic,
-    "moved, noise of 30 %": find_moved,
-    "half a step late, moved": find_moved,
-    "another's mean day, a day late": find_moved,
-    "hours of the day scaled, a day late": find_moved,
-    "half a new home's, a day late": find_moved,
+    "moved, noise of 30 %": find_shifted,
+    "half a step late, moved": find_shifted,
+    "another's mean day, a day late": find_shifted,
+    "hours of the day scaled, a day late": find_shifted,
+    "half a new home's, a day late": find_shifted,
     "signs of every hour's own": find_whitened,
     "noisy days of random signs": find_elastic,
     "distances from the mean": find_whitened,
-    "amplitudes with random phases": find_moved,
+    "amplitudes with random phases": find_shifted,
     "on at the highest tenth": find_whitened,
     "values of each day sorted, with noise": find_daily,
     "noisy values of each day in a new home's order": find_daily,
@@ -180,7 +181,7 @@ def test_rows_that_tell_nothing_are_no_reference() -> None:
     )
     rows = collect_rows(few)
     assert not list(whitened.find_whitened(whitened.Spectra(rows)))
-    assert not list(moved.find_moved(whitened.Spectra(rows)))
+    assert not list(moved.find_shifted(whitened.Spectra(rows)))
     assert np.isinf(elastic.find_elastic(rows, np.random.default_rng(0))[0]).all()
 
 

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+from benchmarks import instruments
 from distgan import config
 from distgan.data.splits import assign_splits
 from distgan.evaluation import baselines
 from distgan.evaluation.metrics import (
-    catch22,
     entity_loads,
     fidelity,
-    instruments,
     minirocket,
     two_sample,
     two_sample_table,
@@ -228,10 +227,10 @@ def test_load_figures_have_known_answers() -> None:
 
 def test_seams_are_found_at_borders_alone() -> None:
     values = loads(10, 0)[..., 0]
-    assert entity_loads.measure_seams(values, 24, 168).mean() == pytest.approx(1, abs=0.3)
+    assert instruments.measure_seams(values, 24, 168).mean() == pytest.approx(1, abs=0.3)
     for week in range(0, 672, 168):
         values[:, week : week + 168] += 5 * (week // 168 % 2)
-    assert entity_loads.measure_seams(values, 24, 168).mean() > 3
+    assert instruments.measure_seams(values, 24, 168).mean() > 3
 
 
 def test_tokens_of_a_day_have_no_other_midnights() -> None:
@@ -306,20 +305,20 @@ def test_the_vendi_score_counts_groups() -> None:
 
 
 def test_catch22_compares_distributions() -> None:
-    pytest.importorskip(catch22.PACKAGE)
-    one, two = (catch22.measure_catch22(loads(12, seed)[:, :200, 0]) for seed in (0, 1))
+    pytest.importorskip(instruments.CATCH22)
+    one, two = (instruments.measure_catch22(loads(12, seed)[:, :200, 0]) for seed in (0, 1))
     assert one.shape == (12, 22) and np.isfinite(one).all()
-    noise = catch22.measure_catch22(np.random.default_rng(0).standard_normal((12, 200)))
-    assert catch22.compare_features(one, one).max() == 0
-    assert catch22.compare_features(one, two).mean() < catch22.compare_features(one, noise).mean()
+    noise = instruments.measure_catch22(np.random.default_rng(0).standard_normal((12, 200)))
+    assert instruments.compare_features(one, one).max() == 0
+    assert instruments.compare_features(one, two).mean() < instruments.compare_features(one, noise).mean()
 
 
 def test_catch22_that_is_absent_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     from distgan.errors import UserError
 
-    monkeypatch.setattr(catch22, "is_installed", lambda: False)
+    monkeypatch.setattr(instruments, "has_catch22", lambda: False)
     with pytest.raises(UserError, match=r"catch22 needs pycatch22; pip install"):
-        catch22.measure_catch22(np.zeros((1, 20)))
+        instruments.measure_catch22(np.zeros((1, 20)))
 
 
 # ---------------------------------------------------------------------------------------------- the verdict

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distgan.data.store.metadata import Axis, Meta
-from distgan.evaluation.metrics import entity_loads, loads, plain
+from distgan.evaluation.metrics import entity_loads, loads, plain_statistics
 from distgan.evaluation.plots import catalogue, series
 from tests.helpers.reports import homes, view
 
@@ -13,7 +13,7 @@ DAYS = 21
 
 def table(real: np.ndarray, synthetic: np.ndarray, *, anonymous: bool, owners: np.ndarray | None = None):
     owners = np.arange(len(real)) if owners is None else owners
-    found = plain.describe_values(real, synthetic, owners, ["load"], "kWh", anonymous=anonymous)
+    found = plain_statistics.describe_values(real, synthetic, owners, ["load"], "kWh", anonymous=anonymous)
     return found, {row.title: row for row in found.channels[0].rows}
 
 
@@ -26,7 +26,7 @@ def test_exact_statistics_are_those_of_numpy():
     assert (rows["minimum"].real, rows["maximum"].real) == pytest.approx(
         (values.min(), values.max()), rel=1e-5
     )
-    for title, level in plain.QUANTILES.items():
+    for title, level in plain_statistics.QUANTILES.items():
         assert rows[title].real == pytest.approx(np.quantile(values, level), rel=1e-5), title
     assert rows["mean"].synthetic == pytest.approx(synthetic.mean(), rel=1e-5)
     assert rows["zeros"].real == pytest.approx((values == 0).mean(), rel=1e-5)  # what is missing is no value
@@ -38,7 +38,7 @@ def test_exact_statistics_are_those_of_numpy():
 def test_sentences_of_several_channels_name_the_one_they_are_of():
     real, synthetic = homes(8, 1), homes(9, 2)
     both = [np.concatenate([each, 100 + each], axis=2) for each in (real, synthetic)]
-    found = plain.describe_values(*both, np.arange(8), ["load", "heat"], "", anonymous=False)
+    found = plain_statistics.describe_values(*both, np.arange(8), ["load", "heat"], "", anonymous=False)
     assert found.sentence.startswith("Largest value of the channel load: synthetic ")
     assert f"real {real.max():.3g}" in found.sentence
     together = loads_of(real[..., 0], synthetic[..., 0]).name_channel("load")
@@ -73,7 +73,7 @@ def test_no_anonymous_figure_is_one_persons():
 def test_pictures_of_all_values_end_where_fifteen_owners_reach():
     real = homes(40, 1)
     real[0, 0] = 1e6
-    clipped = plain.clip_extremes(real, np.arange(40))
+    clipped = plain_statistics.clip_extremes(real, np.arange(40))
     assert clipped.max() < 10 and clipped[5:].std() == pytest.approx(real[5:].std(), rel=0.1)
     names = {p.name for p in catalogue.select_pictures(real, homes(20, 2), view(), real_curves=False)}
     assert {"values", "total", "weekdays"} <= names and "embedding" not in names

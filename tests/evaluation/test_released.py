@@ -9,13 +9,14 @@ import pytest
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
-from distgan.evaluation.attacks import fragment_leaks, fragments, released
+from distgan.evaluation.attacks import fragments, released
 from distgan.evaluation.attacks.attack_data import AttackData
 from distgan.evaluation.attacks.fragments import exact, hashes, matching
 from distgan.evaluation.attacks.fragments.exact import find_exact
 from distgan.evaluation.attacks.fragments.windows import collect_rows
-from distgan.evaluation.attacks.leak_scenarios import Population, read_by_coarse_meters
 from distgan.evaluation.attacks.released import ReleasedSeries, describe_misses
+from tests.leaks import fragment_leaks
+from tests.leaks.leak_scenarios import Population, read_by_coarse_meters
 
 OWNERS, LENGTH, DAY = 100, 168, 24
 

@@ -8,12 +8,13 @@ import pytest
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from distgan.evaluation.attacks import battery, features, fragment_leaks, fragments, leak_scenarios
+from distgan.evaluation.attacks import battery, features, fragments
 from distgan.evaluation.attacks.attack_data import Array, AttackData, Side
 from distgan.evaluation.attacks.fragments import evidence, near, unordered, whitened
-from distgan.evaluation.attacks.fragments.pictures import make_points
+from distgan.evaluation.attacks.fragments.points import make_points
 from distgan.evaluation.attacks.fragments.windows import Rows, collect_rows
-from distgan.evaluation.attacks.leak_scenarios import Population
+from tests.leaks import fragment_leaks, leak_scenarios
+from tests.leaks.leak_scenarios import Population
 
 OWNERS, LENGTH, DAY = 200, 336, 24
 UNORDERED = [
@@ -98,11 +99,13 @@ def share_weather(values: Array) -> Array:
 METERS: dict[str, Callable[[AttackData], AttackData]] = {
     "floats": lambda data: data,
     "coarse": leak_scenarios.read_by_coarse_meters,
-    "integers": lambda data: data.map_series(round_to(1)),
-    "ten thousandths": lambda data: data.map_series(round_to(1e-4)),
-    "few peaks": lambda data: data.map_series(keep_peaks),
-    "switches": lambda data: data.map_series(lambda x: (x > np.median(x, 1, keepdims=True)) * np.float32(1)),
-    "weather": lambda data: data.map_series(share_weather),
+    "integers": lambda data: leak_scenarios.map_series(data, round_to(1)),
+    "ten thousandths": lambda data: leak_scenarios.map_series(data, round_to(1e-4)),
+    "few peaks": lambda data: leak_scenarios.map_series(data, keep_peaks),
+    "switches": lambda data: leak_scenarios.map_series(
+        data, lambda x: (x > np.median(x, 1, keepdims=True)) * np.float32(1)
+    ),
+    "weather": lambda data: leak_scenarios.map_series(data, share_weather),
 }
 
 
@@ -158,7 +161,7 @@ def test_a_channel_that_all_share_makes_nobody_one() -> None:
     def add_town(values: Array) -> Array:
         return np.concatenate([values, np.broadcast_to(town, values.shape)], axis=2)
 
-    copies = leaked(attack_data, "copies").map_series(add_town)
+    copies = leak_scenarios.map_series(leaked(attack_data, "copies"), add_town)
     assert collect_rows(copies).sizes == (40, 40)
     measured, _, _ = fragments.search_exact(copies)
     assert measured is not None and measured.sure == 4
@@ -193,7 +196,7 @@ def test_features_of_the_shape_do_not_depend_on_the_unit(scale: float) -> None:
 
 def test_series_too_short_to_search_are_too_little_evidence(attack_data: AttackData) -> None:
     """Copies of five steps passed as if they had been searched."""
-    short = leaked(attack_data, "copies").map_series(lambda values: values[:, :5])
+    short = leak_scenarios.map_series(leaked(attack_data, "copies"), lambda values: values[:, :5])
     chosen = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2")]
     result = battery.run(short, chosen)
     assert result.outcome == "insufficient"

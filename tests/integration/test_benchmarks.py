@@ -45,7 +45,7 @@ PROMISED = {
     "dp_utility.py": ["owners"],
     "gpu.py": ["passed"],
 }
-HELPERS = {"common.py", "steps.py", "households.py", "gpu_checks.py", "recovery.py"}
+HELPERS = {"common.py", "steps.py", "households.py", "gpu_checks.py", "instruments.py", "recovery.py"}
 LONG = {  # more than 20 s, or a second of its kind
     *("denoise.py", "attention.py", "block.py", "dp_audit.py", "dp_cost.py", "dp_utility.py"),
     *(

@@ -69,7 +69,7 @@ def talk(parallel: Parallel) -> dict[str, Any]:
         "mean": parallel.average(torch.tensor([parallel.rank, 4.0])).tolist(),
         "total": parallel.sum_values(np.array([parallel.rank + 1, 1e-17])).tolist(),
         "largest": parallel.find_largest(parallel.rank * 7),
-        "shared": parallel.share({"from": parallel.rank}),
+        "shared": parallel.broadcast_value({"from": parallel.rank}),
         "on_main": parallel.run_on_main(lambda: f"done by {parallel.rank}"),
         "refusal": refusal,
     }
@@ -126,7 +126,7 @@ def await_main() -> list[str]:
         if hasty.rank == 1:
             time.sleep(8)
         hasty.wait_for_all()
-        return [first, hasty.share("met")]
+        return [first, hasty.broadcast_value("met")]
 
 
 def intruded(parallel: Parallel) -> dict[str, Any]:
@@ -171,8 +171,8 @@ def odd(parallel: Parallel) -> list[Any]:
             return os._exit, (3,)
 
     found = [
-        parallel.share((np.float32(0.5), {"a": [np.int64(3), None]})),
-        parallel.share("ä" * 70_000) == "ä" * 70_000,
+        parallel.broadcast_value((np.float32(0.5), {"a": [np.int64(3), None]})),
+        parallel.broadcast_value("ä" * 70_000) == "ä" * 70_000,
     ]
     if parallel.is_main:
         try:

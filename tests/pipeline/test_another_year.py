@@ -15,8 +15,8 @@ from distgan.data.another_year import AnotherYear
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
-from distgan.pipeline.closing import format_closing
 from distgan.pipeline.context import PipelineContext
+from distgan.pipeline.run_summary import format_run_summary
 from distgan.pipeline.training_data import open_for_inference
 from distgan.run import Run
 from distgan.train import main, train
@@ -91,7 +91,7 @@ def test_a_year_is_made_again_where_its_holidays_are_others(
     cli.run_command([*asked, "data.holidays=GB-ENG", "--json"])
     assert json.loads(capsys.readouterr().out)["store"] == str(mine.synthetic_moved)
     british, record = Store.open(mine.synthetic_moved).read_rows(np.arange(12)), mine.read_record("generate")
-    assert "in the year from 2027-01-01" in str(record) and f"{mine.synthetic_moved}" in format_closing(
+    assert "in the year from 2027-01-01" in str(record) and f"{mine.synthetic_moved}" in format_run_summary(
         config.load(mine.config), mine
     )
     before = mine.config.read_text()

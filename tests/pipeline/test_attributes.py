@@ -23,8 +23,8 @@ from distgan.pipeline.attack import SEPARATOR, describe_series
 from distgan.pipeline.attribute_report import read_synthetic
 from distgan.pipeline.generate import summarise, tabulate_attributes
 from distgan.pipeline.margins import meet_margins
+from distgan.pipeline.requested_attributes import plan_series
 from distgan.pipeline.training_data import TrainingData
-from distgan.pipeline.wanted import plan_series
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.described import EVENING, described
@@ -35,7 +35,7 @@ from tests.helpers.settings import TINY
 ATTRIBUTES = ["data.columns.attributes=[ev,kind,people]", "bank.by=[ev,kind,people]"]
 
 
-# ------------------------------------------------------------------------------------------------ the wishes
+# ---------------------------------------------------------------------------------------------- the requests
 
 
 def stating(**changes: Any) -> Bank:

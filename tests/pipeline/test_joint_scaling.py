@@ -8,7 +8,7 @@ import pytest
 import distgan
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
-from distgan.pipeline.binding import ARTEFACTS
+from distgan.pipeline.digests import ARTEFACTS
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.settings import TINY

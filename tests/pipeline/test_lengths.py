@@ -14,7 +14,7 @@ from distgan.data.store.reader import Store
 from distgan.errors import Mismatch, UserError
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json
-from distgan.pipeline.binding import audit_chain
+from distgan.pipeline.digests import audit_chain
 from distgan.pipeline.lengths import read_lengths
 from distgan.pipeline.output_transform import OutputTransform
 from distgan.run import Run

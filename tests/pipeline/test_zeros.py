@@ -13,8 +13,8 @@ from distgan.commands import attacked_series
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.files import read_json
-from distgan.pipeline.binding import ARTEFACTS
 from distgan.pipeline.context import PipelineContext
+from distgan.pipeline.digests import ARTEFACTS
 from distgan.pipeline.generate import regenerate
 from distgan.pipeline.training_data import open_for_inference, open_series
 from distgan.run import Run

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load as tensors_from_bytes
@@ -31,8 +31,8 @@ from safetensors.numpy import save as tensors_to_bytes
 from distgan.anonymity.dp import mechanism
 from distgan.anonymity.dp.bank import Budget
 from distgan.anonymity.dp.mechanism import Spending
-from distgan.errors import Mismatch, writing
-from distgan.files import sync, write_bytes, write_json
+from distgan.errors import Mismatch
+from distgan.files import open_ledger, split_whole_lines, sync, write_bytes, write_json
 
 HEAD = "head.json"
 ELSEWHERE = "restore it from a backup, or choose another run_dir and count both"
@@ -305,24 +305,21 @@ class Ledger:
     # --------------------------------------------------------------------------------------- lines
 
     def _read_lines(self) -> list[str]:
-        """Return whole lines; one that a kill cut off in the middle counts as not written."""
         text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
-        return text[: text.rfind("\n") + 1].splitlines()
+        return split_whole_lines(text)
 
     def append(self, entry: dict[str, Any]) -> None:
         """Add a line, on disk when this returns, with the head beside the results."""
         self.read_entries()  # the chain holds up to here
         lines = self._read_lines()
-        with writing(self.path), open(self.path, "a", encoding="utf-8", opener=_open_private) as file:
+        with open_ledger(self.path, lines) as file:
             more = {
                 "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "inode": os.fstat(file.fileno()).st_ino,
                 "nonce": secrets.token_hex(32),
                 "before": _digest(lines[-1]) if lines else "",
             }
-            file.truncate(sum(len(line.encode()) + 1 for line in lines))
-            _write_line(file, json.dumps({**entry, **more}) + "\n")
-            os.fsync(file.fileno())
+            file.write(json.dumps({**entry, **more}) + "\n")
         sync(self.path.parent)
         write_json(self.results / HEAD, asdict(self.find_head()), private=True)
 
@@ -347,15 +344,6 @@ def read_head(place: Path, *keys: str) -> Head | None:
         return Head(int(content["lines"]), str(content["digest"]))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise Mismatch(f"{place} does not record where the privacy ledger ended; {ELSEWHERE}") from None
-
-
-def _write_line(file: IO[str], line: str) -> None:
-    file.write(line)
-    file.flush()
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _digest_file(path: Path) -> str:

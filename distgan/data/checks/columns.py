@@ -7,8 +7,8 @@ import numpy as np
 
 from distgan import config
 from distgan.data.checks.calendar_columns import find_calendar_columns
+from distgan.data.checks.mixed_quantities import find_mixed_quantities
 from distgan.data.checks.survey import Survey
-from distgan.data.checks.unlike import find_unlike
 from distgan.data.formats.pieces import Source
 
 FLAG_NAME = re.compile(
@@ -58,7 +58,7 @@ def find_odd_columns(source: Source, survey: Survey, settings: config.Data) -> O
     )
     names, unlike = source.entities, None
     if settings.layout == "auto" and source.understood.layout == "wide":
-        unlike = find_unlike(names, lambda row: source.block(row, row + 1)[0, :, 0])
+        unlike = find_mixed_quantities(names, lambda row: source.block(row, row + 1)[0, :, 0])
     return OddColumns(
         _select_names(names, flags),
         _select_names(names, survey.sums.find_totals()),

@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 
 from distgan.data.formats.duplicates import combine, group_keys, merge_groups
-from distgan.data.formats.pace import Pace, compute_least
 from distgan.data.formats.parts import Parsed, Parts
 from distgan.data.formats.pieces import Source
+from distgan.data.formats.resampling import SamplingRates, compute_least
 from distgan.data.formats.unit_columns import refuse_mixed_attributes
 from distgan.data.grid import Grid, to_kind
 from distgan.data.ingest_cache import drop_pages, read_mapped_rows
@@ -362,13 +362,13 @@ class Long(Parts):
             self.tally.add(merged, int(differ.sum()), (int(tracks[bad]), exact[bad]))
             tracks, times, exact = tracks[starts], times[starts], exact[starts]
         local, many = tracks - first * dealt.kinds, (last - first) * dealt.kinds
-        pace = Pace(many)
+        rates = SamplingRates(many)
         if self.needs_whole_steps:
-            pace.learn(local, exact)
+            rates.learn(local, exact)
         bins = local * dealt.steps + grid.locate(times)
         columns = [
             self._merge_channel(
-                bins, readings[:, column], many, dealt.steps, pace.count_whole(grid.axis.step_seconds)
+                bins, readings[:, column], many, dealt.steps, rates.count_whole(grid.axis.step_seconds)
             )
             for column in range(readings.shape[1])
         ]

@@ -130,7 +130,7 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
     if not found:
         raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); {_advise(head, free)}")
     if len(found) > 1:
-        order = sorted(found, key=lambda name: UTC_NAME.search(_split_words(name)) is None)
+        order = sorted(found, key=lambda name: UTC_NAME.search(mark_words(name)) is None)
         raise SeveralTimes(path, _pair_with_clocks(head, order, free))
     clock = _find_clock_beside(head, found[0], free, settings, path)
     return found if clock is None else [found[0], clock]
@@ -242,7 +242,7 @@ def _complete_parts(
     others = [name for name in free if name not in parts]
     if any(are_times(head[name], settings) and not _are_dates(head[name]) for name in others):
         return []
-    named = [name for name in others if CLOCK_NAME.search(_split_words(name))]
+    named = [name for name in others if CLOCK_NAME.search(mark_words(name))]
     clocks = [name for name in named if _are_clock_times(head[name]) and vary_within(head, parts, name)]
     if len(clocks) > 1:
         raise SeveralTimes(path, [(*parts, name) for name in clocks])
@@ -332,9 +332,7 @@ def _drop_repeated_dates(head: pd.DataFrame, found: list[str]) -> list[str]:
 
 def _drop_clocks(head: pd.DataFrame, found: list[str]) -> list[str]:
     """Leave out columns of clock times that may pass for dates, as 18.00.00 beside dates."""
-    clocks = [
-        name for name in found if CLOCK_NAME.search(_split_words(name)) and _are_clock_times(head[name])
-    ]
+    clocks = [name for name in found if CLOCK_NAME.search(mark_words(name)) and _are_clock_times(head[name])]
     rest = [name for name in found if name not in clocks]
     return rest if rest and all(_are_dates(head[name]) for name in rest) else found
 
@@ -350,7 +348,7 @@ def _pair_with_clocks(head: pd.DataFrame, dates: list[str], free: list[str]) -> 
     return [(name,) for name in dates]
 
 
-def _split_words(name: object) -> str:
+def mark_words(name: object) -> str:
     """Return a name in small letters, with marks between its words."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name)).lower()
 
@@ -402,7 +400,7 @@ def _are_clock_times(values: pd.Series) -> bool:
     """Return whether values are clock times (00:00, 06:30:00, 6:00-6:59), or whole hours, as 6 or 600, in a
     column that is named for them.
     """
-    named = CLOCK_NAME.search(_split_words(values.name)) is not None
+    named = CLOCK_NAME.search(mark_words(values.name)) is not None
     if pd.api.types.is_numeric_dtype(values) and not named:
         return False
     texts = _sample(values)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.formats.columns import find_times, join_times
-from distgan.data.formats.time_columns import SeveralTimes
+from distgan.data.formats.time_columns import SeveralTimes, mark_words
 from distgan.data.formats.times import Where, read_times
 from distgan.errors import UserError
 
@@ -26,7 +26,7 @@ def find_end_of_intervals(
 
     An end is named like one, and lies behind its start by the same time everywhere, at most a step.
     """
-    named = [name for name in frame.columns if END_NAME.search(_split_words(str(name)))]
+    named = [name for name in frame.columns if END_NAME.search(mark_words(name))]
     if settings.columns.time is not None or not named:
         return None
     try:
@@ -39,10 +39,6 @@ def find_end_of_intervals(
     except UserError:
         return None  # said again, by those who need the times
     return None
-
-
-def _split_words(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def _are_intervals(

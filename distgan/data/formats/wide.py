@@ -6,9 +6,9 @@ import numpy as np
 
 from distgan.data.formats.duplicates import group_keys, merge_groups
 from distgan.data.formats.ids import refuse_short_ids
-from distgan.data.formats.pace import Pace, merge_steps
 from distgan.data.formats.parts import Parts
 from distgan.data.formats.pieces import Source
+from distgan.data.formats.resampling import SamplingRates, merge_steps
 from distgan.data.formats.unit_columns import refuse_mixed_columns
 from distgan.data.grid import Grid
 from distgan.data.zones import NONE_SEEN
@@ -40,10 +40,10 @@ class Wide(Parts):
         self.groups = group_keys(exact[self.kept].astype(np.int64))
         self._count_duplicates(exact)
         first = self.kept[self.groups[0][self.groups[1]]]  # one row of each time, rising
-        places, pace = grid.locate(placed[first]), Pace(1)
+        places, rates = grid.locate(placed[first]), SamplingRates(1)
         if self.needs_whole_steps:
-            pace.learn(np.zeros(len(first), dtype=np.int64), exact[first])
-        whole = int(pace.count_whole(grid.axis.step_seconds)[0])
+            rates.learn(np.zeros(len(first), dtype=np.int64), exact[first])
+        whole = int(rates.count_whole(grid.axis.step_seconds)[0])
         names = list(self.table.values)
         refuse_short_ids(names, f"{self.path}: column")
         return Source(

@@ -9,7 +9,7 @@ Shapes: n series, L steps, C channels, E owners, D numbers of a description. NaN
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -129,25 +129,6 @@ class AttackData:
 
     def make_rng(self, purpose: str) -> np.random.Generator:
         return make_keyed_generator(self.seed, 0, purpose)
-
-    def map_series(self, change: Callable[[Array], Array]) -> "AttackData":
-        """Return the attack data with all its series changed: members', non-members', the attacker's,
-        synthetic.
-        """
-        members, non_members = (
-            replace(side, series=change(side.series)) for side in (self.members, self.non_members)
-        )
-        released = self.released
-        if released is not None:
-            released = ReleasedSeries(tuple(change(block) for _, block in released.iterate_blocks()))
-        return replace(
-            self,
-            released=released,
-            members=members,
-            non_members=non_members,
-            reference=change(self.reference),
-            synthetic=change(self.synthetic),
-        )
 
     # --------------------------------------------------------------------------------------- series as rows
 

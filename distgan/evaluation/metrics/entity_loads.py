@@ -228,21 +228,6 @@ def _find_longest_run(flags: Array) -> Array:
     return longest
 
 
-def measure_seams(values: Array, steps_per_day: int, token: int) -> Array:
-    """Return the mean change across borders of tokens over that across other midnights: [n, L] -> [n]; NaN
-    where there are none.
-
-    Args:
-        token: steps that a network writes at once; the days of the record begin at its first step.
-    """
-    midnights = np.arange(steps_per_day, values.shape[1], steps_per_day)
-    border = midnights % token == 0
-    changes = np.abs(values[:, midnights] - values[:, midnights - 1])
-    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.asarray(np.nanmean(changes[:, border], axis=1) / np.nanmean(changes[:, ~border], axis=1))
-
-
 # -------------------------------------------------------------------------------------------------- two sets
 
 

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from distgan.evaluation.metrics.descriptors import Array
-from distgan.evaluation.metrics.plain import DIGITS, GROUP
+from distgan.evaluation.metrics.plain_statistics import DIGITS, GROUP
 from distgan.evaluation.typed_json import JsonResult
 from distgan.progress import format_digits
 from distgan.rng import make_keyed_generator

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.figure import Figure
 
-from distgan.evaluation.metrics.plain import GROUP, clip_extremes
+from distgan.evaluation.metrics.plain_statistics import GROUP, clip_extremes
 from distgan.evaluation.plots import interactive, loads, population, rhythm, values
 from distgan.evaluation.plots.series import draw_carpets, draw_samples, draw_sizes, draw_weeks
 from distgan.evaluation.plots.style import Array, Picture, View

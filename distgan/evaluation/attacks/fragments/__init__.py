@@ -1,10 +1,10 @@
 """The fragment attack: are windows of members in the release more often than windows of non-members?
 
     search_exact(attack data)   P1: windows value for value, on grids, in the order of their values, at every
-                                offset; values in any order; rows of attributes (`described`)
+                                offset; values in any order; rows of attributes (`attribute_rows`)
     search_near(attack data)    P2: windows up to scale, offset, noise, gaps, low-pass filters, monotone maps;
                                 what days tell whatever their course (`daily`); whole series up to what is
-                                added to them (`whitened`), moved (`moved`) or stretched (`elastic`)
+                                added to them (`whitened`), moved (`shifted`) or stretched (`elastic`)
 
 Both search windows of every length from a day to the whole series, without knowing who is a member, and count
 whom they find by owner (`evidence`).
@@ -16,13 +16,13 @@ from dataclasses import replace
 import numpy as np
 
 from distgan.evaluation.attacks.attack_data import Array, AttackData
+from distgan.evaluation.attacks.fragments.attribute_rows import find_attribute_rows
 from distgan.evaluation.attacks.fragments.daily import find_daily
-from distgan.evaluation.attacks.fragments.described import find_described
 from distgan.evaluation.attacks.fragments.elastic import find_elastic
 from distgan.evaluation.attacks.fragments.evidence import SearchResult, measure_difference
 from distgan.evaluation.attacks.fragments.exact import find_exact
-from distgan.evaluation.attacks.fragments.moved import find_moved
 from distgan.evaluation.attacks.fragments.near import FIRST, find_near, judge_ratios
+from distgan.evaluation.attacks.fragments.shifted import find_shifted
 from distgan.evaluation.attacks.fragments.unordered import find_unordered
 from distgan.evaluation.attacks.fragments.whitened import Spectra, can_whiten, find_whitened
 from distgan.evaluation.attacks.fragments.windows import Rows, collect_rows
@@ -40,7 +40,7 @@ def search_exact(attack_data: AttackData) -> Found:
     rows = collect_rows(attack_data)
     results = find_exact(rows, attack_data.make_rng("surprise of windows"))
     if results:
-        results += find_described(attack_data)
+        results += find_attribute_rows(attack_data)
     ranked = _judge(find_unordered(rows), rows, attack_data.make_rng("ties of numbers in common"))
     return _summarise([*results, *ranked], rows.sizes, ATTACKS * (len(results) + len(FIRST) * len(ranked)))
 
@@ -54,7 +54,7 @@ def search_near(attack_data: AttackData) -> Found:
     if can_whiten(rows):
         spectra, rng = Spectra(rows), attack_data.make_rng("ties of whitened series")
         results += _judge(find_whitened(spectra), rows, rng)
-        results += _judge(find_moved(spectra), rows, rng)
+        results += _judge(find_shifted(spectra), rows, rng)
         ratios, stretched = find_elastic(rows, attack_data.make_rng("series of the elastic search"))
         results += _judge([("whitened, stretched", ratios)], rows, rng)
     measured, groups, note = _summarise(results, rows.sizes, ATTACKS * len(FIRST) * len(results))

@@ -14,7 +14,7 @@ import numpy as np
 from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.fragments.evidence import SearchResult
 from distgan.evaluation.attacks.fragments.near import compute_owner_ratios, judge_ratios
-from distgan.evaluation.attacks.fragments.pictures import SAME, make_points
+from distgan.evaluation.attacks.fragments.points import SAME, make_points
 from distgan.evaluation.attacks.fragments.windows import FEWEST_STEPS, Rows, average_days, split_days
 
 PARTS = 3  # of a day

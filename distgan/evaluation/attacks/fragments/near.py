@@ -2,7 +2,7 @@
 member?
 
 Every window of the release is looked up among the windows of all owners, members and non-members alike
-(`pictures`, FAISS). What counts is the ratio of the distance to the nearest owner and to the next: a copy
+(`points`, FAISS). What counts is the ratio of the distance to the nearest owner and to the next: a copy
 is far nearer to one owner than to all others (the ratio test of Lowe 2004), while a window that many have
 is as near to the next, so common shapes do not count. An owner's score is the least ratio of all its
 windows.
@@ -24,7 +24,7 @@ from scipy.stats import chi2, poisson
 from distgan.anonymity import faiss_backend
 from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.fragments.evidence import FALSE_ALARMS, SearchResult
-from distgan.evaluation.attacks.fragments.pictures import Points, make_points, smooth
+from distgan.evaluation.attacks.fragments.points import Points, make_points, smooth
 from distgan.evaluation.attacks.fragments.windows import (
     FEWEST_STEPS,
     MIXED,

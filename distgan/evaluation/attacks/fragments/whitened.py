@@ -22,7 +22,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from distgan.evaluation.attacks.attack_data import Array
-from distgan.evaluation.attacks.fragments.pictures import KNOWN, SAME, fill_gaps
+from distgan.evaluation.attacks.fragments.points import KNOWN, SAME, fill_gaps
 from distgan.evaluation.attacks.fragments.windows import Rows, iterate_blocks
 
 FREQUENCIES = 256  # of a row, at most: a random choice of those it has

@@ -9,7 +9,7 @@ import pytest
 from distgan import cli, config
 from distgan.errors import UserError
 from distgan.files import write_json
-from distgan.pipeline.closing import format_closing, suggest_next
+from distgan.pipeline.run_summary import format_run_summary, suggest_next
 from distgan.preflight import make_tokens
 from distgan.run import Run
 
@@ -35,7 +35,7 @@ def test_a_finished_run_ends_with_verdict_places_and_two_commands(tmp_path: Path
     write_json(folder.scores, {"answers": ANSWERS})
     folder.report.write_text("page")
     folder.synthetic.mkdir()
-    lines = format_closing(settings, folder).splitlines()
+    lines = format_run_summary(settings, folder).splitlines()
     assert lines[1:3] == ["verdict   Are they good? Yes.", "          Are they safe? Not known."]
     assert f"report    {folder.report}" in lines and f"series    {folder.synthetic}" in lines
     assert not any(line.startswith("weights") for line in lines)  # which are not there
@@ -97,7 +97,7 @@ def test_a_report_of_earlier_series_is_not_offered(
 ) -> None:
     settings, folder = make_run(tmp_path / "run", config.STAGES[:-1])
     folder.report.write_text("page")
-    assert "report    " not in format_closing(settings, folder)
+    assert "report    " not in format_run_summary(settings, folder)
     cli.run_command(["inspect", str(folder.folder)])
     said = capsys.readouterr().out
     assert f"note       {folder.report} is of earlier series or settings" in said

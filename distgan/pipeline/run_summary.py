@@ -11,7 +11,7 @@ from distgan.run import Run
 ANSWERS = 4  # of the report that are shown
 
 
-def format_closing(settings: config.Config, run: Run) -> str:
+def format_run_summary(settings: config.Config, run: Run) -> str:
     """Return about ten lines for the end of a run: the report's answers, places and the next commands."""
     lines = [
         f"{'run':<10}{run.folder}",

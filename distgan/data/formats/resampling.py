@@ -6,7 +6,7 @@ import pandas as pd
 from distgan.data.grid import to_kind
 
 
-class Pace:
+class SamplingRates:
     """The number of readings that make a step whole, so that a sum leaves none out: learned from the time
     between the readings of each id.
 

@@ -74,7 +74,7 @@ def _find_own_address(host: str) -> str | None:
         return None
 
 
-def meet(patience: timedelta) -> None:
+def join_process_group(patience: timedelta) -> None:
     """Join the process group where Accelerate, which joins it otherwise, would do less:
 
     - After a restart by torchrun, under keys of this attempt. Its store lives through all attempts (torch

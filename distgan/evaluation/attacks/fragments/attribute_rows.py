@@ -10,7 +10,7 @@ from distgan.evaluation.attacks.attack_data import AttackData
 from distgan.evaluation.attacks.fragments.evidence import SearchResult
 
 
-def find_described(attack_data: AttackData) -> list[SearchResult]:
+def find_attribute_rows(attack_data: AttackData) -> list[SearchResult]:
     """Return how many owners of either side alone have a row of the release; nothing without a table."""
     described = attack_data.described
     if described is None:

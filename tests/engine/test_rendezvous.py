@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from distgan.errors import LostProcess, NcclFailure
-from distgan.parallel import meeting, processes
+from distgan.parallel import processes, rendezvous
 from distgan.parallel.processes import Parallel
 
 Address = namedtuple("Address", "family address")
@@ -22,16 +22,16 @@ State = namedtuple("State", "isup")
 @pytest.fixture
 def launch(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The second of two processes on two machines."""
-    monkeypatch.setenv(meeting.INTERFACE, "")  # so that what is chosen goes with the test
-    monkeypatch.delenv(meeting.INTERFACE)
+    monkeypatch.setenv(rendezvous.INTERFACE, "")  # so that what is chosen goes with the test
+    monkeypatch.delenv(rendezvous.INTERFACE)
     for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "first"}.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
 
 
 def chosen() -> str | None:
-    meeting.choose_interface()
-    return os.environ.get(meeting.INTERFACE)
+    rendezvous.choose_interface()
+    return os.environ.get(rendezvous.INTERFACE)
 
 
 def lend_interfaces(patch: pytest.MonkeyPatch, *names: str) -> None:
@@ -52,13 +52,13 @@ def test_a_machine_that_calls_itself_loopback_meets_on_its_way_out() -> None:
     if not outward:
         pytest.skip("this machine has no default route")
     for itself in ("127.0.1.1", "localhost"):
-        assert meeting.find_interface(itself) in outward
+        assert rendezvous.find_interface(itself) in outward
 
 
 def test_the_interface_that_reaches_the_first_machine_is_chosen(launch: pytest.MonkeyPatch) -> None:
     lend_interfaces(launch, "eth0", "ib0")
-    ways = {"first": "10.0.0.2", meeting.ELSEWHERE: "10.0.0.1"}
-    launch.setattr(meeting, "_find_own_address", ways.get)
+    ways = {"first": "10.0.0.2", rendezvous.ELSEWHERE: "10.0.0.1"}
+    launch.setattr(rendezvous, "_find_own_address", ways.get)
     assert chosen() == "ib0"
 
 
@@ -69,12 +69,12 @@ def test_without_a_way_out_only_one_interface_is_sure(
     launch: pytest.MonkeyPatch, names: list[str], found: str | None
 ) -> None:
     lend_interfaces(launch, *names)
-    launch.setattr(meeting, "_find_own_address", {"first": "127.0.1.1"}.get)
+    launch.setattr(rendezvous, "_find_own_address", {"first": "127.0.1.1"}.get)
     assert chosen() == found
 
 
 def test_the_users_interface_stays(launch: pytest.MonkeyPatch) -> None:
-    launch.setenv(meeting.INTERFACE, "mine")
+    launch.setenv(rendezvous.INTERFACE, "mine")
     assert chosen() == "mine"
 
 
@@ -118,7 +118,7 @@ def test_what_nccl_says_of_this_launch_is_shown(kind: str, text: str, last: str)
     """The same command again would fail again: no process was lost."""
     name = text.partition(":")[0]
     words = rf"NCCL, by which GPUs exchange tensors, failed \({name}: {last[:20]}"
-    with pytest.raises(NcclFailure, match=words) as raised, processes._name_meeting():
+    with pytest.raises(NcclFailure, match=words) as raised, processes._explain_failed_rendezvous():
         raise dist.DistBackendError(NCCL.format(kind, text, last))
     assert raised.value.exit_code == 2 and "NCCL_DEBUG=INFO" in str(raised.value)
 
@@ -134,7 +134,7 @@ def test_what_nccl_says_of_this_launch_is_shown(kind: str, text: str, last: str)
     ],
 )
 def test_a_lost_process_is_no_failure_of_nccl(text: str) -> None:
-    with pytest.raises(LostProcess, match="did not meet the others"), processes._name_meeting():
+    with pytest.raises(LostProcess, match="did not meet the others"), processes._explain_failed_rendezvous():
         raise dist.DistBackendError(text)
 
 
@@ -147,7 +147,7 @@ def test_a_process_that_sees_its_own_gpu_alone_takes_it(launch: pytest.MonkeyPat
     launch.setattr(torch.cuda, "device_count", lambda: 1)
     launch.setattr(torch.cuda, "set_device", taken.append)
     launch.setattr(dist, "init_process_group", lambda backend, **given: taken.append(backend))
-    meeting._join(dist.HashStore(), timedelta(seconds=1))
+    rendezvous._join(dist.HashStore(), timedelta(seconds=1))
     assert taken == [0, "nccl"]
 
 

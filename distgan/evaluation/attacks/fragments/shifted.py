@@ -32,7 +32,7 @@ HEIGHTS = {"heights of frequencies, of values": keep, "heights of frequencies": 
 DIRECTIONS = ("moved", "moved and reversed")
 
 
-def find_moved(spectra: Spectra) -> Iterator[tuple[str, Array]]:
+def find_shifted(spectra: Spectra) -> Iterator[tuple[str, Array]]:
     """Yield each entity's least ratio by the heights of frequencies, and by correlations at all lags: [E]."""
     for name, view in HEIGHTS.items():
         real, made = spectra.of_real(view), spectra.of_made(view)

@@ -68,7 +68,7 @@ def make_points(
             who = row[first : first + at_once]
             windows = views[who, start[first : first + at_once]]
             tells = _select_informative(windows, deviation[who], rank)
-            found.append(_picture_windows(windows[tells], rank))
+            found.append(_embed_windows(windows[tells], rank))
             owners.append(who[tells] + span.start)
     order = rng.permutation(sum(map(len, owners)))  # equal points: the first found is anybody's
     return Points(np.concatenate(found)[order], np.concatenate(owners)[order], share)
@@ -138,7 +138,7 @@ def _select_informative(windows: Array, deviation: Array, rank: bool) -> Array:
     return telling
 
 
-def _picture_windows(windows: Array, rank: bool) -> Array:
+def _embed_windows(windows: Array, rank: bool) -> Array:
     """Transform [k, w] -> [k, D] centred, of unit length; of the ranks of the values, if wanted."""
     if rank and len(windows):
         windows = rankdata(windows, axis=1).astype(np.float32)

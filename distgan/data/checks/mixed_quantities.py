@@ -20,7 +20,7 @@ class Values:
     variation: float
 
 
-def find_unlike(names: Sequence[str], read: Callable[[int], np.ndarray]) -> tuple[str, str] | None:
+def find_mixed_quantities(names: Sequence[str], read: Callable[[int], np.ndarray]) -> tuple[str, str] | None:
     """Return two columns that seem to be different quantities, by their values; None where none are, or names
     differ by numbers alone, as ids do.
 

@@ -22,7 +22,7 @@ from distgan.data.export import name_ids
 from distgan.errors import UserError
 from distgan.files import read_text
 from distgan.pipeline.margins import meet_margins
-from distgan.preflight import WISHES_TABLE, refuse_absent
+from distgan.preflight import CSV_TABLE, refuse_absent
 from distgan.progress import format_count
 
 FARTHEST = 3.0  # deviations of a group's number beyond which it does not have one
@@ -30,7 +30,7 @@ SMALLEST_SHARE = 0.05  # of a number's range: the deviation of a group in which 
 SHOWN = 6  # combinations in a message
 WEIGHT = 1 << 40  # of a group's size, so that weighted sizes are whole numbers
 
-Wish = tuple[float, ...]  # a value for each attribute, NaN for any
+Request = tuple[float, ...]  # a value for each attribute, NaN for any
 
 
 @dataclass(frozen=True)
@@ -52,25 +52,25 @@ def plan_series(chosen: config.Generate, bank: Bank, allowed: np.ndarray | None 
     """
     statics, count = bank.statics, chosen.count
     if statics is None:
-        refuse_wishes(chosen)
+        refuse_requests(chosen)
         groups = np.repeat(np.arange(bank.num_groups), bank.allocate(count, allowed))
         rng.make_keyed_generator(chosen.seed, 0, "order of groups").shuffle(groups)
         return Plan(groups, None, np.zeros(count, bool))
     planner = Planner(bank, statics, chosen, np.ones(bank.num_groups, bool) if allowed is None else allowed)
     if chosen.table is not None:
-        groups, wishes = planner.plan_table(read_wishes(Path(chosen.table), statics, count))
+        groups, requests = planner.plan_table(read_requests(Path(chosen.table), statics, count))
     else:
-        wish = parse_wish(chosen.attributes, statics, "generate.attributes")
-        groups = planner.plan_shares(wish) if chosen.shares else planner.choose(wish, count)
+        request = parse_request(chosen.attributes, statics, "generate.attributes")
+        groups = planner.plan_shares(request) if chosen.shares else planner.choose(request, count)
         rng.make_keyed_generator(chosen.seed, 0, "order of groups").shuffle(groups)
-        wishes = np.tile(np.array(wish, np.float64), (count, 1))
-    normal = rng.make_keyed_generator(chosen.seed, 0, "attribute numbers").standard_normal(wishes.shape)
+        requests = np.tile(np.array(request, np.float64), (count, 1))
+    normal = rng.make_keyed_generator(chosen.seed, 0, "attribute numbers").standard_normal(requests.shape)
     drawn = statics.draw(groups, normal)
-    values = np.where(np.isnan(wishes), drawn, wishes)
-    return Plan(groups, values, ~planner.match(groups, wishes))
+    values = np.where(np.isnan(requests), drawn, requests)
+    return Plan(groups, values, ~planner.match(groups, requests))
 
 
-def describe_wishes(chosen: config.Generate) -> str:
+def describe_request(chosen: config.Generate) -> str:
     """Return what is asked for beyond a number of series, "" for nothing. These settings stay in a run."""
     asked = [f"{name}={_format_value(value)}" for name, value in chosen.attributes.items()]
     for name, share in chosen.shares.items():
@@ -87,7 +87,7 @@ def _format_value(value: AttributeValue) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def refuse_wishes(chosen: config.Generate) -> None:
+def refuse_requests(chosen: config.Generate) -> None:
     """
     Raises:
         UserError: attributes are asked for, but groups do not go by any.
@@ -100,7 +100,7 @@ def refuse_wishes(chosen: config.Generate) -> None:
             )
 
 
-def parse_wish(wanted: Mapping[str, AttributeValue], statics: GroupAttributes, where: str) -> Wish:
+def parse_request(wanted: Mapping[str, AttributeValue], statics: GroupAttributes, where: str) -> Request:
     """Return the value that is wanted of each attribute, NaN where none is.
 
     Raises:
@@ -133,13 +133,13 @@ def refuse_unknown(names: Iterable[str], statics: GroupAttributes, where: str) -
             )
 
 
-def read_wishes(path: Path, statics: GroupAttributes, count: int) -> list[Wish]:
-    """Return a wish for each row of `generate.table`.
+def read_requests(path: Path, statics: GroupAttributes, count: int) -> list[Request]:
+    """Return a request for each row of `generate.table`.
 
     Raises:
-        UserError: it cannot be read, has another number of rows, or as `parse_wish`.
+        UserError: it cannot be read, has another number of rows, or as `parse_request`.
     """
-    refuse_absent(str(path), "generate.table", WISHES_TABLE)
+    refuse_absent(str(path), "generate.table", CSV_TABLE)
     header, *rows = parse_csv(read_text(path.expanduser()), path) or [[]]
     if not rows:
         raise UserError(f"generate.table {path} has no row below its header; write a row per wanted series")
@@ -149,20 +149,20 @@ def read_wishes(path: Path, statics: GroupAttributes, count: int) -> list[Wish]:
             f"set generate.count={len(rows)}, or generate.table=null for series of any attributes"
         )
     if len(header) == 1 and not {";", "\t"}.isdisjoint(header[0]):
-        raise UserError(f"generate.table {path} has no commas between its cells; write {WISHES_TABLE}")
+        raise UserError(f"generate.table {path} has no commas between its cells; write {CSV_TABLE}")
     if header[0] == name_ids(statics.names):  # a table of generated attributes
         header, rows = header[1:], [row[1:] for row in rows]
     refuse_unknown(header, statics, f"generate.table {path}")
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"generate.table {path} has the column {twice!r} twice; leave one of them out")
-    known: dict[tuple[str, ...], Wish] = {}
+    known: dict[tuple[str, ...], Request] = {}
     for number, row in enumerate(rows, start=1):
         if tuple(row) not in known:
             wanted = {name: cell for name, cell in zip(header, row) if cell.strip()}
             where = f"generate.table {path}, row {number:,} below the header"
             with locating(where):
-                known[tuple(row)] = parse_wish(wanted, statics, where)
+                known[tuple(row)] = parse_request(wanted, statics, where)
     return [known[tuple(row)] for row in rows]
 
 
@@ -175,12 +175,12 @@ class Planner:
     chosen: config.Generate
     allowed: np.ndarray  # [G] bool
 
-    def weigh(self, wish: Wish) -> np.ndarray:
-        """Return how well each group has the wished attributes: [G], 0 where it does not; for a number, its
-        density in the group.
+    def weigh(self, request: Request) -> np.ndarray:
+        """Return how well each group meets a request: [G], 0 where it does not; for a number, its density in
+        the group.
         """
         found = self.allowed.astype(np.float64)
-        for place, (column, value) in enumerate(zip(self.statics.columns, wish)):
+        for place, (column, value) in enumerate(zip(self.statics.columns, request)):
             if np.isnan(value):
                 continue
             stated = self.statics.values[:, place]
@@ -196,24 +196,26 @@ class Planner:
         span = (column.high or 0.0) - (column.low or 0.0)
         return np.maximum(self.statics.deviations[:, place], max(SMALLEST_SHARE * span, 1e-9))
 
-    def match(self, groups: np.ndarray, wishes: np.ndarray) -> np.ndarray:
-        """Return whether the group of each series has what is wished for it: [n], [n, A] -> bool [n]."""
-        patterns, index = np.unique(wishes, axis=0, return_inverse=True)  # NaN are alike here
+    def match(self, groups: np.ndarray, requests: np.ndarray) -> np.ndarray:
+        """Return whether the group of each series meets its request: [n], [n, A] -> bool [n]."""
+        patterns, index = np.unique(requests, axis=0, return_inverse=True)  # NaN are alike here
         able = np.stack([self.weigh(tuple(each)) > 0 for each in patterns])
         found: np.ndarray = able[index.ravel(), groups]
         return found
 
-    def choose(self, wish: Wish, count: int) -> np.ndarray:
-        """Return the groups of `count` series with one wish, by size and fit: [count] int64.
+    def choose(self, request: Request, count: int) -> np.ndarray:
+        """Return the groups of `count` series with one request, by size and fit: [count] int64.
 
         Raises:
             UserError: no group has the combination, and it is not to be extrapolated.
         """
-        weights = self.weigh(wish)
+        weights = self.weigh(request)
         if not (weights > 0).any():
             if not self.chosen.extrapolate:
-                raise UserError(self._refuse(wish, "choose one of these, or set generate.extrapolate=true"))
-            weights = self._weigh_nearest(wish)
+                raise UserError(
+                    self._refuse(request, "choose one of these, or set generate.extrapolate=true")
+                )
+            weights = self._weigh_nearest(request)
         return np.repeat(np.arange(len(weights)), self.allocate(count, weights))
 
     def allocate(self, count: int, weights: np.ndarray) -> np.ndarray:
@@ -225,50 +227,50 @@ class Planner:
         )
         return self.bank.allocate(count, sizes=sizes)
 
-    def _weigh_nearest(self, wish: Wish) -> np.ndarray:
-        """Return weights of the groups that have most of a wish: as few attributes as possible are given up,
-        the last of bank.by first; of a number that is given up, the nearest groups are taken.
+    def _weigh_nearest(self, request: Request) -> np.ndarray:
+        """Return weights of the groups that meet most of a request: as few attributes as possible are left
+        out, the last of bank.by first; of a number that is left out, the nearest groups are taken.
         """
-        places = [place for place, value in enumerate(wish) if not np.isnan(value)]
+        places = [place for place, value in enumerate(request) if not np.isnan(value)]
         for many in range(1, len(places) + 1):
             for dropped in combinations(places[::-1], many):
-                kept = tuple(np.nan if place in dropped else v for place, v in enumerate(wish))
+                kept = tuple(np.nan if place in dropped else v for place, v in enumerate(request))
                 weights = self.weigh(kept)
                 if not (weights > 0).any():
                     continue
                 for place in dropped:
                     if self.statics.columns[place].is_number:
-                        distance = np.abs(self.statics.values[:, place] - wish[place])
+                        distance = np.abs(self.statics.values[:, place] - request[place])
                         distance = np.where((weights > 0) & ~np.isnan(distance), distance, np.inf)
                         if np.isfinite(distance).any():
                             weights = weights * (distance <= distance.min())
                 return weights
         return self.allowed.astype(np.float64)
 
-    def _refuse(self, wish: Wish, remedy: str) -> str:
-        """Return that no group has what is wished for, and what groups have of these attributes."""
+    def _refuse(self, request: Request, remedy: str) -> str:
+        """Return that no group has what is requested, and what groups have of these attributes."""
         stated: dict[str, int] = {}
         for group in np.flatnonzero(self.allowed):
-            text = self._describe_group(wish, int(group))
+            text = self._describe_group(request, int(group))
             stated[text] = stated.get(text, 0) + 1
         there = sorted(stated, key=lambda text: -stated[text])
         more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
         return (
-            f"no group of {self.bank.minimum_group_size} entities or more has {self._describe(wish)}; groups "
-            f"have {'; '.join(there[:SHOWN])}{more}; {remedy}"
+            f"no group of {self.bank.minimum_group_size} entities or more has {self._describe(request)}; "
+            f"groups have {'; '.join(there[:SHOWN])}{more}; {remedy}"
         )
 
-    def _describe(self, wish: Sequence[float]) -> str:
-        pairs = zip(self.statics.columns, wish)
+    def _describe(self, request: Sequence[float]) -> str:
+        pairs = zip(self.statics.columns, request)
         return ", ".join(f"{c.name}={c.format(value)}" for c, value in pairs if not np.isnan(value))
 
-    def _describe_group(self, wish: Wish, group: int) -> str:
-        """Return what a group has of the wished attributes: a category, the range of a number, or that it
+    def _describe_group(self, request: Request, group: int) -> str:
+        """Return what a group has of the requested attributes: a category, the range of a number, or that it
         states none.
         """
         said = []
         for place, (column, value) in enumerate(zip(self.statics.columns, self.statics.values[group])):
-            if np.isnan(wish[place]):
+            if np.isnan(request[place]):
                 continue
             if np.isnan(value):
                 said.append(f"no {column.name}")
@@ -286,13 +288,13 @@ class Planner:
         low, high = max(mean - reach, column.low or 0.0), min(mean + reach, column.high or 0.0)
         return (float(np.ceil(low)), float(np.floor(high))) if column.kind == "integer" else (low, high)
 
-    def plan_table(self, wishes: list[Wish]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the group of each row [n] and its wish [n, A].
+    def plan_table(self, requests: list[Request]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the group of each row [n] and its request [n, A].
 
         Raises:
             UserError: as `choose`.
         """
-        table = np.array(wishes, np.float64)
+        table = np.array(requests, np.float64)
         patterns, index = np.unique(table, axis=0, return_inverse=True)
         groups = np.empty(len(table), np.int64)
         mixer = rng.make_keyed_generator(self.chosen.seed, 0, "order of groups")
@@ -304,7 +306,7 @@ class Planner:
             groups[rows] = own
         return groups, table
 
-    def plan_shares(self, wish: Wish) -> np.ndarray:
+    def plan_shares(self, request: Request) -> np.ndarray:
         """Return the groups of all series, so that every stated share is met exactly: [count] int64.
 
         Raises:
@@ -312,7 +314,7 @@ class Planner:
         """
         refuse_unknown(self.chosen.shares, self.statics, "generate.shares")
         places = [self.statics.names.index(name) for name in self.chosen.shares]
-        able = self.weigh(wish)
+        able = self.weigh(request)
         for place in places:
             if self.statics.columns[place].is_number:
                 raise UserError(
@@ -320,11 +322,11 @@ class Planner:
                     "generate.attributes or generate.table"
                 )
         if not (able > 0).any():
-            raise UserError(self._refuse(wish, "choose one of these"))
+            raise UserError(self._refuse(request, "choose one of these"))
         for number, place in enumerate(places, start=1):
             able = able * ~np.isnan(self.statics.values[:, place])
             if not (able > 0).any():
-                raise UserError(self._refuse_unstated(places[:number], wish))
+                raise UserError(self._refuse_unstated(places[:number], request))
         inside = np.flatnonzero(able > 0)
         cells, index = np.unique(self.statics.values[inside][:, places], axis=0, return_inverse=True)
         sizes = np.bincount(index.ravel(), weights=self.bank.proportions[inside] * able[inside])
@@ -384,12 +386,12 @@ class Planner:
         return counts
 
     def _refuse_value(self, place: int, code: int) -> str:
-        wish = [np.nan] * len(self.statics.columns)
-        wish[place] = float(code)
-        return f"generate.shares: {self._refuse(tuple(wish), 'shares are of values that groups have')}"
+        request = [np.nan] * len(self.statics.columns)
+        request[place] = float(code)
+        return f"generate.shares: {self._refuse(tuple(request), 'shares are of values that groups have')}"
 
-    def _refuse_unstated(self, places: Sequence[int], wish: Wish) -> str:
-        names, wanted = [self.statics.names[place] for place in places], self._describe(wish)
+    def _refuse_unstated(self, places: Sequence[int], request: Request) -> str:
+        names, wanted = [self.statics.names[place] for place in places], self._describe(request)
         return (
             f"generate.shares: no group of {self.bank.minimum_group_size} entities or more states "
             f"{' and '.join(names)}{f', and has {wanted}' if wanted else ''}; leave {names[-1]} out, or "

@@ -7,8 +7,8 @@ import pytest
 
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.attacks.attack_data import Array, AttackData, DescribedSeries, Side
-from distgan.evaluation.attacks.fragments.described import find_described
-from distgan.evaluation.attacks.leak_scenarios import Population
+from distgan.evaluation.attacks.fragments.attribute_rows import find_attribute_rows
+from tests.leaks.leak_scenarios import Population
 
 OWNERS, LENGTH = 60, 48
 
@@ -42,6 +42,6 @@ def test_a_row_of_several_owners_is_nobodys() -> None:
     members, non_members = Side.from_series(series, np.array([0, 0, 1, 2])), Side.from_series(series)
     rows = DescribedSeries(np.array([*"aabc"]), np.array([*"cdee"]), np.array([*"abcde"]))
     attack_data = AttackData(members, non_members, series[:0], series, 24, described=rows)
-    (found,) = find_described(attack_data)
+    (found,) = find_attribute_rows(attack_data)
     assert found.found == (2, 1)  # a is one owner's in two series
-    assert find_described(replace(attack_data, described=None)) == []
+    assert find_attribute_rows(replace(attack_data, described=None)) == []

@@ -22,7 +22,7 @@ from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.evaluation.results import AttackedCounts
 from distgan.files import read_json, read_tensors, write_tensors, write_text
-from distgan.pipeline import binding, generate, owners, runner
+from distgan.pipeline import digests, generate, owners, runner
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.private_ledger import audit_ledger, open_ledger
 from distgan.pipeline.release_ledger import ReleaseLedger, digest_owners, list_copies_beside
@@ -36,7 +36,7 @@ def resign(mine: Run, *stages_signed: str) -> None:
     """As someone does who knows of the digests, but not of all of them."""
     for stage in stages_signed:
         record = mine.read_record(stage)
-        record["digests"]["made"] = binding.digest_outputs(stage, mine)
+        record["digests"]["made"] = digests.digest_outputs(stage, mine)
         mine.record(stage).write_text(json.dumps(record))
 
 
@@ -115,7 +115,7 @@ UNREAD = {  # by what release reads, and what else looks at them
 
 def test_a_change_of_any_file_of_a_run_is_noticed(mine: Run) -> None:
     settings, missed = config.load(mine.config), []
-    binding.audit_chain(settings, mine)
+    digests.audit_chain(settings, mine)
     for path in sorted(path for path in mine.folder.rglob("*") if path.is_file()):
         content = path.read_bytes()
         if not content or any(part in str(path.relative_to(mine.folder)) for part in UNREAD):
@@ -123,13 +123,13 @@ def test_a_change_of_any_file_of_a_run_is_noticed(mine: Run) -> None:
         middle = len(content) // 2
         path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
         try:
-            binding.audit_chain(settings, mine)
+            digests.audit_chain(settings, mine)
             missed.append(path)
         except errors.UserError:
             pass
         path.write_bytes(content)
     assert not missed
-    binding.audit_chain(settings, mine)
+    digests.audit_chain(settings, mine)
 
 
 @pytest.mark.parametrize("stage", ["prepare", "cluster", "gan"])

@@ -17,9 +17,10 @@ from distgan.anonymity.clustering import KMeans
 from distgan.anonymity.dp import mechanism
 from distgan.evaluation.attacks import tracing
 from distgan.evaluation.attacks.attack_data import Array, AttackData, Side
-from distgan.evaluation.attacks.fragment_leaks import Kind
+from distgan.evaluation.attacks.released import ReleasedSeries
 from distgan.evaluation.attacks.tracing import Sample
 from distgan.rng import make_keyed_generator
+from tests.leaks.fragment_leaks import Kind
 
 NUMBERS = 8  # of a home
 STEPS_PER_DAY = 24
@@ -73,6 +74,26 @@ class Population:
             seed=seed,
         )
         return Population(made[0], made[1], with_bank(attack_data, made[0], made[1], GROUPS))
+
+
+def map_series(attack_data: AttackData, change: Callable[[Array], Array]) -> AttackData:
+    """Return the attack data with all its series changed: members', non-members', the attacker's,
+    synthetic.
+    """
+    members, non_members = (
+        replace(side, series=change(side.series)) for side in (attack_data.members, attack_data.non_members)
+    )
+    released = attack_data.released
+    if released is not None:
+        released = ReleasedSeries(tuple(change(block) for _, block in released.iterate_blocks()))
+    return replace(
+        attack_data,
+        released=released,
+        members=members,
+        non_members=non_members,
+        reference=change(attack_data.reference),
+        synthetic=change(attack_data.synthetic),
+    )
 
 
 def with_bank(
@@ -142,7 +163,7 @@ def add_channel(attack_data: AttackData) -> AttackData:
             [values, draw_series(draw_homes(len(values), rng), values.shape[1], rng)], axis=2
         )
 
-    return attack_data.map_series(widen)
+    return map_series(attack_data, widen)
 
 
 def copy_one_channel(population: Population) -> AttackData:
@@ -242,7 +263,7 @@ def read_by_coarse_meters(attack_data: AttackData) -> AttackData:
         values = np.where(empty, 0, np.where(quiet & night, standby, 0.2 * series))
         return np.round(values, 3).astype(np.float32)
 
-    return attack_data.map_series(read)
+    return map_series(attack_data, read)
 
 
 def insert_fragments(kind: Kind, share: float = SHARE) -> Callable[[Population], AttackData]:

@@ -3,9 +3,8 @@ was fitted to.
 
     accuracy    of two-sample tests on MiniRocket features, by view (`two_sample.py`)
     loads       distance of 24 figures of each load over that between real sets (`entity_loads.py`)
-    vendi       Vendi score of these figures, and its ratio to that of real entities at the same number
-    (`vendi.py`)
-    catch22     mean Kolmogorov-Smirnov distance of 22 features, where pycatch22 is installed (`catch22.py`)
+    vendi       Vendi score of these figures, and its ratio to that of as many real entities (`vendi.py`)
+    catch22     mean Kolmogorov-Smirnov distance of 22 features (Lubba et al. 2019), by pycatch22
     forecast    error of a next-day forecaster over that of one trained on real series (`utility.py`)
     seams       change across borders of tokens over that across other midnights
     peak, load_factor   of the mean of 50 loads
@@ -14,17 +13,22 @@ Shapes: n series, L steps, Q figures.
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
+from scipy.stats import ks_2samp
 
-from distgan.evaluation.metrics import catch22, entity_loads, loads, utility, vendi
+from distgan.errors import UserError
+from distgan.evaluation.metrics import entity_loads, loads, utility, vendi
 from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.gaps import average_known, copy_gaps
 from distgan.evaluation.metrics.two_sample import FULL, Accuracy, Effort, Sample, compare_samples
 from distgan.rng import make_keyed_generator
 
+CATCH22 = "pycatch22"
 TOGETHER = 50  # loads whose mean has a peak and a load factor
 DRAWS = 50  # of so many loads
 VENDI_DRAWS = 20
@@ -86,7 +90,7 @@ def fit_reference(
         layout=layout,
         figures=figures,
         unit=entity_loads.fit_unit(np.concatenate([figures, others])),
-        catch=catch22.measure_catch22(real.values[..., 0]) if features else None,
+        catch=measure_catch22(real.values[..., 0]) if features else None,
         task=task,
         error=_measure_error(train, real, task),
         token=token,
@@ -128,11 +132,11 @@ def read_instruments(
     peak, factor = describe_aggregate(values)
     catch = math.nan
     if reference.catch is not None:
-        catch = float(catch22.compare_features(reference.catch, catch22.measure_catch22(seen)).mean())
+        catch = float(compare_features(reference.catch, measure_catch22(seen)).mean())
     seams = math.nan
     if reference.token:
         per_day = reference.layout.steps_per_day
-        seams = float(average_known(entity_loads.measure_seams(values, per_day, reference.token)))
+        seams = float(average_known(measure_seams(values, per_day, reference.token)))
     sample = Sample(made)
     return Reading(
         accuracy={
@@ -183,3 +187,47 @@ def describe_aggregate(values: Array) -> tuple[float, float]:
         found.append((np.nanmax(demand), np.nanmean(demand) / np.nanmax(demand)))
     peak, factor = np.mean(found, axis=0)
     return float(peak), float(factor)
+
+
+def measure_seams(values: Array, steps_per_day: int, token: int) -> Array:
+    """Return the mean change across borders of tokens over that across other midnights: [n, L] -> [n]; NaN
+    where there are none.
+
+    Args:
+        token: steps that a network writes at once; the days of the record begin at its first step.
+    """
+    midnights = np.arange(steps_per_day, values.shape[1], steps_per_day)
+    border = midnights % token == 0
+    changes = np.abs(values[:, midnights] - values[:, midnights - 1])
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmean(changes[:, border], axis=1) / np.nanmean(changes[:, ~border], axis=1))
+
+
+def has_catch22() -> bool:
+    return find_spec(CATCH22) is not None
+
+
+def measure_catch22(values: Array) -> Array:
+    """Compute the features of standardised series, gaps filled with the mean: [n, L] -> [n, 22].
+
+    Raises:
+        UserError: pycatch22 is not installed.
+    """
+    if not has_catch22():
+        raise UserError(f"catch22 needs {CATCH22}; pip install '.[catch22]'")
+    import pycatch22
+
+    found = []
+    for series in np.asarray(values, np.float64):
+        filled = np.where(np.isnan(series), np.nanmean(series), series)
+        deviation = filled.std()
+        standard = (filled - filled.mean()) / (deviation if deviation > 0 else 1.0)
+        found.append(pycatch22.catch22_all(standard.tolist())["values"])
+    return np.array(found).reshape(len(values), 22)
+
+
+def compare_features(real: Array, made: Array) -> Array:
+    """Return the Kolmogorov-Smirnov distance of each feature over series: [n, Q], [m, Q] -> [Q], 0 to 1."""
+    real, made = (np.where(np.isnan(side), np.inf, side) for side in (real, made))  # of a flat series: last
+    return np.array([ks_2samp(one, two, method="asymp").statistic for one, two in zip(real.T, made.T)])

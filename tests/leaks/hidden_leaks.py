@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, median_filter
 
-from distgan.evaluation.attacks.fragment_leaks import (
+from tests.leaks.fragment_leaks import (
     Array,
     Change,
     Kind,
@@ -24,7 +24,7 @@ from distgan.evaluation.attacks.fragment_leaks import (
     swap_mean_days,
     take_turns,
 )
-from distgan.evaluation.attacks.leak_scenarios import draw_homes, draw_series
+from tests.leaks.leak_scenarios import draw_homes, draw_series
 
 Join = Callable[[Array, Array, int, Rng], Array]  # copied and new homes' series, steps of a day, rng
 MOVED = 31  # steps
