@@ -75,6 +75,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
         "copies": found.copies,
         "suspicions": [each.to_dict() for each in suspicions],
         "merged_owners": merged,
+        "least_owners": context.settings.bank.min_members,
     }
 
 
