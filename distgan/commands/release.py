@@ -57,7 +57,7 @@ from distgan.pipeline.release_ledger import (
 )
 from distgan.pipeline.runner import find_current
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
-from distgan.preflight import refuse_filter, refuse_no_run
+from distgan.preflight import digest_table, refuse_filter, refuse_no_run
 from distgan.progress import format_count, say
 from distgan.run import ReleaseFolder, Run
 
@@ -327,8 +327,9 @@ def save_verdict(content: Mapping[str, Any], place: Path) -> None:
 
 
 def digest_parts(run: Run) -> dict[str, str]:
-    """Return the digests of what a release is made of, by name."""
-    return {name: ARTEFACTS[name].digest(run) for name in ("synthetic", "bank", "scaler")}
+    """Return the digests of what a release is made of, by its title in messages."""
+    found = {ARTEFACTS[name].title: ARTEFACTS[name].digest(run) for name in ("synthetic", "bank", "scaler")}
+    return found | {"generate.table": digest_table(config.load(run.config).generate.table)}
 
 
 def write_release(
@@ -339,7 +340,7 @@ def write_release(
     All of it is written anew from what was verified. No file of the run is copied: it could hold more.
 
     Args:
-        judged: digests of series, bank and scaler before the checks.
+        judged: digests of series, bank, scaler and requested attributes before the checks.
 
     Raises:
         Mismatch: one of them was replaced since.
@@ -361,11 +362,10 @@ def write_release(
             shutil.rmtree(inside.synthetic)
         generate.write_tables(settings, bank, inside.synthetic_labels, inside.synthetic_attributes)
         write_json(inside.bank_manifest, make_public_manifest(read_json(run.bank / manifest.MANIFEST)))
-        for name, digest in digest_parts(run).items():
-            if digest != judged[name]:
+        for title, digest in digest_parts(run).items():
+            if digest != judged[title]:
                 raise Mismatch(
-                    f"{ARTEFACTS[name].title} of {run.folder}: replaced during the checks; run distgan "
-                    "release again"
+                    f"{title} of {run.folder}: replaced during the checks; run distgan release again"
                 )
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {str(path.relative_to(temporary)): hash_file(path) for path in files}

@@ -132,6 +132,17 @@ def test_what_was_replaced_during_the_checks_does_not_leave(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_table_of_requests_that_changes_during_the_checks_is_noticed(mine: Run, tmp_path: Path) -> None:
+    """It is read again when series leave: the rows of real people could stand in it by then."""
+    table, settings = tmp_path / "wanted.csv", config.load(mine.config)
+    write_text(table, "people\n2\n")
+    write_text(mine.config, settings.with_values({"generate.table": str(table)}, "test").to_yaml())
+    judged = release.digest_parts(mine)
+    write_text(table, "people\n4\n")
+    now = release.digest_parts(mine)
+    assert [title for title in judged if judged[title] != now[title]] == ["generate.table"]
+
+
 def test_the_gates_random_choices_do_not_follow_evaluate_seed(
     mine: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
