@@ -327,9 +327,17 @@ def save_verdict(content: Mapping[str, Any], place: Path) -> None:
 
 
 def digest_parts(run: Run) -> dict[str, str]:
-    """Return the digests of what a release is made of, by its title in messages."""
+    """Return the digests of what a release is made of, by its title in messages.
+
+    The digest of the series is that of their manifest, which has short checksums of the values. Other values
+    can be made to have the same ones, so the values have a digest of their own.
+    """
     found = {ARTEFACTS[name].title: ARTEFACTS[name].digest(run) for name in ("synthetic", "bank", "scaler")}
-    return found | {"generate.table": digest_table(config.load(run.config).generate.table)}
+    shards = sorted(path for path in run.synthetic.rglob("*") if path.is_file())
+    return found | {
+        "the values of the synthetic series": digest_files(*shards),
+        "generate.table": digest_table(config.load(run.config).generate.table),
+    }
 
 
 def write_release(

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from distgan.commands import attacked_series, release
 from distgan.commands.attacked_series import AttackedSeries
 from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
-from distgan.errors import Mismatch
 from distgan.evaluation.attacks import leak_scenarios
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json, write_text
@@ -102,45 +100,6 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
     assert b"home-007" not in content and not (tmp_path / "out" / mine.synthetic_attributes.name).exists()
     assert name in read_json(tmp_path / "out" / "verdict.json")["files"]
     assert name in (tmp_path / "out" / "README.txt").read_text()
-
-
-def generate_others(mine: Run) -> None:
-    runner.run(config.load(mine.config).with_values({"generate.seed": 3}, "test"), mine, ("generate",))
-
-
-def put_another_bank(mine: Run) -> None:
-    bank = Bank.load(mine.bank)
-    replace(bank, conditions=bank.conditions + np.float32(0.01)).save(mine.bank)
-
-
-def rename_channel(mine: Run) -> None:
-    write_text(mine.scaler, mine.scaler.read_text().replace('"value"', '"home-007"'))
-
-
-@pytest.mark.parametrize("change", [generate_others, put_another_bank, rename_channel])
-def test_what_was_replaced_during_the_checks_does_not_leave(
-    mine: Run, tmp_path: Path, change: Callable[[Run], None]
-) -> None:
-    judged = release.digest_parts(mine)
-    change(mine)
-    counts = AttackedCounts(candidate=12, earlier=0, sample=0, left_out=0)
-    privacy = ReleasePrivacy(**PASSED, attacked=counts)
-    words = {"answer": "Yes", "sentence": "", "attacked": "", "run": "", "made": "", "maker": ""}
-    passed = Verdict(exit_code=0, checks=[], privacy=privacy, **words)
-    with pytest.raises(Mismatch, match="replaced during the checks"):
-        release.write_release(tmp_path / "out", passed, config.load(mine.config), mine, judged)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_table_of_requests_that_changes_during_the_checks_is_noticed(mine: Run, tmp_path: Path) -> None:
-    """It is read again when series leave: the rows of real people could stand in it by then."""
-    table, settings = tmp_path / "wanted.csv", config.load(mine.config)
-    write_text(table, "people\n2\n")
-    write_text(mine.config, settings.with_values({"generate.table": str(table)}, "test").to_yaml())
-    judged = release.digest_parts(mine)
-    write_text(table, "people\n4\n")
-    now = release.digest_parts(mine)
-    assert [title for title in judged if judged[title] != now[title]] == ["generate.table"]
 
 
 def test_the_gates_random_choices_do_not_follow_evaluate_seed(

@@ -20,7 +20,7 @@ from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.private_table import find_private_table, read_table, write_table
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
-from distgan.evaluation.results import AttackedCounts, Verdict
+from distgan.evaluation.results import AttackedCounts
 from distgan.files import read_json, read_tensors, write_tensors, write_text
 from distgan.pipeline import binding, generate, owners, runner
 from distgan.pipeline.context import PipelineContext
@@ -264,31 +264,6 @@ def release_elsewhere(run: Run, folder: Path) -> Run:
     runner.run(settings, other, ("generate",))
     release.remember(0, settings, other)
     return other
-
-
-def test_two_releases_at_once_do_not_both_pass(mine: Run, tmp_path: Path) -> None:
-    """Neither has attacked the other's series with its own, so a leak could leave in two slices."""
-    words = {"answer": "Yes", "sentence": "", "attacked": "", "run": "", "made": "", "maker": ""}
-    passed = Verdict(exit_code=0, checks=[], privacy=None, **words)
-    copy_of_mine = mine.released_copy(binding.ARTEFACTS["synthetic"].digest(mine))
-    before = list_copies_beside(mine)
-    assert release.refuse_meanwhile(passed, mine, before) == passed and copy_of_mine.exists()
-    shutil.rmtree(mine.released)
-    release_elsewhere(mine, tmp_path / "other")
-    refusal = release.refuse_meanwhile(passed, mine, before)
-    assert refusal.exit_code == 5 and refusal.answer != "Yes"
-    assert "released series during the checks" in refusal.sentence
-    assert [check.holds for check in refusal.checks] == [False]
-    assert not copy_of_mine.exists()  # these have not left
-    after = list_copies_beside(mine)
-    assert release.refuse_meanwhile(passed, mine, after) == passed  # a second try attacks them together
-
-
-def test_a_copy_of_what_left_before_stays_when_a_second_release_is_refused(mine: Run) -> None:
-    ledger = ReleaseLedger.open(mine)
-    release.remember(0, config.load(mine.config), mine)
-    ledger.drop_copy(mine.synthetic)
-    assert len(ledger.list_named()) == 1
 
 
 def add_attribute(other: Run) -> None:
