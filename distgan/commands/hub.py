@@ -7,6 +7,7 @@ be exported, except with `private`.
 """
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
     refuse_standing(place)
     settings = config.load(run.config)
     refuse_unloadable(settings)
+    before = digest_exported(run)
     generator = load_generator(settings, run)
     refuse_always(settings, run)
     if not private:
@@ -87,10 +89,30 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
         write_json(folder.hub_config, facts)
         card = Card(settings, meta, facts, verdict, read_scores(settings, run))
         write_text(folder.card, format_card(card))
+        refuse_changed(before, run)
         if not private:
             publish(temporary)
     kind = "for the owner of the data only" if private else "passed the release gate"
     return Result(f"export    {place} ({kind})", {"out": str(place), "private": private, **facts})
+
+
+def digest_exported(run: Run) -> dict[str, str]:
+    """Return the digests of what is read for an export, by its title in messages."""
+    return {ARTEFACTS[name].title: ARTEFACTS[name].digest(run) for name in ("generator", "bank", "scaler")}
+
+
+def refuse_changed(before: Mapping[str, str], run: Run) -> None:
+    """
+    Raises:
+        Mismatch: something of the run was replaced since, as by a training that went on, so that what was
+            read may not be what the gate judged.
+    """
+    for title, digest in digest_exported(run).items():
+        if digest != before[title]:
+            raise Mismatch(
+                f"{title} of {run.folder}: replaced during the export; run distgan export again when the "
+                "training is done"
+            )
 
 
 def list_lengths(settings: config.Config, run: Run) -> dict[str, Any]:
