@@ -253,18 +253,13 @@ class BoundChecker:
         if self.bounds != config.Bounds() and not self.walked:  # minmax learns nothing from them
             deque(self, maxlen=0)
         cut = "and generated series would be cut off there; "
-        for count, key, bound, end, remedy in (
-            (self.below, "lower", self.bounds.lower, f"the lowest {_round_out(self.lowest, -1)}", "lower it"),
-            (
-                self.above,
-                "upper",
-                self.bounds.upper,
-                f"the highest {_round_out(self.highest, 1)}",
-                "raise it",
-            ),
+        for count, key, bound, remedy in (
+            (self.below, "lower", self.bounds.lower, "lower it"),
+            (self.above, "upper", self.bounds.upper, "raise it"),
         ):
             if count:
                 side = "below" if key == "lower" else "above"
+                end = _round_out(self.lowest, -1) if key == "lower" else _round_out(self.highest, 1)
                 raise UserError(
                     f"{100 * count / self.measured:.2g} % of the training values are {side} "
                     f"data.bounds.{key} {format_exact(bound)}, {end}, {cut}{remedy} to a public limit, or "
@@ -300,7 +295,7 @@ def _round_out(value: float, way: int) -> str:
     """
     unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1) if value else 1.0
     rounded = way * math.ceil(way * value / unit) * unit
-    return f"{'at most' if way > 0 else 'at least'} {format_digits(rounded, 2)}"
+    return f"the {'highest at most' if way > 0 else 'lowest at least'} {format_digits(rounded, 2)}"
 
 
 def describe_precision(meta: Meta) -> str:
