@@ -15,7 +15,7 @@ from distgan.anonymity.bank import Bank, make_bank
 from distgan.anonymity.dp.bank import Budget
 from distgan.anonymity.dp.ledger import Head
 from distgan.anonymity.groups import GroupedSeries
-from distgan.commands import attacked_series, release
+from distgan.commands import attacked_series, release, release_rules
 from distgan.commands.attacked_series import AttackedSeries
 from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
@@ -290,7 +290,9 @@ def test_an_owner_in_many_groups_is_one_behind_a_part_of_the_generator(
     monkeypatch.setattr(models, "find_smallest_share", lambda generator: 1 / 10)
     bank = Bank.load(mine.bank)
     everywhere = replace(bank, owners=(43,) * 10)
-    assert "keeps a mean of 4.3 owners" in release.check_parts(config.load(mine.config), mine, everywhere)
+    assert "keeps a mean of 4.3 owners" in release_rules.check_parts(
+        config.load(mine.config), mine, everywhere
+    )
 
 
 def test_of_too_many_owners_a_random_part_is_attacked(run: Run) -> None:
