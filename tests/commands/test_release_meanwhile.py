@@ -14,7 +14,7 @@ from distgan.commands import release
 from distgan.data.store.format import compute_crc
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch
-from distgan.evaluation.results import AttackedCounts, ReleasePrivacy, Verdict
+from distgan.evaluation.results import AttackedCounts, PrivacyResult, ReleasePrivacy, Verdict
 from distgan.files import write_text
 from distgan.pipeline import binding, runner
 from distgan.pipeline.release_ledger import ReleaseLedger, list_copies_beside
@@ -120,3 +120,23 @@ def test_a_copy_of_what_left_before_stays_when_a_second_release_is_refused(mine:
     release.remember(0, config.load(mine.config), mine)
     ledger.drop_copy(mine.synthetic)
     assert len(ledger.list_named()) == 1
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_the_gate_looks_beside_again_after_its_attacks(
+    mine: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    """The whole command, but for its attacks, which pass."""
+
+    def attack(*given: object) -> PrivacyResult:
+        if beside:
+            release_elsewhere(mine, tmp_path / "other")
+        return PrivacyResult(**PASSED)
+
+    monkeypatch.setattr(release, "attack", attack)
+    monkeypatch.setattr(release, "run_checks", lambda context: [])
+    result = release.decide(mine, tmp_path / "out")
+    (entry,) = ReleaseLedger.open(mine).read_entries()
+    assert (entry.verdict, entry.exit_code) == (("refused", 5) if beside else ("released", 0))
+    assert (tmp_path / "out").exists() == (not beside) == (result.error is None)
+    assert len(ReleaseLedger.open(mine).list_copies()) == (0 if beside else 1)
