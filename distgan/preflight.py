@@ -137,7 +137,7 @@ def make_tokens(settings: config.Config) -> dict[str, str]:
         del chosen["lengths"]
     own: dict[str, Any] = {
         "gan": settings.train.steps,
-        "generate": [chosen, _digest_table(settings.generate.table), *_list_written(settings)],
+        "generate": [chosen, digest_table(settings.generate.table), *_list_written(settings)],
         "evaluate": [REPORT_SCHEMA, settings.evaluate.model_dump(mode="json")],
     }
     chain, so_far = {}, []
@@ -153,7 +153,7 @@ def make_series_token(settings: config.Config) -> str:
     settings of `generate`, except those of exports.
     """
     chosen = settings.generate.model_dump(mode="json", exclude={"format", "layout", "start", "lengths"})
-    content = [make_tokens(settings)["gan"], chosen, _digest_table(settings.generate.table)]
+    content = [make_tokens(settings)["gan"], chosen, digest_table(settings.generate.table)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -167,7 +167,7 @@ def _list_written(settings: config.Config) -> list[dict[str, str]]:
     return [{name: value} for name, value in written.items() if value is not None]
 
 
-def _digest_table(path: str | None) -> str:
+def digest_table(path: str | None) -> str:
     """Return the digest of `generate.table`; "" where there is none."""
     place = None if path is None else Path(path).expanduser()
     if place is None or not place.is_file():

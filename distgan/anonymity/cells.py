@@ -14,6 +14,7 @@ What is stated of numbers counts owners: an owner may have several entities, as 
 ends of a range or a group's mean must not be those of few people.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from distgan.data.static_attributes import StaticAttribute, count_entities
 from distgan.errors import UserError
 
 RANGES = 3  # of a number
+RANGE_STEPS = 128  # a stated range ends at multiples of a power of two, at most this fraction of its width
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def fit_column(
     attribute: StaticAttribute, entities: np.ndarray, owners: np.ndarray, fewest: int
 ) -> AttributeColumn:
     """Return the categories of an attribute that enough entities have, or the range of a number that enough
-    owners reach on either side.
+    owners reach on either side, rounded.
 
     Raises:
         UserError: too few entities have one.
@@ -100,7 +102,8 @@ def fit_column(
                 f"attribute {name!r} is known of {len(lowest)} training owners, fewer than twice the "
                 f"minimum group size of {fewest}; {remedy}"
             )
-        return AttributeColumn(name=name, kind=kind, low=lowest[fewest - 1], high=highest[-fewest])
+        low, high = _round_inward(float(lowest[fewest - 1]), float(highest[-fewest]))
+        return AttributeColumn(name=name, kind=kind, low=low, high=high)
     counts = count_entities(attribute, entities)
     kept = [value for value, count in counts.items() if count >= fewest and value != OTHER]
     common, rare = len(kept), [value for value in counts if value not in kept]
@@ -114,6 +117,16 @@ def fit_column(
             "bank.min_members"
         )
     return AttributeColumn(name=name, kind=kind, categories=categories)
+
+
+def _round_inward(low: float, high: float) -> tuple[float, float]:
+    """Return the ends of a range at multiples of a power of two, so that neither is the number of one owner;
+    as many owners are at or beyond them. Whole numbers of a short range stay as they are.
+    """
+    if not low < high:
+        return low, high
+    step = 2.0 ** math.floor(math.log2((high - low) / RANGE_STEPS))
+    return math.ceil(low / step) * step, math.floor(high / step) * step
 
 
 def find_extremes(numbers: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

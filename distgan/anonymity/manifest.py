@@ -156,6 +156,11 @@ def inspect_bank(folder: Path, required: config.Bank | None) -> tuple[_Manifest 
             violations.append(
                 f"the minimum group size is {fewest}, but the manifest says {manifest.minimum_group_size}"
             )
+        elif manifest.attributes and manifest.privacy is None and manifest.minimum_group_size < fewest:
+            violations.append(
+                f"its attributes are stated of {manifest.minimum_group_size} entities, below the minimum of "
+                f"{fewest}"
+            )
         for number, group in enumerate(manifest.groups):
             violations += [
                 f"group {number}: {text}" for text in _check_group(group, fewest, manifest, settings)

@@ -7,6 +7,7 @@ be exported, except with `private`.
 """
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ import distgan
 from distgan import config
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.manifest import LedgerHead
+from distgan.anonymity.statics import GroupAttributes
 from distgan.command_line import Result
 from distgan.commands.model_card import Card, format_card
-from distgan.commands.release import check_rules
+from distgan.commands.release_rules import check_rules
 from distgan.data.store.metadata import Meta
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.results import Report, Verdict
@@ -47,6 +49,7 @@ KEPT_SECTIONS = ("seed", "encoder", "clusters", "bank", "privacy", "model", "obj
 KEPT_PROVENANCE = ("clock", "credit", "years", "windows")  # what times mean; the rest names files
 KEPT_DATA = ("credit", "bounds", "scaling", "timezone", "holidays")
 NO_SOURCE = "not-included"
+UNSTATED = "unstated"  # begins the name of a category that no group states
 EXIT_ERRORS: dict[int, type[UserError]] = {3: OverLimit, 4: TooLittleEvidence, 5: Mismatch}
 
 
@@ -65,6 +68,7 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
     refuse_standing(place)
     settings = config.load(run.config)
     refuse_unloadable(settings)
+    before = digest_exported(run)
     generator = load_generator(settings, run)
     refuse_always(settings, run)
     if not private:
@@ -85,10 +89,30 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
         write_json(folder.hub_config, facts)
         card = Card(settings, meta, facts, verdict, read_scores(settings, run))
         write_text(folder.card, format_card(card))
+        refuse_changed(before, run)
         if not private:
             publish(temporary)
     kind = "for the owner of the data only" if private else "passed the release gate"
     return Result(f"export    {place} ({kind})", {"out": str(place), "private": private, **facts})
+
+
+def digest_exported(run: Run) -> dict[str, str]:
+    """Return the digests of what is read for an export, by its title in messages."""
+    return {ARTEFACTS[name].title: ARTEFACTS[name].digest(run) for name in ("generator", "bank", "scaler")}
+
+
+def refuse_changed(before: Mapping[str, str], run: Run) -> None:
+    """
+    Raises:
+        Mismatch: something of the run was replaced since, as by a training that went on, so that what was
+            read may not be what the gate judged.
+    """
+    for title, digest in digest_exported(run).items():
+        if digest != before[title]:
+            raise Mismatch(
+                f"{title} of {run.folder}: replaced during the export; run distgan export again when the "
+                "training is done"
+            )
 
 
 def list_lengths(settings: config.Config, run: Run) -> dict[str, Any]:
@@ -200,14 +224,35 @@ def make_public_provenance(settings: config.Config, meta: Meta) -> dict[str, Any
 
 
 def make_public_bank(bank: Bank) -> Bank:
-    """Return the bank without what is one entity's, and with limits instead of the end of a private
-    ledger.
+    """Return the bank without what is one entity's and categories that no group states, and with limits
+    instead of the end of a private ledger.
     """
     limits = np.full(bank.num_groups, bank.settings.max_share)
     guarantee = bank.guarantee
     if guarantee is not None:
         guarantee = guarantee.model_copy(update={"ledger": LedgerHead(lines=1, digest="0" * 32)})
-    return replace(bank, largest_share=limits, lowered=np.zeros_like(bank.lowered), guarantee=guarantee)
+    return replace(
+        bank,
+        largest_share=limits,
+        lowered=np.zeros_like(bank.lowered),
+        guarantee=guarantee,
+        statics=hide_unstated(bank.statics) if bank.statics and guarantee is None else bank.statics,
+    )
+
+
+def hide_unstated(statics: GroupAttributes) -> GroupAttributes:
+    """Return what groups state of attributes, with a number in place of each category that none states; the
+    networks have a place for it.
+    """
+    columns = []
+    for column, codes in zip(statics.columns, statics.values.T):
+        hidden = (f"{UNSTATED} {code}" for code in range(len(column.categories)))
+        names = [
+            name if code in codes else other
+            for code, (name, other) in enumerate(zip(column.categories, hidden))
+        ]
+        columns.append(column.model_copy(update={"categories": names}))
+    return replace(statics, columns=tuple(columns))
 
 
 def describe_model(settings: config.Config, meta: Meta, parameters: int) -> dict[str, Any]:

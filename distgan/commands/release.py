@@ -9,17 +9,17 @@ attacks came to an end is recorded in `releases.jsonl`.
 
 import datetime
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import distgan
-from distgan import config, models
+from distgan import config
 from distgan.anonymity import manifest
 from distgan.anonymity.bank import Bank
 from distgan.command_line import Result
 from distgan.commands.attacked_series import AttackedSeries, audit_generated, describe_counts
+from distgan.commands.release_rules import Check, check_rules
 from distgan.commands.released_verdict import make_public_manifest, make_public_verdict
 from distgan.data.export import export
 from distgan.data.ingest_cache import hash_file
@@ -29,7 +29,7 @@ from distgan.evaluation.attacks import battery
 from distgan.evaluation.comparisons import find_release_word
 from distgan.evaluation.report.terms import Explainer
 from distgan.evaluation.report.writer import load_template
-from distgan.evaluation.results import CheckResult, PrivacyResult, ReleasePrivacy, Verdict
+from distgan.evaluation.results import PrivacyResult, ReleasePrivacy, Verdict
 from distgan.files import (
     publish,
     quote_path,
@@ -45,13 +45,19 @@ from distgan.pipeline.build_bank import run_tracing
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.digests import ARTEFACTS, audit_chain, digest_files
 from distgan.pipeline.output_transform import find_output_transform
-from distgan.pipeline.owners import audit_owners, count_training_owners
+from distgan.pipeline.owners import audit_owners
 from distgan.pipeline.private_ledger import audit_ledger
-from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger, digest_owners
+from distgan.pipeline.release_ledger import (
+    REFUSED,
+    RELEASED,
+    Attempt,
+    ReleaseLedger,
+    digest_owners,
+    list_copies_beside,
+)
 from distgan.pipeline.runner import find_current
-from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
-from distgan.preflight import refuse_filter, refuse_no_run
+from distgan.preflight import digest_table, refuse_filter, refuse_no_run
 from distgan.progress import format_count, say
 from distgan.run import ReleaseFolder, Run
 
@@ -63,21 +69,6 @@ ATTACKED_AS_TRAINED = (
 ATTACKED_WHOLE = "The attacks used whole series. What is here is a part of their values."
 ERRORS: dict[int, type[UserError]] = {3: OverLimit, 4: TooLittleEvidence, 5: Mismatch}
 CODES = {battery.PASS: 0, battery.OVER: 3, battery.INSUFFICIENT: 4}
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check, the reason why it fails ("" if it passes), and what was verified, a line each."""
-
-    name: str
-    broken: str
-    exit_code: int
-    verified: tuple[str, ...] = ()
-
-    def to_result(self) -> CheckResult:
-        return CheckResult(
-            name=self.name, holds=not self.broken, text=self.broken, verified=list(self.verified)
-        )
 
 
 def run(run: Run, place: Path) -> str:
@@ -133,15 +124,16 @@ def judge(context: PipelineContext) -> Verdict:
     """Run the checks in order, each only if the ones before hold."""
     checks, note = run_checks(context), ""
     attacks: ReleasePrivacy | None = None
-    broken = [check for check in checks if check.broken]
+    broken, beside = [check for check in checks if check.broken], list[Path]()
     if not broken:
+        beside = list_copies_beside(context.run)
         chosen = AttackedSeries.gather(context)
         say(note := describe_counts(chosen.facts))
         found = attack(context, chosen)
         if found is not None:
             attacks = ReleasePrivacy(**dict(found), attacked=chosen.facts)
     exit_code = broken[0].exit_code if broken else CODES[attacks.outcome] if attacks else 4
-    return Verdict(
+    verdict = Verdict(
         exit_code=exit_code,
         answer=find_release_word(exit_code).text,
         sentence=format_sentence(broken, attacks),
@@ -151,6 +143,33 @@ def judge(context: PipelineContext) -> Verdict:
         run=context.settings.identity,
         made=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         maker=f"distgan {distgan.__version__}",
+    )
+    return verdict if exit_code else refuse_meanwhile(verdict, context.run, beside)
+
+
+def refuse_meanwhile(verdict: Verdict, run: Run, before: Sequence[Path]) -> Verdict:
+    """Return the verdict of a pass, or a refusal where a run beside this one released series meanwhile: they
+    were not attacked together with these.
+
+    The copy of what is to leave is kept first: of two releases at once, one at least then sees the other's.
+
+    Args:
+        before: copies of what runs beside this one had released when the checks began.
+    """
+    ledger = ReleaseLedger.open(run)
+    ledger.keep_copy(run.synthetic)
+    if set(list_copies_beside(run)) <= set(before):
+        return verdict
+    ledger.drop_copy(run.synthetic)
+    text = "a run beside this one, on the same split, released series during the checks; run it again"
+    check = Check("releases at the same time", text, 5)
+    return verdict.model_copy(
+        update={
+            "exit_code": check.exit_code,
+            "answer": find_release_word(check.exit_code).text,
+            "sentence": format_sentence([check], None),
+            "checks": [*verdict.checks, check.to_result()],
+        }
     )
 
 
@@ -295,56 +314,6 @@ def audit_series(settings: config.Config, run: Run) -> str:
     return f"synthetic series: {store.num_series:,}, every checksum holds"
 
 
-def check_rules(settings: config.Config, run: Run) -> list[Check]:
-    """Check the rules that no setting lifts."""
-    bank = Bank.load(run.bank)
-    violations = manifest.find_violations(run.bank, manifest.choose_strictest(bank.settings))
-    storing = settings.model.stores_real_series
-    return [
-        Check("the bank's aggregation", violations[0] if violations else "", 3),
-        Check(
-            "a generator without real series",
-            f"model {settings.model.name} keeps real series among its weights" if storing else "",
-            3,
-        ),
-        Check("owners behind each mean", check_owners(bank), 3),
-        Check("owners behind each part of the generator", check_parts(settings, run, bank), 3),
-    ]
-
-
-def check_owners(bank: Bank) -> str:
-    """Check the owners behind each mean: where entities are several series of one owner, a mean of enough
-    entities may be of few people. Under differential privacy no owner has several.
-    """
-    if bank.guarantee is not None:
-        return ""
-    if not bank.owners:
-        return "the bank does not record owners; remove the folder bank and run the same command again"
-    fewest, minimum_size = min(bank.owners), bank.minimum_group_size
-    return (
-        f"a mean covers {fewest} effective owners, below the minimum of {minimum_size}"
-        if fewest < minimum_size
-        else ""
-    )
-
-
-def check_parts(settings: config.Config, run: Run, bank: Bank) -> str:
-    """Check the owners behind each part of a generator that keeps means of clusters or Gaussians of its own:
-    a cluster of one is a real series. An owner counts once, in however many of the bank's groups.
-    """
-    if settings.model.stores_real_series:
-        return ""  # refused by its own rule
-    share = models.find_smallest_share(load_generator(settings, run))
-    owners = min(count_training_owners(run), sum(bank.owners or bank.sizes))
-    fewest, minimum_size = share * owners, config.Bank().min_members
-    return (
-        ""
-        if share >= 1 or fewest >= minimum_size
-        else f"model {settings.model.name} keeps a mean of {fewest:.1f} owners among its weights, below the "
-        f"minimum of {minimum_size}; choose fewer of its clusters or mixtures"
-    )
-
-
 # ------------------------------------------------------------------------------------------------- the folder
 
 
@@ -358,8 +327,17 @@ def save_verdict(content: Mapping[str, Any], place: Path) -> None:
 
 
 def digest_parts(run: Run) -> dict[str, str]:
-    """Return the digests of what a release is made of, by name."""
-    return {name: ARTEFACTS[name].digest(run) for name in ("synthetic", "bank", "scaler")}
+    """Return the digests of what a release is made of, by its title in messages.
+
+    The digest of the series is that of their manifest, which has short checksums of the values. Other values
+    can be made to have the same ones, so the values have a digest of their own.
+    """
+    found = {ARTEFACTS[name].title: ARTEFACTS[name].digest(run) for name in ("synthetic", "bank", "scaler")}
+    shards = sorted(path for path in run.synthetic.rglob("*") if path.is_file())
+    return found | {
+        "the values of the synthetic series": digest_files(*shards),
+        "generate.table": digest_table(config.load(run.config).generate.table),
+    }
 
 
 def write_release(
@@ -370,7 +348,7 @@ def write_release(
     All of it is written anew from what was verified. No file of the run is copied: it could hold more.
 
     Args:
-        judged: digests of series, bank and scaler before the checks.
+        judged: digests of series, bank, scaler and requested attributes before the checks.
 
     Raises:
         Mismatch: one of them was replaced since.
@@ -392,11 +370,10 @@ def write_release(
             shutil.rmtree(inside.synthetic)
         generate.write_tables(settings, bank, inside.synthetic_labels, inside.synthetic_attributes)
         write_json(inside.bank_manifest, make_public_manifest(read_json(run.bank / manifest.MANIFEST)))
-        for name, digest in digest_parts(run).items():
-            if digest != judged[name]:
+        for title, digest in digest_parts(run).items():
+            if digest != judged[title]:
                 raise Mismatch(
-                    f"{ARTEFACTS[name].title} of {run.folder}: replaced during the checks; run distgan "
-                    "release again"
+                    f"{title} of {run.folder}: replaced during the checks; run distgan release again"
                 )
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {str(path.relative_to(temporary)): hash_file(path) for path in files}

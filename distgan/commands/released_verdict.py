@@ -2,14 +2,14 @@
 complete.
 
 From every release stay behind: what an attack says of the few it found, figures of fewer than `FEWEST`
-people, the share of a group's load that one entity carries, and digests of files that do not leave. To one
-who knows all other entities an exact count of those trained on tells whether the last one is among them, and
-so does a rounded one at an edge. Under privacy.epsilon no count of people and no success of an attack leaves
-at all, nor which attacks could be tried: what is said of the evidence is the public number that every release
-needs.
+people, the share of a group's load that one entity carries, categories that no group states, and digests of
+files that do not leave. To one who knows all other entities an exact count of those trained on tells whether
+the last one is among them, and so does a rounded one at an edge. Under privacy.epsilon no count of people and
+no success of an attack leaves at all, nor which attacks could be tried: what is said of the evidence is the
+public number that every release needs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distgan.commands.attacked_series import describe_counts
@@ -110,6 +110,16 @@ def make_public_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
         {name: value for name, value in group.items() if name not in OF_ONE_ENTITY}
         for group in manifest["groups"]
     ]
+    if manifest["privacy"] is None and manifest.get("attributes"):
+        public["attributes"] = [select_stated(each, manifest["groups"]) for each in manifest["attributes"]]
     if manifest["privacy"] is not None:
         public["privacy"] = {name: value for name, value in manifest["privacy"].items() if name != "ledger"}
     return public
+
+
+def select_stated(column: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return an attribute with the categories that groups state: the others are of enough entities, which may
+    be series of few owners.
+    """
+    stated = [group["attributes"][column["name"]] for group in groups]
+    return {**column, "categories": [each for each in column["categories"] if each in stated]}

@@ -63,3 +63,12 @@ class Scaling(Section):
     def learns_jointly(self) -> bool:
         """True where readings are mapped by what all training series have in common."""
         return self.marginal != "none" or self.whitening > 0
+
+    @property
+    def learns_ends(self) -> bool:
+        """True where the training series decide at which values the scaled range ends, so that enough owners
+        must reach them.
+        """
+        if self.learns_jointly:
+            return True
+        return self.bound is None if self.method == "standard" else self.scope == "dataset"

@@ -63,6 +63,37 @@ def _make_wandb_arguments(name: str, folder: Path) -> dict[str, Any]:
     return {"name": name, "dir": str(folder), "resume": "allow", "settings": settings}
 
 
+def _make_mlflow_arguments(name: str, folder: Path) -> dict[str, Any]:
+    """Return the arguments that keep MLflow from sending the name of the user and the path of the program."""
+    named = dict.fromkeys(("user", "source.name"), "distgan")
+    return {"run_name": name, "tags": {f"mlflow.{key}": value for key, value in named.items()}}
+
+
+def _make_comet_arguments(name: str, folder: Path) -> dict[str, Any]:
+    """Return the arguments that keep Comet from sending command line, console, host, packages, files of code,
+    git's state, and what it finds in other libraries.
+    """
+    off = dict.fromkeys(NOT_FOR_COMET, False)
+    config = import_module("comet_ml").ExperimentConfig(auto_output_logging=False, **off)
+    return {"mode": "get_or_create", "experiment_config": config}
+
+
+NOT_FOR_COMET = (
+    "log_code",
+    "log_graph",
+    "parse_args",
+    "log_git_metadata",
+    "log_git_patch",
+    "log_env_details",
+    "log_env_gpu",
+    "log_env_host",
+    "log_env_cpu",
+    "log_env_network",
+    "log_env_disk",
+    "auto_param_logging",
+    "auto_metric_logging",
+    "auto_log_co2",
+)
 SERVICES = {
     "wandb": Service("wandb", "id", lambda run: str(run.id), "WANDB_MODE=offline", _make_wandb_arguments),
     "mlflow": Service(
@@ -70,14 +101,14 @@ SERVICES = {
         "run_id",
         lambda run: str(run.info.run_id),
         "MLFLOW_TRACKING_URI=sqlite:///PATH",
-        lambda name, folder: {"run_name": name},
+        _make_mlflow_arguments,
     ),
     "comet_ml": Service(
         "comet_ml",
         "experiment_key",
         lambda run: str(run.get_key()),
         "COMET_START_ONLINE=false",
-        lambda name, folder: {"mode": "get_or_create"},
+        _make_comet_arguments,
     ),
     "aim": Service(
         "aim",

@@ -30,13 +30,8 @@ from distgan.files import whole_folder, write_bytes, write_json
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.attribute_cells import count_numbers, find_training_cells, select_training_statics
 from distgan.pipeline.context import PipelineContext, Shape
-from distgan.pipeline.private_ledger import make_query, open_ledger, select_head_facts
-from distgan.pipeline.training_data import (
-    TrainingData,
-    compute_loads,
-    read_owners,
-    refuse_shared_owners,
-)
+from distgan.pipeline.private_ledger import make_query, open_ledger, refuse_unprotected, select_head_facts
+from distgan.pipeline.training_data import TrainingData, compute_loads, read_owners
 from distgan.progress import Progress, format_count
 from distgan.rng import make_keyed_generator
 from distgan.run import ClusterFiles, Run
@@ -362,7 +357,7 @@ def cluster_privately(settings: config.Config, run: Run) -> Facts:
     """
     store = LatentStore.open(run.need(run.latents, "encode"))
     data = TrainingData.open(run)
-    refuse_shared_owners(data.entity_codes, read_owners(data, run))
+    refuse_unprotected(settings, run, data)
     channels = Store.open(run.need(run.series, "prepare")).channels
     minimum_size = resolve_minimum_group_size(settings, channels, len(settings.bank.by))
     budget = make_budget(settings, store.dim)

@@ -1,5 +1,6 @@
 """Source -> series.zarr with its splits, and the scaler fitted on the training series alone."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from distgan.pipeline.lengths import describe_lengths, measure_lengths
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import number_owners, open_series, select_rows, write_scaler
 from distgan.pipeline.zeros import advise_zeros, measure_zeros
-from distgan.progress import Progress, format_count, format_exact, say
+from distgan.progress import Progress, format_count, format_digits, format_exact, say
 from distgan.run import Run
 
 
@@ -75,6 +76,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
         "copies": found.copies,
         "suspicions": [each.to_dict() for each in suspicions],
         "merged_owners": merged,
+        "least_owners": context.settings.bank.min_members,
     }
 
 
@@ -251,16 +253,17 @@ class BoundChecker:
         if self.bounds != config.Bounds() and not self.walked:  # minmax learns nothing from them
             deque(self, maxlen=0)
         cut = "and generated series would be cut off there; "
-        for count, key, bound, end, remedy in (
-            (self.below, "lower", self.bounds.lower, f"the lowest {format_exact(self.lowest)}", "lower it"),
-            (self.above, "upper", self.bounds.upper, f"the highest {format_exact(self.highest)}", "raise it"),
+        for count, key, bound, remedy in (
+            (self.below, "lower", self.bounds.lower, "lower it"),
+            (self.above, "upper", self.bounds.upper, "raise it"),
         ):
             if count:
                 side = "below" if key == "lower" else "above"
+                end = _round_out(self.lowest, -1) if key == "lower" else _round_out(self.highest, 1)
                 raise UserError(
                     f"{100 * count / self.measured:.2g} % of the training values are {side} "
-                    f"data.bounds.{key} {format_exact(bound)}, {end}, {cut}{remedy}, or set "
-                    f"data.bounds.{key}=null"
+                    f"data.bounds.{key} {format_exact(bound)}, {end}, {cut}{remedy} to a public limit, or "
+                    f"set data.bounds.{key}=null"
                 )
         self._refuse_off_step()
 
@@ -284,6 +287,15 @@ class BoundChecker:
                 f"{MOST_STEPS:,} steps from 0, and float32 does not hold data.bounds.{key} there; use a "
                 "larger step, or leave it out"
             )
+
+
+def _round_out(value: float, way: int) -> str:
+    """Return an extreme, rounded outward (1: up, -1: down) to two digits: the exact one is one owner's, and a
+    bound at it would be, too.
+    """
+    unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1) if value else 1.0
+    rounded = way * math.ceil(way * value / unit) * unit
+    return f"the {'highest at most' if way > 0 else 'lowest at least'} {format_digits(rounded, 2)}"
 
 
 def describe_precision(meta: Meta) -> str:

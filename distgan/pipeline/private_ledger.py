@@ -10,10 +10,18 @@ from distgan.anonymity import bank, manifest
 from distgan.anonymity.dp.bank import Budget
 from distgan.anonymity.dp.ledger import ELSEWHERE, TRAINING, Head, Ledger, Query, read_head
 from distgan.anonymity.dp.mechanism import SLACK
-from distgan.errors import Mismatch
-from distgan.pipeline.training_data import digest_latents, fingerprint_inputs
+from distgan.errors import Mismatch, UserError
+from distgan.files import read_record
+from distgan.pipeline.training_data import (
+    TrainingData,
+    digest_latents,
+    fingerprint_inputs,
+    read_owners,
+    refuse_shared_owners,
+)
 from distgan.run import Run
 
+LEARNED = {"zeros": "shares of zeros", "lengths": "where series begin and end"}  # in scaler.json
 WITNESSES = ("encoder", "cluster", "bank", "gan")  # stages whose records hold the ledger's head
 
 
@@ -48,11 +56,44 @@ def make_query(run: Run, name: str, budget: Budget, multiplier: float, **setting
     return Query(name, multiplier, data, hashlib.sha256(text.encode()).hexdigest())
 
 
+def refuse_unprotected(settings: config.Config, run: Run, data: TrainingData) -> None:
+    """Refuse training series of which a private release would protect an owner less than it says.
+
+    Raises:
+        UserError: as `refuse_shared_owners` and `refuse_unaccounted`.
+    """
+    refuse_shared_owners(data.entity_codes, read_owners(data, run))
+    refuse_unaccounted(settings, run)
+
+
+def refuse_unaccounted(settings: config.Config, run: Run) -> None:
+    """Refuse series of which `prepare` has learned more, without privacy.epsilon, than it does with it.
+
+    Near copies that were merged change what an entity adds to the sums. What the scaler holds of all training
+    series matters where the whole run is to be private: else the scaler is taken as given.
+
+    Raises:
+        UserError: there is such a thing.
+    """
+    merged = (run.read_record("prepare") or {}).get("merged_owners", 0)
+    learned = [f"{merged} owners merged for near copies"] if merged else []
+    if settings.privacy.end_to_end:
+        tree = read_record(run.need(run.scaler, "prepare"), "scaler")
+        learned += [title for name, title in LEARNED.items() if tree.get(name) is not None]
+        learned += ["the course of whole series"] if tree["scaler"].get("season") is not None else []
+    if learned:
+        raise UserError(
+            f"{run.folder} was prepared without privacy.epsilon and holds, without noise, "
+            f"{' and '.join(learned)}; choose another run_dir"
+        )
+
+
 def audit_ledger(settings: config.Config, run: Run) -> None:
     """Check that the bank claims the differential privacy of the config, and that the ledger confirms it.
 
     Raises:
         Mismatch: lines were changed or are gone, or do not add up to what the bank claims.
+        UserError: as `refuse_unaccounted`.
     """
     held = bank.Bank.load(run.bank).guarantee
     if (held is None) != (settings.privacy.epsilon is None):
@@ -72,6 +113,7 @@ def audit_ledger(settings: config.Config, run: Run) -> None:
         )
     ledger.audit(held.multiplier, held.head, run.bank)
     audit_trainings(settings, run, ledger)
+    refuse_unaccounted(settings, run)
 
 
 def audit_trainings(settings: config.Config, run: Run, ledger: Ledger) -> float:

@@ -24,14 +24,8 @@ from distgan.data.owner_loader import OwnerBatching, OwnerLoader, compute_owner_
 from distgan.errors import Mismatch
 from distgan.objectives.base import Phase
 from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.private_ledger import digest_weights, open_ledger, select_head_facts
-from distgan.pipeline.training_data import (
-    TrainingData,
-    fingerprint_inputs,
-    read_entities,
-    read_owners,
-    refuse_shared_owners,
-)
+from distgan.pipeline.private_ledger import digest_weights, open_ledger, refuse_unprotected, select_head_facts
+from distgan.pipeline.training_data import TrainingData, fingerprint_inputs, read_entities
 
 STAGES = {"encoder": "encoder", "discriminator": "gan", "generator": "gan"}  # where a part is trained
 NETWORKS = {"encoder": "vae", "discriminator": "discriminator", "generator": "generator"}
@@ -97,11 +91,11 @@ class PrivateTraining:
         """Spend all steps, or go on with those that are spent.
 
         Raises:
-            UserError: an owner has several entities, or the grid is too coarse for so many weights.
+            UserError: as `refuse_unprotected`, or the grid is too coarse for so many weights.
             Mismatch: as `TrainingLedger.begin`.
         """
         settings = self.context.settings
-        refuse_shared_owners(self.data.entity_codes, read_owners(self.data, self.context.run))
+        refuse_unprotected(settings, self.context.run, self.data)
         numbers = sum(weight.numel() for weight in network.parameters())
         budget = make_budget(settings, settings.encoder.latent_dim)
         accounting.refuse_gap(self.name, numbers, self.spending, (budget.epsilon, budget.delta))

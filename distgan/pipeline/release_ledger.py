@@ -187,6 +187,12 @@ class ReleaseLedger:
                 path.chmod(0o700 if path.is_dir() else 0o600)
             temporary.rename(place)
 
+    def drop_copy(self, source: Path) -> None:
+        """Remove the copy of a store that is not released after all; one that was released before stays."""
+        place = self.run.released_copy(digest_series(source))
+        if place not in self.list_named():
+            shutil.rmtree(place, ignore_errors=True)
+
     def append(self, attempt: Attempt) -> None:
         """Append a line, and note it in the record of the stage gan; the line counts even if the latter
         fails.

@@ -159,7 +159,7 @@ def test_an_owner_of_many_entities_is_one_behind_a_range_and_a_mean() -> None:
     area = make_attribute("area", [f"{40 + home}.5" for home in range(60)] + ["990.5"] * 10)
     column = fit_column(area, np.arange(70), owners, 6)
     assert (column.low, column.high) == (45.5, 95.5)  # by entities it would be 990.5
-    assert fit_column(area, np.arange(70), np.arange(70), 6).high == 990.5
+    assert fit_column(area, np.arange(70), np.arange(70), 6).high == 988  # rounded
     with pytest.raises(UserError, match="'area' is known of 61 training owners, fewer than twice"):
         fit_column(area, np.arange(70), owners, 31)
     data = household_data(n=70)
@@ -172,6 +172,28 @@ def test_an_owner_of_many_entities_is_one_behind_a_range_and_a_mean() -> None:
     for people, stated in ((np.arange(70), False), (owners, True)):
         found = summarise_groups(replace(cells, values=values), one, people, 6)
         assert np.isnan(found.values[0, 0]) == stated
+
+
+@pytest.mark.parametrize(
+    ("numbers", "kind", "low", "high"),
+    [
+        ([40 + home * 0.731 for home in range(120)], "float", 54.0, 113.0),  # of two homes: 53.889 and 113.1
+        ([1 + home % 5 for home in range(120)], "integer", 1, 5),
+        ([1900 + 5 * home for home in range(120)], "integer", 1996, 2400),
+        ([0.25] * 60 + [0.5] * 60, "float", 0.25, 0.5),
+        ([7.123] * 120, "float", 7.123, 7.123),  # that of everybody
+        ([-1e6 - home / 3 for home in range(120)], "float", -1000033.25, -1000006.375),
+    ],
+)
+def test_the_ends_of_a_range_are_no_owners_number(
+    numbers: list[float], kind: str, low: float, high: float
+) -> None:
+    """Twenty owners are at or beyond each, and nobody's own digits stand there."""
+    attribute = make_attribute("area", [f"{number}" for number in numbers], kind)
+    column = fit_column(attribute, np.arange(120), np.arange(120), 20)
+    assert (column.low, column.high) == (low, high)
+    found = attribute.parse_numbers()
+    assert min((found <= column.low).sum(), (found >= column.high).sum()) >= 20
 
 
 def test_every_number_counts_for_membership_inference() -> None:

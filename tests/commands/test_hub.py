@@ -18,7 +18,7 @@ from distgan.anonymity.manifest import DPGuarantee, LedgerHead
 from distgan.commands import hub, inspect_export, model_card, release
 from distgan.data.another_year import find_year
 from distgan.data.store.metadata import Axis, Meta
-from distgan.errors import OverLimit, UserError
+from distgan.errors import Mismatch, OverLimit, UserError
 from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import private_files, read_json, write_json
@@ -262,3 +262,20 @@ def test_numbers_of_all_real_series_are_not_published(learned: str) -> None:
     with pytest.raises(OverLimit, match=r"data\.scaling\.marginal .* identify members"):
         hub.refuse_joint_scaling(config.load(None, [learned, "data.scaling.scope=dataset"]))
     hub.refuse_joint_scaling(config.load(None, ["data.scaling.scope=dataset"]))
+
+
+@pytest.mark.parametrize("name", ["generator_weights", "scaler"])
+def test_what_a_training_replaces_during_the_export_does_not_leave(
+    passed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The verdict is of what was there before."""
+
+    def go_on(*given: object) -> str:
+        place = getattr(passed, name)
+        place.write_bytes(place.read_bytes() + b" ")
+        return ""
+
+    monkeypatch.setattr(hub, "format_card", go_on)
+    with pytest.raises(Mismatch, match="replaced during the export"):
+        hub.export(passed, tmp_path / "shared")
+    assert not (tmp_path / "shared").exists()

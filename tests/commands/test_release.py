@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +15,10 @@ from distgan.anonymity.bank import Bank, make_bank
 from distgan.anonymity.dp.bank import Budget
 from distgan.anonymity.dp.ledger import Head
 from distgan.anonymity.groups import GroupedSeries
-from distgan.commands import attacked_series, release
+from distgan.commands import attacked_series, release, release_rules
 from distgan.commands.attacked_series import AttackedSeries
 from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
-from distgan.errors import Mismatch
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json, write_text
 from distgan.pipeline import attack, digests, evaluate, generate, owners, runner, sampler
@@ -102,34 +100,6 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
     assert b"home-007" not in content and not (tmp_path / "out" / mine.synthetic_attributes.name).exists()
     assert name in read_json(tmp_path / "out" / "verdict.json")["files"]
     assert name in (tmp_path / "out" / "README.txt").read_text()
-
-
-def generate_others(mine: Run) -> None:
-    runner.run(config.load(mine.config).with_values({"generate.seed": 3}, "test"), mine, ("generate",))
-
-
-def put_another_bank(mine: Run) -> None:
-    bank = Bank.load(mine.bank)
-    replace(bank, conditions=bank.conditions + np.float32(0.01)).save(mine.bank)
-
-
-def rename_channel(mine: Run) -> None:
-    write_text(mine.scaler, mine.scaler.read_text().replace('"value"', '"home-007"'))
-
-
-@pytest.mark.parametrize("change", [generate_others, put_another_bank, rename_channel])
-def test_what_was_replaced_during_the_checks_does_not_leave(
-    mine: Run, tmp_path: Path, change: Callable[[Run], None]
-) -> None:
-    judged = release.digest_parts(mine)
-    change(mine)
-    counts = AttackedCounts(candidate=12, earlier=0, sample=0, left_out=0)
-    privacy = ReleasePrivacy(**PASSED, attacked=counts)
-    words = {"answer": "Yes", "sentence": "", "attacked": "", "run": "", "made": "", "maker": ""}
-    passed = Verdict(exit_code=0, checks=[], privacy=privacy, **words)
-    with pytest.raises(Mismatch, match="replaced during the checks"):
-        release.write_release(tmp_path / "out", passed, config.load(mine.config), mine, judged)
-    assert not (tmp_path / "out").exists()
 
 
 def test_the_gates_random_choices_do_not_follow_evaluate_seed(
@@ -320,7 +290,9 @@ def test_an_owner_in_many_groups_is_one_behind_a_part_of_the_generator(
     monkeypatch.setattr(models, "find_smallest_share", lambda generator: 1 / 10)
     bank = Bank.load(mine.bank)
     everywhere = replace(bank, owners=(43,) * 10)
-    assert "keeps a mean of 4.3 owners" in release.check_parts(config.load(mine.config), mine, everywhere)
+    assert "keeps a mean of 4.3 owners" in release_rules.check_parts(
+        config.load(mine.config), mine, everywhere
+    )
 
 
 def test_of_too_many_owners_a_random_part_is_attacked(run: Run) -> None:

@@ -1,8 +1,11 @@
 """Trackers: each step once after a resume, nothing personal, and one line where a package is absent."""
 
+import getpass
 import importlib.util
 import json
+import socket
 import struct
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,6 +134,24 @@ def test_a_service_that_fails_is_left_out_and_training_goes_on(
     assert [line["step"] for line in lines(tmp_path)] == [2, 4, 6]
 
 
+def test_services_send_no_command_line_no_console_and_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default Comet sends the arguments of the program, what it prints, its code and the host; MLflow the
+    user and the program's path.
+    """
+
+    class Config(dict):
+        pass
+
+    packages = {"comet_ml": SimpleNamespace(ExperimentConfig=Config)}
+    monkeypatch.setattr(trackers, "import_module", packages.__getitem__)
+    place = "run-gan", Path("/secret/run/logs/gan")
+    given = trackers.SERVICES["comet_ml"].arguments(*place)["experiment_config"]
+    assert {"log_code", "parse_args", "log_env_host", "log_git_patch", "auto_output_logging"} < given.keys()
+    assert not any(given.values())
+    tags = trackers.SERVICES["mlflow"].arguments(*place)["tags"]
+    assert tags == {"mlflow.user": "distgan", "mlflow.source.name": "distgan"}
+
+
 # ------------------------------------------------------------------------------- the real packages, offline
 
 
@@ -214,6 +235,8 @@ def test_mlflow_has_each_step_once_in_one_run(offline: Path) -> None:
     assert sorted(point.step for point in history) == list(range(2, 21, 2))
     assert found.info.status == "FINISHED" and found.info.run_name == "run-gan"
     assert found.data.params == {"seed": "3", "train.steps": "20"}
+    for private in ("ann/meters", "test_trackers.py", "pytest", getpass.getuser()):
+        assert private not in str(found.data.tags) + str(found.info.user_id), private
 
 
 @pytest.mark.slow
@@ -242,4 +265,13 @@ def test_pictures_leave_for_a_service_only_if_asked(offline: Path) -> None:
 def test_comet_offline_starts_and_goes_on(offline: Path) -> None:
     train_in_two_parts(offline / "run", "comet_ml")
     key = json.loads(Run(offline / "run").trackers("gan").read_text())["ids"]["comet_ml"]
-    assert [path.name for path in (offline / "comet").iterdir() if key in path.name]
+    kept = [path for path in (offline / "comet").iterdir() if key in path.name]
+    assert kept
+    content = b"".join(read_archive(path) for path in kept)
+    for private in ("ann/meters", "test_trackers.py", "pytest", "standard_output", socket.gethostname()):
+        assert private.encode() not in content, private
+
+
+def read_archive(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return b"".join(archive.read(name) for name in archive.namelist())
