@@ -20,7 +20,7 @@ from distgan.pipeline import digests, runner
 from distgan.pipeline.release_ledger import ReleaseLedger, list_copies_beside
 from distgan.run import Run
 from tests.commands.test_release import PASSED
-from tests.commands.test_release_binding import release_elsewhere
+from tests.commands.test_release_digests import release_elsewhere
 
 
 def generate_others(mine: Run) -> None:
