@@ -347,8 +347,8 @@ class TrialMonitor(tune.Callback):
     """Callback that writes down what becomes of each trial, and shows the table.
 
     Attributes:
-        root: the sweep's folder as this process knows it. Of the class, since Ray pickles its callbacks, and
-            the folder may have moved when it takes them up again.
+        root: the sweep's folder. Of the class, since Ray pickles its callbacks, and the folder may have moved
+            when they are restored.
         handlers: of signals, put back since Ray's own of SIGUSR1 ends a search as if its trials had ended.
     """
 
