@@ -11,8 +11,8 @@ import pandas as pd
 
 from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect, split_line
 from distgan.data.formats.folded import FEWEST_COLUMNS, parse_folded
-from distgan.data.formats.marks import classify_cell
 from distgan.data.formats.missing_cells import MISSING
+from distgan.data.formats.number_format import classify_cell
 from distgan.data.formats.pieces import Piece, take_first_line
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError

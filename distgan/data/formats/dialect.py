@@ -10,8 +10,8 @@ from pathlib import Path
 from distgan import config
 from distgan.data.formats.advice import show_list
 from distgan.data.formats.footers import end_of_rows, is_quoted_whole, refuse_footer
-from distgan.data.formats.marks import classify_cell, is_number
 from distgan.data.formats.missing_cells import MISSING
+from distgan.data.formats.number_format import classify_cell, is_number
 from distgan.data.formats.other_texts import refuse_archive_of_series
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.data.formats.titles import find_stated
