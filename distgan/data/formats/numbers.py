@@ -132,7 +132,7 @@ def _convert_cells(
 ) -> np.ndarray:
     """Return stacked cells as numbers: float64 [rows, columns].
 
-    Until the marks are settled, a cell that is a number in other marks is left to `number_format.decide_marks`.
+    Until the marks are settled, a cell that is a number in other marks is left to `decide_marks`.
 
     Raises:
         UserError: a cell is no number.
