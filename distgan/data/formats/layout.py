@@ -291,9 +291,8 @@ class _Finder:
         for position, name in enumerate(self.names, start=1):
             if not name and name not in time and name not in self.ignored:
                 raise UserError(
-                    f"{self.path}: column {position} has no name; name it or remove it, or set "
-                    "data.header to the "
-                    "line of the names"
+                    f"{self.path}: column {position} has no name; name it or remove it, or set data.header "
+                    "to the line of the names"
                 )
 
     # ------------------------------------------------------------------------------------------ the layouts
@@ -381,9 +380,8 @@ class _Finder:
         self._refuse_long_day()
         if not clocks:
             raise UserError(
-                f"{self.path}: data.layout=day_wide needs columns named by even times of the day "
-                "(0:30, 1:00, … or "
-                "h1, h2, …, h24)"
+                f"{self.path}: data.layout=day_wide needs columns named by even times of the day (0:30, "
+                "1:00, … or h1, h2, …, h24)"
             )
         rest = self.frame.drop(columns=list(clocks))
         time = find_times(rest, self.settings, self.path)

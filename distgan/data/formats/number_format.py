@@ -295,9 +295,8 @@ def _refuse_doubt(mark: str, plain: list[NumberFormat], places: list[Place], sep
     for place in places:
         if mark in place.evidence["doubt"]:
             raise UserError(
-                f"{place.describe(place.evidence['doubt'][mark])} may have a decimal or a thousands "
-                "mark, as every "
-                f"number of the file that has one; set data.decimal={mark!r} or data.thousands={mark!r}"
+                f"{place.describe(place.evidence['doubt'][mark])} may have a decimal or a thousands mark, as "
+                f"every number of the file that has one; set data.decimal={mark!r} or data.thousands={mark!r}"
             )
 
 

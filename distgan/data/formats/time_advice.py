@@ -56,9 +56,9 @@ def _advise_numbers(name: str, texts: list[str]) -> str | None:
         return None
     return (
         f"column {name!r} holds numbers ({texts[0]}): set data.columns.time={name}, and "
-        "data.date_format=excel for a spreadsheet's days, matlab, julian, mjd or days:1900-01-01 "
-        "for other days, daycode:2009-01-01:30min for "
-        "day codes, a strptime format such as %d%m%Y, or data.time_unit for times since 1970"
+        "data.date_format=excel for a spreadsheet's days, matlab, julian, mjd or days:1900-01-01 for other "
+        "days, daycode:2009-01-01:30min for day codes, a strptime format such as %d%m%Y, or data.time_unit "
+        "for times since 1970"
     )
 
 
