@@ -62,8 +62,7 @@ def parse_csv(text: str, path: Path) -> list[list[str]]:
         if len(row) != len(rows[0]):
             raise UserError(
                 f"{path} line {number} has {len(row)} cell{'' if len(row) == 1 else 's'}, and the header has "
-                f"{len(rows[0])}; write as "
-                "many with commas between them"
+                f"{len(rows[0])}; write as many with commas between them"
             )
     return [[unescape_cell(cell) for cell in row] for row in rows]
 

@@ -258,10 +258,10 @@ class Bank:
 
     @staticmethod
     def load(folder: Path) -> "Bank":
-        """Load a bank. A study's bank loads, too; `verify` refuses it.
+        """Load a bank. A research-only bank (`settings.study`) loads, too; a release refuses it.
 
         Raises:
-            Mismatch: the bank is missing, damaged, or breaks its own promises.
+            Mismatch: the bank is missing, damaged, or contradicts its own manifest.
         """
         manifest, violations = inspect_bank(folder, None)
         if violations or manifest is None:

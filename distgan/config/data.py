@@ -338,9 +338,8 @@ class Data(Section):
             columns = columns.model_dump() if isinstance(columns, BaseModel) else dict(columns)
             if columns.get(now) not in (None, old):
                 raise ValueError(
-                    f"{former} {old!r} and columns.{now} {columns[now]!r} differ; {former} is the "
-                    "former name of "
-                    f"columns.{now}: leave it out"
+                    f"{former} {old!r} and columns.{now} {columns[now]!r} differ; {former} is the former "
+                    f"name of columns.{now}: leave it out"
                 )
             given["columns"] = columns | {now: old}
         return given

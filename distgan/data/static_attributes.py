@@ -7,6 +7,7 @@ ids: they stand in the private table, and leave only as what groups of the minim
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -120,10 +121,6 @@ def count_entities(attribute: StaticAttribute, entities: np.ndarray) -> dict[str
         entities: [n] who is behind each cell.
     """
     there = attribute.cells != ""
-    pairs = {
-        (cell, entity) for cell, entity in zip(attribute.cells[there].tolist(), entities[there].tolist())
-    }
-    counts: dict[str, int] = {}
-    for cell, _ in pairs:
-        counts[cell] = counts.get(cell, 0) + 1
+    pairs = set(zip(attribute.cells[there].tolist(), entities[there].tolist()))
+    counts = Counter(cell for cell, _ in pairs)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

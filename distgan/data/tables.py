@@ -20,8 +20,8 @@ from distgan.data.formats.csv_pieces import iterate_csv_pieces, read_sample
 from distgan.data.formats.dialect import Dialect, find_dialect
 from distgan.data.formats.layout import Table, find_table
 from distgan.data.formats.long import Long
-from distgan.data.formats.marks import (
-    Marks,
+from distgan.data.formats.number_format import (
+    NumberFormat,
     Place,
     add_texts,
     decide_marks,
@@ -151,7 +151,7 @@ def _may_be_long(sampled: Sampled, table: Table, settings: config.Data) -> bool:
     return settings.layout == "auto" and not sampled.per_file and (table.layout == "wide" or single)
 
 
-def _guess_marks(sample: pd.DataFrame, settings: config.Data) -> Marks:
+def _guess_marks(sample: pd.DataFrame, settings: config.Data) -> NumberFormat:
     """Return the likeliest way in which the table writes numbers, to begin with."""
     evidence, ways = make_evidence(), list_marks(settings)
     strings = select_columns(sample, pd.api.types.is_string_dtype)[:FEW_COLUMNS]

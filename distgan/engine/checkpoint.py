@@ -75,7 +75,7 @@ def save(
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        _remove_unfinished(folder)
     target = locate(folder, step)
     with whole_folder(target) as temporary:
         files = {
@@ -84,7 +84,7 @@ def save(
         plain = json.loads(json.dumps(dict(facts)))  # as it will be read: text keys, lists
         content = {"format": FORMAT, "step": step, "facts": plain, "files": files}
         (temporary / MANIFEST).write_bytes(_seal_json(content))
-    _purge(folder, step, keep_last, keep_every)
+    _remove_old(folder, step, keep_last, keep_every)
     return target
 
 
@@ -241,7 +241,7 @@ def _looks_complete(folder: Path, step: int) -> bool:
         return False
 
 
-def _purge(folder: Path, saved: int, keep_last: int, keep_every: int) -> None:
+def _remove_old(folder: Path, saved: int, keep_last: int, keep_every: int) -> None:
     """Keep the newest complete ones. Those beyond `saved` were damaged when this run resumed before them."""
     kept = 0
     for step in reversed(list_steps(folder)):
@@ -259,7 +259,7 @@ def _remove(checkpoint: Path) -> None:
         shutil.rmtree(litter, ignore_errors=True)
 
 
-def _sweep(folder: Path) -> None:
+def _remove_unfinished(folder: Path) -> None:
     """Remove temporary folders of killed writers and removals."""
     for litter in folder.glob(".step-*.tmp"):
         shutil.rmtree(litter, ignore_errors=True)

@@ -1,9 +1,9 @@
-"""Part of the ends of series hidden from an encoder that is to describe the whole of them.
+"""Masks that hide beginnings or ends of series from the encoder, which must reconstruct them all the same.
 
-An encoder that sees only what is measured describes when that was, too: series that begin late get latents
-of their own and groups of their own, whose conditions no generator learns a beginning for. So the beginning
-or the end of half of the series of a batch is hidden as well, and what the latent gives back is compared with
-all that was measured. What is left is standardised by itself, as a series would be that has no more.
+Without them a latent also encodes when a series was measured: series that begin late form groups of their
+own, for whose conditions no generator learns a beginning. So the beginning or the end of half of the series
+of a batch is hidden, and the reconstruction is compared with all that was measured. The visible part is
+standardised by itself, like a series that has no more.
 
 Shapes: B series, L steps, C channels.
 """

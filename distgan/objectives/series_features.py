@@ -1,7 +1,7 @@
 """Differentiable features of whole series, and the energy distance of their distributions.
 
-A discriminator hardly sees how the figures of a home (its base load, its texture, the recurrence of its
-weeks) are distributed over homes. These features measure them directly. Each family of them is a point for
+A discriminator hardly penalises a wrong distribution, over homes, of figures such as base load, texture and
+recurrence of weeks. These features measure them directly. Each family of them is a point for
 each series; generated and real points are compared by their energy distance (Székely and Rizzo 2013), which
 is 0 only if both have one distribution. All are functions of one series, float32.
 
@@ -41,7 +41,7 @@ def measure_features(
         relative_BLC: the series with their location, in units of their root mean square: a base load is low
             or high there, and not in a series of mean 0.
         given_BA: numbers that belong to a series, as location and scale do; they stand in every family, so
-            that the distance sees how features depend on them.
+            that the distance includes how features depend on them.
     """
     x_NL, y_NL = (each.float().transpose(1, 2).flatten(0, 1) for each in (series_BLC, relative_BLC))
     length, week = x_NL.shape[1], 7 * steps_per_day

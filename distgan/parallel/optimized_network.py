@@ -29,11 +29,11 @@ class Adam:
 class OptimizedNetwork:
     """One network with its Adam and the gradients of all processes.
 
-    Gradients lie in one flat buffer, averaged over processes by one all-reduce after the backward pass, not
-    by DistributedDataParallel: its hooks wake up in its own forward, which calls to submodules and frozen
-    phases bypass, and it wants every parameter used in every phase. The overlap that it offers is worth 1 to
-    3 % here (two gloo ranks of one thread, two forwards of a transformer a step: 0.8 M parameters 446 ms
-    against 434, 6.3 M 1,370 against 1,357, of which the all-reduce is 21).
+    Gradients are one flat buffer, averaged over processes by one all-reduce after the backward pass, not by
+    DistributedDataParallel: its hooks need its own forward, which calls to submodules bypass, and every
+    parameter used in every phase. Its overlap of communication with computation would gain 1 to 3 % here
+    (two gloo ranks of one thread, two forwards of a transformer a step: 0.8 M parameters 446 ms against 434,
+    6.3 M 1,370 against 1,357, of which the all-reduce is 21).
     """
 
     partitioned = False  # whether processes hold different parts of it
@@ -73,7 +73,7 @@ class OptimizedNetwork:
                 parameter.grad = view  # a parameter that the loss does not use has gradient 0, everywhere
         self._fresh = False
         (loss if self.loss_scale is None else loss * self.loss_scale.scale).backward()
-        # Rides along, so that no process trusts a gradient that another one's loss spoils.
+        # The loss is reduced with the gradients: where one process's is not finite, all skip the update.
         self.gradients[-1].add_(loss.detach())
 
     def step(self, clip: float = 0.0) -> Tensor:

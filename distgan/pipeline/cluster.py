@@ -382,7 +382,7 @@ def cluster_privately(settings: config.Config, run: Run) -> Facts:
 def save_private(
     settings: config.Config, run: Run, latents: np.ndarray, data: TrainingData, moments: Moments
 ) -> Facts:
-    """Save directions, cells, and who lies where: from noisy moments on nothing more is spent.
+    """Save directions, cells and the cell of each point: after the noisy moments, no budget is spent.
 
     How many cells there are goes by the noisy count. Points are not moved to the mean: their length is
     bounded where they are.

@@ -51,47 +51,48 @@ TRAININGS = ("encoder", "gan")
 
 def run(context: PipelineContext) -> dict[str, Any]:
     """Score the synthetic series and write the report; return the record of the stage."""
-    real = open_series(context.run)
-    synthetic = Store.open(context.run.need(context.run.synthetic, "generate"))
-    table = read_table(context.run.private_table)
-    whole = {name: select_rows(real, table, name, context.run) for name in SPLITS}
+    settings, run = context.settings, context.run
+    real, table = open_series(run), read_table(run.private_table)
+    synthetic = Store.open(run.need(run.synthetic, "generate"))
+    whole = {name: select_rows(real, table, name, run) for name in SPLITS}
     whole["synthetic"] = np.arange(synthetic.num_series)
-    rows = {name: sample_series(found, name, context.settings.evaluate) for name, found in whole.items()}
-    sets = {name: real.read_rows(rows[name]) for name in SPLITS}
-    made = synthetic.read_rows(rows["synthetic"])
-    compared = fidelity.Sets(
-        **sets,
-        synthetic=made,
+    rows = {name: sample_series(found, name, settings.evaluate) for name, found in whole.items()}
+    sets = fidelity.Sets(
+        **{name: real.read_rows(rows[name]) for name in SPLITS},
+        synthetic=synthetic.read_rows(rows["synthetic"]),
         owners={name: split.owners for name, split in count_splits(table).items()},
         owner_of={name: number_owners(table, real, rows[name]) for name in fidelity.TESTED},
     )
-    found = compute_scores(compared, real.meta, context.settings.evaluate)
-    counts = {name: len(found) for name, found in whole.items()}
-    found = note_samples(found, {name: len(found) for name, found in rows.items()}, counts)
-    table_of_all = found.fidelity.model_copy(update={"n": found.fidelity.n.model_copy(update=counts)})
-    target = Target.sample_of(context)
-    attacked = run_attacks(context, most=context.settings.evaluate.max_series, target=target)
-    by_attribute = compare_attributes(
-        context.run, context.settings, table, real, rows, {**sets, "synthetic": made}
-    )
+    counts, sampled = ({name: len(each) for name, each in part.items()} for part in (whole, rows))
+    found = note_samples(compute_scores(sets, real.meta, settings.evaluate), sampled, counts)
+    series = {name: getattr(sets, name) for name in rows}
     found = found.model_copy(
-        update={"fidelity": table_of_all, "privacy": attacked, "attributes": by_attribute}
+        update={
+            "fidelity": found.fidelity.model_copy(update={"n": found.fidelity.n.model_copy(update=counts)}),
+            "privacy": run_attacks(
+                context, most=settings.evaluate.max_series, target=Target.sample_of(context)
+            ),
+            "attributes": compare_attributes(run, settings, table, real, rows, series),
+        }
     )
     windows = {name: counts[name] for name in SPLITS} if isinstance(real, Windows) else {}
-    shown = collect_facts(context.settings, context.run, real.meta, table, windows)
-    drawn = catalogue.Drawings()
-    if context.settings.evaluate.pictures:
-        drawn = catalogue.draw_all(
-            sets["held_out"],
-            made,
-            make_view(real.meta, seed=context.settings.evaluate.seed),
-            context.settings.evaluate.real_curves,
-            compared.owner_of["held_out"],
-        )
-        drawn.pictures.extend(draw_training_pictures(context.run))
-    writer.write_report(context.run.report, context.run.scores, found, shown, drawn)
+    facts = collect_facts(settings, run, real.meta, table, windows)
+    pictures = draw_pictures(context, sets, real.meta)
+    writer.write_report(run.report, run.scores, found, facts, pictures)
     answer = answer_good(found)
     return {"summary": f"{answer.question} {answer.short}. {answer.text}"}
+
+
+def draw_pictures(context: PipelineContext, sets: fidelity.Sets, meta: Meta) -> catalogue.Drawings:
+    """Draw the pictures of series and of the training, none without `evaluate.pictures`."""
+    chosen = context.settings.evaluate
+    if not chosen.pictures:
+        return catalogue.Drawings()
+    view = make_view(meta, seed=chosen.seed)
+    owners = sets.owner_of["held_out"]
+    drawn = catalogue.draw_all(sets.held_out, sets.synthetic, view, chosen.real_curves, owners)
+    drawn.pictures.extend(draw_training_pictures(context.run))
+    return drawn
 
 
 def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> Findings:

@@ -198,7 +198,7 @@ def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> Leng
 
 @dataclass
 class BoundChecker:
-    """Blocks [n, L, C] as a scaler walks them; the first time, what lies beyond the bounds is counted.
+    """Blocks [n, L, C] for a scaler; the first pass counts the values beyond the bounds.
 
     Rounding is no fault: 1e-6 of a series' largest size, and what `dtype` makes of the bound.
     """

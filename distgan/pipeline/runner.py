@@ -87,8 +87,8 @@ def run(
 def check_trainings(settings: config.Config, names: tuple[str, ...], parallel: Parallel) -> None:
     """
     Raises:
-        UserError: a batch of a training cannot be cut among the processes, or the model wants it whole; a
-            tracker is not installed.
+        UserError: a batch of a training cannot be cut among the processes, or the model needs it whole;
+            a tracker is not installed.
     """
     if "encoder" in names or ("gan" in names and not settings.model.fitted):
         refuse_absent_trackers(settings.engine.trackers)

@@ -29,56 +29,37 @@ FOUND = "trained before: the weights that the privacy ledger records"
 
 def run(context: PipelineContext) -> dict[str, Any]:
     """Train the VAE, with or without noise; return the record of the stage."""
-    chosen, data = context.settings.encoder, TrainingData.open(context.run)
-    torch.manual_seed(context.settings.seed)
-    network = VAE(data.store.length, data.store.channels, chosen)
-    batches: Batches
-    objective: VariationalAutoencoder
-    if context.settings.privacy.end_to_end:
-        begun = take_public_weights(context)
-        private = PrivateTraining(context, data, "encoder", chosen.batch_size, begun)
-        if private.is_finished(context.run.encoder_weights):
-            return {"summary": FOUND, **private.finish(context.run.encoder_weights)}
-
-        objective, batches, optimized = prepare_private(context, network, private)
-    else:
-        optimized = prepare_encoder(context, network)
-        objective = VariationalAutoencoder(
-            {"vae": optimized.network},
-            chosen,
-            context.settings.seed,
-            across=context.parallel.average,
-            dtype=context.parallel.dtype,
-            hiding=find_hiding(context.settings.data),
-        )
-        batches = data.make_loader(chosen.batch_size, context.settings, context.parallel)
-    trained = fit(
-        objective,
-        {"vae": optimized},
-        batches,
-        context.parallel,
-        make_schedule(
-            context.settings, context.parallel.compute_micro_batch(chosen.batch_size, "encoder.batch_size")
-        ),
-        job=Job(
-            run=context.run,
-            stage="encoder",
-            seed=context.settings.seed,
-            facts={
-                "identity": context.settings.identities["encoder"],
-                "inputs": fingerprint_inputs(context.run),
-                "config": context.settings.model_dump(mode="json"),
-            },
-        ),
+    settings, weights, data = context.settings, context.run.encoder_weights, TrainingData.open(context.run)
+    torch.manual_seed(settings.seed)
+    network, size = VAE(data.store.length, data.store.channels, settings.encoder), settings.encoder.batch_size
+    private = None
+    if settings.privacy.end_to_end:
+        private = PrivateTraining(context, data, "encoder", size, take_public_weights(context))
+        if private.is_finished(weights):
+            return {"summary": FOUND, **private.finish(weights)}
+    objective, batches, optimized = (
+        prepare_plain(context, network, data)
+        if private is None
+        else prepare_private(context, network, private)
     )
-    context.parallel.run_on_main(lambda: save_network(trained["vae"], context.run.encoder_weights))
-    summary = f"{chosen.steps} steps{read_last_error(context.run)}"
-    if not context.settings.privacy.end_to_end:
-        return {"summary": summary}
-    return {
-        "summary": f"{chosen.steps} steps; {private.describe()}",
-        **private.finish(context.run.encoder_weights),
+    micro_batch = context.parallel.compute_micro_batch(size, "encoder.batch_size")
+    schedule = make_schedule(settings, micro_batch)
+    trained = fit(objective, {"vae": optimized}, batches, context.parallel, schedule, job=make_job(context))
+    context.parallel.run_on_main(lambda: save_network(trained["vae"], weights))
+    steps = f"{settings.encoder.steps} steps"
+    if private is None:
+        return {"summary": f"{steps}{read_last_error(context.run)}"}
+    return {"summary": f"{steps}; {private.describe()}", **private.finish(weights)}
+
+
+def make_job(context: PipelineContext) -> Job:
+    """Return the run and the identity of this training, for the loop."""
+    facts = {
+        "identity": context.settings.identities["encoder"],
+        "inputs": fingerprint_inputs(context.run),
+        "config": context.settings.model_dump(mode="json"),
     }
+    return Job(run=context.run, stage="encoder", seed=context.settings.seed, facts=facts)
 
 
 def find_hiding(chosen: config.Data) -> Hiding | None:
@@ -97,9 +78,26 @@ def prepare_encoder(context: PipelineContext, network: VAE) -> OptimizedNetwork:
     return prepare_network(context.parallel, "vae", network, Adam(rate, beta1=0.9, beta2=BETA2))
 
 
+def prepare_plain(
+    context: PipelineContext, network: VAE, data: TrainingData
+) -> tuple[VariationalAutoencoder, Batches, OptimizedNetwork]:
+    """Return the loss without noise, its batches and the network."""
+    optimized = prepare_encoder(context, network)
+    objective = VariationalAutoencoder(
+        {"vae": optimized.network},
+        context.settings.encoder,
+        context.settings.seed,
+        across=context.parallel.average,
+        dtype=context.parallel.dtype,
+        hiding=find_hiding(context.settings.data),
+    )
+    batches = data.make_loader(context.settings.encoder.batch_size, context.settings, context.parallel)
+    return objective, batches, optimized
+
+
 def prepare_private(
     context: PipelineContext, network: VAE, private: PrivateTraining
-) -> tuple[OwnerVAE, Batches, OptimizedNetwork]:
+) -> tuple[VariationalAutoencoder, Batches, OptimizedNetwork]:
     """Spend the encoder's part of the budget, and return its loss by owners with noise."""
     fill_networks(context, {"vae": network})
     stream, optimized = private.begin(network), prepare_encoder(context, network)

@@ -304,19 +304,8 @@ def format_scaling(settings: config.Config, series: Series, device: Device, chos
     """Return the speed on ever more devices: with the batch as it is, and with a batch that grows with
     them.
     """
-    rows = [
-        [
-            "devices",
-            "s/step",
-            "series/s",
-            "per device",
-            "bound by",
-            "grown batch",
-            "series/s",
-            "per device",
-            "bound by",
-        ]
-    ]
+    fixed = ("devices", "s/step", "series/s", "per device", "bound by")
+    rows = [[*fixed, "grown batch", *fixed[2:]]]
     fixed_0 = grown_0 = 0.0
     each, stop = chosen.micro_batch, ""
     fastest, fewer = chosen.series_per_second, chosen.devices

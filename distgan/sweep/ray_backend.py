@@ -221,10 +221,10 @@ def run_worker(job: Mapping[str, Any]) -> None:
     if is_main:
         wait_until_free(trial.run)
     with private_files():
-        _go_on_and_tell(trial, job, is_main)
+        _report_evaluations(trial, job, is_main)
 
 
-def _go_on_and_tell(trial: Trial, job: Mapping[str, Any], is_main: bool) -> None:
+def _report_evaluations(trial: Trial, job: Mapping[str, Any], is_main: bool) -> None:
     for evaluation in continue_trial(trial, job["steps"], job["objectives"], is_main):
         if is_main:
             job["found"].put(vars(evaluation))
@@ -301,8 +301,8 @@ def _fit(
     if together and not isinstance(how.search_alg, BasicVariantGenerator):
         how.max_concurrent_trials = count_trials_at_once(own, ray.cluster_resources())
     place = SweepFiles(root.folder.resolve()).ray
-    Watch.root = root.folder
-    Watch.handlers = {each: signal.getsignal(each) or signal.SIG_DFL for each in SIGNALS}
+    TrialMonitor.root = root.folder
+    TrialMonitor.handlers = {each: signal.getsignal(each) or signal.SIG_DFL for each in SIGNALS}
     if tune.Tuner.can_restore(str(place / name)):
         tuner = tune.Tuner.restore(str(place / name), trainable, resume_unfinished=True)
     else:
@@ -311,7 +311,7 @@ def _fit(
             storage_path=str(place),
             failure_config=tune.FailureConfig(max_failures=chosen.retries),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=4),
-            callbacks=[Watch(), JsonLoggerCallback()],
+            callbacks=[TrialMonitor(), JsonLoggerCallback()],
             stop=budget,
             verbose=0,
         )
@@ -343,12 +343,12 @@ class StepBudget(tune.Stopper):
         return self.hopeless or (self.steps is not None and sum(self.trained.values()) >= self.steps)
 
 
-class Watch(tune.Callback):
+class TrialMonitor(tune.Callback):
     """Callback that writes down what becomes of each trial, and shows the table.
 
     Attributes:
-        root: the sweep's folder as this process knows it. Of the class, since Ray pickles its callbacks, and
-            the folder may have moved when it takes them up again.
+        root: the sweep's folder. Of the class, since Ray pickles its callbacks, and the folder may have moved
+            when they are restored.
         handlers: of signals, put back since Ray's own of SIGUSR1 ends a search as if its trials had ended.
     """
 

@@ -191,7 +191,7 @@ def make_frame(results: Sequence[Result], objectives: Sequence[str]) -> pd.DataF
         for evaluation in result.evaluations
     ]
     table = pd.DataFrame(rows)
-    for name in table.columns:  # Parquet wants one type a column: what is not all numbers is written as words
+    for name in table.columns:  # Parquet has one type per column: all numbers, or all text
         if not table[name].map(lambda value: isinstance(value, int | float)).all():
             table[name] = table[name].map(format_value)
     return table

@@ -1,4 +1,4 @@
-"""From drawn values to a trial: its folder, its settings, and the steps at which it is scored."""
+"""From sampled values to a trial: its folder, its settings, and the steps at which it is scored."""
 
 import hashlib
 import json
@@ -62,11 +62,11 @@ def locate_trial(drawn: Mapping[str, Any], root: Run, settings: config.Config, i
 
 
 def select_trial_values(drawn: Mapping[str, Any], settings: config.Config) -> dict[str, Any]:
-    """Return the drawn values that count, as YAML knows them."""
+    """Return the drawn values that are in use, as plain numbers and text."""
     return select_active_values({name: simplify_value(value) for name, value in drawn.items()}, settings)
 
 
 def simplify_value(value: Any) -> Any:
-    """Return a drawn value as YAML knows it: no numpy number; six digits, so that a config can be read."""
+    """Return a drawn value as YAML writes it: no numpy number; six digits, so that a config can be read."""
     value = value.item() if hasattr(value, "item") else value
     return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -14,8 +14,8 @@ from distgan.evaluation.attacks.fragments import (
     evidence,
     exact,
     families,
-    moved,
     near,
+    shifted,
     unordered,
     whitened,
     windows,
@@ -41,7 +41,7 @@ def find_whitened(rows: Rows) -> list[SearchResult]:
 
 
 def find_shifted(rows: Rows) -> list[SearchResult]:
-    return [judge(rows, found) for _, found in moved.find_shifted(whitened.Spectra(rows))]
+    return [judge(rows, found) for _, found in shifted.find_shifted(whitened.Spectra(rows))]
 
 
 def find_elastic(rows: Rows) -> list[SearchResult]:
@@ -181,7 +181,7 @@ def test_rows_that_tell_nothing_are_no_reference() -> None:
     )
     rows = collect_rows(few)
     assert not list(whitened.find_whitened(whitened.Spectra(rows)))
-    assert not list(moved.find_shifted(whitened.Spectra(rows)))
+    assert not list(shifted.find_shifted(whitened.Spectra(rows)))
     assert np.isinf(elastic.find_elastic(rows, np.random.default_rng(0))[0]).all()
 
 

@@ -200,9 +200,8 @@ def _find_thousands(facts: SourceFacts) -> Iterator[Suspicion]:
         tally = found["thousands"] if fits else found["thousands_alone"]
         text = (
             f"{_count(channel, tally)} hold {tally.values:,} numbers with three decimals beside whole "
-            "numbers below "
-            f"1000{label}, first {_format_place(facts, tally)}: a thousands mark may have been read as a "
-            "decimal mark"
+            f"numbers below 1000{label}, first {_format_place(facts, tally)}: a thousands mark may have been "
+            "read as a decimal mark"
         )
         shared = f"{_count(channel, tally)} mix numbers of three decimals and whole numbers below 1000{label}"
         mark = facts.understood.decimal if facts.understood else None

@@ -148,8 +148,7 @@ def decode_times(
         calendar = attributes.get("calendar", "standard")
         raise UserError(
             f"{where} cannot be read as times of the calendar in use (calendar {calendar!r}, or a missing "
-            f"time); "
-            "write times of the standard calendar"
+            "time); write times of the standard calendar"
         )
     fine = found.astype("M8[us]")
     whole = (fine + np.timedelta64(500, "ms")).astype("M8[s]")  # days as floats are off by microseconds
@@ -184,9 +183,8 @@ def _decode_moments(
         return np.asarray(xarray.conventions.decode_cf_variable("time", coded, decode_times=True).values)
     if unit is None:
         raise UserError(
-            f"{where} holds numbers without units such as 'hours since 2013-01-01'; set data.time_unit "
-            f"(s, ms, us or "
-            "ns since 1970-01-01)"
+            f"{where} holds numbers without units such as 'hours since 2013-01-01'; set data.time_unit (s, "
+            "ms, us or ns since 1970-01-01)"
         )
     if values.dtype.kind == "f":
         return np.round(values * (NANOSECONDS[unit] / 1000)).astype(np.int64).astype("M8[us]")

@@ -11,7 +11,7 @@ import pandas as pd
 from distgan import config
 from distgan.data.formats.advice import show_list
 from distgan.data.formats.column_names import is_entity_name
-from distgan.data.formats.marks import is_number, strip_cells
+from distgan.data.formats.number_format import is_number, strip_cells
 from distgan.data.formats.times import are_times, find_time_columns
 from distgan.errors import UserError
 

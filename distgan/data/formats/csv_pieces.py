@@ -11,8 +11,8 @@ import pandas as pd
 
 from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect, split_line
 from distgan.data.formats.folded import FEWEST_COLUMNS, parse_folded
-from distgan.data.formats.marks import classify_cell
 from distgan.data.formats.missing_cells import MISSING
+from distgan.data.formats.number_format import classify_cell
 from distgan.data.formats.pieces import Piece, take_first_line
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
@@ -138,9 +138,8 @@ class Span:
             if frame[name].notna().any():
                 row = int(frame[name].notna().to_numpy().argmax())
                 raise UserError(
-                    f"{self.dialect.path} line {self.find_line(row)}: column {names.index(name) + 1} "
-                    "has no name; "
-                    "name it or remove it"
+                    f"{self.dialect.path} line {self.find_line(row)}: column {names.index(name) + 1} has no "
+                    "name; name it or remove it"
                 )
         if self.dialect.empty or self.dialect.dropped:
             frame = frame[self.dialect.columns]
@@ -192,9 +191,8 @@ class Span:
             raise UserError(f"{path} is not a readable table: {self._format_error(error)}") from None
         if not isinstance(frame.index, pd.RangeIndex):
             raise UserError(
-                f"{path} line {self.find_line(0)}: the lines have more cells than the header has "
-                f"names ({len(names)}); "
-                "set data.header to the line of the names, or to none"
+                f"{path} line {self.find_line(0)}: the lines have more cells than the header has names "
+                f"({len(names)}); set data.header to the line of the names, or to none"
             )
         return frame
 
@@ -228,9 +226,8 @@ class Span:
             cells = len(line.split()) if separator == BLANKS else line.count(mark) + 1
             if b'"' not in line and cells < wanted:
                 raise UserError(
-                    f"{self.dialect.path} line {self.find_line(row)} has {cells} of {wanted} cells; "
-                    "the file is cut "
-                    f"off or damaged there{hint}"
+                    f"{self.dialect.path} line {self.find_line(row)} has {cells} of {wanted} cells; the file "
+                    f"is cut off or damaged there{hint}"
                 )
             row += 1
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from distgan import config
 from distgan.data.formats.advice import show_list
 from distgan.data.formats.footers import end_of_rows, is_quoted_whole, refuse_footer
-from distgan.data.formats.marks import classify_cell, is_number
 from distgan.data.formats.missing_cells import MISSING
+from distgan.data.formats.number_format import classify_cell, is_number
 from distgan.data.formats.other_texts import refuse_archive_of_series
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.data.formats.titles import find_stated
@@ -319,16 +319,15 @@ def _find_header(
     if not full or (
         len(rows[full[0]].cells) != width and not _differs_by_empties(rows, full[0], first, width)
     ):
-        bad = full[0] if full else several[-1]
+        bad = rows[full[0] if full else several[-1]]
+        if len(bad.cells) < width:
+            raise UserError(
+                f"{path} line {bad.line}: the rows have more cells than the header has names ({width} and "
+                f"{len(bad.cells)}); correct it, or set data.header to the line of the names, or to none"
+            )
         raise UserError(
-            f"{path} line {rows[bad].line}: the rows have more cells than the header has names "
-            f"({width} and {len(rows[bad].cells)}); correct it, or set data.header to the line of "
-            "the names, or "
-            "to none"
-            if len(rows[bad].cells) < width
-            else f"{path} line {rows[bad].line} has {len(rows[bad].cells)} names, and the rows {width} "
-            "cells; the "
-            "file is cut off or damaged there, or data.header is another line"
+            f"{path} line {bad.line} has {len(bad.cells)} names, and the rows {width} cells; the file is cut "
+            "off or damaged there, or data.header is another line"
         )
     if len(full) == 1:
         place = full[0]
@@ -443,8 +442,7 @@ def _name_columns(
                 empty.append(names[column])
     if names.count("") > 1:
         raise UserError(
-            f"{path}: {names.count('')} columns have no name; name them or remove them, or set "
-            "data.header to the "
-            "line of the names, or to none"
+            f"{path}: {names.count('')} columns have no name; name them or remove them, or set data.header "
+            "to the line of the names, or to none"
         )
     return names, empty

@@ -37,7 +37,7 @@ from distgan.data.formats.entity_columns import (
     holds_channels,
 )
 from distgan.data.formats.ids import IdFinder
-from distgan.data.formats.marks import SIGN, Marks, describe_cell, is_almost_number
+from distgan.data.formats.number_format import SIGN, NumberFormat, describe_cell, is_almost_number
 from distgan.data.formats.time_pairs import find_end_of_intervals
 from distgan.data.formats.times import are_times
 from distgan.errors import UserError
@@ -220,8 +220,8 @@ class _Finder:
                 cell = str(column.dropna().iloc[0])
                 if re.search(r"\d", cell) and (SIGN.search(cell) or is_almost_number(cell)):
                     raise UserError(
-                        f"{self.path}, column {name!r}: {cell!r} {describe_cell(cell, Marks())}; or set "
-                        f"data.columns.id={show_name(name)} if it identifies the entity"
+                        f"{self.path}, column {name!r}: {cell!r} {describe_cell(cell, NumberFormat())}; "
+                        f"or set data.columns.id={show_name(name)} if it identifies the entity"
                     )
                 raise self._make_words_error(name, rest)
         return "wide"
@@ -291,9 +291,8 @@ class _Finder:
         for position, name in enumerate(self.names, start=1):
             if not name and name not in time and name not in self.ignored:
                 raise UserError(
-                    f"{self.path}: column {position} has no name; name it or remove it, or set "
-                    "data.header to the "
-                    "line of the names"
+                    f"{self.path}: column {position} has no name; name it or remove it, or set data.header "
+                    "to the line of the names"
                 )
 
     # ------------------------------------------------------------------------------------------ the layouts
@@ -381,9 +380,8 @@ class _Finder:
         self._refuse_long_day()
         if not clocks:
             raise UserError(
-                f"{self.path}: data.layout=day_wide needs columns named by even times of the day "
-                "(0:30, 1:00, … or "
-                "h1, h2, …, h24)"
+                f"{self.path}: data.layout=day_wide needs columns named by even times of the day (0:30, "
+                "1:00, … or h1, h2, …, h24)"
             )
         rest = self.frame.drop(columns=list(clocks))
         time = find_times(rest, self.settings, self.path)

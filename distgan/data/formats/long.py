@@ -100,8 +100,7 @@ class Long(Parts):
             if name not in found:
                 raise UserError(
                     f"data.columns.values {name!r} is no value of column {self.table.channel!r} of "
-                    f"{self.path}; it "
-                    f"has {', '.join(found[:6])}"
+                    f"{self.path}; it has {', '.join(found[:6])}"
                 )
         return list(asked)
 

@@ -70,9 +70,8 @@ class Dataset:
                 skipped.append(str(inside))
         if not members:
             raise UserError(
-                f"data.source {root} is a folder without tables (CSV, Excel or Parquet files, also "
-                f"packed), and no "
-                f"store; it holds {', '.join(skipped[:5]) or 'nothing'}"
+                f"data.source {root} is a folder without tables (CSV, Excel or Parquet files, also packed), "
+                f"and no store; it holds {', '.join(skipped[:5]) or 'nothing'}"
             )
         stems = Counter(Path(member.name).name for member in members)
         if max(stems.values()) == 1:  # folders are part of a name only where names alone are not different

@@ -128,7 +128,6 @@ def _refuse_unwritten(path: Path, variable: Variable, settings: config.Data) -> 
     if there < wanted:
         raise UserError(
             f"{path}: {wanted - there} of the {wanted} chunks of {variable.name} were never written, and "
-            f"HDF5 would "
-            f"invent their values; write them, or set data.accept=[{ACCEPT_UNWRITTEN}] if its fill value "
-            f"is a reading"
+            f"HDF5 would invent their values; write them, or set data.accept=[{ACCEPT_UNWRITTEN}] if its "
+            "fill value is a reading"
         )

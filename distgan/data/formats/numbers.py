@@ -8,9 +8,9 @@ import pandas as pd
 from distgan import config
 from distgan.data.formats.advice import show_list
 from distgan.data.formats.folded import FEWEST_COLUMNS
-from distgan.data.formats.marks import (
+from distgan.data.formats.number_format import (
     ENDLESS,
-    Marks,
+    NumberFormat,
     add_numbers,
     add_texts,
     describe_cell,
@@ -31,9 +31,9 @@ def read_numbers(
     frame: pd.DataFrame,
     names: tuple[str, ...],
     settings: config.Data,
-    marks: Marks | None,
-    base: Marks,
-) -> tuple[np.ndarray, dict[str, Any], Marks]:
+    marks: NumberFormat | None,
+    base: NumberFormat,
+) -> tuple[np.ndarray, dict[str, Any], NumberFormat]:
     """Return the readings of a piece, float64 [rows, columns], the evidence of their marks, and the marks by
     which they were read.
 
@@ -128,11 +128,11 @@ def _add_as_written(evidence: dict[str, Any], piece: Piece, names: list[str], se
 
 
 def _convert_cells(
-    piece: Piece, names: list[str], cells: pd.Series, marks: Marks, settled: bool
+    piece: Piece, names: list[str], cells: pd.Series, marks: NumberFormat, settled: bool
 ) -> np.ndarray:
     """Return stacked cells as numbers: float64 [rows, columns].
 
-    Until the marks are settled, a cell that is a number in other marks is left to `marks.decide_marks`.
+    Until the marks are settled, a cell that is a number in other marks is left to `decide_marks`.
 
     Raises:
         UserError: a cell is no number.

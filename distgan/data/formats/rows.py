@@ -10,7 +10,7 @@ from distgan import config
 from distgan.data.formats.advice import show_list, show_name
 from distgan.data.formats.ids import format_float_ids, refuse_short_ids
 from distgan.data.formats.layout import Table
-from distgan.data.formats.marks import Marks
+from distgan.data.formats.number_format import NumberFormat
 from distgan.data.formats.numbers import read_numbers
 from distgan.data.formats.pieces import Piece
 from distgan.data.formats.times import encode_times
@@ -31,8 +31,8 @@ class Reading:
 
     table: Table
     settings: config.Data
-    base: Marks
-    marks: Marks | None = None
+    base: NumberFormat
+    marks: NumberFormat | None = None
 
     @property
     def decimal(self) -> str:

@@ -6,6 +6,7 @@ import pandas as pd
 from distgan.data.formats.hour_labels import simplify_hours
 from distgan.data.formats.time_parts import is_joined_by_blanks
 
+SAMPLE = 50  # different cells of a column that are read to find out what it holds
 MIDNIGHT = r"(?i)[T ](0{1,2}:00(:00([.,]0+)?)?|12:00(:00)? ?AM)$"
 
 
@@ -18,6 +19,17 @@ def format_cells(values: pd.Series) -> pd.Series:
     else:
         texts = values.astype(str)
     return texts.where(~missing)
+
+
+def sample_cells(values: pd.Series) -> list[str]:
+    """Return the first `SAMPLE` different cells of a column as text, without missing ones."""
+    there = values.dropna()
+    if not len(there):
+        return []
+    different = there.unique()[:SAMPLE]
+    if all(isinstance(cell, str) for cell in different):
+        return [cell.strip() for cell in different]
+    return format_cells(pd.Series(different, name=values.name)).tolist()
 
 
 def join_written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:

@@ -1,7 +1,6 @@
 """Which column of a table, or which columns together, hold its times; and their cells as text."""
 
 import re
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,9 @@ from distgan.data.formats.day_parts import (
 )
 from distgan.data.formats.hour_labels import are_hour_labels
 from distgan.data.formats.intervals import split_intervals
-from distgan.data.formats.month_names import find_languages, to_english
-from distgan.data.formats.time_cells import MIDNIGHT, format_cells, join_written_times
+from distgan.data.formats.month_names import to_english
+from distgan.data.formats.time_advice import TIME_NAME, advise_times
+from distgan.data.formats.time_cells import MIDNIGHT, SAMPLE, format_cells, join_written_times, sample_cells
 from distgan.data.formats.time_numbers import (
     NUMBER,
     SPREADSHEET,
@@ -33,26 +33,16 @@ from distgan.data.formats.time_parts import (
     are_date_and_clock,
     are_in_range,
     are_named_parts,
-    find_nameless_parts,
     find_short_parts,
     is_joined_by_blanks,
 )
-from distgan.data.formats.time_patterns import MONTHLY, read_fields, tidy
+from distgan.data.formats.time_patterns import read_fields, tidy
 from distgan.errors import UserError
 
-SAMPLE = 50  # different values of a column that are looked at
-NAMED = re.compile(
-    r"(?i)(^|[^a-z])(date|time|timestamp|datetime|tstp|ts|epoch|unix|utc|when|datum|zeit|day|localminute|datenum|serial|jd|mjd|julian)([^a-z]|$)"
-    r"|time$|date$|timestamp|datetime"
-)
 CLOCK_NAME = re.compile(
     r"(^|[^a-z])(time|clock|hours?|hr|he|stunden?|uhrzeit|zeit|heures?|horas?|ora|ore|uur|godzina)([^a-z]|$)"
 )
 UTC_NAME = re.compile(r"(^|[^a-z])(utc|gmt)([^a-z]|$)")
-NO_YEAR = re.compile(  # 01/21  24:00:00, as EnergyPlus writes it; 06-Mar 00:00
-    r"(\d{1,2}[./-]\d{1,2}\.?|\d{1,2}[ -][A-Za-z]{3}\.?|[A-Za-z]{3}\.?[ -]\d{1,2})[ T]+"
-    r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?"
-)
 PERIOD_NAME = re.compile(
     r"(period|interval|slot|half.?hour|viertelstunde|(^|[^a-z])(hh|sp|qh|ptu|mtu|quarter|minutes?)([^a-z]|$))"
 )
@@ -85,32 +75,8 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
         SeveralTimes: several columns hold times.
         UserError: no column holds times, or data.columns.time names none.
     """
-    asked = settings.columns.time or getattr(settings, "timestamp", None)
-    if asked is not None:
-        names = [asked] if isinstance(asked, str) else list(asked)
-        key = "data.columns.time" if settings.columns.time else "data.timestamp"
-        for name in names:
-            if name not in head.columns:
-                shown = ", ".join(map(str, head.columns[:6]))
-                raise UserError(f"{key} {name!r} is no column of {path}; it has {shown}, …")
-        joined = is_joined_by_blanks(settings.date_format)
-        if len(names) > 2 and not (joined or are_in_range(head, names) or are_date_and_clock(head, names)):
-            raise UserError(
-                f"{key} names {len(names)} columns; name one, a date and a clock column, or columns that "
-                f"hold {', '.join(PARTS[:4])} and so on in this order, or set data.date_format to a strptime "
-                "format of their cells with blanks between, e.g. '%Y %j %H'"
-            )
-        undecided = len(names) == 1 and settings.time_unit is None and settings.date_format is None
-        if (
-            undecided
-            and pd.api.types.is_float_dtype(head[names[0]])
-            and not _are_numeric_times(head[names[0]])
-        ):
-            raise UserError(
-                f"{path}: {key} {names[0]!r} holds numbers that are no times; set data.time_unit or "
-                "data.date_format, or name another column"
-            )
-        return names
+    if settings.columns.time:
+        return _check_stated_columns(head, settings, path)
     if settings.date_locale is not None:
         head = _translate_months(head, settings.date_locale)
     taken = _list_taken(settings)
@@ -128,7 +94,7 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
     if not found and (parts := find_short_parts(head, free)):
         return _complete_parts(head, parts, free, settings, path)
     if not found:
-        raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); {_advise(head, free)}")
+        raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); {advise_times(head, free)}")
     if len(found) > 1:
         order = sorted(found, key=lambda name: UTC_NAME.search(mark_words(name)) is None)
         raise SeveralTimes(path, _pair_with_clocks(head, order, free))
@@ -136,78 +102,41 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
     return found if clock is None else [found[0], clock]
 
 
-def _advise(head: pd.DataFrame, free: list[str]) -> str:
-    """Say what a table without times may have instead, and which setting reads it."""
-    if parts := find_nameless_parts(head, free):
-        return (
-            f"if columns {parts[0]!r} to {parts[-1]!r} hold {', '.join(PARTS[: len(parts)])}, set "
-            f"data.columns.time={show_list(parts)}"
+def _check_stated_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> list[str]:
+    """Return the columns that data.columns.time names.
+
+    Raises:
+        UserError: one is no column, or they hold no times.
+    """
+    asked = settings.columns.time or ()
+    names = [asked] if isinstance(asked, str) else list(asked)
+    for name in names:
+        if name not in head.columns:
+            shown = ", ".join(map(str, head.columns[:6]))
+            raise UserError(f"data.columns.time {name!r} is no column of {path}; it has {shown}, …")
+    joined = is_joined_by_blanks(settings.date_format)
+    if len(names) > 2 and not (joined or are_in_range(head, names) or are_date_and_clock(head, names)):
+        raise UserError(
+            f"data.columns.time names {len(names)} columns; name one, a date and a clock column, or columns "
+            f"that hold {', '.join(PARTS[:4])} and so on in this order, or set data.date_format to a "
+            "strptime format of their cells with blanks between, e.g. '%Y %j %H'"
         )
-    for name in free:
-        texts = _sample(head[name])
-        if texts and all(MONTHLY.fullmatch(text) and not re.match(NUMBER, text) for text in texts):
-            return (
-                f"column {name!r} names months, quarters or years ({texts[0]!r}), of unequal length, and "
-                "a series has equal steps; give daily or hourly readings, or the values alone as an "
-                "NPY array, whose steps are only counted"
-            )
-    for name in free:
-        texts = _sample(head[name])
-        if NAMED.search(str(name)) and texts and are_numbers(tidy(texts)):
-            return (
-                f"column {name!r} holds numbers ({texts[0]}): set data.columns.time={name}, and "
-                "data.date_format=excel for a spreadsheet's days, matlab, julian, mjd or days:1900-01-01 "
-                "for other days, daycode:2009-01-01:30min for "
-                "day codes, a strptime format such as %d%m%Y, or data.time_unit for times since 1970"
-            )
-    for name in free:
-        texts = _sample(head[name])
-        if texts and all(NO_YEAR.fullmatch(text) for text in texts):
-            return (
-                f"the dates of column {name!r} have no year ({texts[0]!r}): write whole dates, as 2013-01-01 "
-                "01:00 (of a simulated year those of a year without a leap day)"
-            )
-    for name in free:
-        texts = _sample(head[name])
-        if (languages := find_languages(texts)) and read_fields(tidy(to_english(texts, languages[0]))):
-            return (
-                f"column {name!r} names months in another language ({texts[0]!r}): set "
-                f"data.date_locale={languages[0]}"
-            )
-    for name in free:
-        texts = _sample(head[name])
-        if _count_periods(texts):
-            return (
-                f"column {name!r} counts up as codes of day and period do ({texts[0]}): if it holds them, "
-                f"set data.columns.time={name} and data.date_format=daycode:2009-01-01:30min (the first day "
-                "and the length of a period)"
-            )
-    for name in free:
-        texts = _sample(head[name])
-        if texts and all(re.search(r"\d.*[^\W\d_]{3,}.*\d", text) for text in texts):
-            return (
-                f"if column {name!r} names months in another language ({texts[0]!r}), set "
-                "data.date_locale to it, or write months as numbers"
-            )
-    return (
-        "name one with data.columns.time, and say how it is written with data.date_format or data.time_unit; "
-        "or, without times, give the readings alone as an NPY array [series, steps], whose steps are counted"
-    )
-
-
-def _count_periods(texts: list[str]) -> bool:
-    """Return whether numbers are the day and, in two digits, the period from 1 to 50, one after the other."""
-    codes = [int(text) for text in texts if re.fullmatch(r"\d{3,6}", text)]
-    if len(codes) < len(texts) or len(codes) < 3 or not all(1 <= code % 100 <= 50 for code in codes):
-        return False
-    return sum(later - code == 1 for code, later in pairwise(codes)) >= 0.9 * (len(codes) - 1)
+    undecided = len(names) == 1 and settings.time_unit is None and settings.date_format is None
+    if undecided and pd.api.types.is_float_dtype(head[names[0]]) and not _are_numeric_times(head[names[0]]):
+        raise UserError(
+            f"{path}: data.columns.time {names[0]!r} holds numbers that are no times; set data.time_unit or "
+            "data.date_format, or name another column"
+        )
+    return names
 
 
 def _translate_months(head: pd.DataFrame, language: str) -> pd.DataFrame:
     """Return the first rows with English month names where cells hold digits and words."""
     found = {}
     for name, kind in head.dtypes.items():
-        if pd.api.types.is_string_dtype(kind) and any(re.search(r"\d", cell) for cell in _sample(head[name])):
+        if pd.api.types.is_string_dtype(kind) and any(
+            re.search(r"\d", cell) for cell in sample_cells(head[name])
+        ):
             there = head[name].notna()
             cells = head[name][there].astype("str")
             found[name] = head[name].mask(there, pd.Series(to_english(cells.tolist(), language), cells.index))
@@ -218,14 +147,7 @@ def _list_taken(settings: config.Data) -> set[str]:
     """Return the columns that the settings say are something else."""
     columns = settings.columns
     ids = (columns.id,) if isinstance(columns.id, str) else columns.id or ()
-    entity = getattr(settings, "entity", None)
-    return {
-        *ids,
-        *columns.attributes,
-        *columns.ignore,
-        *(columns.values or ()),
-        *([entity] if entity else []),
-    }
+    return {*ids, *columns.attributes, *columns.ignore, *(columns.values or ())}
 
 
 def _complete_parts(
@@ -253,11 +175,11 @@ def are_times(values: pd.Series, settings: config.Data) -> bool:
     """Return whether most values are dates, with or without a clock time, in the form of the settings."""
     if pd.api.types.is_datetime64_any_dtype(values):
         return True
-    named = NAMED.search(str(values.name)) is not None
+    named = TIME_NAME.search(str(values.name)) is not None
     form = settings.date_format or ""
     if not named and "%" not in form and _is_number_first(values):
         return False
-    texts = _sample(values)
+    texts = sample_cells(values)
     if not texts:
         return False
     if settings.date_locale is not None:
@@ -297,7 +219,7 @@ def _is_number_first(values: pd.Series) -> bool:
 
 def _are_numeric_times(values: pd.Series) -> bool:
     """Return whether values are numbers since 1970, or dates such as 20130101, that rise at times."""
-    texts = _sample(values)
+    texts = sample_cells(values)
     cells = tidy(texts)
     if not texts or not are_numbers(cells) or pd.api.types.is_bool_dtype(values):
         return False
@@ -305,16 +227,6 @@ def _are_numeric_times(values: pd.Series) -> bool:
         return True
     numbers = pd.to_numeric(pd.Series(texts)).to_numpy(np.float64)
     return find_unit(numbers) is not None and len(texts) > 1
-
-
-def _sample(values: pd.Series) -> list[str]:
-    there = values.dropna()
-    if not len(there):
-        return []
-    different = there.unique()[:SAMPLE]
-    if all(isinstance(cell, str) for cell in different):
-        return [cell.strip() for cell in different]
-    return format_cells(pd.Series(different, name=values.name)).tolist()
 
 
 # ---------------------------------------------------------------------------------------- date and clock time
@@ -358,7 +270,7 @@ def _are_dates(values: pd.Series) -> bool:
     if pd.api.types.is_datetime64_any_dtype(values):
         there = values.dropna()
         return bool((there == there.dt.normalize()).all())
-    fields = read_fields(tidy([re.sub(MIDNIGHT, "", text) for text in _sample(values)]))
+    fields = read_fields(tidy([re.sub(MIDNIGHT, "", text) for text in sample_cells(values)]))
     return fields is not None and bool(fields.matched.all()) and fields.clock == "none"
 
 
@@ -393,7 +305,7 @@ def _find_clock_beside(
 
 
 def _are_numbers(values: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(values) or are_numbers(tidy(_sample(values)))
+    return pd.api.types.is_numeric_dtype(values) or are_numbers(tidy(sample_cells(values)))
 
 
 def _are_clock_times(values: pd.Series) -> bool:
@@ -403,7 +315,7 @@ def _are_clock_times(values: pd.Series) -> bool:
     named = CLOCK_NAME.search(mark_words(values.name)) is not None
     if pd.api.types.is_numeric_dtype(values) and not named:
         return False
-    texts = _sample(values)
+    texts = sample_cells(values)
     if not texts:
         return False
     if not are_numbers(tidy(texts)):

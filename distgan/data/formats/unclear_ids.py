@@ -141,9 +141,8 @@ def _refuse_hours_beside_dates(table: Long) -> None:
         raise UserError(
             f"{table.path}: column {name!r} has the {len(table.ids)} cells {table.ids[0]} to "
             f"{table.ids[-1]}, as hours or other parts of a day have, and the other columns are named by "
-            "dates; swap rows and "
-            f"columns (pandas: table.set_index({name!r}).T), or set data.columns.id={show_name(name)} if it "
-            "identifies the entity"
+            f"dates; swap rows and columns (pandas: table.set_index({name!r}).T), or set "
+            f"data.columns.id={show_name(name)} if it identifies the entity"
         )
 
 

@@ -208,15 +208,13 @@ def find_roles(container: Container, chosen: list[Variable], settings: config.Da
         if len(ids) > 1:
             raise UserError(
                 f"{path} has the dimensions {shown}; name those that identify an entity with "
-                f"data.columns.id, "
-                f"e.g. [{', '.join(ids)}]"
+                f"data.columns.id, e.g. [{', '.join(ids)}]"
             )
     others = [dim for dim in rest if dim not in ids]
     if len(others) > 1 or (others and len(chosen) > 1):
         raise UserError(
-            f"{path}: {', '.join(others)} cannot both be channels beside {len(chosen)} variables; choose "
-            f"one variable "
-            "with data.columns.values, or add a dimension to data.columns.id"
+            f"{path}: {', '.join(others)} cannot both be channels beside {len(chosen)} variables; choose one "
+            "variable with data.columns.values, or add a dimension to data.columns.id"
         )
     return Roles(timely[0], ids, others[0] if others else None)
 
@@ -230,9 +228,8 @@ def _choose_id_dimensions(
         dim = name if name in rest else along.dims[0] if along is not None and len(along.dims) == 1 else ""
         if dim not in rest:
             raise UserError(
-                f"data.columns.id {name!r} is no dimension of {container.path}, nor a variable along one; "
-                f"it has "
-                f"{', '.join(rest) or 'time alone'}"
+                f"data.columns.id {name!r} is no dimension of {container.path}, nor a variable along one; it "
+                f"has {', '.join(rest) or 'time alone'}"
             )
         found.append(dim)
     return tuple(found)

@@ -49,8 +49,7 @@ def read_zarr(path: Path, settings: config.Data, work: IngestCache) -> Source:
     if all(variables.is_positional(each) for each in container.variables.values()):
         raise UserError(
             f"{path} is a Zarr group whose arrays {', '.join(container.variables)} do not name their "
-            f"dimensions; "
-            f"name one array in it, e.g. {path}/{next(iter(container.variables))}"
+            f"dimensions; name one array in it, e.g. {path}/{next(iter(container.variables))}"
         )
     for variable in variables.choose_variables(container, settings):
         array = node[variable.name]
@@ -171,12 +170,10 @@ def _refuse_unwritten(path: Path, node: zarr.Array, variable: Variable, settings
     unwritten = count_unwritten(path, variable)
     if unwritten:
         raise UserError(
-            f"{path}: {unwritten:,} of its {math.prod(variable.shape):,} values were never written, and "
-            f"Zarr would make "
-            f"each {node.fill_value}; write them (zarr's write_empty_chunks=True keeps chunks of one "
-            f"value), set "
-            f"_FillValue to that value if it means missing, or data.accept=[{ACCEPT_UNWRITTEN}] if it is "
-            f"a reading"
+            f"{path}: {unwritten:,} of its {math.prod(variable.shape):,} values were never written, and Zarr "
+            f"would make each {node.fill_value}; write them (zarr's write_empty_chunks=True keeps chunks of "
+            "one value), set _FillValue to that value if it means missing, or "
+            f"data.accept=[{ACCEPT_UNWRITTEN}] if it is a reading"
         )
 
 

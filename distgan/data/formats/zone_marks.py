@@ -130,9 +130,24 @@ def _settle_by_names(
                 named, f"names the zone {mark}, and data.timezone is {zone}; set it to {place}"
             )
         return Parsed(parsed.values, notes=parsed.notes)
-    years = pd.DatetimeIndex(parsed.values).year
+    instants = _find_instants_of_names(parsed.values, stamps, zone, marks, codes, known)
+    return Parsed(instants, utc=True, notes=parsed.notes)
+
+
+def _find_instants_of_names(
+    values: np.ndarray,
+    stamps: Stamps,
+    zone: str,
+    marks: list[str],
+    codes: np.ndarray,
+    known: dict[str, timedelta | None],
+) -> np.ndarray:
+    """Return UTC of clock times whose abbreviations (CET, CEST) decide where the clock shows a time twice:
+    datetime64[us] [n] -> [n].
+    """
+    years = pd.DatetimeIndex(values).year
     offsets_of = list_abbreviations(zone, range(int(years.min()), int(years.max()) + 1))
-    early, late = find_instants(parsed.values, zone)
+    early, late = find_instants(values, zone)
     instants = early.copy()
     for code, mark in enumerate(marks):
         here = codes == code
@@ -152,12 +167,12 @@ def _settle_by_names(
                     f"({', '.join(sorted(offsets_of))}); set data.timezone to where the times were read",
                 )
             offset = next(iter(able))
-        instants[here] = parsed.values[here] - np.timedelta64(offset, "us")
+        instants[here] = values[here] - np.timedelta64(offset, "us")
         stamps.refuse_first(
             here & (instants != early) & (instants != late),
             f"is not a time that {mark} holds at in {zone}; set data.timezone to a zone that has it",
         )
-    return Parsed(instants, utc=True, notes=parsed.notes)
+    return instants
 
 
 def extract_zone_marks(texts: pa.Array) -> pa.Array:

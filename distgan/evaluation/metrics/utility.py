@@ -1,9 +1,9 @@
 """The utility of the synthetic series: a forecaster trained on them and tested on held-out real series.
 
-The forecaster sees a week and the calendar and predicts the next day: ridge regression, every week centred by
+The forecaster maps a week and the calendar to the next day: ridge regression, every week centred by
 itself and scaled by the deviation of its whole series, so that homes of any size share it. (Scaled by its own
 spread, a quiet week before a loud day weighs so much that a forecaster of real homes lost to the naive one.)
-Where a day has no steps of its own, or the record is short, it sees seven steps and predicts the next. Errors
+Where a day has no steps of its own, or the record is short, it maps seven steps to the next. Errors
 are divided by those of the seasonal-naive forecast (the same time a week ago, or the step before): 1 is no
 better than that, 0 is perfect.
 

@@ -1,7 +1,7 @@
 """Decimal and thousands marks of numbers in text: what the whole file proves, or a refusal.
 
-`1.634` is one and a half, or 1634. Each way to write numbers (`Marks`) that fits every cell of the file
-survives; where two survivors read one cell differently, only the user can know.
+`1.634` is 1634 or about one and a half. Each way to write numbers (`NumberFormat`) that fits every cell of
+the file remains; where two of them read one cell differently, only the user can know.
 """
 
 import re
@@ -25,7 +25,7 @@ SIGNED = f"[+{MINUS}-]?"
 
 
 @dataclass(frozen=True)
-class Marks:
+class NumberFormat:
     """A way to write numbers; thousands is empty where thousands are not separated."""
 
     decimal: str = "."
@@ -60,8 +60,8 @@ class Marks:
         return pd.to_numeric(plain, errors="coerce").to_numpy(np.float64, copy=True, na_value=np.nan)
 
 
-WAYS = tuple(
-    Marks(decimal, thousands)
+FORMATS = tuple(
+    NumberFormat(decimal, thousands)
     for thousands in ("", " ", "'", ".", ",")
     for decimal in (".", ",")
     if decimal != thousands
@@ -112,7 +112,7 @@ def is_number(cell: str) -> bool:
     """Return whether a stripped cell is a number in any way of writing them."""
     if PLAIN_NUMBER.fullmatch(cell) is not None:
         return True
-    return NUMBER.fullmatch(cell) is not None and any(marks.accepts(cell) for marks in WAYS)
+    return NUMBER.fullmatch(cell) is not None and any(marks.accepts(cell) for marks in FORMATS)
 
 
 def classify_cell(cell: str) -> str:
@@ -135,10 +135,10 @@ def stack_columns(frame: pd.DataFrame, names: list[str]) -> pd.Series:
     return strip_cells(pd.concat([frame[name].astype("str") for name in names], ignore_index=True))
 
 
-def list_marks(settings: config.Data) -> list[Marks]:
+def list_marks(settings: config.Data) -> list[NumberFormat]:
     """Return the ways to write numbers that the settings leave open, the simplest first."""
     decimal, thousands = settings.decimal, settings.thousands
-    found = [marks for marks in WAYS if decimal in ("auto", marks.decimal)]
+    found = [marks for marks in FORMATS if decimal in ("auto", marks.decimal)]
     if thousands != "auto":
         found = [marks for marks in found if marks.thousands == thousands.replace("none", "")]
     return found
@@ -158,7 +158,7 @@ def make_evidence() -> dict[str, Any]:
 
 
 def add_texts(
-    evidence: dict[str, Any], names: list[str], cells: pd.Series, ways: list[Marks], strict: bool
+    evidence: dict[str, Any], names: list[str], cells: pd.Series, ways: list[NumberFormat], strict: bool
 ) -> None:
     """Add what stacked text columns of a piece show."""
     rows = len(cells) // len(names)
@@ -214,14 +214,14 @@ def add_numbers(
                 (size < 1) | (np.abs(thousandths - np.rint(thousandths)) > 1e-6 * thousandths)
             )
             large = np.isfinite(size) & (size >= 1000) if strict else np.zeros_like(small)
-        for marks in WAYS:
+        for marks in FORMATS:
             if decimal not in (marks.decimal, marks.thousands):
                 _note_first_number(evidence, marks, fractions, part, names)
             if marks.thousands:
                 _note_first_number(evidence, marks, large, part, names)
             if marks.thousands == decimal:
                 _note_first_number(evidence, marks, small, part, names)
-        rivals = [marks for marks in WAYS if marks.thousands == decimal]
+        rivals = [marks for marks in FORMATS if marks.thousands == decimal]
         if all(marks.key in evidence["fails"] for marks in rivals) and fractions.any():
             return []
     if all(marks.key in evidence["fails"] for marks in rivals):
@@ -230,7 +230,7 @@ def add_numbers(
 
 
 def _note_first_number(
-    evidence: dict[str, Any], marks: Marks, which: np.ndarray, values: np.ndarray, names: list[str]
+    evidence: dict[str, Any], marks: NumberFormat, which: np.ndarray, values: np.ndarray, names: list[str]
 ) -> None:
     if marks.key not in evidence["fails"] and which.any():
         row, column = np.unravel_index(int(np.argmax(which)), which.shape)
@@ -252,13 +252,13 @@ class Place:
         return f"{self.path} line {self.line(cell[0])}, column {cell[1]!r}: {cell[2]!r}"
 
 
-def guess(evidence: dict[str, Any], ways: list[Marks]) -> Marks:
+def guess(evidence: dict[str, Any], ways: list[NumberFormat]) -> NumberFormat:
     """Return the likeliest way to write numbers, to read them a first time."""
     fitting = [marks for marks in ways if marks.key not in evidence["fails"]]
     return fitting[0] if fitting else max(ways, key=lambda marks: evidence["fails"][marks.key][0])
 
 
-def decide_marks(places: list[Place], settings: config.Data, separator: str | None) -> Marks:
+def decide_marks(places: list[Place], settings: config.Data, separator: str | None) -> NumberFormat:
     """Return the way in which the whole table writes its numbers.
 
     Raises:
@@ -285,7 +285,7 @@ def decide_marks(places: list[Place], settings: config.Data, separator: str | No
     raise AssertionError(fitting)
 
 
-def _refuse_doubt(mark: str, plain: list[Marks], places: list[Place], separator: str | None) -> None:
+def _refuse_doubt(mark: str, plain: list[NumberFormat], places: list[Place], separator: str | None) -> None:
     """Refuse a mark before exactly three digits in every number that has it: thousands or decimals."""
     if not any(marks.decimal == mark for marks in plain):
         return
@@ -295,13 +295,12 @@ def _refuse_doubt(mark: str, plain: list[Marks], places: list[Place], separator:
     for place in places:
         if mark in place.evidence["doubt"]:
             raise UserError(
-                f"{place.describe(place.evidence['doubt'][mark])} may have a decimal or a thousands "
-                "mark, as every "
-                f"number of the file that has one; set data.decimal={mark!r} or data.thousands={mark!r}"
+                f"{place.describe(place.evidence['doubt'][mark])} may have a decimal or a thousands mark, as "
+                f"every number of the file that has one; set data.decimal={mark!r} or data.thousands={mark!r}"
             )
 
 
-def _refuse_no_way(ways: list[Marks], rivals: list[Marks], places: list[Place]) -> None:
+def _refuse_no_way(ways: list[NumberFormat], rivals: list[NumberFormat], places: list[Place]) -> None:
     if rivals:  # it would fit, but nothing proves that the table is not of two hands
         mark = rivals[0].thousands
         other = "a point" if mark == "." else "a comma"
@@ -318,7 +317,7 @@ def _refuse_no_way(ways: list[Marks], rivals: list[Marks], places: list[Place]) 
             raise UserError(f"{place.describe(cell)} {describe_cell(str(cell[2]), best)}")
 
 
-def _count_fitting(marks: Marks, places: list[Place]) -> int:
+def _count_fitting(marks: NumberFormat, places: list[Place]) -> int:
     """Return the pieces and rows that a way of writing fits before the first cell that it does not."""
     for number, place in enumerate(places):
         if marks.key in place.evidence["fails"]:
@@ -348,7 +347,7 @@ NEGATIVE = re.compile(
 QUOTED = re.compile(r"(['\u2018\u2019`])[\d.,\s+-]*\d[.,]?['\u2018\u2019`]")
 
 
-def describe_cell(cell: str, marks: Marks) -> str:
+def describe_cell(cell: str, marks: NumberFormat) -> str:
     """Return what is to say of a cell that is not written as the others are."""
     for sign, what in SIGNS.items():
         if sign in cell:
