@@ -11,7 +11,7 @@ import distgan
 from distgan import config
 from distgan.anonymity import dp
 from distgan.anonymity.bank import Bank
-from distgan.data.store.metadata import Meta
+from distgan.data.store.metadata import DAY, Meta
 from distgan.data.store.private_table import SPLITS, VALIDATION, Table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
@@ -140,12 +140,13 @@ def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -
         sets.held_out, sets.synthetic, owners, meta.channels, meta.unit_of_channels, anonymous=anonymous
     )
     real, made = sets.held_out[..., 0], compared[..., 0]
-    if not entity_loads.are_loads(real, meta.axis.steps_per_day):
+    added = meta.is_aligned(DAY)  # otherwise a sum would be of other hours of each series
+    if not added or not entity_loads.are_loads(real, meta.axis.steps_per_day):
         return {"plain": values, "loads": None}
     together = loads.describe_loads(
         real,
         made,
-        meta.axis.list_times(),
+        loads.Calendar(meta.axis.list_times(), meta.has_common_days, meta.has_common_weekdays),
         meta.unit_of_channels,
         owners=len(np.unique(owners)),
         anonymous=anonymous,
