@@ -272,6 +272,18 @@ def test_a_moved_weekday_is_seen_where_weekdays_are_compared():
     assert wrong["daily_profile"] == pytest.approx(right["daily_profile"])
 
 
+@pytest.mark.parametrize("zero", [0.0, 290.0])
+def test_locations_are_seen_from_any_zero(zero):
+    """Temperatures two deviations between places too warm, in Celsius and in Kelvin."""
+
+    def measure_places(seed: int, warmer: float = 0.0) -> np.ndarray:
+        rng, hours = np.random.default_rng(seed), np.arange(24 * 14)
+        day = 5 * np.sin(2 * np.pi * hours / 24) + rng.standard_normal((40, len(hours)))
+        return (zero + warmer + rng.standard_normal((40, 1)) + day)[..., None].astype(np.float32)
+
+    assert scores(measure_places(1), measure_places(3, 2.0), measure_places(2))["c2st"] > 0.65
+
+
 def test_changes_weigh_by_their_number():
     """Every second value of some series is missing: they have no changes, and say nothing about them."""
     target, made = homes(12, seed=1), homes(12, seed=2)

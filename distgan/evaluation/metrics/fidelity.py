@@ -100,7 +100,7 @@ class Measure:
         self._gaps = np.isnan(target)
         descriptors = compute_descriptors(real[:: math.ceil(len(real) / SPACE_SERIES)], self.grid)
         self.space, self.encoder = fit_space(descriptors), fit_embedding(descriptors.kernels)
-        self.rocket = fit_standard(descriptors.rocket)
+        self.rocket, self.sizes = fit_standard(descriptors.rocket), fit_standard(descriptors.sizes)
         self.target = self.compute_descriptors(target, owners, is_target=True)
 
     def compute_descriptors(
@@ -118,6 +118,7 @@ class Measure:
             bare,
             kernels=kernels,
             rocket=self.rocket.standardise(bare.rocket),
+            sizes=self.sizes.standardise(bare.sizes),
             owner=bare.owner if owners is None else np.asarray(owners),
             embedding=self.encoder.place(kernels),
             points=self.space.place(bare),
@@ -153,9 +154,7 @@ def average_scores(measure: Measure, candidate: Descriptors, size: int, seed: in
 
 
 def score_halves(measure: Measure, candidate: Descriptors, size: int, seed: int) -> list[dict[str, float]]:
-    """Score random halves of both sets, or smaller parts of large ones; the parts of the target are the same
-    for every candidate.
-    """
+    """Score random halves of both sets, or smaller parts; the target's are the same for every candidate."""
     half = min(len(candidate) // 2, size, NOISE_SERIES)
     target_half = min(len(measure.target) // 2, NOISE_SERIES)
     if min(half, target_half) < 2:
