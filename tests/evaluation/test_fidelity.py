@@ -88,6 +88,21 @@ def test_line_and_band_powers_are_shares_of_variance():
     assert found.bands.sum() == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.parametrize("length", [96, 97])
+def test_shares_of_variance_are_those_of_the_waves(length):
+    """A wave of two steps, whose variance is its square, and one of eight, whose variance is half of that."""
+    steps = np.arange(length)
+    waves = np.cos(2 * np.pi * steps * (length // 8) / length)
+    if length % 2 == 0:
+        waves += 0.5 * (-1.0) ** steps
+    tone = (5 + waves)[None, :, None].astype(np.float32)
+    grid = descriptors.make_reference_grid(tone, PER_DAY)
+    found = descriptors.compute_descriptors(tone, grid).bands[0, 0]
+    share = found[np.flatnonzero(grid.bands <= length // 8)[-1]]
+    assert share == pytest.approx(1 if length % 2 else 0.5 / (0.5 + 0.25), abs=1e-5)
+    assert found.sum() == pytest.approx(1, abs=1e-5)
+
+
 def test_nearest_sees_a_scaled_copy_with_a_percent_of_noise():
     train = homes(20)
     rng = np.random.default_rng(0)

@@ -226,6 +226,30 @@ def test_load_figures_have_known_answers() -> None:
     assert figures[2]["low_run"] == 3
 
 
+def test_gaps_hide_no_turns_and_shares_of_variance_sum_over_pairs_of_frequencies() -> None:
+    """A load that rises and falls in turn does so wherever three steps are measured. The fastest wave of
+    daily totals, every other day, has the variance of its square, any other of half of it.
+    """
+    saw = 1 + np.tile([0.0, 1.0], 24 * 14)[None]
+    saw[0, ::10] = np.nan
+    turns = list(entity_loads.FIGURES).index("turns")
+    assert entity_loads.measure_loads(saw, LAYOUT)[0, turns] == 1
+    day = np.arange(28)
+    totals = 5 + np.cos(2 * np.pi * 2 * day / 28) + 0.5 * (-1.0) ** day
+    season, weeks = entity_loads._split_variance(totals[None], np.array([5.0]))
+    assert season[0] == pytest.approx(0) and weeks[0] == pytest.approx(0.5 / (0.5 + 0.25))
+
+
+def test_peaks_of_sums_are_of_as_many_loads_as_there_are_real_ones() -> None:
+    """Ten real loads: the mean of fifty synthetic ones would have a lower peak."""
+    real = Sample(loads(10, 0))
+    reference = instruments.fit_reference(real, loads(10, 1), 24, features=False)
+    many, few = (instruments.read_instruments(reference, loads(count, 2), ()).peak for count in (200, 10))
+    ten = np.mean([loads(10, seed)[..., 0].mean(0).max() for seed in range(20, 40)])
+    fifty = np.mean([loads(50, seed)[..., 0].mean(0).max() for seed in range(20, 40)])
+    assert abs(many - ten) < abs(many - fifty) and few > 0
+
+
 def test_seams_are_found_at_borders_alone() -> None:
     values = loads(10, 0)[..., 0]
     assert entity_loads.measure_seams(values, 24, 168).mean() == pytest.approx(1, abs=0.3)

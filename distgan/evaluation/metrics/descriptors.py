@@ -321,6 +321,7 @@ def _compute_spectrum(standard: Array, grid: ReferenceGrid) -> tuple[Array, Arra
     """
     power = np.square(np.abs(fft.rfft(standard, axis=-1)))
     power[..., 0] = 0
+    power[..., (standard.shape[-1] + 1) // 2 :] /= 2  # the fastest wave of an even number is not doubled
     power /= np.maximum(power.sum(-1, keepdims=True), 1e-12)
     bands = np.add.reduceat(power, grid.bands, axis=-1)
     lines = [power[..., frequencies].sum(-1) for _, frequencies in grid.lines]

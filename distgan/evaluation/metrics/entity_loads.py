@@ -163,12 +163,13 @@ def _describe_changes(values: Array, mean: Array) -> dict[str, Array]:
     changes = np.diff(values, axis=1)
     sizes = np.abs(changes)
     known = (~np.isnan(sizes)).sum(1)
+    meetings = changes[:, 1:] * changes[:, :-1]
     middle, steep = np.nanquantile(sizes, [0.5, 0.99], axis=1)
     return {
         "flat": (sizes < FLAT * mean[:, None]).sum(1) / known,
         "ramp": middle / mean,
         "steep": steep / mean,
-        "turns": (changes[:, 1:] * changes[:, :-1] < 0).sum(1) / known,
+        "turns": (meetings < 0).sum(1) / (~np.isnan(meetings)).sum(1),
     }
 
 
@@ -213,6 +214,7 @@ def _split_variance(totals: Array, mean: Array) -> tuple[Array, Array]:
     """Return the shares of the variance of daily totals below and within `CYCLES`: [n, D] -> 2 x [n]."""
     filled = np.where(np.isnan(totals), 0, totals - mean[:, None])
     power = np.square(np.abs(np.fft.rfft(filled, axis=1)))[:, 1:]
+    power[:, (totals.shape[1] - 1) // 2 :] /= 2  # the highest frequency of an even number has no mirror image
     cycles = np.arange(1, power.shape[1] + 1) * 365.25 / totals.shape[1]
     whole = power.sum(1)
     low, high = CYCLES
