@@ -15,7 +15,7 @@ from distgan.data.store.metadata import DAY, Meta
 from distgan.data.store.private_table import SPLITS, VALIDATION, Table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
-from distgan.evaluation.metrics import entity_loads, fidelity, loads, plain, two_sample_table, utility
+from distgan.evaluation.metrics import dates, entity_loads, fidelity, loads, plain, two_sample_table, utility
 from distgan.evaluation.metrics.gaps import copy_gaps
 from distgan.evaluation.plots import catalogue, interactive, population, style, training
 from distgan.evaluation.plots.style import make_view
@@ -107,9 +107,40 @@ def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> 
     )
     tests = two_sample_table.evaluate(join_unseen(sets), steps_per_day, chosen.seed)
     said = [Sentence(tone=each.tone, text=each.sentence) for each in (tests, useful) if each is not None]
+    said += describe_odd_days(sets, meta)
     kept = [each for each in table.verdict if tests is None or each.topic != "classifier"]
     table = table.model_copy(update={"verdict": [*kept, *said]})
     return Findings(fidelity=table, tests=tests, utility=useful, **describe_plainly(sets, meta, chosen))
+
+
+def describe_odd_days(sets: fidelity.Sets, meta: Meta) -> list[Sentence]:
+    """Say on how many days the mean of synthetic series is not that of held-out real ones, if on any; windows
+    have no days in common.
+    """
+    if "windows" in meta.provenance:
+        return []
+    owners = np.asarray(sets.owner_of.get("held_out", np.arange(len(sets.held_out))))
+    found = dates.find_odd_days(sets.held_out, sets.synthetic, owners, meta.axis.steps_per_day)
+    if found is None or not len(found.days):
+        return []
+    channel = f" of the channel {meta.channels[found.channel]}" if len(meta.channels) > 1 else ""
+    text = (
+        f"On {len(found.days)} of {found.tested} days the mean of all series differs significantly from that "
+        f"of held-out real ones; most on {name_day(meta, found.most)}, where synthetic series{channel} lie "
+        f"{abs(found.gap):.2f} own standard deviations {'higher' if found.gap > 0 else 'lower'}."
+    )
+    return [Sentence(tone="warn", text=text)]
+
+
+def name_day(meta: Meta, place: int) -> str:
+    """Return the date of a day of the record, or its number where series of several years, or no times, have
+    none.
+    """
+    if meta.is_nominal or len(meta.provenance.get("years", ())) > 1:
+        return f"day {place + 1} of the record"
+    steps = round(meta.axis.steps_per_day)
+    day = meta.axis.list_times()[place * steps + steps // 2].astype("M8[D]").item()
+    return f"{day.day} {day:%B %Y}"
 
 
 def join_unseen(sets: fidelity.Sets) -> two_sample_table.Sides:
