@@ -107,27 +107,27 @@ def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> 
     )
     tests = two_sample_table.evaluate(join_unseen(sets), steps_per_day, chosen.seed)
     said = [Sentence(tone=each.tone, text=each.sentence) for each in (tests, useful) if each is not None]
-    said += describe_odd_days(sets, meta)
+    said += describe_odd_days(join_unseen(sets), meta)
     kept = [each for each in table.verdict if tests is None or each.topic != "classifier"]
     table = table.model_copy(update={"verdict": [*kept, *said]})
     return Findings(fidelity=table, tests=tests, utility=useful, **describe_plainly(sets, meta, chosen))
 
 
-def describe_odd_days(sets: fidelity.Sets, meta: Meta) -> list[Sentence]:
-    """Say on how many days the mean of synthetic series is not that of held-out real ones, if on any; windows
-    have no days in common.
+def describe_odd_days(sides: two_sample_table.Sides, meta: Meta) -> list[Sentence]:
+    """Say on how many days the mean of synthetic series is not that of real ones, if on any; windows have no
+    days in common.
     """
     if "windows" in meta.provenance:
         return []
-    owners = np.asarray(sets.owner_of.get("held_out", np.arange(len(sets.held_out))))
-    found = dates.find_odd_days(sets.held_out, sets.synthetic, owners, meta.axis.steps_per_day)
+    found = dates.find_odd_days(sides.real, sides.synthetic, sides.owners, meta.axis.steps_per_day)
     if found is None or not len(found.days):
         return []
     channel = f" of the channel {meta.channels[found.channel]}" if len(meta.channels) > 1 else ""
     text = (
         f"On {len(found.days)} of {found.tested} days the mean of all series differs significantly from that "
-        f"of held-out real ones; most on {name_day(meta, found.most)}, where synthetic series{channel} lie "
-        f"{abs(found.gap):.2f} own standard deviations {'higher' if found.gap > 0 else 'lower'}."
+        f"of real ones never trained on; most on {name_day(meta, found.most)}, where "
+        f"synthetic series{channel} lie {abs(found.gap):.2f} own standard deviations "
+        f"{'higher' if found.gap > 0 else 'lower'}."
     )
     return [Sentence(tone="warn", text=text)]
 

@@ -6,7 +6,7 @@ import pytest
 from distgan.data.store.metadata import Axis, Meta
 from distgan.evaluation.metrics.dates import find_odd_days
 from distgan.evaluation.metrics.fidelity import Sets
-from distgan.pipeline.evaluate import describe_odd_days
+from distgan.pipeline.evaluate import describe_odd_days, join_unseen
 
 DAYS, HOLIDAY = 91, 24
 
@@ -61,7 +61,7 @@ def test_windows_of_few_owners_say_nothing() -> None:
 )
 def test_the_sentence_names_the_day(provenance: dict, named: str) -> None:
     meta = Meta(Axis("2013-12-01T00:00:00", 21600, 4 * DAYS), ("load",), "kWh", provenance, {})
-    sets = Sets(homes(5, 0), homes(40, 1), homes(40, 2, holiday=False))
-    said = describe_odd_days(sets, meta)
+    sets = Sets(homes(5, 0), homes(30, 1), homes(40, 2, holiday=False), homes(10, 3))
+    said = describe_odd_days(join_unseen(sets), meta)
     assert [each.tone for each in said] == (["warn"] if named else [])
     assert all(named in each.text and each.text.startswith("On 1 of 91 days") for each in said)
