@@ -12,6 +12,7 @@ The night is the quarter of the day in which real loads are lowest.
 Shapes: n series, L steps, C channels, D days, P steps a day, Q figures.
 """
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -303,6 +304,13 @@ def even_out(figures: Array, smallest_mean: float) -> Array:
         elif name in COUNTS:
             result[:, place] = np.log1p(result[:, place])
     return result
+
+
+def compare_units(parts: tuple[int, int], wholes: tuple[int, int]) -> float:
+    """Return the expected distance of two real sets of some sizes over that of sets of other sizes: a ratio
+    of parts times this varies as distances do, from which the error of the whole sets' ratio follows.
+    """
+    return math.sqrt(sum(1 / size for size in parts) / sum(1 / size for size in wholes))
 
 
 def compare_loads(real: Array, made: Array, unit: Unit) -> Array:

@@ -19,7 +19,7 @@ Fewer synthetic series than owners count in their place. Where none of 17 real s
 On London's loads, real series as the model (56 splits, 7 to 36 owners) were never called better or worse
 overall, and on 1 % of single scores. Simulated loads of three weeks from the same process as the model were
 called worse overall in 5.5 % and better in 1.2 % of 325 tables of 30 owners, in 0 % and 0.3 % of 296 tables
-of 10; single scores in 3 and 2 %, load figures of 30 owners in 11 %.
+of 10; single scores in 3 and 2 %.
 
 **Overall score** of a row: the geometric mean over all scores but those that look for copies of
 
