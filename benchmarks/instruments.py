@@ -7,7 +7,7 @@ was fitted to.
     catch22     mean Kolmogorov-Smirnov distance of 22 features (Lubba et al. 2019), by pycatch22
     forecast    error of a next-day forecaster over that of one trained on real series (`utility.py`)
     seams       change across borders of tokens over that across other midnights
-    peak, load_factor   of the mean of 50 loads
+    peak, load_factor   of the mean of 50 loads, or of as many as there are real ones
 
 Shapes: n series, L steps, Q figures.
 """
@@ -129,7 +129,7 @@ def read_instruments(
     figures = entity_loads.measure_loads(seen, reference.layout)
     ratios = entity_loads.compare_loads(reference.figures, figures, reference.unit)
     score, real_score = compare_variety(reference, figures)
-    peak, factor = describe_aggregate(values)
+    peak, factor = describe_aggregate(seen, len(reference.real.values))
     catch = math.nan
     if reference.catch is not None:
         catch = float(compare_features(reference.catch, measure_catch22(seen)).mean())
@@ -175,12 +175,12 @@ def compare_variety(reference: Reference, figures: Array) -> tuple[float, float]
     return float(scores[0]), float(scores[1])
 
 
-def describe_aggregate(values: Array) -> tuple[float, float]:
-    """Return the peak and load factor of the mean of `TOGETHER` loads, averaged over draws: [n, L] -> two
-    numbers.
+def describe_aggregate(values: Array, most: int) -> tuple[float, float]:
+    """Return the peak and load factor of the mean of `TOGETHER` loads, or of `most` if that is fewer,
+    averaged over draws: [n, L] -> two numbers. The peak of fewer loads is higher.
     """
     rng = make_keyed_generator(0, 0, "loads together")
-    size = min(TOGETHER, len(values))
+    size = min(TOGETHER, most, len(values))
     found = []
     for _ in range(DRAWS):
         demand = loads.compute_mean_demand(values[rng.permutation(len(values))[:size]])

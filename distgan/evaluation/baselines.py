@@ -91,14 +91,14 @@ def shuffle_blocks(train: Array, block: int, seed: int) -> Array:
 
 
 def measure_units(train: Array) -> Array:
-    """Return the deviation of each channel over that of the first, float32 [C]: in these units no channel
-    stands out by its numbers alone. A channel that does not vary counts as one of deviation 1.
+    """Return the deviation of each channel, float32 [C]: in these units no channel stands out by its numbers
+    alone, nor do fitted generators depend on the unit. A channel that does not vary counts as one of
+    deviation 1.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a channel that is missing throughout
         deviations = np.nanstd(train, axis=(0, 1), dtype=np.float64)
-    deviations = np.where(deviations > 0, deviations, 1)
-    return np.asarray(deviations / deviations[0], dtype=np.float32)
+    return np.where(deviations > 0, deviations, 1).astype(np.float32)
 
 
 def _make_classical(name: str, train: Array, count: int, seed: int) -> Callable[[], Array]:

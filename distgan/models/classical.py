@@ -246,12 +246,13 @@ def fit_yule_walker(rest_NL: np.ndarray, order: int) -> np.ndarray:
 
 
 def compute_quantiles(values_NP: np.ndarray, levels: int) -> np.ndarray:
-    """Return each column's values at even probabilities: [N, P] -> [Q, P], with the columns' deviations."""
+    """Return each column's values at even probabilities, with the columns' means and deviations: [N, P] ->
+    [Q, P].
+    """
     found_QP = np.quantile(values_NP, (np.arange(levels) + 0.5) / levels, axis=0)
-    middle_P, wanted_P = found_QP.mean(0), values_NP.std(0)
-    have_P = found_QP.std(0)
+    wanted_P, have_P = values_NP.std(0), found_QP.std(0)
     factor_P = np.divide(wanted_P, have_P, out=np.ones_like(wanted_P), where=have_P > 0)
-    return np.asarray(middle_P + (found_QP - middle_P) * factor_P)
+    return np.asarray(values_NP.mean(0) + (found_QP - found_QP.mean(0)) * factor_P)
 
 
 def from_quantiles(quantiles_QP: Tensor, normal_BP: Tensor) -> Tensor:

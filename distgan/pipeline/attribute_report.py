@@ -62,7 +62,7 @@ def compare_attributes(
             synthetic,
             frozenset(column.name for column in statics.columns if column.is_number),
             bank.minimum_group_size,
-            data.meta.axis.list_times(),
+            data.meta.axis.list_times() if data.meta.has_common_days else None,
             data.meta.axis.steps_per_day,
         )
     )

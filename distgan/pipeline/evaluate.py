@@ -11,11 +11,12 @@ import distgan
 from distgan import config
 from distgan.anonymity import dp
 from distgan.anonymity.bank import Bank
-from distgan.data.store.metadata import Meta
+from distgan.data.store.metadata import DAY, Meta
 from distgan.data.store.private_table import SPLITS, VALIDATION, Table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
 from distgan.evaluation.metrics import (
+    dates,
     entity_loads,
     fidelity,
     loads,
@@ -115,9 +116,40 @@ def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> 
     )
     tests = two_sample_table.evaluate(join_unseen(sets), steps_per_day, chosen.seed)
     said = [Sentence(tone=each.tone, text=each.sentence) for each in (tests, useful) if each is not None]
+    said += describe_odd_days(join_unseen(sets), meta)
     kept = [each for each in table.verdict if tests is None or each.topic != "classifier"]
     table = table.model_copy(update={"verdict": [*kept, *said]})
     return Findings(fidelity=table, tests=tests, utility=useful, **describe_plainly(sets, meta, chosen))
+
+
+def describe_odd_days(sides: two_sample_table.Sides, meta: Meta) -> list[Sentence]:
+    """Say on how many days the mean of synthetic series is not that of real ones, if on any; windows have no
+    days in common.
+    """
+    if "windows" in meta.provenance:
+        return []
+    found = dates.find_odd_days(sides.real, sides.synthetic, sides.owners, meta.axis.steps_per_day)
+    if found is None or not len(found.days):
+        return []
+    channel = f" of the channel {meta.channels[found.channel]}" if len(meta.channels) > 1 else ""
+    text = (
+        f"On {len(found.days)} of {found.tested} days the mean of all series differs significantly from that "
+        f"of real ones never trained on; most on {name_day(meta, found.most)}, where "
+        f"synthetic series{channel} lie {abs(found.gap):.2f} own standard deviations "
+        f"{'higher' if found.gap > 0 else 'lower'}."
+    )
+    return [Sentence(tone="warn", text=text)]
+
+
+def name_day(meta: Meta, place: int) -> str:
+    """Return the date of a day of the record, or its number where series of several years, or no times, have
+    none.
+    """
+    if meta.is_nominal or len(meta.provenance.get("years", ())) > 1:
+        return f"day {place + 1} of the record"
+    steps = round(meta.axis.steps_per_day)
+    day = meta.axis.list_times()[place * steps + steps // 2].astype("M8[D]").item()
+    return f"{day.day} {day:%B %Y}"
 
 
 def join_unseen(sets: fidelity.Sets) -> two_sample_table.Sides:
@@ -148,12 +180,13 @@ def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -
         sets.held_out, sets.synthetic, owners, meta.channels, meta.unit_of_channels, anonymous=anonymous
     )
     real, made = sets.held_out[..., 0], compared[..., 0]
-    if not entity_loads.are_loads(real, meta.axis.steps_per_day):
+    added = meta.is_aligned(DAY)  # otherwise a sum would be of other hours of each series
+    if not added or not entity_loads.are_loads(real, meta.axis.steps_per_day):
         return {"plain": values, "loads": None}
     together = loads.describe_loads(
         real,
         made,
-        meta.axis.list_times(),
+        loads.Calendar(meta.axis.list_times(), meta.has_common_days, meta.has_common_weekdays),
         meta.unit_of_channels,
         owners=len(np.unique(owners)),
         anonymous=anonymous,

@@ -74,13 +74,9 @@ def measure_zeros(
 
 def choose_grid(data: Store | Windows, shares: int) -> ZeroGrid:
     """Return the finest grid of so many cells that all series, or windows, share."""
-    whole, axis = isinstance(data, Store), data.meta.axis
-    aligned = isinstance(data, Store) or data.stride * axis.step_seconds % 86400 == 0
+    has_seasons = isinstance(data, Store) and not data.meta.is_nominal
     return ZeroGrid.choose(
-        axis,
-        shares,
-        has_days=aligned and not data.meta.is_nominal,
-        has_seasons=whole and not data.meta.is_nominal,
+        data.meta.axis, shares, has_days=data.meta.has_common_days, has_seasons=has_seasons
     )
 
 

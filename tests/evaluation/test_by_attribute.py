@@ -1,10 +1,11 @@
 """Attributes in a report: a classifier finds what is there, and rare values have no figures."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 
-from distgan.evaluation.attribute_results import ByAttribute
+from distgan.evaluation.attribute_results import AttributeValueResult, ByAttribute
 from distgan.evaluation.metrics.by_attribute import (
     Comparison,
     DescribedSeries,
@@ -74,6 +75,27 @@ def test_values_have_shares_loads_and_scores_and_rare_ones_none() -> None:
         near, far, real = true.scores[score], there.scores[score], there.scores_real[score]
         assert near is not None and far is not None and real is not None
         assert far > 2 * max(real, near)  # a car that never charges
+
+
+def compare_cars(made: DescribedSeries, times: np.ndarray | None) -> list[AttributeValueResult]:
+    """Return the results for homes without and with a car, of 36 homes on either side."""
+    sides = (homes(36, 0), homes(36, 1), made)
+    cars = (replace(side, cells={"ev": side.cells["ev"]}) for side in sides)
+    return compare_by_attribute(Comparison(*cars, frozenset(), 6, times, 24.0)).attributes[0].values
+
+
+def test_as_many_training_as_synthetic_series_are_scored() -> None:
+    """The synthetic series are half of the training series: both sets of as many have the same distances."""
+    rows = np.arange(36)
+    false, true = compare_cars(homes(36, 0).take(rows[(rows % 6 == 0) | (rows % 3 == 1)]), TIMES)
+    assert (false.synthetic, true.synthetic) == (12, 6)
+    assert false.scores == false.scores_real and true.scores == true.scores_real
+
+
+def test_there_is_no_evening_where_hours_are_unknown() -> None:
+    for value in compare_cars(homes(36, 2), None):
+        assert value.evening_real is None and value.evening_synthetic is None
+        assert value.mean_real is not None and value.mean_synthetic is not None
 
 
 def test_figures_and_errors_count_owners_not_their_windows() -> None:

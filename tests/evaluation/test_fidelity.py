@@ -88,6 +88,21 @@ def test_line_and_band_powers_are_shares_of_variance():
     assert found.bands.sum() == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.parametrize("length", [96, 97])
+def test_shares_of_variance_are_those_of_the_waves(length):
+    """A wave of two steps, whose variance is its square, and one of eight, whose variance is half of that."""
+    steps = np.arange(length)
+    waves = np.cos(2 * np.pi * steps * (length // 8) / length)
+    if length % 2 == 0:
+        waves += 0.5 * (-1.0) ** steps
+    tone = (5 + waves)[None, :, None].astype(np.float32)
+    grid = descriptors.make_reference_grid(tone, PER_DAY)
+    found = descriptors.compute_descriptors(tone, grid).bands[0, 0]
+    share = found[np.flatnonzero(grid.bands <= length // 8)[-1]]
+    assert share == pytest.approx(1 if length % 2 else 0.5 / (0.5 + 0.25), abs=1e-5)
+    assert found.sum() == pytest.approx(1, abs=1e-5)
+
+
 def test_nearest_sees_a_scaled_copy_with_a_percent_of_noise():
     train = homes(20)
     rng = np.random.default_rng(0)
@@ -270,6 +285,18 @@ def test_a_moved_weekday_is_seen_where_weekdays_are_compared():
     assert wrong["weekdays"] > 2 * right["weekdays"]
     assert wrong["weekdays"] - right["weekdays"] > 0.9 * (wrong["weekly_profile"] - right["weekly_profile"])
     assert wrong["daily_profile"] == pytest.approx(right["daily_profile"])
+
+
+@pytest.mark.parametrize("zero", [0.0, 290.0])
+def test_locations_are_seen_from_any_zero(zero):
+    """Temperatures two deviations between places too warm, in Celsius and in Kelvin."""
+
+    def measure_places(seed: int, warmer: float = 0.0) -> np.ndarray:
+        rng, hours = np.random.default_rng(seed), np.arange(24 * 14)
+        day = 5 * np.sin(2 * np.pi * hours / 24) + rng.standard_normal((40, len(hours)))
+        return (zero + warmer + rng.standard_normal((40, 1)) + day)[..., None].astype(np.float32)
+
+    assert scores(measure_places(1), measure_places(3, 2.0), measure_places(2))["c2st"] > 0.65
 
 
 def test_changes_weigh_by_their_number():

@@ -6,7 +6,7 @@ import pytest
 from benchmarks import instruments
 from distgan.evaluation.attacks.attack_data import AttackData, Side
 from distgan.evaluation.metrics import fidelity
-from distgan.evaluation.metrics.classification import LabelledSeries, classify
+from distgan.evaluation.metrics.classification import Encoder, LabelledSeries, classify
 from distgan.evaluation.metrics.descriptors import compute_descriptors, make_reference_grid
 from distgan.evaluation.metrics.gaps import average_known, copy_gaps
 from distgan.evaluation.metrics.nearest import Shapes, find_nearest
@@ -89,6 +89,12 @@ def test_a_classifier_learns_as_much_from_whole_series_as_from_real_ones():
     found = classify(draw(60, 1, HALF), [draw(60, 2, 0)], draw(60, 3, HALF)).rows
     assert found["synthetic"].value > 0.9 and found["real"].value > 0.9  # without the gaps it is .5
     assert found["gain"].value > -0.03
+
+
+def test_features_of_a_classifier_do_not_depend_on_the_unit():
+    series = np.random.default_rng(0).gamma(2, 1, (12, 48, 2)).astype(np.float32)
+    nano = (series * 2.0**-40).astype(np.float32)  # 1e-12
+    np.testing.assert_allclose(Encoder.fit(series)(series), Encoder.fit(nano)(nano), rtol=1e-5, atol=1e-6)
 
 
 def test_load_figures_of_whole_series_are_those_of_what_real_ones_show():

@@ -225,6 +225,52 @@ def test_load_figures_have_known_answers() -> None:
     assert figures[2]["low_run"] == 3
 
 
+def test_a_ratio_of_halves_varies_as_that_of_whole_sets() -> None:
+    """The error of a ratio is the spread over halves in the unit of whole sets: without that, 1.4 times too
+    small where figures go together.
+    """
+    assert entity_loads.compare_units((15, 30), (30, 30)) == pytest.approx(1.5**0.5)
+    growth = entity_loads.compare_units((20, 20), (40, 40))
+    rng = np.random.default_rng(0)
+    wholes, spreads = [], []
+    for _ in range(40):
+        sides = [rng.standard_normal((40, 1)) + rng.standard_normal((40, 6)) for _ in range(2)]
+        wholes.append(average_distance(*sides))
+        parts = [[side[rng.permutation(40)[:20]] for side in sides] for _ in range(24)]
+        spreads.append(growth * np.std([average_distance(*part) for part in parts]))
+    assert growth == pytest.approx(2**0.5) and np.mean(spreads) == pytest.approx(np.std(wholes), rel=0.2)
+
+
+def average_distance(one: np.ndarray, two: np.ndarray) -> float:
+    """Return the geometric mean of distances, in units of those between sets of these sizes."""
+    expected = np.sqrt(1 / len(one) + 1 / len(two))
+    return float(np.exp(np.log(compute_wasserstein(one, two) / expected).mean()))
+
+
+def test_gaps_hide_no_turns_and_shares_of_variance_sum_over_pairs_of_frequencies() -> None:
+    """A load that rises and falls in turn does so wherever three steps are measured. The fastest wave of
+    daily totals, every other day, has the variance of its square, any other of half of it.
+    """
+    saw = 1 + np.tile([0.0, 1.0], 24 * 14)[None]
+    saw[0, ::10] = np.nan
+    turns = list(entity_loads.FIGURES).index("turns")
+    assert entity_loads.measure_loads(saw, LAYOUT)[0, turns] == 1
+    day = np.arange(28)
+    totals = 5 + np.cos(2 * np.pi * 2 * day / 28) + 0.5 * (-1.0) ** day
+    season, weeks = entity_loads._split_variance(totals[None], np.array([5.0]))
+    assert season[0] == pytest.approx(0) and weeks[0] == pytest.approx(0.5 / (0.5 + 0.25))
+
+
+def test_peaks_of_sums_are_of_as_many_loads_as_there_are_real_ones() -> None:
+    """Ten real loads: the mean of fifty synthetic ones would have a lower peak."""
+    real = Sample(loads(10, 0))
+    reference = instruments.fit_reference(real, loads(10, 1), 24, features=False)
+    many, few = (instruments.read_instruments(reference, loads(count, 2), ()).peak for count in (200, 10))
+    ten = np.mean([loads(10, seed)[..., 0].mean(0).max() for seed in range(20, 40)])
+    fifty = np.mean([loads(50, seed)[..., 0].mean(0).max() for seed in range(20, 40)])
+    assert abs(many - ten) < abs(many - fifty) and few > 0
+
+
 def test_seams_are_found_at_borders_alone() -> None:
     values = loads(10, 0)[..., 0]
     assert instruments.measure_seams(values, 24, 168).mean() == pytest.approx(1, abs=0.3)

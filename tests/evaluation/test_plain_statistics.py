@@ -5,7 +5,8 @@ import pytest
 
 from distgan.data.store.metadata import Axis, Meta
 from distgan.evaluation.metrics import entity_loads, loads, plain_statistics
-from distgan.evaluation.plots import catalogue, series
+from distgan.evaluation.plots import catalogue, series, style
+from distgan.evaluation.plots import loads as plots_of_loads
 from tests.helpers.reports import homes, view
 
 DAYS = 21
@@ -84,7 +85,8 @@ def test_pictures_of_all_values_end_where_fifteen_owners_reach():
 
 def loads_of(real: np.ndarray, made: np.ndarray, **options):
     times = np.datetime64("2019-01-07T00:00:00") + np.arange(real.shape[1]) * np.timedelta64(3600, "s")
-    return loads.describe_loads(real, made, times, "kWh", owners=len(real), anonymous=False, **options)
+    calendar = loads.Calendar(times, **options)
+    return loads.describe_loads(real, made, calendar, "kWh", owners=len(real), anonymous=False)
 
 
 def test_figures_of_loads_have_known_answers():
@@ -127,8 +129,47 @@ def test_what_is_no_load_gets_no_load_figures():
     assert entity_loads.are_loads(series_of, 24.0)
     assert not entity_loads.are_loads(series_of - 1, 24.0)  # temperatures
     assert not entity_loads.are_loads(series_of, 1.0) and not entity_loads.are_loads(series_of[:, :200], 24.0)
-    times = view().times
-    assert loads.describe_loads(series_of, series_of, times, "", owners=14, anonymous=True) is None
+    calendar = loads.Calendar(view().times)
+    assert loads.describe_loads(series_of, series_of, calendar, "", owners=14, anonymous=True) is None
+
+
+def test_figures_of_unknown_times_are_left_out():
+    """A source without times, or windows that begin on any day: hours and weekdays are nobody's."""
+    real, timed = homes(20, 1)[..., 0], {"hour of the highest mean demand"}
+    weekly = {"mean on weekdays", "mean on weekends"}
+
+    def name(**options) -> set[str]:
+        return {row.title for row in loads_of(real, real, **options).rows}
+
+    assert name() >= timed | weekly
+    assert name() - name(has_weekdays=False) == weekly
+    assert name() - name(has_hours=False, has_weekdays=False) == timed | weekly
+
+
+@pytest.mark.parametrize(
+    ("provenance", "length", "aligned", "hours", "weekdays"),
+    [
+        ({}, 8760, True, True, True),
+        ({"clock": "nominal: no times"}, 8760, True, False, False),
+        ({"windows": {"length": 336, "stride": 168}}, 336, True, True, True),
+        ({"windows": {"length": 336, "stride": 48}}, 336, True, True, False),
+        ({"windows": {"length": 336, "stride": 100}}, 336, False, False, False),
+        ({"years": [2012]}, 8760, True, True, True),
+        ({"years": [2012, 2013]}, 8760, True, True, False),
+        ({"years": [2012, 2013]}, 8736, True, True, True),  # ISO years begin on a Monday
+    ],
+)
+def test_times_are_known_where_all_series_share_them(provenance, length, aligned, hours, weekdays):
+    meta = Meta(Axis("2012-01-02T00:00:00", 3600, length), ("load",), "kWh", provenance, {})
+    assert (meta.is_aligned(86400), meta.has_common_days, meta.has_common_weekdays) == (
+        aligned,
+        hours,
+        weekdays,
+    )
+    seen = style.make_view(meta)
+    load = homes(20, 1)
+    assert plots_of_loads.is_load(load, seen) == aligned
+    assert plots_of_loads.has_weekdays(load, seen) == weekdays
 
 
 @pytest.mark.parametrize("draw", [series.draw_samples, series.draw_weeks, series.draw_sizes])

@@ -341,7 +341,7 @@ def test_baselines_of_a_seed_are_the_same_and_of_few_series_fewer():
 
 def test_fitted_baselines_do_not_depend_on_the_units_of_channels():
     train = np.concatenate([homes(20, seed=1), homes(20, seed=2)], axis=2)
-    units = np.array([1, 2.0**-14], np.float32)  # exact in float32
+    units = np.array([2.0**-40, 2.0**-54], np.float32)  # exact in float32
     made, again = (baselines.make_baselines(each, 8, PER_DAY, 3) for each in (train, train * units))
     for name in baselines.CLASSICAL:
         np.testing.assert_array_equal(made[name]() * units, again[name]())

@@ -1,10 +1,12 @@
 """Classical generators have the statistics of the series that they were fitted to."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from distgan import models
+from distgan.models import classical
 from tests.helpers.zoo import (
     noise_and_condition,
     small,
@@ -41,6 +43,16 @@ def test_pca_copula_has_the_distributions_of_the_scores() -> None:
             assert (mine.quantile(share) - real.quantile(share)).abs() < 0.1 * real.std() + 0.1
         assert mine.min() > -0.5  # a Gaussian of this mean and deviation would be below -1
         assert mine.std() == pytest.approx(float(real.std()), rel=0.1)
+
+
+@pytest.mark.parametrize("count", [40, 5000])
+def test_kept_quantiles_have_the_mean_and_the_deviation_of_their_values(count: int) -> None:
+    values = np.random.default_rng(0).lognormal(0, 1, (count, 1))
+    quantiles = classical.compute_quantiles(values, min(classical.LEVELS, count))
+    even = torch.special.ndtri((torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000)
+    drawn = classical.from_quantiles(torch.from_numpy(quantiles), even[:, None]).numpy()
+    assert drawn.mean() == pytest.approx(values.mean(), abs=0.002 * values.std())
+    assert drawn.std() == pytest.approx(values.std(), rel=0.01)
 
 
 def test_template_ar_has_the_curves_of_clusters_and_the_memory_of_their_noise() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+DAY = 86400  # seconds
 NOMINAL = "nominal"  # begins what is known of the clock where the source has no times
 
 
@@ -53,6 +54,25 @@ class Meta:
     def is_nominal(self) -> bool:
         """True where the source has no times, so that the axis only counts."""
         return str(self.provenance.get("clock", "")).startswith(NOMINAL)
+
+    @property
+    def has_common_days(self) -> bool:
+        """True where the times of the day are known and all series begin at the same one: windows may not."""
+        return not self.is_nominal and self.is_aligned(DAY)
+
+    @property
+    def has_common_weekdays(self) -> bool:
+        """True where the days of the week are known, too, and the same for all series: those of several
+        calendar years differ, those of ISO years do not.
+        """
+        several = len(self.provenance.get("years", ())) > 1
+        whole_weeks = self.axis.length * self.axis.step_seconds % (7 * DAY) == 0
+        return self.has_common_days and self.is_aligned(7 * DAY) and (whole_weeks or not several)
+
+    def is_aligned(self, period: int) -> bool:
+        """Return whether all series begin at the same place of a period of so many seconds."""
+        windows = self.provenance.get("windows")
+        return windows is None or windows["stride"] * self.axis.step_seconds % period == 0
 
     @property
     def unit_of_channels(self) -> str:

@@ -64,6 +64,11 @@ class DescribedSeries:
             self.series[rows], {name: own[rows] for name, own in self.cells.items()}, self.owners[rows]
         )
 
+    def take_evenly(self, size: int) -> "DescribedSeries":
+        """Return `size` of the series at even distances; all where there are fewer."""
+        count = len(self.series)
+        return self if size >= count else self.take(np.arange(size) * count // size)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -76,7 +81,7 @@ class Comparison:
     synthetic: DescribedSeries
     numbers: frozenset[str]
     minimum: int
-    times: Array  # datetime64 [L]
+    times: Array | None  # datetime64 [L]; None where they are unknown, or differ between series
     steps_per_day: float
 
     @cached_property
@@ -146,10 +151,14 @@ def _compare_value(
 ) -> AttributeValueResult:
     """Return the comparison of the training, held-out and synthetic series with one value, whose shares of
     the training and of the synthetic series are known.
+
+    As many training as synthetic series are scored: distances of larger sets are smaller.
     """
-    _, held_out, made = parts
-    known = [compute_descriptors(part.series, sets.grid) if len(part.series) else None for part in parts]
-    evening = _is_evening(sets.times)
+    train, held_out, made = parts
+    size = min(len(train.series), len(made.series) or len(train.series))
+    scored = train.take_evenly(size), held_out, made.take_evenly(size)
+    known = [compute_descriptors(part.series, sets.grid) if len(part.series) else None for part in scored]
+    evening = None if sets.times is None else _is_evening(sets.times)
     return AttributeValueResult(
         value=value,
         share_real=_round(shares[0]),
@@ -158,8 +167,8 @@ def _compare_value(
         synthetic=len(made.series),
         mean_real=_average(held_out.series),
         mean_synthetic=_average(made.series),
-        evening_real=_average(held_out.series[:, evening]),
-        evening_synthetic=_average(made.series[:, evening]),
+        evening_real=None if evening is None else _average(held_out.series[:, evening]),
+        evening_synthetic=None if evening is None else _average(made.series[:, evening]),
         scores=_score(known[1], known[2], sets.grid),
         scores_real=_score(known[1], known[0], sets.grid),
     )

@@ -33,17 +33,16 @@ STRONG_UNITS = 32
 # ------------------------------------------------------------------------------- classifier two-sample test
 
 
-def compute_held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array, name: str) -> float:
+def compute_held_out_accuracy(target: Descriptors, candidate: Descriptors, name: str) -> float:
     """Return the balanced accuracy of ridge regression (on features, location and scale) on held-out series.
 
     It is trained on one half of the owners and tested on the other, then the other way round, with as many
     series of the one set as of the other. NaN if there are too few.
 
     Args:
-        scale: [C] of the values, to weigh levels with.
         name: of the descriptors' features, "kernels" or "rocket".
     """
-    features = [_weigh_features(descriptors, scale, name) for descriptors in (target, candidate)]
+    features = [_weigh_features(descriptors, name) for descriptors in (target, candidate)]
     halves = [_split_by_owner(descriptors.owner) for descriptors in (target, candidate)]
     sizes = [min(len(one[side]) for one in halves) for side in (0, 1)]
     if min(sizes) < 2:
@@ -52,12 +51,11 @@ def compute_held_out_accuracy(target: Descriptors, candidate: Descriptors, scale
     return (_measure_accuracy(sides[0], sides[1]) + _measure_accuracy(sides[1], sides[0])) / 2
 
 
-def _weigh_features(descriptors: Descriptors, scale: Array, name: str) -> Array:
+def _weigh_features(descriptors: Descriptors, name: str) -> Array:
     """Return features [n, F] with location and scale, weighted to count beside hundreds of kernels."""
-    own = [np.arcsinh(descriptors.level / scale), np.log(descriptors.spread / scale + 1e-3)]
-    features = getattr(descriptors, name)
-    weight = math.sqrt(LEVEL_SHARE * max(features.shape[1], 1))
-    return np.concatenate([features, weight * np.nan_to_num(np.concatenate(own, 1))], 1)
+    features, sizes = getattr(descriptors, name), descriptors.sizes
+    weight = math.sqrt(LEVEL_SHARE * max(features.shape[1], 1) / sizes.shape[1])
+    return np.concatenate([features, weight * sizes], 1)
 
 
 def _split_by_owner(owner: Array) -> tuple[Array, Array]:

@@ -45,7 +45,8 @@ class Encoder:
     @classmethod
     def fit(cls, series: Array) -> "Encoder":
         standard, _, _ = standardise(series)
-        return cls(fit_kernels(standard, 0.0), np.maximum(np.nanstd(series, axis=(0, 1)), 1e-9))
+        scale = np.nanstd(series, axis=(0, 1), dtype=np.float64)
+        return cls(fit_kernels(standard, 0.0), np.where(scale > 0, scale, 1.0))
 
     def __call__(self, series: Array) -> Array:
         standard, level, spread = standardise(series)

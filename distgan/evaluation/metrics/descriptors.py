@@ -66,6 +66,7 @@ class Descriptors:
     ramp_cdf: Array  # [n, C, G]
     level: Array  # [n, C] mean
     spread: Array  # [n, C] standard deviation
+    sizes: Array  # [n, 2 C] both on a curved scale, standardised by real series
     skew: Array  # [n, C] third standardised moment
     tails: Array  # [n, C] log of the fourth, ln 3 for a Gaussian
     acf_short: Array  # [n, C, lags]
@@ -219,7 +220,7 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
     bands, lines = _compute_spectrum(standard, grid)
     n, places = len(values), _find_places(grid)
     skew, tails = _compute_moments(standard, mask)
-    blank = np.zeros(n)
+    blank, unit = np.zeros(n), grid.value_scale
     return Descriptors(
         measured=mask.sum(-1).astype(np.float64),
         changes=(mask[..., 1:] & mask[..., :-1]).sum(-1).astype(np.float64),
@@ -227,6 +228,7 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
         ramp_cdf=_compute_distribution(np.diff(values, axis=1), grid.ramp_grid),
         level=level,
         spread=spread,
+        sizes=np.nan_to_num(np.concatenate([np.arcsinh(level / unit), np.log(spread / unit + 1e-3)], 1)),
         skew=skew,
         tails=tails,
         acf_short=short,
@@ -319,6 +321,7 @@ def _compute_spectrum(standard: Array, grid: ReferenceGrid) -> tuple[Array, Arra
     """
     power = np.square(np.abs(fft.rfft(standard, axis=-1)))
     power[..., 0] = 0
+    power[..., (standard.shape[-1] + 1) // 2 :] /= 2  # the fastest wave of an even number is not doubled
     power /= np.maximum(power.sum(-1, keepdims=True), 1e-12)
     bands = np.add.reduceat(power, grid.bands, axis=-1)
     lines = [power[..., frequencies].sum(-1) for _, frequencies in grid.lines]

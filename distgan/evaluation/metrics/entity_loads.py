@@ -12,6 +12,7 @@ The night is the quarter of the day in which real loads are lowest.
 Shapes: n series, L steps, C channels, D days, P steps a day, Q figures.
 """
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -163,12 +164,13 @@ def _describe_changes(values: Array, mean: Array) -> dict[str, Array]:
     changes = np.diff(values, axis=1)
     sizes = np.abs(changes)
     known = (~np.isnan(sizes)).sum(1)
+    meetings = changes[:, 1:] * changes[:, :-1]
     middle, steep = np.nanquantile(sizes, [0.5, 0.99], axis=1)
     return {
         "flat": (sizes < FLAT * mean[:, None]).sum(1) / known,
         "ramp": middle / mean,
         "steep": steep / mean,
-        "turns": (changes[:, 1:] * changes[:, :-1] < 0).sum(1) / known,
+        "turns": (meetings < 0).sum(1) / (~np.isnan(meetings)).sum(1),
     }
 
 
@@ -213,6 +215,7 @@ def _split_variance(totals: Array, mean: Array) -> tuple[Array, Array]:
     """Return the shares of the variance of daily totals below and within `CYCLES`: [n, D] -> 2 x [n]."""
     filled = np.where(np.isnan(totals), 0, totals - mean[:, None])
     power = np.square(np.abs(np.fft.rfft(filled, axis=1)))[:, 1:]
+    power[:, (totals.shape[1] - 1) // 2 :] /= 2  # the highest frequency of an even number has no mirror image
     cycles = np.arange(1, power.shape[1] + 1) * 365.25 / totals.shape[1]
     whole = power.sum(1)
     low, high = CYCLES
@@ -286,6 +289,13 @@ def even_out(figures: Array, smallest_mean: float) -> Array:
         elif name in COUNTS:
             result[:, place] = np.log1p(result[:, place])
     return result
+
+
+def compare_units(parts: tuple[int, int], wholes: tuple[int, int]) -> float:
+    """Return the expected distance of two real sets of some sizes over that of sets of other sizes: a ratio
+    of parts times this varies as distances do, from which the error of the whole sets' ratio follows.
+    """
+    return math.sqrt(sum(1 / size for size in parts) / sum(1 / size for size in wholes))
 
 
 def compare_loads(real: Array, made: Array, unit: Unit) -> Array:

@@ -11,14 +11,12 @@ A score alone says little, so all rows of a table are scored by the same functio
 
 The target is the held-out split. The `held-out real` row is the reference split (a third set of real
 entities) against it; where that split is too small, the held-out split is cut into two halves, one the
-target of all rows, one the real row. The copier's fidelity is a second draw of the same: training series are
-real, and independent of the target. Distances between finite sets never reach zero and shrink with their
+target of all rows, one the real row. Distances between finite sets never reach zero and shrink with their
 sizes, so all rows are compared at one size, the smallest, averaged over random draws. The ± is a cautious
 standard error over the choice of entities: the spread over random halves of both sets, the same for all
 rows. Of large sets smaller parts are drawn, and the spread is scaled down as that of a mean; recurrent
 networks give a standard error of their own. Of differences between rows it was 1.2 to 3 times the true
-deviation where that was measured. What is concluded goes by the differences of two rows on the same halves
-(`paired.py`).
+deviation where that was measured. What is concluded goes by the same halves of two rows (`paired.py`).
 
 Shapes: n series, L steps, C channels, K random halves, S scores. Values are in original units, NaN where
 missing. A score that does not exist for the data (weekly profile of three days) is NaN here and null in the
@@ -44,6 +42,7 @@ from distgan.evaluation.metrics.descriptors import (
     fit_space,
     make_reference_grid,
 )
+from distgan.evaluation.metrics.entity_loads import compare_units
 from distgan.evaluation.metrics.gaps import apply_gaps, copy_gaps
 from distgan.evaluation.metrics.kernels import fit_embedding, fit_standard
 from distgan.evaluation.metrics.nearest import Shapes, find_nearest
@@ -100,7 +99,7 @@ class Measure:
         self._gaps = np.isnan(target)
         descriptors = compute_descriptors(real[:: math.ceil(len(real) / SPACE_SERIES)], self.grid)
         self.space, self.encoder = fit_space(descriptors), fit_embedding(descriptors.kernels)
-        self.rocket = fit_standard(descriptors.rocket)
+        self.rocket, self.sizes = fit_standard(descriptors.rocket), fit_standard(descriptors.sizes)
         self.target = self.compute_descriptors(target, owners, is_target=True)
 
     def compute_descriptors(
@@ -118,6 +117,7 @@ class Measure:
             bare,
             kernels=kernels,
             rocket=self.rocket.standardise(bare.rocket),
+            sizes=self.sizes.standardise(bare.sizes),
             owner=bare.owner if owners is None else np.asarray(owners),
             embedding=self.encoder.place(kernels),
             points=self.space.place(bare),
@@ -153,9 +153,7 @@ def average_scores(measure: Measure, candidate: Descriptors, size: int, seed: in
 
 
 def score_halves(measure: Measure, candidate: Descriptors, size: int, seed: int) -> list[dict[str, float]]:
-    """Score random halves of both sets, or smaller parts of large ones; the parts of the target are the same
-    for every candidate.
-    """
+    """Score random halves of both sets, or smaller parts; the target's are the same for every candidate."""
     half = min(len(candidate) // 2, size, NOISE_SERIES)
     target_half = min(len(measure.target) // 2, NOISE_SERIES)
     if min(half, target_half) < 2:
@@ -166,7 +164,9 @@ def score_halves(measure: Measure, candidate: Descriptors, size: int, seed: int)
             measure.target.owner, target_half, make_keyed_generator(seed, draw, "fidelity half target")
         )
         rows = _draw_part(candidate.owner, half, make_keyed_generator(seed, draw, "fidelity half"))
-        results.append(measure.compute_scores(candidate.take(rows), measure.target.take(target)))
+        found = measure.compute_scores(candidate.take(rows), measure.target.take(target))
+        unit = compare_units((len(rows), len(target)), (size, len(measure.target)))
+        results.append(found | {"load_figures": unit * found["load_figures"]})
     return results
 
 

@@ -7,6 +7,7 @@ Shapes: n series, L steps.
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from distgan.progress import format_digits
 from distgan.rng import make_keyed_generator
 
 DRAWS = 20  # of as many series from the larger set
+OF_HOURS, OF_WEEKDAYS = ("hour",), ("weekday", "weekend")  # figures of a known time
 OF_SUMS = ("admd", "coincidence", "factor", "ramp_sum")  # figures that depend on the number of series
 
 
@@ -46,14 +48,31 @@ class LoadFigures(JsonResult):
         return self.model_copy(update={"channel": channel, "sentence": sentence})
 
 
+@dataclass(frozen=True)
+class Calendar:
+    """The local times of all series [L]; whether the times of the day are known, and the weekdays."""
+
+    times: Array
+    has_hours: bool = True
+    has_weekdays: bool = True
+
+    @property
+    def weekend(self) -> Array:
+        return is_weekend(self.times)
+
+    @property
+    def hours(self) -> Array:
+        """The hour of the day of each step, [L]."""
+        return (self.times - self.times.astype("M8[D]")).astype("m8[s]").astype(float) / 3600
+
+
 def describe_loads(
-    real: Array, synthetic: Array, times: Array, unit: str, *, owners: int, anonymous: bool
+    real: Array, synthetic: Array, calendar: Calendar, unit: str, *, owners: int, anonymous: bool
 ) -> LoadFigures | None:
-    """Compute figures of all series together.
+    """Compute figures of all series together, without those of a time that is unknown.
 
     Args:
-        real, synthetic: [n, L], [m, L], NaN where missing.
-        times: [L] local times.
+        real, synthetic: [n, L], [m, L], NaN where missing; at each step all are at the same time of the day.
         owners: of the real series.
         anonymous: give no figure of fewer than `GROUP` real owners, and round all.
 
@@ -63,9 +82,9 @@ def describe_loads(
     count = min(len(real), len(synthetic))
     if count < 2 or (anonymous and (owners < GROUP or count < GROUP)):
         return None
-    weekend = is_weekend(times)
-    hours = (times - times.astype("datetime64[D]")).astype("timedelta64[s]").astype(float) / 3600
+    weekend, hours = calendar.weekend, calendar.hours
     sides = [_average_figures(some, count, weekend, hours) for some in (real, synthetic)]
+    unknown = {*(() if calendar.has_hours else OF_HOURS), *(() if calendar.has_weekdays else OF_WEEKDAYS)}
     digits = DIGITS if anonymous else 4
     rows = [
         LoadFigure(
@@ -76,7 +95,7 @@ def describe_loads(
             synthetic=_round(sides[1][name], digits),
         )
         for name, title, meaning, own, of_value in FIGURES
-        if all(np.isfinite(side[name]) for side in sides)
+        if name not in unknown and all(np.isfinite(side[name]) for side in sides)
     ]
     found = {row.title: row for row in rows}
     peak = found[FIGURES[1][1]]

@@ -17,7 +17,9 @@ degrees of freedom as there are owners, less one: with seven owners it is 2.4, n
 Fewer synthetic series than owners count in their place. Where none of 17 real series repeats another, one in
 17 may: the error of real series in a share is at least one series.
 On London's loads, real series as the model (56 splits, 7 to 36 owners) were never called better or worse
-overall, and on 1 % of single scores: the intervals are cautious.
+overall, and on 1 % of single scores. Simulated loads of three weeks from the same process as the model were
+called worse overall in 5.5 % and better in 1.2 % of 325 tables of 30 owners, in 0 % and 0.3 % of 296 tables
+of 10; single scores in 3 and 2 %.
 
 **Overall score** of a row: the geometric mean over all scores but those that look for copies of
 

@@ -237,13 +237,13 @@ def compute_mean_discrepancy(target: Descriptors, candidate: Descriptors, grid: 
 
 
 def compute_classifier_accuracy(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    return compute_held_out_accuracy(target, candidate, grid.value_scale, "kernels")
+    return compute_held_out_accuracy(target, candidate, "kernels")
 
 
 def compute_minirocket_accuracy(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     if grid.rocket is None:
         return math.nan
-    return compute_held_out_accuracy(target, candidate, grid.value_scale, "rocket")
+    return compute_held_out_accuracy(target, candidate, "rocket")
 
 
 def compute_load_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:

@@ -107,7 +107,7 @@ KINDS: tuple[Kind, ...] = (
         "weekdays", "Weekdays and weekends",
         "The mean day of all series together, in their own unit.",
         "Mean day of real and synthetic series on weekdays and at weekends, on one axis.",
-        loads.draw_weekdays, suits=loads.is_load, matched=True,
+        loads.draw_weekdays, suits=loads.has_weekdays, matched=True,
     ),
     Kind(
         "duration", "Load-duration curve",

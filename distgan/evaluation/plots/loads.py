@@ -21,7 +21,13 @@ from distgan.evaluation.plots.style import (
 
 
 def is_load(series: Array, view: View) -> bool:
-    return bool(len(series)) and are_loads(view.read_channel(series), view.steps_per_day)
+    """Return whether series are loads that can be added up."""
+    return bool(len(series)) and view.is_aligned and are_loads(view.read_channel(series), view.steps_per_day)
+
+
+def has_weekdays(series: Array, view: View) -> bool:
+    """Return whether series are loads with known weekdays."""
+    return view.has_weekdays and is_load(series, view)
 
 
 def _match_counts(real: Array, synthetic: Array, view: View) -> dict[str, Array]:

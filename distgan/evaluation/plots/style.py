@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from distgan.data.store.metadata import Meta
+from distgan.data.store.metadata import DAY, Meta
 from distgan.evaluation.metrics import descriptors as described
 from distgan.rng import make_keyed_generator
 
@@ -71,6 +71,8 @@ class View:
     channel_name: str = "value"
     seed: int = 0
     real: str = "Real, never trained on"
+    is_aligned: bool = True  # all series begin at the same time of the day
+    has_weekdays: bool = True  # and on one known day of the week
 
     @property
     def label(self) -> str:
@@ -91,6 +93,8 @@ def make_view(meta: Meta, *, unit: str | None = None, seed: int = 0) -> View:
         meta.unit_of_channels if unit is None else unit,
         channel_name=meta.channels[0],
         seed=seed,
+        is_aligned=meta.is_aligned(DAY),
+        has_weekdays=meta.has_common_weekdays,
     )
 
 
