@@ -50,21 +50,26 @@ def parse_csv(text: str, path: Path) -> list[list[str]]:
     Raises:
         UserError: it is no table, or a row has another number of cells than the header.
     """
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff").rstrip("\r\n"), newline=""), strict=True)
+    rows: list[list[str]] = []
     try:
-        rows = [
-            row
-            for row in csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
-            if row
-        ]
+        for row in reader:
+            if not row and rows and len(rows[0]) == 1:
+                row = [""]  # a blank line below a single column is an empty cell
+            if row:
+                rows.append(row)
+                _refuse_width(row, rows[0], f"{path} line {reader.line_num}")
     except csv.Error as error:
         raise UserError(f"{path} is not a readable CSV table ({error})") from None
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(rows[0]):
-            raise UserError(
-                f"{path} line {number} has {len(row)} cell{'' if len(row) == 1 else 's'}, and the header has "
-                f"{len(rows[0])}; write as many with commas between them"
-            )
     return [[unescape_cell(cell) for cell in row] for row in rows]
+
+
+def _refuse_width(row: list[str], header: list[str], where: str) -> None:
+    if len(row) != len(header):
+        raise UserError(
+            f"{where} has {len(row)} cell{'' if len(row) == 1 else 's'}, and the header has {len(header)}; "
+            "write as many with commas between them"
+        )
 
 
 def format_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgan.csvtext import CONTROLS, NUMBER, escape_cell, format_csv, unescape_cell
+from distgan.csvtext import CONTROLS, NUMBER, escape_cell, format_csv, parse_csv, unescape_cell
 from distgan.data import export
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.private_table import read_table, write_table
 from distgan.data.store.writer import StoreWriter
+from distgan.errors import UserError
 
 NASTY = st.text(alphabet="=+-@';\\nrtu0a1 \n\t\r5,\"\0\u2028\u202e\ud800＝", max_size=8)
 DANGEROUS = ["=HYPERLINK(1)", "+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "'=1", "a;=1", "＝1", "-"]
@@ -78,3 +79,11 @@ def test_an_export_has_safe_headers_and_the_very_values(tmp_path: Path) -> None:
 
 def test_rows_of_a_table_are_lines() -> None:
     assert format_csv(["id", "n"], [["=1", -1], ["b", 2.5]]) == "id,n\n'=1,-1\nb,2.5\n"
+
+
+def test_a_blank_line_below_a_single_column_is_an_empty_cell() -> None:
+    rows = parse_csv("ev\ntrue\n\nfalse\n\n\n", Path("wanted.csv"))
+    assert rows == [["ev"], ["true"], [""], ["false"]]  # blank lines at the end belong to no row
+    assert parse_csv("\nev,people\n\nyes,2\n", Path("wanted.csv")) == [["ev", "people"], ["yes", "2"]]
+    with pytest.raises(UserError, match=r"wanted\.csv line 4 has 1 cell, and the header has 2"):
+        parse_csv("ev,people\nyes,2\n\nno\n", Path("wanted.csv"))  # the line as an editor counts

@@ -55,6 +55,10 @@ OF_HALF = (
     "The baselines (“training” series among them) are made of one half of their owners; all rows are "
     "measured against the other half, and two-sample tests against both."
 )
+COPIES = (
+    "“Training” series are {:,} real ones of the file here, of which baselines are made; copies of the "
+    "others were not looked for."
+)
 RAGGED = "; set data.start_ragged if they begin late or end early"
 MISREAD = (
     "sentinel",
@@ -209,12 +213,18 @@ def add_counts(found: Findings, divided: "DividedSeries", made: ingest.Raw) -> F
 
 
 def explain_rows(options: FilePair, found: Findings) -> Findings:
-    """Describe the rows of real series where both sides come from files."""
-    meanings = MEANINGS if options.training is None else {REAL: MEANINGS[REAL]}
-    rows = [
-        row.model_copy(update={"meaning": meanings.get(row.name, row.meaning)}) for row in found.fidelity.rows
+    """Describe the rows of real series, and among which ones copies were looked for."""
+    known, table = options.training is not None, found.fidelity
+    meanings = {REAL: MEANINGS[REAL]} if known else MEANINGS
+    rows = [row.model_copy(update={"meaning": meanings.get(row.name, row.meaning)}) for row in table.rows]
+    sentences = [
+        each.model_copy(update={"text": f"{each.text} {COPIES.format(table.n.train)}"})
+        if each.topic == "copies" and not known
+        else each
+        for each in table.verdict
     ]
-    return found.model_copy(update={"fidelity": found.fidelity.model_copy(update={"rows": rows})})
+    changes = {"rows": rows, "verdict": sentences}
+    return found.model_copy(update={"fidelity": table.model_copy(update=changes)})
 
 
 def align_steps(options: FilePair, real: ingest.Raw, made: ingest.Raw) -> tuple[ingest.Raw, ingest.Raw]:

@@ -5,6 +5,7 @@ import os
 import re
 import sysconfig
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -227,8 +228,18 @@ def _find_wrong_overrides(
     if mistake == _find_mistake(tree):
         return None
     alone = [text for text in overrides if _find_mistake(_override_key(tree, text)) == mistake]
-    named = [" ".join(text[:80].split()) for text in alone or overrides]
+    named = [" ".join(text[:80].split()) for text in alone or _drop_needless(tree, overrides, mistake)]
     return ("override " if len(named) == 1 else "overrides ") + " ".join(named[:5])
+
+
+def _drop_needless(tree: dict[str, Any], overrides: Sequence[str], mistake: str | None) -> list[str]:
+    """Return the overrides that make the same mistake together, and no other ones."""
+    needed = list(overrides)
+    for place in reversed(range(len(needed))):
+        fewer = needed[:place] + needed[place + 1 :]
+        if _find_mistake(reduce(_override_key, fewer, tree)) == mistake:
+            needed = fewer
+    return needed
 
 
 def _find_mistake(tree: dict[str, Any]) -> str | None:

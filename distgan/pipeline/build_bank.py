@@ -247,10 +247,13 @@ def save_attacks(run: Run, attacks: list[tracing.Attack]) -> None:
 
 
 def format_summary(bank: Bank, settings: config.Config) -> str:
+    fewest = f"{min(bank.sizes)} entities or more"
+    if bank.guarantee is not None:
+        fewest = f"about {fewest} (counted with noise)"
     text = (
         f"{format_count(bank.num_groups, 'condition')} of "
         f"{format_count(settings.bank.condition_dim, 'number')}, each of "
-        f"{min(bank.sizes)} entities or more; membership inference AUC at most "
+        f"{fewest}; membership inference AUC at most "
         f"{round_up(max(bank.tracing_auc), 2)} for a typical member (limit {settings.bank.max_tracing_auc})"
     )
     return f"{text}; for research only, never to be released" if settings.bank.study else text

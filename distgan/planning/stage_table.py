@@ -51,8 +51,8 @@ def format_needs(needs: list[StageNeed], plan: Plan) -> str:
     ]
     made = "" if plan.settings.model.filters else f", {plan.settings.generate.count:,} synthetic ones"
     heading = (
-        f"All stages, {plan.series.count:,} training series{made} (host rates: one core, measured by "
-        "benchmarks/chain.py):"
+        f"All stages as configured, {plan.series.count:,} training series{made} (host rates: one core, "
+        "measured by benchmarks/chain.py):"
     )
     return f"{heading}\n{format_table(rows)}"
 
@@ -73,8 +73,9 @@ def format_growth(plan: Plan, passes: Passes) -> str:
         memory, disk = max(need.memory for need in needs), sum(need.disk for need in needs) / 1024
         rows.append([f"{count:,}", *cells, slowest, f"{memory:.2f}", f"{disk:,.3g}"])
     made = "" if settings.model.filters else ", as many series generated as trained on"
+    passes_once = ", without micro-batches" if settings.engine.micro_batch else ""
     return (
-        f"Whole runs by series and devices, the same {settings.train.steps:,} steps{made}\n(the "
+        f"Whole runs by series and devices, the same {settings.train.steps:,} steps{passes_once}{made}\n(the "
         f"slowest stage is that of {DEVICES[-1]:,} devices; the gan stage uses at most "
         f"train.batch_size={settings.train.batch_size} devices):\n{format_table(rows)}"
     )

@@ -16,6 +16,7 @@ from distgan.anonymity.dp.mechanism import UNIT
 from distgan.anonymity.manifest import find_violations
 from distgan.anonymity.private_bank import choose_cells
 from distgan.errors import UserError
+from distgan.pipeline.build_bank import format_summary
 from tests.helpers.groups import (
     HEAD,
     budget_of,
@@ -79,6 +80,12 @@ def test_a_private_bank_is_near_the_exact_one() -> None:
     ):
         np.testing.assert_allclose(found, expected, atol=0.2)
     assert all(abs(bank.sizes.sum() - 600) < 60 for bank in banks)
+
+
+def test_noisy_counts_are_not_stated_as_exact() -> None:
+    bank = private_bank(0)
+    text = format_summary(bank, config.Config())
+    assert f"each of about {min(bank.sizes)} entities or more (counted with noise); membership" in text
 
 
 def test_a_private_bank_proves_its_promise_and_a_forged_one_is_found(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ def test_two_files_get_a_report_that_says_what_is_not_known(judged: Path) -> Non
     assert (n["train"], n["held_out"], n["reference"], n["synthetic"]) == (13, 6, 1, 9)
     assert facts["unit"] == "kWh" and facts["groups"] is None and len(facts["unknown"]) == 2
     assert facts["splits"]["train"] == {"series": 13, "entities": 13, "owners": 13}
+    copies = [each["text"] for each in content["fidelity"]["verdict"] if each["topic"] == "copies"]
+    assert len(copies) == 1 and "are 13 real ones of the file here" in copies[0]  # not what was trained on
     text = (judged / "out" / "report.html").read_text()
     assert "What is not known" in text and "never trained on" not in text
     assert not list((judged / "out").rglob("*.zarr"))

@@ -133,6 +133,8 @@ def test_a_wrong_override_is_named_and_not_the_file(tmp_path: Path) -> None:
     assert explain("train.stepz=2").startswith("override train.stepz=2: unknown key")
     shares = ("data.splits.train=0.9", "data.splits.held_out=0.5")
     assert explain(*shares).startswith(f"overrides {' '.join(shares)}: data.splits")
+    many = ("seed=4", "model=timegan", *(f"encoder.steps={n}" for n in range(1, 7)), "train.steps=6")
+    assert explain(*many).startswith("overrides model=timegan train.steps=6: train.steps 6 leaves no")
     path.write_text("train: {steps: abc}\n")
     assert explain("seed=4").startswith(f"{path}: train.steps is 'abc'")
     assert config.load(path, ["train.steps=5"]).train.steps == 5

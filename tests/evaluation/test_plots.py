@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from distgan.evaluation.plots import catalogue, interactive, population, style, training
+from distgan.evaluation.plots import catalogue, interactive, population, rhythm, style, training
 from distgan.evaluation.plots import values as values_module
 from distgan.evaluation.plots.series import draw_carpets, draw_preview, draw_sizes
 from distgan.evaluation.plots.values import draw_levels
@@ -157,3 +157,32 @@ def test_the_series_to_choose_from_are_the_series():
         parts[parts == 65535] = np.nan
         values = packed["low"] + parts / 65534 * (packed["high"] - packed["low"])
         np.testing.assert_allclose(values, series[row, :, 0], atol=np.nanmax(series) / 60000)
+
+
+@pytest.mark.parametrize(
+    ("steps", "step_seconds", "expected"),
+    [
+        (24 * 28, 3600, ("daily mean", "same week", "days before; peaks are days and weeks", "day")),
+        (24 * 10, 3600, ("", "the first 200 steps", "days before; peaks are days and weeks", "day")),
+        (365, 86400, ("", "one and the same week", "so many days before; peaks are weeks", "at week")),
+        (720, 10, ("", "the first 200 steps", "so many minutes before.", "")),
+        (150, 60, ("", "all steps", "so many hours before.", "")),
+    ],
+)  # fmt: skip
+def test_captions_say_what_is_drawn(steps, step_seconds, expected):
+    """Of records shorter than a day too, which have no daily means and no distance in days."""
+    look, few = view(steps, step_seconds), homes(4, 1, steps)
+    captions = {each.name: each.caption for each in catalogue.select_pictures(few, few, look)}
+    found = [captions[name] for name in ("samples", "weeks", "autocorrelation", "spectrum")]
+    assert all(part in caption for part, caption in zip(expected, found))
+    assert [("daily" in found[0]), ("Peaks" in found[3])] == [bool(expected[0]), bool(expected[3])]
+    assert expected[1] in catalogue.draw_headline(few, few, look).caption
+
+
+def test_short_records_have_named_periods_and_distances():
+    look = view(720, 10)  # two hours
+    marks = rhythm.list_marks(rhythm.compute_power("real", homes(2, 1, 720), look).x)
+    assert [name for name, _ in marks] == ["1 h", "10 min", "1 min"]
+    curve = rhythm.compute_correlation("real", homes(2, 1, 720), look)
+    assert np.isclose(curve.x[0], 1 / 6) and rhythm.choose_unit(look)[0] == "minutes"
+    assert rhythm.draw_autocorrelation(homes(2), homes(2), look).axes[0].get_xlabel() == "distance [minutes]"

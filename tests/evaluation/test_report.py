@@ -281,11 +281,12 @@ def test_a_page_without_intervals_says_so(few, tmp_path):
 
 
 def test_the_period_is_what_is_known_of_it():
-    """Windows begin anywhere, and a source without times has neither a start nor a length of steps."""
+    """Windows begin anywhere, and a source without times has no start, and its steps count as hours."""
     facts = Facts("run", start="2013-01-07T00:00:00", step_seconds=3600, length=336)
     periods = [facts, replace(facts, windows={"train": 4}), replace(facts, nominal=True)]
     found = [writer._format_period(each) for each in periods]
-    assert found == ["336 steps of 1 h from 7 January 2013", "336 steps of 1 h", "336 steps"]
+    assert found[:2] == ["336 steps of 1 h from 7 January 2013", "336 steps of 1 h"]
+    assert found[2] == "336 steps; the source has no times, so a step counts as 1 h on this page"
 
 
 def test_the_page_says_how_exported_series_differ():

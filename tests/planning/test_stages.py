@@ -138,4 +138,4 @@ def test_a_model_that_filters_is_planned_for_its_stages_alone(capsys: pytest.Cap
     assert [stage["stage"] for stage in json.loads(capsys.readouterr().out)["stages"]] == ["prepare", "gan"]
     cli.run_command(["plan", "--devices=1xH100-80GB", *keys, "train.batch_size=8"])
     output = capsys.readouterr().out
-    assert "All stages, 100 training series (host" in output and "generated" not in output
+    assert "All stages as configured, 100 training series (host" in output and "generated" not in output

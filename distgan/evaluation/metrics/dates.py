@@ -15,7 +15,7 @@ from scipy.stats import t as student
 
 from distgan.evaluation.metrics.descriptors import Array, standardise
 from distgan.evaluation.metrics.gaps import copy_gaps
-from distgan.evaluation.metrics.plain import GROUP
+from distgan.evaluation.metrics.plain_statistics import GROUP
 
 FEWEST_DAYS = 14
 LEVEL = 0.05  # of all tests together

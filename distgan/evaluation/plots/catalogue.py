@@ -9,7 +9,15 @@ from matplotlib.figure import Figure
 
 from distgan.evaluation.metrics.plain_statistics import GROUP, clip_extremes
 from distgan.evaluation.plots import interactive, loads, population, rhythm, values
-from distgan.evaluation.plots.series import draw_carpets, draw_samples, draw_sizes, draw_weeks
+from distgan.evaluation.plots.series import (
+    describe_samples,
+    describe_weeks,
+    draw_carpets,
+    draw_samples,
+    draw_sizes,
+    draw_weeks,
+    name_week,
+)
 from distgan.evaluation.plots.style import Array, Picture, View
 from distgan.progress import Progress
 
@@ -35,6 +43,7 @@ class Kind:
     """A picture of two sets of series.
 
     Attributes:
+        caption: what is seen, or a function of the series that says it.
         single: whether single real series are seen in it: `shown` ones can be left out, `needed` ones not.
         extremes: whether the largest and smallest values of all can be read from it.
         matched: whether only as many real series as there are synthetic ones are behind it.
@@ -44,7 +53,7 @@ class Kind:
 
     name: str
     title: str
-    caption: str
+    caption: str | Callable[[Array, View], str]
     alt: str
     draw: Callable[[Array, Array, View], Figure]
     format: Literal["svg", "png"] = "svg"
@@ -58,21 +67,21 @@ class Kind:
         live = self.live(real, synthetic, view) if self.live else []
         figure = self.draw(real, synthetic, view)
         alt = self.alt if len(real) else f"{self.title}: synthetic series alone."
-        return Picture(self.name, self.title, self.caption, alt, figure, self.format, live)
+        caption = self.caption if isinstance(self.caption, str) else self.caption(synthetic, view)
+        return Picture(self.name, self.title, caption, alt, figure, self.format, live)
 
 
 KINDS: tuple[Kind, ...] = (
     Kind(
         "samples", "Random series, the whole record",
-        "Drawn at random, not chosen; sorted by mean. Line: daily mean. Band: daily range. Each row has one "
-        "axis.",
+        describe_samples,
         "Random real series on the left and random synthetic series on the right, over the record.",
         draw_samples, "png", "shown",
     ),
     Kind(
-        "weeks", "The same week, step by step",
-        "The series above in one and the same week. Each row has one axis.",
-        "One week of the same random real and synthetic series.",
+        "weeks", "Step by step",
+        describe_weeks,
+        "A part of the same random real and synthetic series, step by step.",
         draw_weeks, "svg", "shown",
     ),
     Kind(
@@ -117,15 +126,14 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         "autocorrelation", "Autocorrelation",
-        "How strongly a value resembles the one so many days before; peaks are days and weeks.",
-        "Mean autocorrelation of real and synthetic series up to two weeks.",
+        rhythm.describe_correlation,
+        "Mean autocorrelation of real and synthetic series up to two weeks, if they are as long.",
         rhythm.draw_autocorrelation, live=interactive.plot_autocorrelation,
     ),
     Kind(
         "spectrum", "Spectrum",
-        "Share of each series' variance by time scale. Peaks at day and week are the rhythm; the slope is "
-        "its roughness.",
-        "Mean power spectrum of real and synthetic series with day and week marked.",
+        rhythm.describe_spectrum,
+        "Mean power spectrum of real and synthetic series with named periods marked.",
         rhythm.draw_spectrum, live=interactive.plot_spectrum,
     ),
     Kind(
@@ -200,13 +208,14 @@ def draw_all(
 
 
 def draw_headline(real: Array, synthetic: Array, view: View) -> Picture:
-    """Draw the small picture of the first screen: a week of a few series."""
+    """Draw the small picture of the first screen: a week of a few series, or their first steps."""
     beside = "two real series on the left and two" if len(real) else "a few"
-    alt = f"One week of {beside} synthetic series, drawn at random."
+    part = name_week(view)
+    alt = f"{part[0].upper()}{part[1:]} of {beside} synthetic series, drawn at random."
     return Picture(
         "first",
-        "One week",
-        "Drawn at random, not chosen.",
+        "A few series",
+        f"Drawn at random, not chosen: {part}.",
         alt,
         draw_weeks(real, synthetic, view, count=2, width=5.4),
     )

@@ -151,9 +151,10 @@ def plot_duration(real: Array, synthetic: Array, view: View) -> list[Item]:
 
 
 def plot_autocorrelation(real: Array, synthetic: Array, view: View) -> list[Item]:
-    plot = _make_figure("", "distance [days]", "correlation")
+    unit = rhythm.choose_unit(view)[0]
+    plot = _make_figure("", f"distance [{unit}]", "correlation")
     curves = rhythm.pair_curves(rhythm.compute_correlation, real, synthetic, view)
-    return [make_item(_plot_pair(plot, curves, ("days", "@x{0.00}")))]
+    return [make_item(_plot_pair(plot, curves, (unit, "@x{0.00}")))]
 
 
 def plot_spectrum(real: Array, synthetic: Array, view: View) -> list[Item]:

@@ -112,13 +112,35 @@ def draw_profiles(real: Array, synthetic: Array, view: View) -> Figure:
     return figure
 
 
+UNITS = (("days", 1.0), ("hours", 1 / 24), ("minutes", 1 / 1440), ("seconds", 1 / 86400))
+
+
+def choose_unit(view: View) -> tuple[str, float]:
+    """Return the unit of distances in an autocorrelation, and its days: the largest that is there twice."""
+    lags = described.list_short_lags(len(view.times), view.steps_per_day)
+    days = lags[-1] / view.steps_per_day if len(lags) else 0.0
+    return next((unit for unit in UNITS if days >= 2 * unit[1]), UNITS[-1])
+
+
 def compute_correlation(name: str, series: Array, view: View) -> Curve:
-    """Return the autocorrelation by distance in days."""
+    """Return the autocorrelation by distance, in the unit of `choose_unit`."""
     values = series[..., view.channel : view.channel + 1]
     lags = described.list_short_lags(series.shape[1], view.steps_per_day)
-    return compute_band_of_curves(
-        name, lags / view.steps_per_day, described.compute_autocorrelation(values, lags)[:, 0]
-    )
+    distances = lags / (view.steps_per_day * choose_unit(view)[1])
+    return compute_band_of_curves(name, distances, described.compute_autocorrelation(values, lags)[:, 0])
+
+
+def describe_correlation(series: Array, view: View) -> str:
+    """Return the caption of an autocorrelation."""
+    unit = choose_unit(view)[0]
+    lags = described.list_short_lags(len(view.times), view.steps_per_day)
+    peaks = [name for name, days in (("days", 1), ("weeks", 7)) if _is_seen(view, days, lags)]
+    end = f"; peaks are {' and '.join(peaks)}." if peaks else "."
+    return f"How strongly a value resembles the one so many {unit} before{end}"
+
+
+def _is_seen(view: View, days: int, lags: Array) -> bool:
+    return view.steps_per_day * days >= 2 and len(lags) > 0 and lags[-1] >= days * view.steps_per_day
 
 
 @apply_style
@@ -130,16 +152,19 @@ def draw_autocorrelation(real: Array, synthetic: Array, view: View) -> Figure:
     for curve in curves:
         draw_band(axis, curve)
     axis.axhline(0, color=FAINT, lw=0.8)
-    days = curves[0].x[-1]
-    axis.set(xlabel="distance [days]", ylabel="correlation", xlim=(0, days))
-    if 2 <= days <= 31:
-        axis.set_xticks(np.arange(0, math.floor(days) + 1))
+    unit, farthest = choose_unit(view)[0], curves[0].x[-1]
+    axis.set(xlabel=f"distance [{unit}]", ylabel="correlation", xlim=(0, farthest))
+    if unit == "days" and farthest <= 31:
+        axis.set_xticks(np.arange(0, math.floor(farthest) + 1))
     axis.grid()
     add_legend(axis, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
     return figure
 
 
-PERIODS = (("year", 365.25), ("month", 30.44), ("week", 7.0), ("day", 1.0), ("12 h", 0.5), ("6 h", 0.25))
+PERIODS = (
+    ("year", 365.25), ("month", 30.44), ("week", 7.0), ("day", 1.0), ("12 h", 0.5), ("6 h", 0.25),
+    ("1 h", 1 / 24), ("10 min", 1 / 144), ("1 min", 1 / 1440), ("10 s", 1 / 8640), ("1 s", 1 / 86400),
+)  # fmt: skip
 
 
 def compute_power(name: str, series: Array, view: View) -> Curve:
@@ -158,6 +183,14 @@ def list_marks(frequencies: Array) -> list[tuple[str, float]]:
     """Return the named periods within a range of cycles a day, and their places."""
     low, high = frequencies[0] / 1.15, frequencies[-1] * 1.15
     return [(name, 1 / days) for name, days in PERIODS if low <= 1 / days <= high]
+
+
+def describe_spectrum(series: Array, view: View) -> str:
+    """Return the caption of a spectrum."""
+    marked = {name for name, _ in list_marks(compute_power("real", series[:1], view).x)}
+    rhythm = [name for name in ("day", "week") if name in marked]
+    peaks = f"Peaks at {' and '.join(rhythm)} are the rhythm; the" if rhythm else "The"
+    return f"Share of each series' variance by time scale. {peaks} slope is its roughness."
 
 
 @apply_style

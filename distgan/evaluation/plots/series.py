@@ -28,11 +28,30 @@ from distgan.evaluation.plots.style import (
     start_at_zero,
 )
 
+FEWEST_DAYS = 20  # of a record that is drawn by its days
+
+
+def has_bands(view: View) -> bool:
+    """Return whether a record is drawn by the mean and range of each day, not by its steps."""
+    days = fold_days(np.arange(len(view.times)), view.steps_per_day)
+    return days is not None and len(days) >= FEWEST_DAYS
+
+
+def describe_samples(series: Array, view: View) -> str:
+    """Return the caption of random series over the whole record."""
+    lines = "Line: daily mean. Band: daily range. " if has_bands(view) else ""
+    return f"Drawn at random, not chosen; sorted by mean. {lines}Each row has one axis."
+
+
+def describe_weeks(series: Array, view: View) -> str:
+    """Return the caption of a part of random series, step by step."""
+    return f"The series above: {name_week(view)}. Each row has one axis."
+
 
 def _draw_record(axis: Axes, values: Array, view: View, colour: str) -> None:
     """Draw a whole record: each day's range as a band, its mean as a line."""
     days = fold_days(values, view.steps_per_day)
-    if days is None or len(days) < 20:
+    if days is None or not has_bands(view):
         axis.plot(view.times, values, color=colour, lw=0.8)
         return
     start = view.times[:: round(view.steps_per_day)][: len(days)]
@@ -43,11 +62,27 @@ def _draw_record(axis: Axes, values: Array, view: View, colour: str) -> None:
     axis.plot(start, mean, color=colour, lw=1.0)
 
 
+FIRST_STEPS = 200  # what is drawn instead of a week
+
+
+def has_week(view: View) -> bool:
+    """Return whether `choose_week` is a week: there are two, of seven steps or more."""
+    steps = round(7 * view.steps_per_day)
+    return 7 <= steps <= len(view.times) / 2
+
+
+def name_week(view: View) -> str:
+    """Return in words what `choose_week` takes."""
+    if has_week(view):
+        return "one and the same week"
+    return "all steps" if len(view.times) <= FIRST_STEPS else f"the first {FIRST_STEPS} steps"
+
+
 def choose_week(view: View) -> slice:
     """Return the zoomed week: from a Monday (where days are known), the same for every series."""
     length, steps = len(view.times), round(7 * view.steps_per_day)
-    if steps < 7 or steps * 2 > length:
-        return slice(0, min(length, 200))
+    if not has_week(view):
+        return slice(0, min(length, FIRST_STEPS))
     start = int(SAME_WEEK * length)
     weekday = (view.times.astype("datetime64[D]").astype(int) + 3) % 7  # 1970-01-01 was a Thursday
     mondays = np.flatnonzero((weekday == 0) & (np.roll(weekday, 1) != 0))

@@ -136,7 +136,8 @@ def _judge_safety(findings: Findings, facts: Facts) -> tuple[str, str]:
     share = findings.fidelity.by_name[MODEL].values["copies"] or 0
     if share > 0:
         shown = verdict.format_share(share)
-        text = f"{shown} of them are near copies of training series. A release would give those away."
+        whose = "real" if facts.unknown else "training"
+        text = f"{shown} of them are near copies of {whose} series. A release would give those away."
         return "no", text
     text = "No near copy of a training series was found, but that shows little. No privacy attack was run."
     if facts.unknown:

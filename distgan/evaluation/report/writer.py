@@ -123,23 +123,22 @@ def _escape_script(content: Any) -> Markup:
     return Markup(json.dumps(content).replace("<", "\\u003c"))
 
 
+def _format_step(seconds: float) -> str:
+    for name, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:g} {name}"
+    return f"{seconds:g} s"
+
+
 def _format_period(facts: Facts) -> str:
-    """Format `8,760 steps of 1 h from 1 January 2019`; windows begin anywhere, and nominal steps have no
-    length.
+    """Format `8,760 steps of 1 h from 1 January 2019`; windows begin anywhere, and nominal steps have the
+    length that scores and pictures take them for.
     """
     if not facts.length:
         return ""
+    step = _format_step(facts.step_seconds)
     if facts.nominal:
-        return f"{facts.length:,} steps"
-    seconds = facts.step_seconds
-    step = next(
-        (
-            f"{seconds / size:g} {name}"
-            for name, size in (("d", 86400), ("h", 3600), ("min", 60))
-            if seconds >= size
-        ),
-        f"{seconds:g} s",
-    )
+        return f"{facts.length:,} steps; the source has no times, so a step counts as {step} on this page"
     start = "" if facts.windows else facts.start
     try:
         day = datetime.datetime.fromisoformat(start)
