@@ -1,6 +1,7 @@
 """Synthetic loads judged by every instrument beside real ones: of runs, or of files.
 
     python benchmarks/judge.py runs/london runs/template_ar   # each against its held-out and reference series
+    python benchmarks/judge.py runs/london --classical   # and generators fitted to the run's training series
     python benchmarks/judge.py --real homes.npy --train trained.npy --synthetic one.npy --steps-per-day 6
     python benchmarks/judge.py --smoke
 
@@ -207,6 +208,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="*", type=Path, help="run folders, with series generated")
+    parser.add_argument(
+        "--classical",
+        action="store_true",
+        help=f"also {', '.join(CLASSICAL)}, fitted to the training series, as many as synthetic ones",
+    )
     parser.add_argument("--real", type=Path, help="real series that nothing was fitted to")
     parser.add_argument("--train", type=Path, help="real series that the generators were fitted to")
     parser.add_argument("--synthetic", type=Path, nargs="+", default=[])
@@ -240,10 +246,15 @@ def main() -> None:
     else:
         parser.error("give run folders, or --real, --train and --synthetic")
     for case in cases:
+        title = ", ".join(case["sets"])
+        if options.classical:
+            count = len(next(iter(case["sets"].values())))
+            case["sets"] |= {name: draw_classical(name, case["train"], count, seed=0) for name in CLASSICAL}
         found = judge(**case, **chosen)
-        print_readings(", ".join(case["sets"]), found, views)
-        readings |= summarise(found)
-    finish(1, benchmark="judge", smoke=options.smoke, readings=readings, real_loads=readings[REAL]["loads"])
+        print_readings(title, found, views)
+        several = f"{title}: " if len(cases) > 1 else ""
+        readings |= {several + name: figures for name, figures in summarise(found).items()}
+    finish(1, benchmark="judge", smoke=options.smoke, readings=readings, real_loads=found[REAL].loads)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from distgan import config
 from distgan.run import Run
 from distgan.sweep import results
 from distgan.sweep.files import SweepFiles
-from distgan.sweep.runner import make_shared
+from distgan.sweep.trial import make_shared
 from distgan.sweep.trial import Trial
 
 SMALL = [
