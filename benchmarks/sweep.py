@@ -24,8 +24,7 @@ from distgan import config
 from distgan.run import Run
 from distgan.sweep import results
 from distgan.sweep.files import SweepFiles
-from distgan.sweep.trial import make_shared
-from distgan.sweep.trial import Trial
+from distgan.sweep.trial import Trial, make_shared
 
 SMALL = [
     "encoder.steps=4",
