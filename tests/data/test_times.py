@@ -319,3 +319,20 @@ def test_counts_of_another_beginning_are_no_times_of_before_1996(
     load(texts, time_unit=unit)
     later = [str(int(time.timestamp())) for time in EARLY]
     same(load(later), EARLY)
+
+
+@pytest.mark.parametrize(("per_second", "unit"), [(1, "s"), (1000, "ms")])
+def test_counts_since_1960_are_no_times_that_are_still_to_come(per_second: int, unit: str) -> None:
+    elapsed = (EARLY.to_numpy().astype("M8[s]") - np.datetime64("1960-01-01", "s")).astype(np.int64)
+    texts = [str(each * per_second) for each in elapsed.tolist()]
+    with pytest.raises(UserError, match=r"in 2033, or .* since 1960 \(2023\), as SAS and Stata count"):
+        load(texts)
+    same(load(texts, time_unit=unit), EARLY + pd.Timedelta(days=3653))
+
+
+def test_dates_without_century_are_no_times_that_are_still_to_come() -> None:
+    days = pd.date_range("2023-03-01", periods=20, freq="D")
+    texts = [f"{day:%y%m%d%H%M}" for day in days]
+    with pytest.raises(UserError, match=r"in 2042, .* a date without its century \(%y%m%d%H%M\)"):
+        load(texts)
+    same(load(texts, date_format="%y%m%d%H%M"), days)
