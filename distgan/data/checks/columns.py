@@ -12,7 +12,8 @@ from distgan.data.checks.unlike import find_unlike
 from distgan.data.formats.pieces import Source
 
 FLAG_NAME = re.compile(
-    r"(^|[^a-z])(quality|qual|qc|qf|flags?|status|state|valid|validity|est|estimated?|dst|error_?codes?|fault|alarm)"
+    r"(^|[^a-z])(quality|qual|qc|qf|flags?|status|state|(in)?valid|validity|est|estimated?|dst|error_?codes?|fault|alarm|"
+    r"ok|good|missing|gap|imputed|interpolated|substituted|suspect|outlier|anomaly)"
     r"([^a-z]|$)"
 )
 FLAG_VALUES = 16  # different ones of a flag, at most
