@@ -99,3 +99,21 @@ def test_columns_of_one_unit_or_of_letters_are_read(tmp_path: Path, names: str) 
     write_columns(tmp_path / "a.csv", names.split(","))
     options = config.load(None, [f"data.source={tmp_path / 'a.csv'}"])
     assert open_source(options.data, tmp_path / "work").entities == names.split(",")
+
+
+@pytest.mark.parametrize("name", ["multiplier", "scale_factor", "sign"])
+def test_factors_that_change_within_an_entity_are_no_readings(tmp_path: Path, name: str) -> None:
+    table = pd.DataFrame({"home": "a", "time": TIMES, "use": READINGS[0], name: [40] * 48 + [60] * 48})
+    other = table.assign(home="b", use=READINGS[1])
+    pd.concat([table, other]).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(UserError, match=rf"column '{name}' says by which factor .*; multiply the readings"):
+        open_source(config.Data(source=str(tmp_path / "a.csv")), tmp_path / "work")
+    both = config.Data(source=str(tmp_path / "a.csv"), columns=config.Columns(values=("use", name)))
+    assert open_source(both, tmp_path / "other").meta.channels == ("use", name)
+
+
+def test_units_that_were_sold_are_readings(tmp_path: Path) -> None:
+    table = pd.DataFrame({"store": "a", "time": TIMES, "units": READINGS[0], "revenue": READINGS[1]})
+    pd.concat([table, table.assign(store="b")]).to_csv(tmp_path / "a.csv", index=False)
+    found = open_source(config.Data(source=str(tmp_path / "a.csv")), tmp_path / "work")
+    assert found.meta.channels == ("units", "revenue")
