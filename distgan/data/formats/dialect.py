@@ -322,9 +322,8 @@ def _find_header(
         bad = full[0] if full else several[-1]
         raise UserError(
             f"{path} line {rows[bad].line}: the rows have more cells than the header has names "
-            f"({width} and {len(rows[bad].cells)}); correct it, or set data.header to the line of "
-            "the names, or "
-            "to none"
+            f"({width} and {len(rows[bad].cells)}); name each column (R's write.table leaves the first "
+            "out: col.names=NA), or set data.header to the line of the names, or to none"
             if len(rows[bad].cells) < width
             else f"{path} line {rows[bad].line} has {len(rows[bad].cells)} names, and the rows {width} "
             "cells; the "
