@@ -336,3 +336,27 @@ def test_dates_without_century_are_no_times_that_are_still_to_come() -> None:
     with pytest.raises(UserError, match=r"in 2042, .* a date without its century \(%y%m%d%H%M\)"):
         load(texts)
     same(load(texts, date_format="%y%m%d%H%M"), days)
+
+
+def exchange_days(times: pd.DatetimeIndex) -> list[str]:
+    """Return stamps as a program writes them that reads 02/01 as 1 February, and 13/01 as 13 January."""
+    turned = [each.replace(month=each.day, day=each.month) if each.day <= 12 else each for each in times]
+    return [f"{each:%Y-%m-%d %H:%M}" for each in turned]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_year_with_exchanged_days_and_months_is_refused(newest_first: bool) -> None:
+    times = pd.date_range("2023-01-01", "2023-12-31 12:00", freq="12h")
+    stamps = exchange_days(times)
+    assert sorted(stamps) == [f"{each:%Y-%m-%d %H:%M}" for each in times]  # no stamp is missing
+    with pytest.raises(UserError, match=r"2023-0[12]-\d\d for 2023-.*: a program has read days as months"):
+        load(stamps[::-1] if newest_first else stamps)
+    same(load(sorted(stamps)), times)
+
+
+def test_rows_in_another_order_are_no_exchanged_days() -> None:
+    times = pd.date_range("2023-01-01", periods=365, freq="D")
+    mixed = pd.DatetimeIndex(np.random.default_rng(0).permutation(times))
+    by_day = times[np.argsort(times.day, kind="stable")]
+    for order in (mixed, by_day, times[::-1]):
+        same(load([f"{each:%Y-%m-%d}" for each in order]), order)

@@ -27,7 +27,8 @@ FLAG_NAME = re.compile(  # of a column that says how good readings are, or how t
 )
 OWNER_NAME = re.compile(  # of a column that says who is behind an entity
     r"(?:owner|household|home|house|customer|client|consumer|user|subject|patient|person|participant|account|haushalt|"
-    r"kunden?)s?(?P<id>[ _.-]?(?:id|uid|no|nr|num|number|nummer|name|code|key|ref))?",
+    r"kunden?|(?:premise|dwelling|residence|property|apartment)(?=s?[ _.-]?(?:id|uid|no|nr|num|number|code)))s?"
+    r"(?P<id>[ _.-]?(?:id|uid|no|nr|num|number|nummer|name|code|key|ref))?",
     re.I,
 )
 SERIES_CHANNEL = re.compile(r"(.+-\d{6,}) (.+)")  # as `export` names a column of series of several channels
