@@ -254,7 +254,13 @@ def main() -> None:
         print_readings(title, found, views)
         several = f"{title}: " if len(cases) > 1 else ""
         readings |= {several + name: figures for name, figures in summarise(found).items()}
-    finish(1, benchmark="judge", smoke=options.smoke, readings=readings, real_loads=round(float(found[REAL].loads), 4))
+    finish(
+        1,
+        benchmark="judge",
+        smoke=options.smoke,
+        readings=readings,
+        real_loads=round(float(found[REAL].loads), 4),
+    )
 
 
 if __name__ == "__main__":

@@ -133,7 +133,8 @@ def read_table(sampled: Sampled, settings: config.Data, work: IngestCache) -> So
             refuse_unclear_ids(long)
     found = long.read_source()
     if settings.layout == "auto" and table.layout == "long" and settings.columns.values is None:
-        step, each = found.meta.axis.step_seconds, "data.layout=long if each column is a channel"
+        layout = "per_file" if sampled.per_file or table.is_single else "long"
+        step, each = found.meta.axis.step_seconds, f"data.layout={layout} if each column is a channel"
         refuse_columns_of_parts(sampled.path, found.meta.channels, step, each)
     return found
 

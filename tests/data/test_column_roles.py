@@ -134,12 +134,22 @@ def test_series_that_are_alike_are_no_totals(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["Quality", "flag", "loadStatus", "qc_code"])
+@pytest.mark.parametrize(
+    "name", ["Quality", "flag", "loadStatus", "qc_code", "Read Type", "ok", "is_imputed"]
+)
 def test_flags_beside_readings_are_an_error_with_their_name(tmp_path: Path, name: str) -> None:
     codes = np.random.default_rng(4).integers(0, 3, 4 * STEPS)
     for table in (many().assign(**{name: codes[:STEPS]}), long_with(**{name: codes})):
         assert f"data.columns.ignore=[{name}]" in suspicious(table, tmp_path)["flags"]
         assert "flags" not in suspicious(table, tmp_path, columns={"ignore": [name]})
+
+
+def test_words_that_flag_readings_are_refused_with_what_to_do_first(tmp_path: Path) -> None:
+    marks = np.where(np.random.default_rng(4).random(4 * STEPS) < 0.1, "Estimated", "Actual")
+    with pytest.raises(
+        UserError, match=r"if it flags readings, empty those .* set data.columns.ignore=\[qual"
+    ):
+        load(long_with(quality=marks), tmp_path)
 
 
 def test_readings_that_are_named_like_flags_are_readings(tmp_path: Path) -> None:

@@ -321,3 +321,66 @@ def test_files_of_which_a_log_says_which_count_are_refused(tmp_path: Path, log: 
     with pytest.raises(UserError, match=r"is a table of \w.*, whose log .* says which files count"):
         load(tmp_path)
     expect(load(tmp_path / "data" / "part-1*.parquet"), table.iloc[:, 3:])
+
+
+DATED = [
+    ("{home}_2022", "{home}_2023"),
+    ("2022/{home}", "2023/{home}"),
+    ("2022/12/{home}", "2023/01/{home}"),
+    ("{home}_20221225_20230101", "{home}_20230101_20230107"),
+    ("{home} 2022-12-25 to 2022-12-31", "{home} 2023-01-01 to 2023-01-07"),
+    ("{home}_Dec_2022", "{home}_Jan_2023"),
+    ("{home}_25.12.2022", "{home}_01.01.2023"),
+]
+
+
+@pytest.mark.parametrize("repeated", [0, 1])
+@pytest.mark.parametrize(("first", "second"), DATED)
+def test_files_of_two_periods_are_one_entity(tmp_path: Path, first: str, second: str, repeated: int) -> None:
+    table = frame(hours=96, homes=2)
+    for home in table.columns:
+        one = table[[home]].rename(columns={home: "kwh"})
+        written(one.iloc[: 48 + repeated], tmp_path / f"{first.format(home=home)}.csv", index=True)
+        written(one.iloc[48:], tmp_path / f"{second.format(home=home)}.csv", index=True)
+    expect(load(tmp_path), table)
+
+
+def test_readings_that_two_files_disagree_on_are_refused(tmp_path: Path) -> None:
+    table = frame(hours=96, homes=2)
+    for home in table.columns:
+        one = table[[home]].rename(columns={home: "kwh"})
+        last = one.iloc[:49].copy()
+        last.iloc[-1] = 0
+        written(last, tmp_path / f"{home}_2022.csv", index=True)
+        written(one.iloc[48:], tmp_path / f"{home}_2023.csv", index=True)
+    with pytest.raises(UserError, match=r"stands twice, .* with different readings \(2 such cases\)"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("2012-12", "2013-01"), ("part1", "part2")])
+def test_parts_of_a_wide_table_that_meet_in_a_row_are_no_entities(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    table = frame(hours=96, homes=3)
+    for name, rows in zip(names, (table.iloc[:49], table.iloc[48:])):
+        written(rows, tmp_path / f"{name}.csv", index=True)
+    with pytest.raises(UserError, match=r"begin at different times; set data.layout=wide if they are parts"):
+        load(tmp_path)
+    expect(load(tmp_path, layout="wide"), table)
+
+
+def test_columns_that_a_file_lacks_are_named(tmp_path: Path) -> None:
+    table = frame(hours=96, homes=12)
+    written(table.iloc[:48, :10], tmp_path / "a.csv", index=True)
+    written(table.iloc[48:, 1:], tmp_path / "b.csv", index=True)
+    with pytest.raises(
+        UserError, match=r"has the columns 'MAC000010', 'MAC000011' and lacks the column 'MAC"
+    ):
+        load(tmp_path, layout="wide")
+
+
+def test_messages_about_two_columns_of_times_name_the_packed_file(tmp_path: Path) -> None:
+    text = "time,a,other,b\n2013-01-01 00:00,1,2013-01-05 03:00,2\n2013-01-01 01:00,3,2013-01-07 09:00,4\n"
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode()))
+    with pytest.raises(UserError, match=r"a\.csv\.gz .*columns 'time' and 'other' both hold times"):
+        load(tmp_path / "a.csv.gz")

@@ -67,6 +67,7 @@ CHANNELS = [
     ["I", "II", "aVR", "V1"],
     ["Fp1", "Fp2", "C3", "O1"],
     ["electricity", "gas"],
+    ["Bridge", "Bridge IN", "Bridge OUT"],
     ["Living Room", "Bedroom 1", "Bedroom 2"],
     ["open", "high", "low", "close"],
     ["mean", "min", "max"],
@@ -86,6 +87,7 @@ ENTITIES = [
     ["B1 [kWh]", "B2 [kWh]", "B3 [kWh]"],
     ["1.8.0", "1.8.0_old"],
     ["L1", "L2", "L3", "L4"],
+    ["M1", "M2 solar", "M3"],
     ["Library power", "Gym power", "Hall power"],
     ["temp_1", "temp_2", "temp_3"],
     ["Queen Street", "Quay", "High Street"],
@@ -97,6 +99,7 @@ ENTITIES = [
 MIXED = [
     ["T1", "RH1", "T2", "RH2"],
     ["home1_import", "home1_export", "home2_import", "home2_export"],
+    ["Main St", "Main St IN", "Quay", "Quay IN"],  # Eco-Counter
     ["Solar Farm A", "Solar Farm B", "Wind Farm C"],
     ["meter1_L1", "meter1_L2", "meter2_L1", "meter2_L2"],
     ["h1_kwh", "h1_temp", "h2_kwh", "h2_temp"],
@@ -386,3 +389,11 @@ def test_names_alone_are_judged() -> None:
     assert judge_names(["temp"]) == "entities" and judge_names([]) == "entities"
     assert judge_names(["in", "out"]) == "channels"
     assert judge_names([f"home {n}" for n in range(300)]) == "entities"
+
+
+@pytest.mark.parametrize("name", ["M1.1", "M1_duplicated_0"])
+def test_a_name_that_stood_twice_is_no_second_entity(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=rf"columns 'M1' and '{name}' seem to be one name that stood twice"):
+        load(wide("M1", name, "M2"), tmp_path)
+    assert load(wide("M1", name, "M2"), tmp_path, layout="wide").entities == ["M1", name, "M2"]
+    assert load(wide("1.1", "1.2", "2.1"), tmp_path).entities == ["1.1", "1.2", "2.1"]

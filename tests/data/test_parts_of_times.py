@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from distgan import config
+from distgan.data.ingest import Raw, read
 from distgan.errors import UserError
 from tests.helpers.tables import load_text, values
 
@@ -127,7 +130,16 @@ def test_hours_beside_columns_of_dates_are_no_ids(tmp_path: Path, name: str, for
 
 @pytest.mark.parametrize(
     "names",
-    [["00", "15", "30", "45"], [":00", ":15", ":30", ":45"], ["Q1", "Q2", "Q3", "Q4"], ["min 0", "min 30"]],
+    [
+        ["00", "15", "30", "45"],
+        [":00", ":15", ":30", ":45"],
+        ["Q1", "Q2", "Q3", "Q4"],
+        ["min 0", "min 30"],
+        ["INT1", "INT2", "INT3", "INT4"],
+        ["kwh_00", "kwh_15", "kwh_30", "kwh_45"],
+        ["0-15", "15-30", "30-45", "45-60"],
+        [f"Steps{minute:02d}" for minute in range(60)],  # Fitbit
+    ],
     ids=lambda names: names[0],
 )
 @pytest.mark.parametrize("ids", ["", "id,"])
@@ -143,6 +155,22 @@ def test_parts_of_each_hour_are_no_entities(tmp_path: Path, names: list[str], id
         load_text(text, tmp_path)
     found = load_text(text, tmp_path, layout="long" if ids else "wide")
     assert len(found.entities) * len(found.meta.channels) == len(homes) * len(names)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"soil_{depth}cm" for depth in (10, 20, 30, 40, 50, 60)],
+        ["soil_15", "soil_30", "soil_45", "soil_60"],
+        ["depth 0-15 cm", "depth 15-30 cm", "depth 30-45 cm", "depth 45-60 cm"],
+        ["zone00", "zone01", "zone02"],
+    ],
+    ids=lambda names: names[0],
+)
+def test_depths_and_zones_are_no_parts_of_hours(tmp_path: Path, names: list[str]) -> None:
+    lines = [f"{home},{time:%Y-%m-%d %H:%M}{',0.5' * len(names)}" for home in "ab" for time in TIMES]
+    text = "\n".join([f"id,time,{','.join(names)}", *lines]) + "\n"
+    assert load_text(text, tmp_path, unusable="drop").meta.channels == tuple(names)
 
 
 def test_sixty_entities_with_hourly_readings_are_read(tmp_path: Path) -> None:
@@ -237,3 +265,72 @@ def test_the_step_that_is_advised_is_that_of_one_series(tmp_path: Path) -> None:
         load_text(text, tmp_path)
     found = values(load_text(text, tmp_path, resample={"step": "1h"}))
     np.testing.assert_array_equal(found, READINGS.astype(np.float32))
+
+
+def write_days(path: Path, names: list[str], form: str = "%Y-%m-%d") -> list[str]:
+    """Write a file for each entity, with a row for each day; return the entities."""
+    path.mkdir()
+    homes = [f"home {number}" for number in range(len(READINGS))]
+    for home, series in zip(homes, READINGS):
+        days = series.reshape(-1, 24)
+        rows = [
+            f"{TIMES[24 * day]:{form}},{','.join(map('{:.3f}'.format, cells))}"
+            for day, cells in enumerate(days)
+        ]
+        (path / f"{home}.csv").write_text("\n".join([f"date,{','.join(names)}", *rows]) + "\n")
+    return homes
+
+
+def load(folder: Path, **settings: Any) -> Raw:
+    return read(config.Data(source=str(folder), **settings))
+
+
+def expect_hours(raw: Raw, homes: list[str]) -> None:
+    assert raw.entities == homes and raw.meta.channels == ("value",)
+    assert np.array_equal(raw.meta.axis.list_times(), TIMES.to_numpy().astype("M8[s]"))
+    assert raw.values[:, :, 0] == pytest.approx(READINGS, abs=5e-4)
+
+
+@pytest.mark.parametrize("layout", ["auto", "per_file", "day_wide"])
+def test_files_of_one_entity_may_have_a_row_a_day(tmp_path: Path, layout: str) -> None:
+    homes = write_days(tmp_path / "homes", [f"{hour}:00" for hour in range(24)])
+    expect_hours(load(tmp_path / "homes", layout=layout), homes)
+
+
+def test_numbered_hours_in_files_of_one_entity_are_no_channels(tmp_path: Path) -> None:
+    names = [f"H{hour}" for hour in range(1, 25)]
+    homes = write_days(tmp_path / "homes", names)
+    for settings in ({}, {"layout": "per_file"}):
+        with pytest.raises(UserError, match=r"may be 24 parts of a day, .*set data.layout=day_wide"):
+            load(tmp_path / "homes", **settings)
+    expect_hours(load(tmp_path / "homes", layout="day_wide"), homes)
+    channels = load(tmp_path / "homes", layout="per_file", columns={"values": names})
+    assert channels.meta.channels == tuple(names) and channels.meta.axis.step_seconds == 86400
+
+
+@pytest.mark.parametrize("form", ["%d/%m/%Y 00:00:00", "%Y-%m-%dT00:00:00Z"])
+def test_days_may_be_written_as_midnights_beside_numbered_hours(tmp_path: Path, form: str) -> None:
+    days = READINGS[0].reshape(-1, 24)
+    names = [f"H{hour}" for hour in range(1, 25)]
+    rows = [f"{TIMES[24 * day]:{form}},{','.join(map(str, cells))}" for day, cells in enumerate(days)]
+    text = "\n".join([f"date,{','.join(names)}", *rows]) + "\n"
+    with pytest.raises(UserError, match=r"may be 24 parts of a day"):
+        load_text(text, tmp_path)
+    found = load_text(text, tmp_path, layout="day_wide")
+    assert values(found)[0] == pytest.approx(READINGS[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("form", ["%Y%m%d%H", "%d.%m.%Y %H.%M", "unix"])
+def test_hours_without_colons_show_that_rows_are_no_days(tmp_path: Path, form: str) -> None:
+    names = [f"s{home}" for home in range(1, 25)]
+    times = [str(int(time.timestamp())) if form == "unix" else f"{time:{form}}" for time in TIMES]
+    rows = [f"{time},{','.join([f'{hour % 7 + 0.5}'] * 24)}" for hour, time in enumerate(times)]
+    found = load_text("\n".join([f"time,{','.join(names)}", *rows]) + "\n", tmp_path)
+    assert found.entities == names and found.meta.axis.step_seconds == 3600
+
+
+def test_names_with_points_are_no_clock_times_beside_hours(tmp_path: Path) -> None:
+    names = [f"1.{room}" for room in range(10, 40)]
+    rows = [f"{time:%Y-%m-%d %H:%M},{','.join([f'{time.hour + 0.5}'] * 30)}" for time in TIMES]
+    found = load_text("\n".join([f"time,{','.join(names)}", *rows]) + "\n", tmp_path)
+    assert found.entities == names and np.array_equal(values(found)[0], TIMES.hour + 0.5)

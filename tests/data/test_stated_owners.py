@@ -41,7 +41,17 @@ def open_table(table: pd.DataFrame, place: Path, **settings: Any) -> ingest.Seri
 
 
 @pytest.mark.parametrize(
-    "name", ["household_id", "HouseholdId", "customer", "PatientNo", "Subject ID", "home"]
+    "name",
+    [
+        "household_id",
+        "HouseholdId",
+        "customer",
+        "PatientNo",
+        "Subject ID",
+        "home",
+        "premise_id",
+        "Dwelling No",
+    ],
 )
 def test_meters_with_the_same_household_have_one_owner(tmp_path: Path, name: str) -> None:
     found = open_table(long(**{name: HOMES}), tmp_path)
@@ -60,6 +70,7 @@ def test_a_column_of_attributes_only_describes(tmp_path: Path) -> None:
     [
         ("house", ["flat", "flat", "detached", "flat"]),  # a kind
         ("customer_type", ["1", "1", "2", "2"]),
+        ("dwelling", ["1-storey", "1-storey", "2-storey", "flat 3"]),
         ("region", ["7", "7", "8", "9"]),
         ("household_id", ["5", "6", "7", "8"]),  # one meter each
     ],

@@ -99,3 +99,76 @@ def test_columns_of_one_unit_or_of_letters_are_read(tmp_path: Path, names: str) 
     write_columns(tmp_path / "a.csv", names.split(","))
     options = config.load(None, [f"data.source={tmp_path / 'a.csv'}"])
     assert open_source(options.data, tmp_path / "work").entities == names.split(",")
+
+
+@pytest.mark.parametrize("name", ["multiplier", "scale_factor", "sign"])
+def test_factors_that_change_within_an_entity_are_no_readings(tmp_path: Path, name: str) -> None:
+    table = pd.DataFrame({"home": "a", "time": TIMES, "use": READINGS[0], name: [40] * 48 + [60] * 48})
+    other = table.assign(home="b", use=READINGS[1])
+    pd.concat([table, other]).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(UserError, match=rf"column '{name}' says by which factor .*; multiply the readings"):
+        open_source(config.Data(source=str(tmp_path / "a.csv")), tmp_path / "work")
+    both = config.Data(source=str(tmp_path / "a.csv"), columns=config.Columns(values=("use", name)))
+    assert open_source(both, tmp_path / "other").meta.channels == ("use", name)
+
+
+def test_units_that_were_sold_are_readings(tmp_path: Path) -> None:
+    table = pd.DataFrame({"store": "a", "time": TIMES, "units": READINGS[0], "revenue": READINGS[1]})
+    pd.concat([table, table.assign(store="b")]).to_csv(tmp_path / "a.csv", index=False)
+    found = open_source(config.Data(source=str(tmp_path / "a.csv")), tmp_path / "work")
+    assert found.meta.channels == ("units", "revenue")
+
+
+def write_homes(place: Path, **more: tuple[str, list[str]] | tuple[str, list[int]]) -> Path:
+    """Write an array of two homes, with variables beside it."""
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("h5netcdf")
+    homes = xarray.Dataset({"use": (("home", "time"), READINGS), **more}, {"home": ["a", "b"], "time": TIMES})
+    path = place / f"{len(list(place.glob('*.nc')))}.nc"
+    homes.to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+@pytest.mark.parametrize(("name", "cells"), [("unit", ["kWh", "Wh"]), ("multiplier", [1, 40])])
+def test_units_and_factors_of_homes_in_an_array_are_refused_where_they_differ(
+    tmp_path: Path, name: str, cells: list[str] | list[int]
+) -> None:
+    path = write_homes(tmp_path, **{name: ("home", cells)})
+    with pytest.raises(UserError, match=rf"'{name}' says that readings of entities differ"):
+        open_source(config.Data(source=str(path)), tmp_path / "work")
+    found = open_source(
+        config.Data(source=str(path), columns=config.Columns(ignore=(name,))), tmp_path / "other"
+    )
+    assert np.allclose(found.read_rows(0, 2)[:, :, 0], READINGS)
+    same = write_homes(tmp_path, **{name: ("home", cells[:1] * 2)})
+    assert open_source(config.Data(source=str(same)), tmp_path / "same").entities == ["a", "b"]
+
+
+def test_flags_of_readings_in_an_array_are_not_passed_over(tmp_path: Path) -> None:
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("h5netcdf")
+    flags = xarray.DataArray(
+        np.zeros((2, 96), np.int8), dims=("home", "time"), attrs={"flag_meanings": "good bad"}
+    )
+    use = xarray.DataArray(READINGS, dims=("home", "time"), attrs={"ancillary_variables": "use_qc error"})
+    homes = xarray.Dataset(
+        {"use": use, "use_qc": flags, "error": use * 0.1}, {"home": ["a", "b"], "time": TIMES}
+    )
+    homes.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with pytest.raises(UserError, match=r"'use_qc' flags the readings of 'use', and is not read; make those"):
+        open_source(config.Data(source=str(tmp_path / "a.nc")), tmp_path / "work")
+    ignored = config.Data(source=str(tmp_path / "a.nc"), columns=config.Columns(ignore=("use_qc",)))
+    assert open_source(ignored, tmp_path / "other").meta.channels == ("use",)
+
+
+def test_units_that_differ_between_series_of_a_tsf_file_are_refused(tmp_path: Path) -> None:
+    head = "@attribute series_name string\n@attribute unit string\n@frequency hourly\n@data\n"
+    for units in (("kWh", "Wh"), ("kWh", "kWh")):
+        lines = [f"{name}:{unit}:{','.join(map(str, row))}" for name, unit, row in zip("ab", units, READINGS)]
+        (tmp_path / "a.tsf").write_text(head + "\n".join(lines) + "\n")
+        settings = config.Data(source=str(tmp_path / "a.tsf"))
+        if units[0] == units[1]:
+            assert open_source(settings, tmp_path / "same").entities == ["a", "b"]
+        else:
+            with pytest.raises(UserError, match=r"'unit' says that readings of entities differ \(kWh, Wh\)"):
+                open_source(settings, tmp_path / "work")

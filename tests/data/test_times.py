@@ -319,3 +319,44 @@ def test_counts_of_another_beginning_are_no_times_of_before_1996(
     load(texts, time_unit=unit)
     later = [str(int(time.timestamp())) for time in EARLY]
     same(load(later), EARLY)
+
+
+@pytest.mark.parametrize(("per_second", "unit"), [(1, "s"), (1000, "ms")])
+def test_counts_since_1960_are_no_times_that_are_still_to_come(per_second: int, unit: str) -> None:
+    elapsed = (EARLY.to_numpy().astype("M8[s]") - np.datetime64("1960-01-01", "s")).astype(np.int64)
+    texts = [str(each * per_second) for each in elapsed.tolist()]
+    with pytest.raises(UserError, match=r"in 2033, or .* since 1960 \(2023\), as SAS and Stata count"):
+        load(texts)
+    same(load(texts, time_unit=unit), EARLY + pd.Timedelta(days=3653))
+
+
+def test_dates_without_century_are_no_times_that_are_still_to_come() -> None:
+    days = pd.date_range("2023-03-01", periods=20, freq="D")
+    texts = [f"{day:%y%m%d%H%M}" for day in days]
+    with pytest.raises(UserError, match=r"in 2042, .* a date without its century \(%y%m%d%H%M\)"):
+        load(texts)
+    same(load(texts, date_format="%y%m%d%H%M"), days)
+
+
+def exchange_days(times: pd.DatetimeIndex) -> list[str]:
+    """Return stamps as a program writes them that reads 02/01 as 1 February, and 13/01 as 13 January."""
+    turned = [each.replace(month=each.day, day=each.month) if each.day <= 12 else each for each in times]
+    return [f"{each:%Y-%m-%d %H:%M}" for each in turned]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_year_with_exchanged_days_and_months_is_refused(newest_first: bool) -> None:
+    times = pd.date_range("2023-01-01", "2023-12-31 12:00", freq="12h")
+    stamps = exchange_days(times)
+    assert sorted(stamps) == [f"{each:%Y-%m-%d %H:%M}" for each in times]  # no stamp is missing
+    with pytest.raises(UserError, match=r"2023-0[12]-\d\d for 2023-.*: a program has read days as months"):
+        load(stamps[::-1] if newest_first else stamps)
+    same(load(sorted(stamps)), times)
+
+
+def test_rows_in_another_order_are_no_exchanged_days() -> None:
+    times = pd.date_range("2023-01-01", periods=365, freq="D")
+    mixed = pd.DatetimeIndex(np.random.default_rng(0).permutation(times))
+    by_day = times[np.argsort(times.day, kind="stable")]
+    for order in (mixed, by_day, times[::-1]):
+        same(load([f"{each:%Y-%m-%d}" for each in order]), order)

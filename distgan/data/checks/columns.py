@@ -1,6 +1,5 @@
 """Columns without readings of their own: quality flags, parts of the times, sums or means of all others."""
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +8,9 @@ from distgan import config
 from distgan.data.checks.calendar_columns import find_calendar_columns
 from distgan.data.checks.mixed_quantities import find_mixed_quantities
 from distgan.data.checks.survey import Survey
+from distgan.data.formats.column_names import is_flag_name
 from distgan.data.formats.pieces import Source
 
-FLAG_NAME = re.compile(
-    r"(^|[^a-z])(quality|qual|qc|qf|flags?|status|state|valid|validity|est|estimated?|dst|error_?codes?|fault|alarm)"
-    r"([^a-z]|$)"
-)
 FLAG_VALUES = 16  # different ones of a flag, at most
 MOST_LOOKED = 64  # series by whose names they may be flags
 FEW_SERIES = 16  # in which channels are compared
@@ -42,14 +38,14 @@ def find_odd_columns(source: Source, survey: Survey, settings: config.Data) -> O
     channels = source.meta.channels
     if len(channels) > 1:
         block = source.block(0, min(FEW_SERIES, len(source.entities)))
-        named = [number for number, name in enumerate(channels) if _is_flag_name(name)]
+        named = [number for number, name in enumerate(channels) if is_flag_name(name)]
         flags = [number for number in named if _are_few_whole_numbers(block[:, :, number])]
         flags = flags if len(flags) < len(channels) else []
         totals = _find_sums_of_channels(block) if len(channels) > 2 else []
         calendar = find_calendar_columns(channels, lambda number: block[0, :, number], source.meta.axis)
         flagged, summed, dated = (_select_names(channels, each) for each in (flags, totals, calendar))
         return OddColumns(flagged, summed, dated, channels=True)
-    named = [row for row, name in enumerate(source.entities) if _is_flag_name(name)]
+    named = [row for row, name in enumerate(source.entities) if is_flag_name(name)]
     if len(named) == len(source.entities):
         named = []
     flags = [row for row in named[:MOST_LOOKED] if _are_few_whole_numbers(source.block(row, row + 1))]
@@ -69,10 +65,6 @@ def find_odd_columns(source: Source, survey: Survey, settings: config.Data) -> O
 
 def _select_names(names: list[str] | tuple[str, ...], chosen: list[int]) -> tuple[str, ...]:
     return tuple(names[number] for number in chosen)
-
-
-def _is_flag_name(name: str) -> bool:
-    return FLAG_NAME.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()) is not None
 
 
 def _are_few_whole_numbers(values: np.ndarray) -> bool:

@@ -20,9 +20,15 @@ FLOW_NAME = re.compile(  # of a column of registers or directions of one meter
     r"(^|[^a-z])(direction|flow|flow_?dir(ection)?|register|obis|channel|phase|tariff?|richtung|energierichtung|sentido)s?"
     r"(_?(id|no|nr|number|name|code|type|suffix))?([^a-z]|$)"
 )
+FLAG_NAME = re.compile(  # of a column that says how good readings are, or how they came about
+    r"(^|[^a-z])(quality|qual|qc|qf|flags?|status|state|(in)?valid|validity|est|estimated?|dst|error_?codes?|fault|alarm|"
+    r"ok|good|missing|gap|imputed|interpolated|substituted|suspect|outlier|anomaly|approval|"
+    r"(meter|data|value|record)?_?read(ing)?_?type|(reason|quality|status|event)_?code)([^a-z]|$)"
+)
 OWNER_NAME = re.compile(  # of a column that says who is behind an entity
     r"(?:owner|household|home|house|customer|client|consumer|user|subject|patient|person|participant|account|haushalt|"
-    r"kunden?)s?(?P<id>[ _.-]?(?:id|uid|no|nr|num|number|nummer|name|code|key|ref))?",
+    r"kunden?|(?:premise|dwelling|residence|property|apartment)(?=s?[ _.-]?(?:id|uid|no|nr|number)))s?"
+    r"(?P<id>[ _.-]?(?:id|uid|no|nr|num|number|nummer|name|code|key|ref))?",
     re.I,
 )
 SERIES_CHANNEL = re.compile(r"(.+-\d{6,}) (.+)")  # as `export` names a column of series of several channels
@@ -59,6 +65,12 @@ def is_flow_name(name: str) -> bool:
     """Return whether a column's name says that it holds directions, registers or channels of a meter."""
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     return FLOW_NAME.search(plain) is not None
+
+
+def is_flag_name(name: str) -> bool:
+    """Return whether a column's name says that it holds quality flags of the readings beside it."""
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().replace(" ", "_")
+    return FLAG_NAME.search(plain) is not None
 
 
 def parse_clock(name: str) -> int | None:

@@ -12,6 +12,11 @@ HOUR = 3600
 NUMBERED = re.compile(r"(?P<before>\D*?)0*(?P<number>\d{1,2})(?P<after>\D{0,8})")  # :15, q1, m30
 PARTS_OF_AN_HOUR = (2, 3, 4, 6, 12)  # 60 columns may be m00 to m59
 MINUTES = ("", "m", "min", "minute", "minutes", "t")
+MINUTES_OF_ROWS = (  # before sixty numbers, as wearables name them, too
+    *("", "min", "minute", "minutes", "value", "values", "kwh", "wh", "kw", "w"),
+    *("steps", "calories", "intensity", "mets", "hr", "heartrate"),
+)
+SPAN = re.compile(r"(?:m|min|minutes?)?[ _]?:?(\d{1,2})\s?(?:-|–|_|to|bis)\s?:?(\d{1,2})(?: ?min)?", re.I)
 QUARTERS = (
     "q",
     "qh",
@@ -21,6 +26,9 @@ QUARTERS = (
     "viertelstunde",
     "quart",
     "interval",
+    "int",
+    "intvl",
+    "qtr",
     "period",
     "slot",
 )
@@ -52,16 +60,30 @@ def refuse_columns_of_parts(path: Path, names: Sequence[str], step: int, what: s
 
 
 def _number_parts_of_hours(names: Sequence[str]) -> bool:
-    """Return whether names are the minutes 0, 15, 30, 45 (or 15 to 60), or quarters 1 to 4."""
+    """Return whether names are the minutes 0, 15, 30, 45 (or 15 to 60), quarters 1 to 4, or 00-15 to 45-60.
+
+    Minutes may stand behind any word if they are written as on a clock (kwh_00, kwh_15), since numbers of
+    other things (depths in cm, say) have no such zeros.
+    """
+    many = len(names)
+    if many not in (*PARTS_OF_AN_HOUR, 60):
+        return False
+    step = 60 // many
+    spans = [SPAN.fullmatch(name.strip()) for name in names]
+    if all(spans):
+        pairs = sorted((int(span[1]), int(span[2])) for span in spans if span)
+        return pairs in [[(at, at + wide) for at in range(0, 60, step)] for wide in (step, step - 1)]
     found = [NUMBERED.fullmatch(name.strip()) for name in names]
     forms = {(match["before"], match["after"]) for match in found if match}
-    many = len(names)
-    if not all(found) or len(forms) != 1 or many not in PARTS_OF_AN_HOUR:
+    if not all(found) or len(forms) != 1:
         return False
     before = forms.pop()[0].strip(" _.:-").lower()
     numbers = sorted(int(match["number"]) for match in found if match)
-    step = 60 // many
-    if before in MINUTES and numbers in [list(range(first, first + 60, step)) for first in (0, step)]:
+    as_minutes = numbers in [list(range(first, first + 60, step)) for first in (0, step)]
+    clock = as_minutes and numbers[0] == 0 and any(re.search(r"(?<!\d)00(?!\d)", name) for name in names)
+    if many == 60:  # sixty of anything: m00 to m59 may be entities
+        return clock and before in MINUTES_OF_ROWS
+    if as_minutes and (before in MINUTES or clock):
         return True
     return before in QUARTERS and numbers in [list(range(first, first + many)) for first in (0, 1)]
 

@@ -12,7 +12,7 @@ from distgan import config
 from distgan.data.formats.advice import show_list
 from distgan.data.formats.column_names import is_entity_name
 from distgan.data.formats.number_format import is_number, strip_cells
-from distgan.data.formats.times import are_times, find_time_columns
+from distgan.data.formats.times import Where, are_times, find_time_columns, read_times
 from distgan.errors import UserError
 
 COUNTER_NAME = re.compile(
@@ -22,6 +22,7 @@ COUNTER_NAME = re.compile(
     re.I,
 )
 SAMPLED_CELLS = 200  # different cells of a column that tell words from numbers
+SHORTEST_DAY = np.timedelta64(23, "h")
 OUTER_COLUMNS = 16  # on each side of a table that are looked at first for times
 
 
@@ -156,3 +157,20 @@ def join_times(frame: pd.DataFrame, time: tuple[str, ...]) -> pd.Series:
     for name in time[1:]:
         found = found + " " + frame[name].astype("str")
     return found
+
+
+def are_days(
+    frame: pd.DataFrame,
+    time: tuple[str, ...],
+    settings: config.Data,
+    path: Path,
+    shortest: np.timedelta64 = SHORTEST_DAY,
+) -> bool:
+    """Return whether the times of rows are a day or more apart, but for a change of clocks, or `shortest`."""
+    cells = join_times(frame, time)
+    try:
+        found = read_times(cells.unique().tolist(), time[0], settings, Where(path, int)).values
+    except UserError:  # is raised again, with its line, by who reads the whole column
+        return not cells.str.contains(r":|T\d", regex=True).any()
+    steps = np.diff(np.unique(found))
+    return bool(len(steps) == 0 or steps.min() >= shortest)

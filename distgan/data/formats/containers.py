@@ -179,8 +179,8 @@ class Unpacked:
             if self.packed is None:
                 raise
             inside = "" if self.path.is_dir() else f" ({self.path.name})"
-            text = str(error).replace(str(self.path), f"{self.packed}{inside}")
-            raise type(error)(text) from None
+            error.args = (str(error).replace(str(self.path), f"{self.packed}{inside}"),)
+            raise error from None
 
 
 def unpack(path: Path, settings: config.Data, place: Path) -> Unpacked:

@@ -53,6 +53,19 @@ def are_crossed_levels(levels: Sequence[tuple[str, ...]]) -> bool:
     return len(several) > 1 and all(min(counts.values()) > 1 for counts in several)
 
 
+def find_parts_of_names(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names that begin other names, each with what these add: Site 1 with IN and OUT, as a total
+    stands beside its directions.
+    """
+    known, found = {name.strip() for name in names}, dict[str, list[str]]()
+    for name in known:
+        for mark in re.finditer(MARK, name):
+            if name[: mark.start()] in known:
+                found.setdefault(name[: mark.start()], []).append(name[mark.end() :])
+                break
+    return found
+
+
 def _split_names(
     names: Sequence[str], split: Callable[[str], tuple[str, str] | None]
 ) -> list[tuple[str, str]]:

@@ -34,6 +34,7 @@ from distgan.data.tables import Sampled, open_table, read_table
 from distgan.errors import UserError
 
 SAMPLED_FILES = 16
+HANDED_OVER = 0.1  # share of the times of a file that the next one may repeat
 TIME_KEYS = ("year", "month", "day", "date", "hour", "week", "quarter", "dt", "ds", "yyyymm")
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
@@ -245,7 +246,7 @@ def _arrange(root: Path, parts: list[Part], settings: config.Data) -> Arrangemen
     if settings.layout == "per_file":
         refuse_twice(names, f"{root}: the name of a file")
         return Arrangement(settings, tuple(names))
-    if settings.layout != "auto" or settings.columns.id is not None:
+    if settings.layout not in ("auto", "day_wide") or settings.columns.id is not None:
         return Arrangement(settings)
     samples = [convert_numbers(part.table.sample) for part in parts]
     time = _find_times(samples[0], settings, parts[0].named)
@@ -306,11 +307,20 @@ def _refuse_other_columns(root: Path, parts: list[Part]) -> None:
         names = list(part.table.sample.columns)
         if sorted(names) != sorted(first):
             _refuse_other_name(part, names, parts[0], first)
+            more = [repr(name) for name in names if name not in first]
+            less = [repr(name) for name in first if name not in names]
             raise UserError(
-                f"{part.named} has the columns {', '.join(names[:6])}, and the first file ({parts[0].named}) "
-                f"{', '.join(first[:6])}; all files need the same: name those that belong together by a "
-                f"pattern, e.g. data.source='{root}/block_*.csv'"
+                f"{part.named} {_describe_columns('has', more)}{' and ' if more and less else ''}"
+                f"{_describe_columns('lacks', less)}, unlike the first file ({parts[0].named}); all files "
+                "need the same: name those that belong together by a pattern, e.g. "
+                f"data.source='{root}/block_*.csv', or add the columns that are not there (empty cells are "
+                "missing readings)"
             )
+
+
+def _describe_columns(verb: str, names: list[str]) -> str:
+    shown = ", ".join(names[:4]) + (f", … ({len(names)} in all)" if len(names) > 4 else "")
+    return f"{verb} the column{'s' if len(names) > 1 else ''} {shown}" if names else ""
 
 
 def _find_id_column(root: Path, samples: list[pd.DataFrame], time: list[str]) -> str | None:
@@ -336,13 +346,25 @@ def _find_id_column(root: Path, samples: list[pd.DataFrame], time: list[str]) ->
 
 
 def _has_overlap(samples: list[pd.DataFrame], time: list[str]) -> bool:
-    """Return whether files have a time in common."""
-    seen: set[tuple[Any, ...]] = set()
-    for sample in samples:
-        times = set(sample[time].itertuples(index=False, name=None))
-        if seen & times:
-            return True
-        seen |= times
+    """Return whether files have times in common, other than a few at the end of one file and the start of
+    the next.
+    """
+    seen: dict[tuple[Any, ...], int] = {}
+    ends: list[tuple[set[Any], set[Any]]] = []
+    for number, sample in enumerate(samples):
+        times = list(dict.fromkeys(sample[time].itertuples(index=False, name=None)))
+        few = int(HANDED_OVER * len(times))
+        head, tail = set(times[:few]), set(times[len(times) - few :])
+        shared: dict[int, set[Any]] = {}
+        for each in times:
+            other = seen.setdefault(each, number)
+            if other != number:
+                shared.setdefault(other, set()).add(each)
+        for other, common in shared.items():
+            first, last = ends[other]
+            if not common <= head & last and not common <= tail & first:
+                return True
+        ends.append((head, tail))
     return False
 
 

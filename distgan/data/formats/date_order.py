@@ -9,6 +9,7 @@ from distgan.data.grid import find_calendar_months, find_common_step
 from distgan.errors import UserError
 
 FIRST_YEAR, LAST_YEAR = 1900, 2100
+FEWEST_STAMPS, FEWEST_FALLS = 24, 3  # that show exchanged days and months
 WORDS = {"dmy": "day, month, year", "mdy": "month, day, year", "ymd": "year, month, day"}
 
 
@@ -47,6 +48,38 @@ def choose_days(
 
 def _has_two_digits(years: np.ndarray) -> bool:
     return bool(len(years) and years.max() < 100)
+
+
+def refuse_exchanged_days(times: np.ndarray, stamps: Stamps) -> None:
+    """
+    Args:
+        times: datetime64[us] of the different stamps, in order of first appearance, [n].
+
+    Raises:
+        UserError: the rows rise once day and month are exchanged in the dates in which both may be, as where
+            a program has read 02/01 as 1 February and 13/01 as 13 January. A year of them has every date.
+    """
+    if len(times) < FEWEST_STAMPS:
+        return
+    steps = np.diff(times).astype(np.int64)
+    falls = int((steps < 0).sum())
+    if falls > len(steps) / 2:  # the newest first
+        steps, falls = -steps, len(steps) - falls
+        times = times[::-1]
+    if falls < FEWEST_FALLS or (steps > 0).mean() <= 0.5:
+        return
+    days = times.astype("M8[D]")
+    months = days.astype("M8[M]")
+    month, day = months.astype(np.int64) % 12, (days - months.astype("M8[D]")).astype(np.int64)
+    turned = (times.astype("M8[Y]").astype("M8[M]") + day).astype("M8[D]") + month + (times - days)
+    other = np.where(day < 12, turned, times)
+    if 10 * int((np.diff(other).astype(np.int64) < 0).sum()) <= falls:
+        place = int(np.argmax(other != times))
+        raise UserError(
+            f"{stamps.name}: the times do not rise, and rise once day and month of all dates before the 13th "
+            f"are exchanged ({str(times[place])[:10]} for {str(other[place])[:10]}): a program has read days "
+            "as months; write the times again from their source, or sort the rows if they are right"
+        )
 
 
 def _make_days(dates: dict[str, np.ndarray], order: str) -> np.ndarray:

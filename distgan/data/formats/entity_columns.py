@@ -27,6 +27,7 @@ COPY = re.compile(  # the name of a file, after or before what says that it is a
     rf"(?P<name>.+?)(?: ?\(\d+\)|[ _.-]+(?:{COPY_WORDS})(?: ?\(?\d+\)?)?|\.[a-z]{{2,7}}\.\d+)?",
     re.I,
 )
+MADE_DIFFERENT = re.compile(r"(?P<name>.+?)(?:\.\d{1,2}|_duplicated_\d+)")  # M1.1
 NUMBERED_ENTITY = re.compile(  # in the name of a file
     r"(?<![a-z])(home|house|household|flat|building|customer|client|user|subject|patient|person|participant)s?"
     r"[-_ ]?\d+",
@@ -42,6 +43,7 @@ def are_channels(path: Path, names: Sequence[str], units: Mapping[str, str]) -> 
     """
     if all(SERIES_CHANNEL.fullmatch(name) for name in names):
         return False  # an exported table, whose columns become channels later
+    _refuse_names_made_different(path, names)
     found = judge_names(names, units)
     if found == "beside":
         beside = list_quantities(names)
@@ -57,6 +59,23 @@ def are_channels(path: Path, names: Sequence[str], units: Mapping[str, str]) -> 
             "entity, or write a table with a column for the entity and one for each quantity"
         )
     return found == "channels"
+
+
+def _refuse_names_made_different(path: Path, names: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: a name is another's with a number, as pandas, polars and R write a name that stood twice.
+    """
+    known = set(names)
+    for name in names:
+        match = MADE_DIFFERENT.fullmatch(name)
+        if match is not None and match["name"] in known:
+            raise UserError(
+                f"{path}: columns {match['name']!r} and {name!r} seem to be one name that stood twice, and "
+                "each would count as an entity; give columns different names, set "
+                f"data.columns.ignore={show_list([name])} to leave one out, or data.layout=wide if each is "
+                "an entity"
+            )
 
 
 def holds_channels(column: pd.Series) -> bool:

@@ -6,15 +6,27 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
-DATE = r"(?:19|20)\d\d(?:[-_]?(?:0[1-9]|1[0-2])(?:[-_]?(?:[0-2]\d|3[01]))?|[-_]?[qQ][1-4])?"
-DATED = re.compile(rf"^(?P<before>{DATE})[-_. ]+(?P<rest>.+)$|^(?P<name>.+?)[-_. ]+(?P<after>{DATE})$")
+MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
+    r"nov(?:ember)?|dec(?:ember)?)"
+)
+DAY_FIRST = r"(?:[0-2]?\d|3[01])[-_.](?:0?[1-9]|1[0-2])[-_.](?:19|20)\d\d"
+YEAR_FIRST = (
+    r"(?:19|20)\d\d(?:[-_]?(?:0[1-9]|1[0-2])(?:[-_]?(?:[0-2]\d|3[01])(?:[T_-]?\d{4,6}Z?)?)?"
+    rf"|[-_]?[qQ][1-4]|[-_]?[wW]\d\d|[-_ ]?{MONTH})?"
+)
+ONE_DATE = rf"(?:{DAY_FIRST}|{MONTH}[-_ ]?(?:19|20)\d\d|{YEAR_FIRST})"
+DATE = rf"{ONE_DATE}(?:(?:[-_. ]+|[-_. ]*(?:to|until|bis)[-_. ]*){ONE_DATE})?"  # or from one to another
+DATED = re.compile(
+    rf"^(?P<before>{DATE})[-_. ]+(?P<rest>.+)$|^(?P<name>.+?)[-_. ]+(?:from[-_. ]+)?(?P<after>{DATE})$", re.I
+)
 
 
 def merge_dated(names: Sequence[str], overlap: Callable[[list[int]], bool]) -> list[str]:
     """Return the entity of each file: its name, without its date where files differ by it alone.
 
     Args:
-        overlap: whether files, by their places, have a time in common; those are no parts of one series.
+        overlap: whether files, by their places, have times in common; those are no parts of one series.
     """
     rests = [_strip_date(name) for name in names]
     groups: dict[str, list[int]] = {}
@@ -30,9 +42,17 @@ def merge_dated(names: Sequence[str], overlap: Callable[[list[int]], bool]) -> l
 
 
 def _strip_date(name: str) -> str | None:
-    """Return a name without a date at one of its ends; None where it has none."""
+    """Return a name without a date at one of its ends, or without folders that are dates; None where it has
+    none.
+    """
     path = PurePath(name)
-    if re.fullmatch(DATE, path.name) and len(path.parts) > 1:  # home1/2023-01
-        return str(path.parent)
+    kept, dated = [], False
+    for part in path.parts:  # home1/2023-01, 2023/home1, 2023/01/home1
+        if re.fullmatch(DATE, part, re.I) or (dated and re.fullmatch(r"\d\d", part)):
+            dated = True
+        else:
+            kept.append(part)
+    if dated and kept:
+        return str(PurePath(*kept))
     match = DATED.match(path.name)
     return None if match is None else str(path.with_name(match["rest"] or match["name"]))

@@ -11,13 +11,13 @@ import numpy as np
 from distgan import config
 from distgan.data.formats import arrays, cf
 from distgan.data.formats.array_axis import NO_TIMES
-from distgan.data.formats.column_names import match_owner_name
+from distgan.data.formats.column_names import is_flag_name, match_owner_name
 from distgan.data.formats.entity_columns import refuse_quantities_as_ids
 from distgan.data.formats.ids import format_float_ids
 from distgan.data.formats.pieces import Source, refuse_twice
 from distgan.data.formats.slabs import Layers, make_reader, on_axis
 from distgan.data.formats.understood import Understood
-from distgan.data.formats.unit_columns import KNOWN_UNIT
+from distgan.data.formats.unit_columns import KNOWN_UNIT, names_units, refuse_mixed_attributes
 from distgan.data.formats.variables import (
     Container,
     Roles,
@@ -77,7 +77,11 @@ def read_container(container: Container, settings: config.Data, work: IngestCach
     stated = _join_units(container.path, chosen, entity_wise, settings.units)
     meta = Meta(times.axis, tuple(channels), settings.units or stated, provenance, {})
     understood = Understood(stated_units=[stated] if stated and ": " not in stated else [])
-    owners = {} if entity_wise else _read_stated_owners(container, roles)
+    _refuse_flags(container, chosen, settings)
+    along = {} if entity_wise else _read_along_ids(container, roles)
+    asked = (*settings.columns.attributes, *settings.columns.ignore)
+    refuse_mixed_attributes(container.path, along, asked, utc=True, zone=None)
+    owners = {name: cells for name, cells in along.items() if match_owner_name(name)}
     return Source(block, ids, list(ids), meta, attributes=owners, understood=understood)
 
 
@@ -129,16 +133,42 @@ def _read_names(container: Container, name: str, dim: str, size: int) -> list[st
     return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _read_stated_owners(container: Container, roles: Roles) -> dict[str, list[str]]:
-    """Return the variables along the dimension of ids that are named for households, patients and the like: a
-    cell per series, as text.
+def _read_along_ids(container: Container, roles: Roles) -> dict[str, list[str]]:
+    """Return the variables along the dimension of ids that are named for households, patients and the like,
+    or for units and factors: a cell per series, as text.
     """
     return {
         name: _read_names(container, name, dim, len(variable.read_whole(container.path)))
         for dim in roles.ids[:1]
         for name, variable in container.variables.items()
-        if len(roles.ids) == 1 and variable.dims == (dim,) and match_owner_name(name)
+        if len(roles.ids) == 1
+        and variable.dims == (dim,)
+        and (match_owner_name(name) or (names_units(name) and name != dim))
     }
+
+
+def _refuse_flags(container: Container, chosen: list[Variable], settings: config.Data) -> None:
+    """
+    Raises:
+        UserError: a variable names another one that flags each of its readings.
+    """
+    for variable in chosen:
+        for name in str(variable.attributes.get("ancillary_variables", "")).split():
+            flags = container.variables.get(name)
+            if flags is None or flags in chosen or name in settings.columns.ignore:
+                continue
+            if set(flags.dims) == set(variable.dims) and _holds_flags(flags):
+                raise UserError(
+                    f"{container.path}: variable {name!r} flags the readings of {variable.name!r}, and is "
+                    "not read; make those that it marks as bad missing (xarray: where), and then set "
+                    f"data.columns.ignore=[{name}]"
+                )
+
+
+def _holds_flags(variable: Variable) -> bool:
+    marked = {"flag_values", "flag_masks", "flag_meanings"} & set(variable.attributes)
+    status = str(variable.attributes.get("standard_name", "")).endswith(("status_flag", "quality_flag"))
+    return bool(marked) or status or (variable.dtype.kind in "iub" and is_flag_name(variable.name))
 
 
 def _find_identifier(container: Container, dim: str) -> Variable | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from distgan import config
@@ -19,6 +20,7 @@ from distgan.data.formats.column_names import (
     select_even_clocks,
 )
 from distgan.data.formats.columns import (
+    are_days,
     find_times,
     is_counter,
     is_text,
@@ -49,6 +51,7 @@ DATED_NAME = re.compile(  # of a column: 2013-01-01, 1/1/13, 20130101, 1 Jan 201
     rf"|^\d{{1,2}}[ -]?{MONTH}[ -]?(\d\d){{1,2}}\b|^{MONTH} ?\d{{1,2}},? \d{{4}}\b",
     re.I,
 )
+DOTTED_CLOCK = re.compile(r"\d[.hH]\d\d$")
 FEWEST_CLOCKS = 4  # columns named by times of the day that make a table of days
 
 
@@ -130,7 +133,7 @@ def find_table(
 def _choose_layout(finder: "_Finder", settings: config.Data, per_file: bool, repeats: bool) -> Table:
     """Return the columns of the layout that is set, or else that shows."""
     if per_file or settings.layout == "per_file":
-        return finder.make_single()
+        return finder.make_day_wide(single=True) if finder.holds_days() else finder.make_single()
     if settings.layout == "transposed" or (settings.layout == "auto" and finder.has_times_as_names()):
         return finder.make_transposed()
     if settings.layout == "day_wide" or (settings.layout == "auto" and finder.has_clocks_as_names()):
@@ -172,9 +175,21 @@ class _Finder:
             return False
         return are_times(pd.Series(names, dtype="str", name="time"), self.settings)
 
+    def holds_days(self) -> bool:
+        """Return whether each row of a table of one entity is a day."""
+        return self.settings.layout == "day_wide" or self.has_clocks_as_names()
+
     def has_clocks_as_names(self) -> bool:
-        """Return whether there is a column for each time of the day, at even distances."""
-        return len(self._find_clocks()) >= FEWEST_CLOCKS
+        """Return whether there is a column for each time of the day, at even distances; 1.10 to 1.49 are
+        names of entities where rows are closer to each other.
+        """
+        clocks = self._find_clocks()
+        if len(clocks) < FEWEST_CLOCKS or not all(DOTTED_CLOCK.search(name) for name in clocks):
+            return len(clocks) >= FEWEST_CLOCKS
+        rest = self.frame.drop(columns=list(clocks))
+        time = find_times(rest, self.settings, self.path)
+        last = np.timedelta64(min(max(clocks.values()), 23 * 3600), "s")
+        return are_days(rest, time, self.settings, self.path, last)
 
     def _find_clocks(self) -> dict[str, int]:
         """Return the columns that are times of the day, by seconds after midnight; the last may be 0:00."""
@@ -241,31 +256,35 @@ class _Finder:
         numbered = list(self._find_numbered())
         return numbered if len(numbered) in PARTS_OF_A_DAY else []
 
-    def refuse_numbered_day(self, time: tuple[str, ...]) -> None:
+    def refuse_numbered_day(self, time: tuple[str, ...], else_set: str = "wide or long") -> None:
         """
+        Args:
+            else_set: the settings that say that the columns are no parts of a day.
+
         Raises:
             UserError: columns that are numbered as the parts of a day, or named by times of the day, stand
                 beside dates without a time.
         """
         numbered = self.find_hours()
         self._refuse_long_day()
-        if join_times(self.frame, time).str.contains(r":|T\d", regex=True).any():
-            return
         clocks = [name for name in self._list_clocks() if name not in time]
+        unreadable = [] if numbered else find_unreadable_clocks(self._list_rest(time))
+        several = len(clocks) >= FEWEST_CLOCKS or numbered or unreadable
+        if not several or not are_days(self.frame, time, self.settings, self.path):
+            return
         if len(clocks) >= FEWEST_CLOCKS:
             raise UserError(
                 f"{self.path}: columns {clocks[0]!r} to {clocks[-1]!r} are {len(clocks)} times of the day at "
                 "uneven distances, or repeated; add the columns that are not there, or set data.layout=wide "
                 "or long if they are entities or channels"
             )
-        unreadable = [] if numbered else find_unreadable_clocks(self._list_rest(time))
         if numbered or unreadable:
             first, *_, last = numbered or unreadable
             many = len(numbered or unreadable)
             day = "name them 00:00, 01:00, … and " if unreadable else ""
             raise UserError(
                 f"{self.path}: columns {first!r} to {last!r} may be {many} parts of a day, or "
-                f"{many} entities or channels; {day}set data.layout=day_wide, or wide or long"
+                f"{many} entities or channels; {day}set data.layout=day_wide, or {else_set}"
             )
 
     def _refuse_long_day(self) -> None:
@@ -310,6 +329,8 @@ class _Finder:
         """Return a table of one entity: all rows of the file are its own."""
         time = find_times(self.frame, self.settings, self.path)
         self.refuse_nameless(time)
+        if self.columns.values is None:
+            self.refuse_numbered_day(time, "name them in data.columns.values if they are channels")
         return self._make_long_table(time, (), self.columns.channel)
 
     def make_single_of_quantities(self, table: Table, units: Mapping[str, str]) -> Table:
@@ -374,8 +395,10 @@ class _Finder:
                 "describes the entity"
             )
 
-    def make_day_wide(self) -> Table:
-        """Return a table with a row for each entity and day, and a column for each time of the day."""
+    def make_day_wide(self, single: bool = False) -> Table:
+        """Return a table with a row for each entity and day, and a column for each time of the day; `single`
+        if all rows are of one entity.
+        """
         clocks = self._find_clocks()
         self._refuse_long_day()
         if not clocks:
@@ -385,10 +408,10 @@ class _Finder:
             )
         rest = self.frame.drop(columns=list(clocks))
         time = find_times(rest, self.settings, self.path)
-        ids, channel = make_tuple(self.columns.id), self.columns.channel
+        ids, channel = () if single else make_tuple(self.columns.id), self.columns.channel
         described = [name for name in rest.columns if name not in time and rest[name].notna().any()]
         self._refuse_numbers_of_days(described)
-        if not ids and described:
+        if not ids and described and not single:
             rows = rest[[*time, *described]]
             ids, channel = IdFinder(self.path, rows, self.columns, time).find(channel)
         texts = [name for name in described if name not in ids and name != channel]

@@ -9,7 +9,7 @@ from distgan.data.formats.duplicates import combine, group_keys, merge_groups
 from distgan.data.formats.parts import Parsed, Parts
 from distgan.data.formats.pieces import Source
 from distgan.data.formats.resampling import SamplingRates, compute_least
-from distgan.data.formats.unit_columns import refuse_mixed_attributes
+from distgan.data.formats.unit_columns import refuse_changing_factors, refuse_mixed_attributes
 from distgan.data.grid import Grid, to_kind
 from distgan.data.ingest_cache import drop_pages, read_mapped_rows
 from distgan.data.workers import map_ahead, open_threads
@@ -145,7 +145,7 @@ class Long(Parts):
             return [0]
         every = list(range(len(self.table.values)))
         still = [column for column in every if not any(facts["varying"][column] for facts in self.facts)]
-        if self.settings.columns.values or len(still) in (0, len(every)):
+        if self.settings.columns.values or len(still) == len(every):
             return every
         for column in still:
             first = self._find_constants(column)
@@ -155,6 +155,8 @@ class Long(Parts):
                 self.attributes[name] = ["" if np.isnan(value) else _format_number(value) for value in first]
                 self.understood.attributes.append(name)
                 self.understood.notes.append(f"column {name!r} never changes within an entity: an attribute")
+        changing = [self.table.values[column] for column in every if column not in still]
+        refuse_changing_factors(self.path, changing)
         return every
 
     def _find_constants(self, column: int) -> np.ndarray | None:

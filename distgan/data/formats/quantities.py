@@ -10,7 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distgan.data.formats.column_names import CHANNEL_NAME
-from distgan.data.formats.crossed_names import are_crossed, are_crossed_levels, split_levels
+from distgan.data.formats.crossed_names import (
+    are_crossed,
+    are_crossed_levels,
+    find_parts_of_names,
+    split_levels,
+)
 from distgan.data.formats.unit_columns import LETTERS, read_units_of_names
 
 KINDS = {  # quantity -> words and pairs of words that name it
@@ -288,6 +293,8 @@ def judge_names(names: Sequence[str], units: Mapping[str, str] | None = None) ->
     bare = [BRACKETS.sub("", name) if unit else name for name, unit in zip(names, bracketed)]
     parsed = [parse_name(name, unit) for name, unit in zip(bare, written)]
     known = [each for each in parsed if each.kind is not None]
+    if wholes := _count_wholes(names):
+        return "mixed" if wholes > 1 else "channels"
     if not known:
         return "entities"
     plain = {each.kind for each in known if not each.rest}
@@ -300,6 +307,16 @@ def judge_names(names: Sequence[str], units: Mapping[str, str] | None = None) ->
         return "mixed"
     others = [name for name, each in zip(names, parsed) if each.kind is None]
     return "beside" if plain and len(others) > 2 and are_alike(others) else "entities"
+
+
+def _count_wholes(names: Sequence[str]) -> int:
+    """Return how many names stand beside their own quantities, as Site 1 beside Site 1 IN and Site 1 OUT,
+    where these are all names.
+    """
+    found = find_parts_of_names(names)
+    parts = [part for each in found.values() for part in each]
+    whole = len(found) + len(parts) == len(names)
+    return len(found) if whole and all(parse_name(part).kind is not None for part in parts) else 0
 
 
 def list_quantities(names: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.formats.advice import show_list, show_name
+from distgan.data.formats.column_names import is_flag_name
 from distgan.data.formats.ids import format_float_ids, refuse_short_ids
 from distgan.data.formats.layout import Table
 from distgan.data.formats.number_format import NumberFormat
@@ -204,10 +205,14 @@ def _make_change_error(piece: Piece, name: str, line: int, one: str, other: str)
             f"after {other!r}); write all readings of a channel in one unit, and then set "
             f"data.columns.ignore={show_list([name])}"
         )
+    flags = ""
+    if is_flag_name(name):
+        flags = "if it flags readings, empty those that are no measurements, and "
     return UserError(
         f"{piece.file} line {line}: column {name!r} holds cells that change within an entity ({one!r} after "
-        f"{other!r}); set data.columns.ignore={show_list([name])}, data.columns.channel={show_name(name)} if "
-        "it names the channel, or data.columns.id to all columns that identify the entity"
+        f"{other!r}); {flags}set data.columns.ignore={show_list([name])}, "
+        f"data.columns.channel={show_name(name)} if it names the channel, or data.columns.id to all columns "
+        "that identify the entity"
     )
 
 

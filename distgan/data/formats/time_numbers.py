@@ -1,6 +1,7 @@
 """Times that are numbers: seconds since 1970, days of a spreadsheet, day codes, dates without marks."""
 
 import re
+from time import time
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,10 @@ FIRST, LAST = 315_532_800, 4_102_444_800  # 1980 and 2100, in seconds: what a st
 PLAUSIBLE = 2_524_608_000  # 2050: seconds since 1904, as LabVIEW counts them, would be later
 EARLIEST = -2_208_988_800  # 1900
 RECENT = 820_454_400  # 1996: counts since 2000 or 2001, and .NET's ticks, would all be earlier
+WRITTEN = 1_795_996_800  # December 2026: a clock that says an earlier time is wrong
+MOST_AHEAD = 366 * DAY  # seconds that a time may lie ahead: those of measurements do not
+SINCE_1960 = -315_619_200
+DATE_OF_TEN = r"\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-4])[0-5]\d"  # 2303011530
 COMPACT = (8, 10, 12, 14)  # digits of a date alone, with hour, minute, second
 PARTS = r"^\+?(?P<whole>-?[0-9]+)(?:\.(?P<part>[0-9]*))?"
 SPREADSHEET = (20_000, 80_000)  # days of 1954 to 2119 since 1899-12-30
@@ -64,6 +69,8 @@ def read_epoch(texts: pa.Array, unit: str | None, stamps: Stamps) -> Parsed:
         raise _explain_numbers(numbers, stamps)
     if unit is None and float(numbers.max()) < RECENT * PER_SECOND[found]:
         raise _explain_early(float(numbers[0]), found, stamps)
+    if unit is None and float(numbers.max()) > (max(time(), WRITTEN) + MOST_AHEAD) * PER_SECOND[found]:
+        raise _explain_late(int(np.argmax(numbers)), float(numbers.max()), found, stamps)
     stamps.refuse_first(
         (numbers < EARLIEST * PER_SECOND[found]) | (numbers > LAST * PER_SECOND[found]),
         f"is no time of the years 1900 to 2100 in {found} since 1970 (data.time_unit); set another unit",
@@ -94,6 +101,21 @@ def _explain_early(number: float, unit: str, stamps: Stamps) -> UserError:
         0,
         f"may be {unit} since 1970, in {year}, or {other}; set data.time_unit={unit} if it is of {year}, "
         "else write the times as text",
+    )
+
+
+def _explain_late(place: int, number: float, unit: str, stamps: Stamps) -> UserError:
+    """Say what times that are still to come may be instead: counts of another beginning, or dates."""
+    seconds = int(number / PER_SECOND[unit])
+    year = np.datetime64(seconds, "s").astype("M8[Y]")
+    earlier = np.datetime64(seconds + SINCE_1960, "s").astype("M8[Y]")
+    text = stamps.texts[place].strip()
+    date = " or a date without its century (%y%m%d%H%M)" if re.fullmatch(DATE_OF_TEN, text) else ""
+    return stamps.refuse(
+        place,
+        f"may be {unit} since 1970, in {year}, or {unit} since 1960 ({earlier}), as SAS and Stata count"
+        f"{',' if date else ''}{date}; set data.time_unit={unit} if it is of {year}, "
+        f"{'data.date_format for a date, ' if date else ''}else write the times as text",
     )
 
 

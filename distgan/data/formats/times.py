@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from distgan import config
 from distgan.data.formats.centuries import refuse_split_centuries
 from distgan.data.formats.clock_times import compute_clock_seconds
-from distgan.data.formats.date_order import choose_days
+from distgan.data.formats.date_order import choose_days, refuse_exchanged_days
 from distgan.data.formats.intervals import Halves, mark_odd_widths, split_intervals
 from distgan.data.formats.month_names import find_languages, to_english
 from distgan.data.formats.stamps import DAY, Parsed, Stamps, Where
@@ -80,6 +80,7 @@ def read_times(texts: list[str], column: str, settings: config.Data, where: Wher
     if not texts:
         raise UserError(f"{stamps.name} holds no times")
     parsed = _parse(stamps, settings)
+    refuse_exchanged_days(parsed.values, stamps)
     parsed = settle_zones(parsed, stamps, settings.timezone)
     split = parsed.values != parsed.values.astype("M8[s]")
     if settings.resample.step is None:

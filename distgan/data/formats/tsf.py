@@ -23,6 +23,7 @@ from distgan.data.formats.columns import list_named_columns, make_tuple, refuse_
 from distgan.data.formats.entity_columns import describe_channel, holds_channels
 from distgan.data.formats.pieces import Source
 from distgan.data.formats.understood import Understood
+from distgan.data.formats.unit_columns import refuse_mixed_attributes
 from distgan.data.grid import DAY, choose_kind, format_duration
 from distgan.data.ingest_cache import IngestCache, drop_pages, hash_file, read_mapped_rows
 from distgan.data.store.metadata import Meta
@@ -90,6 +91,8 @@ def read_tsf(path: Path, settings: config.Data, work: IngestCache) -> Source:
     meta = Meta(axis, tuple(roles.channels), settings.units, provenance, {})
     block = partial(read_mapped_rows, values)
     attributes = _list_attributes(cells, head, roles, settings)
+    asked = settings.columns.attributes
+    refuse_mixed_attributes(path, attributes, asked, utc=False, zone=settings.timezone)
     understood = Understood(layout="tsf", attributes=list(attributes), notes=roles.notes)
     entities = roles.entities
     return Source(block, entities, list(entities), meta, attributes=attributes, understood=understood)

@@ -9,12 +9,13 @@ from distgan.data.formats.advice import show_list
 from distgan.data.formats.zone_marks import name_clock, parse_offset
 from distgan.errors import UserError
 
-UNIT_NAME = re.compile(  # a power or load factor is a quantity
-    r"(^|[^a-z])(units?|uom|einheit|currency|multiplier|multiplikator|multiplicateur|scale|exponent|decimals"
-    r"|decimal[_ ]places"
+FACTOR_NAME = re.compile(  # a power or load factor is a quantity
+    r"(^|[^a-z])(multiplier|multiplikator|multiplicateur|exponent|decimals|decimal[_ ]places"
     r"|(scale|scaling|conversion|multiplication|meter|transformer|[cvp]t)[_ ]?(factor|ratio))([^a-z]|$)"
     r"|^(factor|facteur|(wandler|umrechnungs|z[aä]e?hler|multiplikations|skalierungs)?_?faktor)([^a-z]|$)"
+    r"|^(sign|vorzeichen)$"
 )
+UNIT_NAME = re.compile(r"(^|[^a-z])(units?|uom|einheit|currency|scale)([^a-z]|$)")
 ZONE_NAME = re.compile(r"(^|[^a-z])(tz|time_?zone|(utc|gmt|tz)_?offset)([^a-z]|$)")
 UNIT_IN_NAME = re.compile(r".*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*", re.S)  # also below the name
 UNIT_BESIDE_NAME = re.compile(  # H1_kWh, Wh H2: of energy and power, which are no names
@@ -86,7 +87,29 @@ def _refuse_other_zone(path: Path, name: str, stated: str, zone: str | None) -> 
 
 def names_units(name: str) -> bool:
     """Return whether a column's name says that it holds units or factors of the readings beside it."""
-    return UNIT_NAME.search(_to_words(name)) is not None
+    return names_factors(name) or UNIT_NAME.search(_to_words(name)) is not None
+
+
+def names_factors(name: str) -> bool:
+    """Return whether a column's name says that it holds factors of the readings beside it."""
+    return FACTOR_NAME.search(_to_words(name)) is not None
+
+
+def refuse_changing_factors(path: Path, names: Sequence[str]) -> None:
+    """
+    Args:
+        names: columns of readings; two or more.
+
+    Raises:
+        UserError: one of several holds factors, which change within an entity, as when a meter is exchanged.
+    """
+    factors = [name for name in names if names_factors(name)]
+    if 0 < len(factors) < len(names):
+        raise UserError(
+            f"{path}: column {factors[0]!r} says by which factor readings are multiplied, and changes within "
+            f"an entity; multiply the readings, and then set data.columns.ignore={show_list(factors)}, or "
+            "name all columns of readings in data.columns.values if it holds readings"
+        )
 
 
 def _to_words(name: str) -> str:
