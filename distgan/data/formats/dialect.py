@@ -323,8 +323,8 @@ def _find_header(
         if len(bad.cells) < width:
             raise UserError(
                 f"{path} line {bad.line}: the rows have more cells than the header has names ({width} and "
-                f"{len(bad.cells)}); name each column (R's write.table leaves the first out: col.names=NA), or set "
-                "data.header to the line of the names, or to none"
+                f"{len(bad.cells)}); name each column (R's write.table leaves the first out: "
+                "col.names=NA), or set data.header to the line of the names, or to none"
             )
         raise UserError(
             f"{path} line {bad.line} has {len(bad.cells)} names, and the rows {width} cells; the file is cut "
