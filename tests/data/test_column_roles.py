@@ -140,7 +140,8 @@ def test_series_that_are_alike_are_no_totals(tmp_path: Path) -> None:
 def test_flags_beside_readings_are_an_error_with_their_name(tmp_path: Path, name: str) -> None:
     codes = np.random.default_rng(4).integers(0, 3, 4 * STEPS)
     for table in (many().assign(**{name: codes[:STEPS]}), long_with(**{name: codes})):
-        assert f"data.columns.ignore=[{name}]" in suspicious(table, tmp_path)["flags"]
+        setting = "\"['Read Type']\"" if " " in name else f"[{name}]"
+        assert f"data.columns.ignore={setting}" in suspicious(table, tmp_path)["flags"]
         assert "flags" not in suspicious(table, tmp_path, columns={"ignore": [name]})
 
 

@@ -215,7 +215,7 @@ def _find_odd_columns(facts: SourceFacts) -> Iterator[Suspicion]:
     wide = understood is not None and understood.layout == "wide"
     by_columns = understood is not None and bool(understood.value_columns) and (odd.channels or wide)
     for name, found, words in (
-        ("flags", odd.flags, "quality flags, not readings; empty the readings that they mark as bad"),
+        ("flags", odd.flags, "quality flags, not readings (first empty the readings that they mark as bad)"),
         ("totals", odd.totals, "the sum, or a multiple of the sum, of all others at every time"),
         ("calendar", odd.calendar, "a part of the date or time, not readings"),
     ):
