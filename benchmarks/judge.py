@@ -252,8 +252,9 @@ def main() -> None:
             case["sets"] |= {name: draw_classical(name, case["train"], count, seed=0) for name in CLASSICAL}
         found = judge(**case, **chosen)
         print_readings(title, found, views)
-        several = f"{title}: " if len(cases) > 1 else ""
-        readings |= {several + name: figures for name, figures in summarise(found).items()}
+        several = len(cases) > 1
+        for name, figures in summarise(found).items():
+            readings[f"{title}: {name}" if several and name != title else name] = figures
     finish(
         1,
         benchmark="judge",
