@@ -298,7 +298,7 @@ def _describe_variety(values: Scores, paired: PairedComparisons) -> Sentence | N
     ratio, repeated = values["diversity"], values["repeats"] or 0.0
     if ratio is None:
         return None
-    text = f"Synthetic series differ from one another {ratio:.2f} times as much as real ones do"
+    text = f"Synthetic series lie {ratio:.2f} times as far from their nearest neighbour as real ones do"
     if repeated > 0:
         text += f", and {format_share(repeated)} of them nearly repeat another"
     if has_collapsed(values, paired):
