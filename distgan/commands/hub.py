@@ -45,7 +45,7 @@ from distgan.preflight import find_current
 from distgan.run import HubFolder, Run
 
 PRIVATE = "--private"
-KEPT_SECTIONS = ("seed", "encoder", "clusters", "bank", "privacy", "model", "objective", "train", "generate")
+KEPT_SECTIONS = ("encoder", "clusters", "bank", "privacy", "model", "objective", "train", "generate")
 KEPT_PROVENANCE = ("clock", "credit", "years", "windows")  # what times mean; the rest names files
 KEPT_DATA = ("credit", "bounds", "scaling", "timezone", "holidays")
 NO_SOURCE = "not-included"
@@ -205,7 +205,9 @@ def find_verdict(settings: config.Config, run: Run) -> Verdict:
 
 
 def make_public_settings(settings: config.Config) -> config.Config:
-    """Return the settings of a model, without source, columns, paths and machines."""
+    """Return the settings of a model, without source, columns, paths and machines, and without the seed, by
+    which whoever knows owners' ids could compute who was held out.
+    """
     tree = settings.model_dump(mode="json")
     data = {"source": NO_SOURCE} | {name: tree["data"][name] for name in KEPT_DATA}
     public = {name: tree[name] for name in KEPT_SECTIONS} | {"data": data, "run_dir": "."}

@@ -131,8 +131,10 @@ def test_what_is_exported_names_no_path_and_keeps_what_times_mean() -> None:
         "privacy.public=runs/open",
     ]
     settings = config.load(
-        ROOT / "configs" / "private.yaml", [*public, "generate.table=/home/me/wanted.csv", "generate.count=3"]
+        ROOT / "configs" / "private.yaml",
+        [*public, "generate.table=/home/me/wanted.csv", "generate.count=3", "seed=7"],
     )
+    assert hub.make_public_settings(settings).seed == 0  # the split is a hash of ids under the seed
     text = hub.make_public_settings(settings).to_yaml()
     assert "/home" not in text and "runs/open" not in text and f"public: {hub.NO_SOURCE}" in text
     kept = {"years": [2012, 2013], "windows": {"length": 365}, "clock": "UTC"}
