@@ -7,7 +7,6 @@ be exported, except with `private`.
 """
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from distgan.files import (
     write_json,
     write_text,
 )
-from distgan.pipeline.digests import ARTEFACTS, audit_chain, digest_files
+from distgan.pipeline.digests import ARTEFACTS, audit_chain, digest_files, refuse_replaced
 from distgan.pipeline.lengths import find_lengths
 from distgan.pipeline.release_ledger import RELEASED, ReleaseLedger
 from distgan.pipeline.train_gan import load_generator
@@ -49,6 +48,7 @@ KEPT_SECTIONS = ("encoder", "clusters", "bank", "privacy", "model", "objective",
 KEPT_PROVENANCE = ("clock", "credit", "years", "windows")  # what times mean; the rest names files
 KEPT_DATA = ("credit", "bounds", "scaling", "timezone", "holidays")
 NO_SOURCE = "not-included"
+REPLACED = "during the export; run distgan export again when the training is done"
 UNSTATED = "unstated"  # begins the name of a category that no group states
 EXIT_ERRORS: dict[int, type[UserError]] = {3: OverLimit, 4: TooLittleEvidence, 5: Mismatch}
 
@@ -89,7 +89,7 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
         write_json(folder.hub_config, facts)
         card = Card(settings, meta, facts, verdict, read_scores(settings, run))
         write_text(folder.card, format_card(card))
-        refuse_changed(before, run)
+        refuse_replaced(before, digest_exported(run), run, REPLACED)
         if not private:
             publish(temporary)
     kind = "for the owner of the data only" if private else "passed the release gate"
@@ -99,20 +99,6 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
 def digest_exported(run: Run) -> dict[str, str]:
     """Return the digests of what is read for an export, by its title in messages."""
     return {ARTEFACTS[name].title: ARTEFACTS[name].digest(run) for name in ("generator", "bank", "scaler")}
-
-
-def refuse_changed(before: Mapping[str, str], run: Run) -> None:
-    """
-    Raises:
-        Mismatch: something of the run was replaced since, as by a training that went on, so that what was
-            read may not be what the gate judged.
-    """
-    for title, digest in digest_exported(run).items():
-        if digest != before[title]:
-            raise Mismatch(
-                f"{title} of {run.folder}: replaced during the export; run distgan export again when the "
-                "training is done"
-            )
 
 
 def list_lengths(settings: config.Config, run: Run) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from distgan.pipeline import generate
 from distgan.pipeline.attack import Target, run_attacks
 from distgan.pipeline.build_bank import run_tracing
 from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.digests import ARTEFACTS, audit_chain, digest_files
+from distgan.pipeline.digests import ARTEFACTS, audit_chain, digest_files, refuse_replaced
 from distgan.pipeline.output_transform import find_output_transform
 from distgan.pipeline.owners import audit_owners
 from distgan.pipeline.private_ledger import audit_ledger
@@ -370,11 +370,7 @@ def write_release(
             shutil.rmtree(inside.synthetic)
         generate.write_tables(settings, bank, inside.synthetic_labels, inside.synthetic_attributes)
         write_json(inside.bank_manifest, make_public_manifest(read_json(run.bank / manifest.MANIFEST)))
-        for title, digest in digest_parts(run).items():
-            if digest != judged[title]:
-                raise Mismatch(
-                    f"{title} of {run.folder}: replaced during the checks; run distgan release again"
-                )
+        refuse_replaced(judged, digest_parts(run), run, "during the checks; run distgan release again")
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {str(path.relative_to(temporary)): hash_file(path) for path in files}
         save_verdict({**public, "files": sums}, inside.verdict)

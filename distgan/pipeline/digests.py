@@ -215,3 +215,18 @@ def audit_checkpoint(run: Run) -> None:
             "another split, scaler or bank than the run now holds; restore those files, or train "
             "again in another run_dir"
         )
+
+
+def refuse_replaced(before: Mapping[str, str], now: Mapping[str, str], run: Run, advice: str) -> None:
+    """Refuse what was replaced while it was read.
+
+    Args:
+        before, now: digests by the title of what they are of.
+        advice: while what it was replaced, and what to do.
+
+    Raises:
+        Mismatch: a digest has changed.
+    """
+    for title, digest in now.items():
+        if digest != before[title]:
+            raise Mismatch(f"{title} of {run.folder}: replaced {advice}")

@@ -192,9 +192,9 @@ class NoisyGradient:
         usual = max(FEWEST_OWNERS, self.owners.expected // self.processes.world_size // 2)
         room = measure_host_memory() // 2 // (BYTES * number)
         most = max(MOST_OWNERS, min(4 * MOST_OWNERS, MOST_NUMBERS // number))
-        series, wished = self.owners.series, self.owners.micro_batch
-        wished_owners = most if wished is None else wished // series
-        size = max(1, min(usual, most, room, wished_owners))
+        series, limit = self.owners.series, self.owners.micro_batch
+        most = most if limit is None else min(most, limit // series)
+        size = max(1, min(usual, most, room))
         for part in batch.split(size * series):
             count = len(part.sample) // series
             owners = torch.arange(size).clamp(max=count - 1)
