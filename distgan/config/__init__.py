@@ -29,11 +29,13 @@ from distgan.config.data import Splits as Splits
 from distgan.config.data import Storing as Storing
 from distgan.config.data import Windows as Windows
 from distgan.config.families import FAMILIES as FAMILIES
+from distgan.config.families import Cascade as Cascade
 from distgan.config.families import CrnnGan as CrnnGan
 from distgan.config.families import Discriminator as Discriminator
 from distgan.config.families import Generator as Generator
 from distgan.config.families import MlpGan as MlpGan
 from distgan.config.families import Multiscale as Multiscale
+from distgan.config.families import MultiscaleNetworks as MultiscaleNetworks
 from distgan.config.families import NrGan as NrGan
 from distgan.config.families import RectifiedFlow as RectifiedFlow
 from distgan.config.families import Refinement as Refinement
@@ -44,6 +46,7 @@ from distgan.config.families import TimeVae as TimeVae
 from distgan.config.families import TtsCgan as TtsCgan
 from distgan.config.families import TtsGan as TtsGan
 from distgan.config.families import TtsGanFork as TtsGanFork
+from distgan.config.families import Upsampler as Upsampler
 from distgan.config.family import FILTER_STAGES as FILTER_STAGES
 from distgan.config.family import STAGES as STAGES
 from distgan.config.family import Family as Family

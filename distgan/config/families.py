@@ -4,7 +4,7 @@ The sections stand here and not beside their networks because a config is read b
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
@@ -97,14 +97,9 @@ class Discriminator(Section):
         return _check_scales(self, self.width, self.scales)
 
 
-class Multiscale(Family):
-    implementation: ClassVar[str] = "distgan.models.multiscale"
-    one_graph: ClassVar[bool] = True
-    by_owners: ClassVar[bool] = True
-    recomputes: ClassVar[bool] = True
-    periods_key: ClassVar[str] = "discriminator.periods"
+class MultiscaleNetworks(Family):
+    """The settings of multi-scale networks, for the families that have them."""
 
-    name: Literal["multiscale"] = key("multiscale", "the multi-scale conditional transformer GAN")
     patch: int = key(24, "steps per token", ge=1)
     generator: Generator = key(Generator(), "from noise and condition to series")
     discriminator: Discriminator = key(Discriminator(), "from series and condition to logits")
@@ -126,7 +121,7 @@ class Multiscale(Family):
         return tree
 
     @model_validator(mode="after")
-    def _whole_steps(self) -> "Multiscale":
+    def _whole_steps(self) -> Self:
         ratio = self.generator.refinement.ratio
         if self.patch % ratio:
             raise ValueError(
@@ -134,6 +129,52 @@ class Multiscale(Family):
                 "that is, or generator.refinement.ratio=1"
             )
         return self
+
+
+class Multiscale(MultiscaleNetworks):
+    implementation: ClassVar[str] = "distgan.models.multiscale"
+    one_graph: ClassVar[bool] = True
+    by_owners: ClassVar[bool] = True
+    recomputes: ClassVar[bool] = True
+    periods_key: ClassVar[str] = "discriminator.periods"
+
+    name: Literal["multiscale"] = key("multiscale", "the multi-scale conditional transformer GAN")
+
+
+class Upsampler(Section):
+    factor: int = key(4, "steps of the series that a coarse step becomes", ge=2)
+    width: int = key(64, "features per coarse step", ge=4)
+    depth: int = key(8, "blocks of one dilated convolution", ge=1)
+    periods: tuple[int, ...] = key(
+        (6, 42),
+        "periods in coarse steps, such as a day and a week: every second block reaches from one to the next, "
+        "and each place in them has an embedding",
+    )
+    window: int = key(504, "coarse steps of each series that a training step shows; 0 for all", ge=0)
+    rate: float = key(2e-3, "learning rate; it falls as train.burn_in_steps says", gt=0)
+    solver_steps: int = key(8, "steps of Heun's method, two passes of the network each", ge=1)
+
+    @field_validator("periods")
+    @classmethod
+    def _some_steps(cls, periods: tuple[int, ...]) -> tuple[int, ...]:
+        if min((*periods, 1)) < 1:
+            raise ValueError("a period has 1 coarse step or more")
+        return periods
+
+
+class Cascade(MultiscaleNetworks):
+    implementation: ClassVar[str] = "distgan.models.cascade"
+    judges_series: ClassVar[bool] = False
+    recomputes: ClassVar[bool] = True
+
+    name: Literal["cascade"] = key(
+        "cascade", "multi-scale GAN of coarse steps, whose tokens, lags and periods count these; then a flow"
+    )
+    upsampler: Upsampler = key(Upsampler(), "from coarse steps to series")
+
+    @property
+    def own_rates(self) -> dict[str, float]:
+        return {"upsampler": self.upsampler.rate}
 
 
 class TtsGanFork(Family):
@@ -377,6 +418,7 @@ class TimeVae(Family):
 DEFAULT = "multiscale"
 SHIPPED: tuple[type[Family], ...] = (
     Multiscale,
+    Cascade,
     TtsGanFork,
     MlpGan,
     TtsGan,

@@ -72,6 +72,11 @@ class Family(Section):
         return 0
 
     @property
+    def own_rates(self) -> dict[str, float]:
+        """Learning rates of networks, by name, other than `train.generator_rate`."""
+        return {}
+
+    @property
     def filters(self) -> bool:
         """True where the model filters series and makes none."""
         return "generate" not in self.stages

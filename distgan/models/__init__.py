@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from distgan import config
 from distgan.errors import UserError
 from distgan.objectives.adversarial import PLAIN, Adversarial, Arithmetic, Condition, Conditions, Rules
-from distgan.objectives.base import Objective
 from distgan.objectives.owner_games import GameByOwners, OwnerGame
-from distgan.objectives.series_features import Whitening
 
 Score = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
 MakeOwnerGame = Callable[[dict[str, nn.Module], Conditions, Rules], GameByOwners]
@@ -46,12 +44,10 @@ def make_objective(
     conditions: Conditions,
     arithmetic: Arithmetic = PLAIN,
     steps_per_day: int = 24,
-    whitening: Whitening | None = None,
-) -> Objective:
+) -> Adversarial:
     """Return the family's game, `Game` of its module or the plain one. Arguments as of `Adversarial`."""
     game: type[Adversarial] = getattr(find_module(settings), "Game", Adversarial)
-    rules = replace(make_rules(settings, networks, steps_per_day), whitening=whitening)
-    return game(networks, conditions, rules, arithmetic)
+    return game(networks, conditions, make_rules(settings, networks, steps_per_day), arithmetic)
 
 
 def make_owner_game(

@@ -78,9 +78,8 @@ class Conv1d(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         y = _cast_convolution(x)
-        return F.conv1d(y, self.weight.to(y.dtype), _cast(self.bias, y), self.stride, self.padding).to(
-            x.dtype
-        )
+        weight, bias = self.weight.to(y.dtype), _cast(self.bias, y)
+        return F.conv1d(y, weight, bias, self.stride, self.padding, self.dilation, self.groups).to(x.dtype)
 
 
 class ConvTranspose1d(nn.ConvTranspose1d):

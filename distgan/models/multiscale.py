@@ -183,9 +183,14 @@ def build(
     settings: config.Multiscale, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
     """Return the generator and the discriminator for series of `length` steps."""
+    return build_networks(settings, length, channels, condition_dim)
+
+
+def build_networks(
+    settings: config.MultiscaleNetworks, length: int, channels: int, condition_dim: int
+) -> dict[str, nn.Module]:
+    shape = length, channels, condition_dim, settings.patch
     return {
-        "generator": Generator(length, channels, condition_dim, settings.patch, settings.generator),
-        "discriminator": Discriminator(
-            length, channels, condition_dim, settings.patch, settings.discriminator
-        ),
+        "generator": Generator(*shape, settings.generator),
+        "discriminator": Discriminator(*shape, settings.discriminator),
     }

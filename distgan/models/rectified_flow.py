@@ -5,10 +5,9 @@
     noise ─ solver of dx/dt = velocity(x, t, condition) from t = 0 to 1 ─ series
 
 The network estimates E[series - noise | x_t]. Each channel has mean 0 and deviation 1 inside, as the noise
-has; both are learned in the first steps and kept among the weights. Then x_t has the deviation
-s = √(t² + (1 - t)²), the best linear estimate is (2t - 1) / s² x_t, and what it leaves has the deviation
-1 / s: the network sees x_t / s and gives s times the rest, of deviation 1 at every t (the preconditioning of
-EDM, Karras et al. 2022, for straight paths). It also sees which readings are measured.
+has; both are learned in the first steps and kept among the weights. With s the deviation of x_t, the network
+sees x_t / s and gives s times what the best linear estimate leaves, which has deviation 1 at every t
+(`flow_matching.py`). It also sees which readings are measured.
 
 The condition of a series in training is its own: location, scale and attributes beside its group's mean.
 Those of a generated series are drawn, as for every family.
@@ -19,7 +18,6 @@ draws.
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -27,25 +25,22 @@ from torch import Tensor, nn
 
 from distgan import config, rng
 from distgan.data.loader import Batch
+from distgan.models.flow_matching import (
+    TIME_FEATURES,
+    compute_deviation,
+    compute_time_features,
+    draw_even_times,
+    estimate_linearly,
+    solve,
+)
 from distgan.models.layers import Linear, PatchEmbedding, PatchHead, Transformer, make_positions
 from distgan.objectives.adversarial import Adversarial, Conditions, Rules
 from distgan.objectives.base import Phase
 from distgan.objectives.losses import average_masked
 
 Network = Callable[..., Tensor]
-TIME_FEATURES = 32
-FASTEST = 64.0  # of the time features, in radians over t from 0 to 1
 SCORED = 8  # pairs of a time and a noise at which a series is scored
-GOLDEN = (5**0.5 - 1) / 2
 UNIT_STEPS, UNIT_SHARE = 100, 0.1  # training steps that set mean and deviation; the least share of each
-
-
-def compute_time_features(time_B: Tensor) -> Tensor:
-    """Return sines and cosines of t at geometric rates: (B,) -> (B, T), float32."""
-    half = TIME_FEATURES // 2
-    powers = torch.arange(half, device=time_B.device, dtype=torch.float32) / (half - 1)
-    angles_BT = time_B.float()[:, None] * FASTEST**powers
-    return torch.cat([angles_BT.sin(), angles_BT.cos()], dim=1)
 
 
 class Velocity(nn.Module):
@@ -75,13 +70,12 @@ class Velocity(nn.Module):
         self.register_buffer("variance", torch.ones(channels))
 
     def forward(self, x_BLC: Tensor, mask_BLC: Tensor, time_B: Tensor, condition_BK: Tensor) -> Tensor:
-        dtype, t_B11 = condition_BK.dtype, time_B.float()[:, None, None]
-        size_B11 = (t_B11.square() + (1 - t_B11).square()).sqrt()
+        dtype, size_B11 = condition_BK.dtype, compute_deviation(time_B)
         seen_BLC = torch.cat([x_BLC / size_B11 * mask_BLC, mask_BLC], dim=2).to(dtype)
         style_BS = self.style(torch.cat([compute_time_features(time_B).to(dtype), condition_BK], dim=1))
         tokens_BND = self.embed(seen_BLC) + self.position.to(dtype)
         rest_BLC = self.head(self.transformer(tokens_BND, style_BS)).float()
-        return (2 * t_B11 - 1) / size_B11.square() * x_BLC + rest_BLC / size_B11
+        return estimate_linearly(x_BLC, time_B) + rest_BLC / size_B11
 
     def to_units(self, series_BLC: Tensor) -> Tensor:
         """Return series of mean 0 and deviation 1 in each channel, float32."""
@@ -96,12 +90,7 @@ class Velocity(nn.Module):
 
 
 class Sampler(nn.Module):
-    """The solver: noise (B, L·C), condition (B, K) -> series (B, L, C) in [-1, 1].
-
-    Euler: x + h v(x, t). Heun: x + h/2 (v(x, t) + v(x + h v, t + h)), two passes of the network a step. Of n
-    steps, step i ends at t = sin²(π i / 2n): short steps near the noise, where a series finds its place, and
-    near the data, where fine differences are settled.
-    """
+    """The solver: noise (B, L·C), condition (B, K) -> series (B, L, C) in [-1, 1]."""
 
     def __init__(self, velocity: Velocity) -> None:
         super().__init__()
@@ -116,12 +105,7 @@ class Sampler(nn.Module):
             velocity_BLC: Tensor = self.velocity(x_BLC, mask_BLC, time_B, condition_BK)
             return velocity_BLC
 
-        steps = self.velocity.solver_steps
-        for begin, end in pairwise(math.sin(math.pi * step / (2 * steps)) ** 2 for step in range(steps + 1)):
-            slope_BLC = find_velocity(x_BLC, begin)
-            if self.velocity.solver == "heun":
-                slope_BLC = (slope_BLC + find_velocity(x_BLC + (end - begin) * slope_BLC, end)) / 2
-            x_BLC = x_BLC + (end - begin) * slope_BLC
+        x_BLC = solve(find_velocity, x_BLC, self.velocity.solver, self.velocity.solver_steps)
         return self.velocity.from_units(x_BLC).clamp(-1, 1).to(noise_BZ.dtype)
 
 
@@ -168,9 +152,8 @@ def average_flow_error(network: Network, inputs: tuple[Tensor, ...], count: Tens
 class Game(Adversarial):
     """No game: E (v(x_t, t, c) - (x - n))² over measured readings, in units of each channel's deviation.
 
-    Each series is seen at `model.draws` pairs of a time and a noise. The times of a batch follow one another
-    at the golden ratio from a random start, and those of a series are evenly apart, so that every batch
-    covers (0, 1) evenly (low-discrepancy times: Kingma et al. 2021).
+    Each series is seen at `model.draws` pairs of a time and a noise. The times of a batch cover (0, 1)
+    evenly, and those of a series are evenly apart.
     """
 
     def schedule(self) -> list[Phase]:
@@ -198,10 +181,8 @@ class Game(Adversarial):
         return series_BLC, noise_BRLC, time_BR, batch.mask, condition_BK
 
     def draw_times(self, batch: Batch) -> Tensor:
-        """Return the first t of each series, the same for any number of processes: (B,)."""
-        start = rng.draw_keyed_uniform(self.seed, batch.step, "flow times", torch.zeros(1), ()).double()
-        share_B = (start + GOLDEN * batch.sample.double()).frac()
-        return share_B.float().to(batch.series.device, non_blocking=True)
+        """Return the first t of each series: (B,)."""
+        return draw_even_times(self.seed, batch.step, batch.sample, batch.series.device)
 
     @torch.no_grad()
     def learn_units(self, batch: Batch) -> None:

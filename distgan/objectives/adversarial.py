@@ -80,7 +80,6 @@ class Rules:
         noise_dim: numbers of noise a series takes.
         steps_per_day: what augmentation calls a day.
         family: the settings of the model, for games that have rules of their own.
-        whitening: of features of series (`objective.features`); without it they count as they are.
         expected_deviation: of scaled readings, known without a look at any; None where networks have it.
     """
 
@@ -90,7 +89,6 @@ class Rules:
     burn_in_steps: int = 0
     steps_per_day: int = 24
     family: config.Section | None = None
-    whitening: Whitening | None = None
     expected_deviation: float | None = None
 
 
@@ -135,7 +133,8 @@ class Adversarial:
         self.settings, self.seed, self.noise_dim = rules.settings, rules.seed, rules.noise_dim
         self.burn_in_steps, self.steps_per_day = rules.burn_in_steps, rules.steps_per_day
         self.family: Any = rules.family
-        self.whitening, self.processes = rules.whitening, arithmetic.processes
+        self.whitening: Whitening | None = None  # of `objective.features`; without it they count as they are
+        self.processes = arithmetic.processes
         self.across, self.dtype = arithmetic.across, arithmetic.dtype
         self.loss = LOSSES[rules.settings.loss]
         self.phases = self.schedule()
@@ -147,8 +146,13 @@ class Adversarial:
             Phase("generator", "generator", self.generator_loss),
         ]
 
+    def view(self, batch: Batch) -> Batch:
+        """Return the batch as the two networks see it."""
+        return batch
+
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the discriminator's "loss", with the penalty, and what is shown of the update."""
+        batch = self.view(batch)
         real_BK, fake_BK = self.real_condition(batch), self.condition(batch)
         penalised = self.count_penalised(batch)  # processes meet here: none has to wait for another's work
         with torch.no_grad():
@@ -186,6 +190,7 @@ class Adversarial:
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the generator's "loss" and what is shown of the update."""
+        batch = self.view(batch)
         condition_BK = self.condition(batch)
         fake_BLC = self.generate(batch, condition_BK, "generator noise")
         seen, seen_fake_BLC = self.augment(batch, fake_BLC)

@@ -25,10 +25,10 @@ from distgan.engine.training import Job, OnSample, Rate, Schedule
 from distgan.errors import UserError
 from distgan.models import compute_noise_width, make_objective
 from distgan.models.layers import checkpoint_activations
-from distgan.objectives.adversarial import Arithmetic, Conditions
+from distgan.objectives.adversarial import Adversarial, Arithmetic, Conditions
 from distgan.objectives.base import Objective
 from distgan.objectives.schedules import anneal_cosine
-from distgan.objectives.series_features import Whitening, measure_features
+from distgan.objectives.series_features import Whitening
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.preparation import prepare_network
 from distgan.parallel.trackers import takes_pictures
@@ -116,16 +116,14 @@ def train_networks(
         objective, batches = prepare_private(context, data, plain, (private, stream))
     else:
         conditions = make_training_conditions(settings, context.run, data)
-        steps_per_day = count_steps_per_day(settings, data.store.meta.axis)
-        whitening = fit_whitening(settings, data, conditions, steps_per_day)
         objective = make_objective(
             settings,
             plain,
-            steps_per_day=steps_per_day,
+            steps_per_day=count_steps_per_day(settings, data.store.meta.axis),
             arithmetic=Arithmetic(parallel.average, parallel.dtype, parallel.world_size),
             conditions=conditions,
-            whitening=None if whitening is None else whitening.to(parallel.device),
         )
+        objective.whitening = fit_whitening(settings, data, objective, parallel.device)
         batches = data.make_loader(settings.train.batch_size, settings, parallel)
     if parallel.is_main and (hint := warn_of_passes(settings, data.num_series)):
         say(hint)
@@ -260,10 +258,10 @@ def make_schedule(settings: config.Config, networks: tuple[str, ...], micro_batc
     """Return the lengths and rates; over the burn-in, rates fall from four times theirs and beta2 rises from
     .9.
 
-    All networks but the discriminator have the generator's rate.
+    All networks but the discriminator have the generator's rate, where the family names no other.
     """
     chosen = settings.train
-    final = dict.fromkeys(networks, chosen.generator_rate)
+    final = dict.fromkeys(networks, chosen.generator_rate) | settings.model.own_rates
     if "discriminator" in final:
         final["discriminator"] = chosen.discriminator_rate
 
@@ -327,7 +325,7 @@ def make_training_conditions(settings: config.Config, run: Run, data: TrainingDa
 
 
 def fit_whitening(
-    settings: config.Config, data: TrainingData, conditions: Conditions, steps_per_day: int
+    settings: config.Config, data: TrainingData, objective: Adversarial, device: torch.device
 ) -> Whitening | None:
     """Learn the whitening of `objective.features` from the first `WHITENED` series of the training's order,
     the same in every process; None where the term is not in use.
@@ -335,13 +333,11 @@ def fit_whitening(
     if not settings.objective.features:
         return None
     size = settings.train.batch_size
-    loader, find_condition = data.make_loader(size, settings), conditions.real or conditions.generated
-    found = []
+    loader, found = data.make_loader(size, settings), []
     for step in range(-(-min(WHITENED, data.num_series) // size)):
-        batch = loader.make_batch(step)
-        relative_BLC, given_BA = conditions.relative(batch.series, find_condition(batch))
-        found.append(measure_features(batch.series, relative_BLC, given_BA, steps_per_day))
-    return Whitening.fit([torch.cat(family) for family in zip(*found)])
+        batch = objective.view(loader.make_batch(step))
+        found.append(objective.measure_features(batch.series, objective.real_condition(batch)))
+    return Whitening.fit([torch.cat(family) for family in zip(*found)]).to(device)
 
 
 def load_conditioner(

@@ -37,6 +37,13 @@ SMALL = {
         "discriminator.width=16",
         "discriminator.side_channels=2",
     ],
+    "cascade": [
+        *GENERATOR,
+        "discriminator.width=16",
+        "discriminator.side_channels=2",
+        "patch=2",
+        "upsampler={factor: 4, width: 8, depth: 2, periods: [3], window: 3, solver_steps: 2}",
+    ],
     "tts_gan_fork": ["depth=1", "discriminator_depth=2", *NO_DROPOUT],
     "mlp_gan": ["noise_dim=4", "width=16", "discriminator_width=16"],
     "tts_gan": ["depth=1", "discriminator_depth=1", "noise_dim=6", "attention_dropout=0.0", *NO_DROPOUT],
