@@ -38,6 +38,13 @@ OK, FAILED, SKIPPED = "ok", "failed", "skipped"
 PRECISIONS = ("fp32", "bf16", "fp16")
 FAMILIES = {  # trained by gradients: settings that make them small
     "multiscale": ["generator.width=16", "generator.noise_dim=6", "discriminator.width=16"],
+    "cascade": [
+        "generator.width=16",
+        "generator.noise_dim=6",
+        "discriminator.width=16",
+        "patch=4",
+        "upsampler={width: 8, depth: 2, solver_steps: 2}",
+    ],
     "tts_gan_fork": ["depth=1", "discriminator_depth=1"],
     "mlp_gan": ["noise_dim=4", "width=16", "discriminator_width=16"],
     "tts_gan": ["depth=1", "discriminator_depth=1", "noise_dim=6"],

@@ -94,8 +94,9 @@ def measure_details(series_BLC: Tensor, mask_BLC: Tensor, factor: int) -> tuple[
     """Return details, coarse course and which blocks are measured: (B, N, f, C), (B, N, C), (B, N, C)."""
     means_BNC, whole_BNC = average_blocks(series_BLC.float(), mask_BLC, factor)
     course_BNC, deviation_B1C = standardise_course(means_BNC, whole_BNC)
-    blocks_BNfC = (cut_blocks(series_BLC.float(), factor) - means_BNC[:, :, None]) / deviation_B1C[:, :, None]
-    return blocks_BNfC * whole_BNC[:, :, None], course_BNC, whole_BNC
+    there_NfC = cut_blocks(torch.ones_like(mask_BLC[:1]), factor)  # the last block may have fewer steps
+    blocks_BNfC = (cut_blocks(series_BLC.float(), factor) - means_BNC[:, :, None]) * there_NfC
+    return blocks_BNfC / deviation_B1C[:, :, None] * whole_BNC[:, :, None], course_BNC, whole_BNC
 
 
 def average_detail_error(upsampler: Any, inputs: tuple[Tensor, ...], time_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ def test_every_shipped_config_loads(path: Path) -> None:
         ("train.steps=many", ["train.steps", "'many'", "whole number"]),
         ("train.steps=0", ["train.steps", "0", "at least 1"]),
         ("train.generator_rate=.nan", ["train.generator_rate", ".nan"]),
-        ("model.name=stylegan", ["model.name", "stylegan", "multiscale, tts_gan_fork"]),
+        ("model.name=stylegan", ["model.name", "stylegan", "multiscale, cascade"]),
         ("data.splits.train=0.9", ["data.splits", "1.2", "sum to 1"]),
         ("encoder.width=30", ["width 30", "heads 4", "use 32"]),
         ("bank.condition_dim=20", ["condition_dim 20", "latent_dim 16"]),
