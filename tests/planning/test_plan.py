@@ -197,7 +197,16 @@ def test_distances_of_all_pairs_hardly_bend_the_line() -> None:
     assert math.isclose(line.bytes.sum(), most.bytes.sum(), rel_tol=1e-2)
 
 
-RECIPES = ("demo", "london", "us_grid", "wrist", "private", "rectified_flow_london", "study-fork-probes")
+RECIPES = (
+    "demo",
+    "london",
+    "london_hours",
+    "us_grid",
+    "wrist",
+    "private",
+    "rectified_flow_london",
+    "study-fork-probes",
+)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
