@@ -280,7 +280,7 @@ def test_a_part_of_the_generator_of_few_owners_is_refused(
     if share >= 15 / 43:
         assert not any(check.broken for check in release.check_rules(config.load(mine.config), mine))
     else:
-        assert "keeps a mean of 1.0 owners among its weights, below the minimum of 15" in broken_rule(mine)
+        assert "keeps numbers of 1.0 owners among its weights, below the minimum of 15" in broken_rule(mine)
 
 
 def test_an_owner_in_many_groups_is_one_behind_a_part_of_the_generator(
@@ -290,7 +290,7 @@ def test_an_owner_in_many_groups_is_one_behind_a_part_of_the_generator(
     monkeypatch.setattr(models, "find_smallest_share", lambda generator: 1 / 10)
     bank = Bank.load(mine.bank)
     everywhere = replace(bank, owners=(43,) * 10)
-    assert "keeps a mean of 4.3 owners" in release_rules.check_parts(
+    assert "keeps numbers of 4.3 owners" in release_rules.check_parts(
         config.load(mine.config), mine, everywhere
     )
 
