@@ -8,8 +8,10 @@ attacks came to an end is recorded in `releases.jsonl`.
 """
 
 import datetime
+import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -355,11 +357,12 @@ def write_release(
     """
     form, bank = settings.generate.format, Bank.load(run.bank)
     public = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
+    public["run"] = secrets.token_hex(8)  # a hash of settings would give away the seed, and so the split
+    meta = generate.make_meta(settings, run)
+    meta = replace(meta, provenance=meta.provenance | {"run": public["run"]})
     with whole_folder(place) as temporary:
         inside = ReleaseFolder(temporary)
-        find_output_transform(settings, run).write(
-            run.synthetic, inside.synthetic, generate.make_meta(settings, run)
-        )
+        find_output_transform(settings, run).write(run.synthetic, inside.synthetic, meta)
         if form != "zarr":
             export(
                 inside.synthetic,
@@ -417,7 +420,7 @@ def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run,
             "  every file named private. No attack with a limit used the generator's weights either.",
             *(["", f"The real data: {credit}"] if credit else []),
             "",
-            f"Made by {verdict['maker']}, run {verdict['run']}, {verdict['made']}.",
+            f"Made by {verdict['maker']}, release {verdict['run']}, {verdict['made']}.",
             "",
         ]
     )

@@ -67,8 +67,9 @@ def check_owners(bank: Bank) -> str:
 
 
 def check_parts(settings: config.Config, run: Run, bank: Bank) -> str:
-    """Check the owners behind each part of a generator that keeps means of clusters or Gaussians of its own:
-    a cluster of one is a real series. An owner counts once, in however many of the bank's groups.
+    """Check the owners behind each part of a generator that keeps means of clusters or Gaussians, principal
+    directions or quantiles of its own: a cluster of one is a real series, and a direction of four is nearly
+    one. An owner counts once, in however many of the bank's groups.
     """
     if settings.model.stores_real_series:
         return ""  # refused by its own rule
@@ -78,9 +79,15 @@ def check_parts(settings: config.Config, run: Run, bank: Bank) -> str:
     return (
         ""
         if share >= 1 or fewest >= minimum_size
-        else f"model {settings.model.name} keeps a mean of {fewest:.1f} owners among its weights, below the "
-        f"minimum of {minimum_size}; choose fewer of its clusters or mixtures"
+        else f"model {settings.model.name} keeps numbers of {fewest:.1f} owners among its weights, below the "
+        f"minimum of {minimum_size}; choose fewer of its {_name_parts(settings)}"
     )
+
+
+def _name_parts(settings: config.Config) -> str:
+    """Return the settings of a generator's parts in words, all where it has none of those that are known."""
+    known = ("clusters", "mixtures", "components", "levels")
+    return " or ".join(name for name in known if hasattr(settings.model, name)) or "clusters or mixtures"
 
 
 def check_scaling(settings: config.Config, run: Run) -> str:

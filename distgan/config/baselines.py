@@ -1,9 +1,11 @@
 """The sections of the classical baselines, which are fitted at once; see `families.py`."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from distgan.config.base import key
 from distgan.config.family import Family
+
+LEVELS = 513  # quantiles of a distribution that is kept
 
 
 class PcaGmm(Family):
@@ -25,6 +27,21 @@ class PcaCopula(Family):
         "pca_copula", "baseline: principal components with a Gaussian copula of their scores"
     )
     components: int = key(40, "principal components; fewer if there are fewer series", ge=1)
+    levels: int = key(
+        LEVELS,
+        "quantiles of each score's distribution; a release needs 30 owners for each",
+        ge=2,
+        le=4096,
+    )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that networks depend on: the usual levels are left out, so runs of before stay
+        valid.
+        """
+        tree = super().describe()
+        if self.levels == LEVELS:
+            del tree["levels"]
+        return tree
 
 
 class TemplateAr(Family):

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from distgan import config
 from distgan.models.recurrent import to_uniform
 
-LEVELS = 513  # quantiles of a distribution that is kept
+LEVELS = config.PcaCopula().levels  # quantiles of a distribution that is kept
 RIDGE = 1e-4  # of a correlation: columns that say the same twice stay apart
 
 
@@ -61,11 +61,17 @@ class Fitted(nn.Module, ABC):
         self.learn(torch.where(mask_NLC > 0, series_NLC, mean_LC).numpy(), seed)
 
     def find_smallest_share(self) -> float:
-        """Return the share of the training series behind the smallest part, a cluster or a Gaussian, where
-        `thresholds` say at which share each but the last ends.
+        """Return the share of the training series behind the smallest part: a cluster or a Gaussian, where
+        `thresholds` say at which share each but the last ends; one of the principal directions together; the
+        end of a score's distribution, beyond its last quantile.
         """
         ends = self.get_buffer("thresholds").double().cpu() if "thresholds" in self.names else torch.empty(0)
-        return float(np.diff(ends.numpy(), prepend=0, append=1).min())
+        parts = [float(np.diff(ends.numpy(), prepend=0, append=1).min())]
+        if "directions" in self.names:
+            parts.append(1 / max(1, len(self.get_buffer("directions"))))
+            if "quantiles" in self.names:
+                parts.append(0.5 / max(1, len(self.get_buffer("quantiles"))))
+        return min(parts)
 
     @abstractmethod
     def learn(self, series_NLC: np.ndarray, seed: int) -> None:
@@ -125,7 +131,7 @@ class PcaGmm(Fitted):
 
 
 class PcaCopula(Fitted):
-    """Principal components of the series; each score has its own distribution, by `LEVELS` quantiles, and the
+    """Principal components of the series; each score has its own distribution, by `levels` quantiles, and the
     scores are joined by their rank correlations.
     """
 
@@ -145,7 +151,7 @@ class PcaCopula(Fitted):
         arrays = {
             "mean": pca.mean_,
             "directions": pca.components_,
-            "quantiles": compute_quantiles(scores_NP, min(LEVELS, len(scores_NP))),
+            "quantiles": compute_quantiles(scores_NP, min(self.settings.levels, len(scores_NP))),
             "factor": factorise_correlations(normal_NP),
         }
         self.keep_floats(**arrays)

@@ -117,10 +117,10 @@ def _refuse_private(other: config.Config, public: Run) -> None:
         UserError: the run is private itself: its data are not public, and its own first weights may be those
             of a third run, whose series are not looked at here.
     """
-    if other.privacy.end_to_end:
+    if other.privacy.epsilon is not None:
+        extent = "is private end to end" if other.privacy.end_to_end else "has a private bank"
         raise UserError(
-            f"privacy.public {public.folder} is private end to end, so its data are not public; give a run "
-            "on public data"
+            f"privacy.public {public.folder} {extent}, so its data are not public; give a run on public data"
         )
 
 

@@ -84,11 +84,17 @@ def test_template_ar_has_the_curves_of_clusters_and_the_memory_of_their_noise() 
         ("template_ar", ["model.clusters=2"], 0.025),
         ("pca_gmm", ["model.components=1", "model.mixtures=2"], 0.025),
         ("template_ar", ["model.clusters=1"], 1),
+        ("pca_gmm", ["model.components=8", "model.mixtures=1"], 1 / 8),
+        ("pca_copula", ["model.components=1"], 0.5 / 40),
+        ("pca_copula", ["model.components=1", "model.levels=2"], 1 / 4),
+        ("pca_copula", ["model.components=8", "model.levels=2"], 1 / 8),
         ("gaussian", [], 1),
     ],
 )
 def test_the_smallest_part_of_a_generator_is_known(name: str, more: list[str], expected: float) -> None:
-    """A home unlike all others is a cluster, or a Gaussian, of its own."""
+    """A home unlike all others is a cluster, a Gaussian, a direction or the end of a distribution of its
+    own.
+    """
     torch.manual_seed(0)
     series = torch.cat([0.1 * torch.randn(39, 24, 1), 50 + torch.randn(1, 24, 1)])
     generator = fitted(name, series, *more)

@@ -24,11 +24,21 @@ def take(public: Run, place: Path) -> None:
     take_public_weights(PipelineContext(settings, Run(place), open_for_inference(settings)))
 
 
-def test_a_run_that_is_private_itself_is_not_public(run: Run, tmp_path: Path) -> None:
-    """It may have begun with weights that were trained on the very series, without noise."""
+BANK_ALONE = ["data.source=x", "privacy.epsilon=2", "privacy.delta=1e-6"]
+
+
+@pytest.mark.parametrize(
+    ("privacy", "words"), [(SOUND, "is private end to end"), (BANK_ALONE, "has a private bank")]
+)
+def test_a_run_that_is_private_itself_is_not_public(
+    run: Run, tmp_path: Path, privacy: list[str], words: str
+) -> None:
+    """It may have begun with weights that were trained on the very series, without noise; and who asks for a
+    budget for some people does not call their data public.
+    """
     public = copy(run, tmp_path / "public")
-    write_text(public.config, config.load(None, SOUND).to_yaml())
-    with pytest.raises(UserError, match="is private end to end, so its data are not public"):
+    write_text(public.config, config.load(None, privacy).to_yaml())
+    with pytest.raises(UserError, match=f"{words}, so its data are not public"):
         take(public, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
