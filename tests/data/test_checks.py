@@ -26,7 +26,7 @@ def test_honest_series_raise_no_suspicion(homes: np.ndarray) -> None:
 # ----------------------------------------------------------------------------------- codes for missing values
 
 
-@pytest.mark.parametrize("code", [-9999, -999, -1, 9999, 65535, -99.9, 5555, 1e20, 9.99e37])
+@pytest.mark.parametrize("code", [-9999, -999, -1, 9999, 65535, -99.9, 5555, 1e20, 9.99e37, 6553.5, -327.68, 655.35])
 @pytest.mark.parametrize("where", ["spread", "an outage of one", "beside gaps"])
 def test_codes_for_missing_values_are_errors_and_the_setting_takes_them(
     homes: np.ndarray, code: float, where: str
@@ -65,7 +65,8 @@ def test_what_is_no_code(homes: np.ndarray) -> None:
     frost[frost < -1] = -1  # whole degrees, of which the least is -1
     heater = np.where(rng.random(homes.shape) < 0.2, 9999, 0)  # on or off
     saturated = np.minimum(rng.gamma(1, 250, homes.shape), 999)
-    for values in (frost, heater, saturated):
+    tenths = np.minimum(rng.gamma(1, 2.5, homes.shape).round(2), 9.99)
+    for values in (frost, heater, saturated, tenths):
         assert "sentinel" not in look(values)
     homes[4, 77] = 20 * homes[4].max()
     assert serious(look(homes)) == {"spikes"}
