@@ -22,6 +22,7 @@ SUSPICIONS = {  # about a source's data: name -> what was noticed
     "entities": "columns that are read as entities differ as quantities of one entity do",
     "register": "series only rise, as readings of a meter's counter do",
     "doubled_hour": "an hour holds twice as much where a clock is set back",
+    "last_hour": "the last hour of the day is missing in all series where a clock is put forward",
     "step": "only one in so many steps is measured",
     "units": "data.units names another step than the series have",
     "periods": "periods of the discriminator and patches are no whole days or weeks",
