@@ -44,7 +44,8 @@ def test_the_last_hour_is_missing_where_hours_are_counted_from_midnight(
     step = 3600 // steps_an_hour
     found = look(values, start="2013-01-01T00:00:00", step=step)
     assert found["last_hour"].severity == "error" and f"{hour}:00:00" in found["last_hour"].text
-    assert serious(look(values, "data.accept=[last_hour]", start="2013-01-01T00:00:00", step=step)) == set()
+    accepted = serious(look(values, "data.accept=[last_hour]", start="2013-01-01T00:00:00", step=step))
+    assert accepted <= {"periods"}
     values[:, place - 3 * steps_an_hour : place] = np.nan  # an outage that began before
     assert "last_hour" not in look(values, start="2013-01-01T00:00:00", step=step)
     other = year()
