@@ -26,7 +26,9 @@ def test_honest_series_raise_no_suspicion(homes: np.ndarray) -> None:
 # ----------------------------------------------------------------------------------- codes for missing values
 
 
-@pytest.mark.parametrize("code", [-9999, -999, -1, 9999, 65535, -99.9, 5555, 1e20, 9.99e37, 6553.5, -327.68, 655.35])
+@pytest.mark.parametrize(
+    "code", [-9999, -999, -1, 9999, 65535, -99.9, 5555, 1e20, 9.99e37, 6553.5, -327.68, 655.35]
+)
 @pytest.mark.parametrize("where", ["spread", "an outage of one", "beside gaps"])
 def test_codes_for_missing_values_are_errors_and_the_setting_takes_them(
     homes: np.ndarray, code: float, where: str
