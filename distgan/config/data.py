@@ -16,6 +16,7 @@ from distgan.config.time_axis import TimeAxis, parse_step
 SUSPICIONS = {  # about a source's data: name -> what was noticed
     "thousands": "numbers look as if a thousands mark was read as a decimal mark",
     "sentinel": "a code such as -9999 stands for missing values",
+    "attached_codes": "codes behind the readings were read as their decimals",
     "flags": "a column holds quality flags, not readings",
     "totals": "a column is the sum of all others",
     "calendar": "a column repeats the hour, the day of the week or another part of the times",

@@ -74,6 +74,22 @@ def test_what_is_no_code(homes: np.ndarray) -> None:
     assert serious(look(homes)) == {"spikes"}
 
 
+@pytest.mark.parametrize("codes", [[1], [1, 9], [1, 5], [2, 3, 7]])
+def test_codes_behind_readings_are_no_decimals(homes: np.ndarray, codes: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    whole = np.rint(homes * 100) - 20
+    found = look(whole + np.where(whole < 0, -0.1, 0.1) * rng.choice(codes, homes.shape))
+    assert found["attached_codes"].severity == "error"
+    assert f"is {' or '.join(map(str, codes))} and never 0" in found["attached_codes"].text
+
+
+@pytest.mark.parametrize("step", [0.1, 0.2, 0.5, 1])
+@pytest.mark.parametrize("begin", [0, 0.5, 273.15])
+def test_decimals_that_are_measured(homes: np.ndarray, step: float, begin: float) -> None:
+    assert "attached_codes" not in look(np.rint(homes * 100 / step) * step + begin)
+    assert "attached_codes" not in look(np.rint(homes * 3) + 0.1)  # too few different numbers
+
+
 # ------------------------------------------------------------------------------- stuck, zeros, gaps, constant
 
 

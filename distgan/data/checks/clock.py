@@ -70,10 +70,10 @@ MEANINGS = {
     ),
     "last_hour": Meaning(
         "error",
-        "is missing in every series on a day on which clocks are put forward, and not the hour that they skip: "
-        "hours seem to be counted from midnight, and are read as hours of the clock",
-        "set data.timezone to the zone, and data.date_format='periods:1h' with the length of a period; a row a "
-        "day needs a row a reading first (pandas: melt)",
+        "is missing in every series on a day on which clocks are put forward, and the hour that they skip is "
+        "not: hours seem to be counted from midnight, and are read as hours of the clock",
+        "set data.timezone to the zone, and data.date_format='periods:1h' with the length of a period; of a "
+        "table with a row a day, write a row a reading first (pandas: melt)",
     ),
     "missing_hour": Meaning(
         "warning",

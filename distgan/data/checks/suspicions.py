@@ -12,6 +12,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data.checks import fit
+from distgan.data.checks.attached_codes import suggest_attached_codes
 from distgan.data.checks.bounds import Severity, is_whole, suggest_bounds
 from distgan.data.checks.clock import MEANINGS
 from distgan.data.checks.columns import OddColumns
@@ -399,7 +400,7 @@ def _reduce_meta(factor: int, facts: SourceFacts) -> Meta:
 
 def _find_bounds(facts: SourceFacts) -> Iterator[Suspicion]:
     channels = list(zip(facts.survey.channels, _list_labels(facts)))
-    for found in suggest_bounds(channels, facts.settings.data):
+    for found in (*suggest_bounds(channels, facts.settings.data), *suggest_attached_codes(channels)):
         yield Suspicion(*found)
 
 

@@ -17,7 +17,10 @@ YEAR_FIRST = (
 )
 ONE_DATE = rf"(?:{DAY_FIRST}|{MONTH}[-_ ]?(?:19|20)\d\d|{YEAR_FIRST})"
 DATE = rf"{ONE_DATE}(?:(?:[-_. ]+|[-_. ]*(?:to|until|bis)[-_. ]*){ONE_DATE})?"  # or from one to another
-PART = r"(?:part|pt|teil|partie|parte|chunk)[-_. ]?\d{1,3}(?:[-_ ]?(?:of|von|de)[-_ ]?\d{1,3})?|\d{1,3}[-_ ]?of[-_ ]?\d{1,3}"
+PART = (
+    r"(?:part|pt|teil|partie|parte|chunk)[-_. ]?\d{1,3}(?:[-_ ]?(?:of|von|de)[-_ ]?\d{1,3})?"
+    r"|\d{1,3}[-_ ]?of[-_ ]?\d{1,3}"
+)
 PERIOD = rf"(?:{DATE}|{PART})"  # of the readings of one entity that a file holds
 DATED = re.compile(
     rf"^(?P<before>{PERIOD})[-_. ]+(?P<rest>.+)$|^(?P<name>.+?)[-_. ]+(?:from[-_. ]+)?(?P<after>{PERIOD})$",

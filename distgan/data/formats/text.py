@@ -11,7 +11,9 @@ from distgan.errors import UserError, writing
 HEAD_BYTES = 1 << 16
 BLOCK_BYTES = 1 << 20
 AS_TEXT = re.compile(  # ="00541", or "=""00541""": cells that a spreadsheet is to keep as text
-    r'(?P<before>(?:^|[,;\t|])[ \t]*)(?:="(?P<bare>[^"\n]*)"|"=""(?P<quoted>[^"\n]*)""")(?=[ \t]*(?:[,;\t|\r\n]|$))',
+    r"(?P<before>(?:^|[,;\t|])[ \t]*)"
+    r'(?:="(?P<bare>[^"\n]*)"|"=""(?P<quoted>[^"\n]*)""")'
+    r"(?=[ \t]*(?:[,;\t|\r\n]|$))",
     re.M,
 )
 BYTE_ORDER_MARKS = {
