@@ -32,6 +32,7 @@ LAYERS = [
     {"sweep"},
     {"commands"},
     {"cli"},
+    {"__main__"},
 ]
 LAYER = {unit: height for height, units in enumerate(LAYERS) for unit in units}
 GROUND_ORDER = [

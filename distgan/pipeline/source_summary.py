@@ -17,6 +17,7 @@ from distgan.data.checks.columns import find_odd_columns
 from distgan.data.checks.fit import format_step
 from distgan.data.checks.survey import Channel
 from distgan.data.checks.suspicions import SourceFacts, Suspicion, list_suspicions, mask_id
+from distgan.data.formats.column_names import is_entity_name, match_owner_name
 from distgan.data.formats.understood import Understood
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.static_attributes import count_entities
@@ -215,7 +216,9 @@ def format_attributes(found: ingest.Series) -> list[str]:
     """Return a line per attribute: its values with the entities that have them, rare ones together."""
     lines = []
     for name, each in make_attribute_trees(found).items():
-        if "counts" in each:
+        if "different" in each:
+            said = f"{format_count(each['different'], 'different value')}, not shown"
+        elif "counts" in each:
             said = ", ".join(f"{value} {count:,}" for value, count in each["counts"].items()) or "no value"
         else:
             low, high, place = each["low"], each["high"], f"{SHOWN_TOGETHER}th"
@@ -232,13 +235,18 @@ def format_attributes(found: ingest.Series) -> list[str]:
 
 def make_attribute_trees(found: ingest.Series) -> dict[str, dict[str, Any]]:
     """Return what is shown of each attribute: counts of entities for values that bank.min_members entities
-    have, the others as one; of numbers the range that so many entities reach on either side, and the median.
+    have, the others as one; of numbers the range that so many entities reach on either side, and the median;
+    of ids their number.
     """
     entities, trees = np.asarray(found.entities), {}
     for each in found.statics:
         missing = len(np.unique(entities[each.cells == ""]))
         counts = count_entities(each, entities)
         tree: dict[str, Any] = {"kind": each.kind, "missing": missing}
+        if match_owner_name(each.name) is not None or (each.is_number and is_entity_name(each.name)):
+            different = len(set(each.cells.tolist()) - {""})
+            trees[each.name] = tree | {"kind": "id", "different": different}
+            continue
         known = np.array([])
         if each.is_number:
             numbers = each.take(np.unique(entities, return_index=True)[1]).parse_numbers()

@@ -26,7 +26,9 @@ def test_honest_series_raise_no_suspicion(homes: np.ndarray) -> None:
 # ----------------------------------------------------------------------------------- codes for missing values
 
 
-@pytest.mark.parametrize("code", [-9999, -999, -1, 9999, 65535, -99.9, 5555, 1e20, 9.99e37])
+@pytest.mark.parametrize(
+    "code", [-9999, -999, -1, 9999, 65535, -99.9, 5555, 1e20, 9.99e37, 6553.5, -327.68, 655.35]
+)
 @pytest.mark.parametrize("where", ["spread", "an outage of one", "beside gaps"])
 def test_codes_for_missing_values_are_errors_and_the_setting_takes_them(
     homes: np.ndarray, code: float, where: str
@@ -65,10 +67,27 @@ def test_what_is_no_code(homes: np.ndarray) -> None:
     frost[frost < -1] = -1  # whole degrees, of which the least is -1
     heater = np.where(rng.random(homes.shape) < 0.2, 9999, 0)  # on or off
     saturated = np.minimum(rng.gamma(1, 250, homes.shape), 999)
-    for values in (frost, heater, saturated):
+    tenths = np.minimum(rng.gamma(1, 2.5, homes.shape).round(2), 9.99)
+    for values in (frost, heater, saturated, tenths):
         assert "sentinel" not in look(values)
     homes[4, 77] = 20 * homes[4].max()
     assert serious(look(homes)) == {"spikes"}
+
+
+@pytest.mark.parametrize("codes", [[1], [1, 9], [1, 5], [2, 3, 7]])
+def test_codes_behind_readings_are_no_decimals(homes: np.ndarray, codes: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    whole = np.rint(homes * 100) - 20
+    found = look(whole + np.where(whole < 0, -0.1, 0.1) * rng.choice(codes, homes.shape))
+    assert found["attached_codes"].severity == "error"
+    assert f"is {' or '.join(map(str, codes))} and never 0" in found["attached_codes"].text
+
+
+@pytest.mark.parametrize("step", [0.1, 0.2, 0.5, 1])
+@pytest.mark.parametrize("begin", [0, 0.5, 273.15])
+def test_decimals_that_are_measured(homes: np.ndarray, step: float, begin: float) -> None:
+    assert "attached_codes" not in look(np.rint(homes * 100 / step) * step + begin)
+    assert "attached_codes" not in look(np.rint(homes * 3) + 0.1)  # too few different numbers
 
 
 # ------------------------------------------------------------------------------- stuck, zeros, gaps, constant

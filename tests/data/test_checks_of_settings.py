@@ -33,6 +33,26 @@ def test_an_hour_that_is_missing_where_clocks_go_forward(hour: str, steps_an_hou
         assert found["missing_hour"].severity == "warning" and f"{hour}:00:00" in found["missing_hour"].text
 
 
+@pytest.mark.parametrize("hour", ["2013-03-31T23", "2013-04-01T00", "2013-03-10T23", "2013-10-06T23"])
+@pytest.mark.parametrize("steps_an_hour", [1, 2])
+def test_the_last_hour_is_missing_where_hours_are_counted_from_midnight(
+    hour: str, steps_an_hour: int
+) -> None:
+    values = year(steps_an_hour=steps_an_hour)
+    place = int((np.datetime64(hour) - np.datetime64("2013-01-01")) / np.timedelta64(1, "h")) * steps_an_hour
+    values[:, place : place + steps_an_hour] = np.nan
+    step = 3600 // steps_an_hour
+    found = look(values, start="2013-01-01T00:00:00", step=step)
+    assert found["last_hour"].severity == "error" and f"{hour}:00:00" in found["last_hour"].text
+    accepted = serious(look(values, "data.accept=[last_hour]", start="2013-01-01T00:00:00", step=step))
+    assert accepted <= {"periods"}
+    values[:, place - 3 * steps_an_hour : place] = np.nan  # an outage that began before
+    assert "last_hour" not in look(values, start="2013-01-01T00:00:00", step=step)
+    other = year()
+    other[:, 24 * 100 + 23] = np.nan  # a Thursday
+    assert serious(look(other, start="2013-01-01T00:00:00")) == set()
+
+
 @pytest.mark.parametrize("hour", ["2013-10-27T01", "2013-10-27T02", "2013-11-03T01", "2013-04-07T02"])
 def test_an_hour_that_holds_twice_as_much_where_clocks_go_back(hour: str) -> None:
     values = year(60)

@@ -333,3 +333,12 @@ def test_a_column_that_states_another_zone_is_refused(tmp_path: Path, zone: str,
 def test_a_column_that_states_the_zone_or_what_its_clocks_show_is_read(tmp_path: Path, zone: str) -> None:
     found = load(long_with_zone(zone), tmp_path, timezone="Europe/Helsinki")
     assert found.meta.axis.start == "2013-05-31T23:00:00"
+
+
+@pytest.mark.parametrize("name", ["offset", "utc_offset", "UTCoffset", "GMT Offset", "tz"])
+@pytest.mark.parametrize("cells", [(-5, -4), (60, 120), (3600, 7200), (-500, -400)])
+def test_utc_offsets_beside_times_are_no_readings(tmp_path: Path, name: str, cells: tuple[int, int]) -> None:
+    found = suspicious(wide(**{name: np.where(TIMES.day < 3, *cells)}), tmp_path)
+    assert name in found["calendar"]
+    for readings in (READINGS[:, 0] + 1, np.where(TIMES.day < 3, 3, 5)):  # not an hour apart
+        assert "calendar" not in suspicious(wide(**{name: readings}), tmp_path, layout="wide")

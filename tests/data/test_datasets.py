@@ -331,6 +331,10 @@ DATED = [
     ("{home} 2022-12-25 to 2022-12-31", "{home} 2023-01-01 to 2023-01-07"),
     ("{home}_Dec_2022", "{home}_Jan_2023"),
     ("{home}_25.12.2022", "{home}_01.01.2023"),
+    ("{home}_part1", "{home}_part2"),
+    ("{home}/part-01", "{home}/part-02"),
+    ("{home} Teil 1 von 2", "{home} Teil 2 von 2"),
+    ("1of2/{home}", "2of2/{home}"),
 ]
 
 

@@ -182,6 +182,7 @@ def test_readings_that_differ_all_over_are_no_clock_change(tmp_path: Path) -> No
         ("<!DOCTYPE html>\n<html></html>", r"a web page \(HTML\)"),
         ("INSERT INTO readings VALUES\n('2023-03-01', 1.5);\n", "a dump of SQL"),
         ("100,NEM13,202303010000,MDP1,Retailer\n250,6123456789,E1,E1,E1,,12345,KWH,30,\n", "a NEM13"),
+        ("UNA:+.? 'UNB+UNOC:3+9900123:500+9900456:500+230301:1200+REF'UNH+1+MSCONS:D:04B'", "an EDIFACT"),
     ],
 )
 @pytest.mark.parametrize("name", ["a.csv", "a.xls", "a"])

@@ -51,6 +51,10 @@ def open_table(table: pd.DataFrame, place: Path, **settings: Any) -> ingest.Seri
         "home",
         "premise_id",
         "Dwelling No",
+        "MPAN",
+        "NMI",
+        "EAN-code",
+        "PodId",
     ],
 )
 def test_meters_with_the_same_household_have_one_owner(tmp_path: Path, name: str) -> None:

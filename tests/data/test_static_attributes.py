@@ -162,6 +162,19 @@ def test_inspect_shows_common_values_and_rare_ones_together(
     assert "castle" not in shown
 
 
+@pytest.mark.parametrize("name", ["account", "meter_id", "MPAN"])
+def test_inspect_shows_no_ids_of_an_attribute(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    ids = [str(70_000 + home // 2) for home in range(40)]
+    x = np.random.default_rng(0).gamma(2, 1, (40, 24 * 14)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x, **{name: np.array(ids)})
+    command = ["inspect", str(tmp_path / "x.npz"), f"data.columns.attributes=[{name}]"]
+    assert errors.answer(lambda: cli.run_command(command)) == 0
+    shown = capsys.readouterr().out
+    assert f"{name} (id): 20 different values, not shown; 0 missing" in shown and "700" not in shown
+
+
 def test_ids_of_several_columns_and_padded_ids_are_joined(tmp_path: Path) -> None:
     path = long_table(tmp_path / "long.csv")
     table = pd.read_csv(path, dtype=str).rename(columns={"home": "meter"}).assign(site="S")

@@ -330,6 +330,19 @@ def test_counts_since_1960_are_no_times_that_are_still_to_come(per_second: int, 
     same(load(texts, time_unit=unit), EARLY + pd.Timedelta(days=3653))
 
 
+@pytest.mark.parametrize(("per_second", "unit"), [(1, "s"), (1000, "ms")])
+@pytest.mark.parametrize("name", ["gps_time", "GPS", "time_gps"])
+def test_counts_of_gps_are_no_times_since_1970(per_second: int, unit: str, name: str) -> None:
+    elapsed = (EARLY.to_numpy().astype("M8[s]") - np.datetime64("1980-01-06", "s")).astype(np.int64) + 18
+    texts = [str(each * per_second) for each in elapsed.tolist()]
+    with pytest.raises(UserError, match=rf"may be {unit} since 1970, in 2013, or .* since 1980 .*\(2023\)"):
+        load(texts, column=name)
+    load(texts, time_unit=unit, column=name)
+    load(texts, column="epoch")
+    since_1970 = [str(int(time.timestamp()) * per_second) for time in EARLY]  # as GPS counts, of 2033
+    same(load(since_1970, column=name), EARLY)
+
+
 def test_dates_without_century_are_no_times_that_are_still_to_come() -> None:
     days = pd.date_range("2023-03-01", periods=20, freq="D")
     texts = [f"{day:%y%m%d%H%M}" for day in days]

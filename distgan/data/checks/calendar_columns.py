@@ -10,6 +10,8 @@ from distgan.data.store.metadata import Axis
 MOST_LOOKED = 16  # columns by whose names they may repeat the calendar
 NAME = re.compile(r"\s*[A-Za-z_ ]{2,15}\s*")
 FEWEST = 24  # steps with a value
+OFFSET = re.compile(r"((utc|gmt|tz|zone|time_?zone|dst)_?)?offset|tz|utc|gmt|time_?zone|zone")
+UNITS_OF_OFFSETS = (1, 60, 3600, 100)  # of hours, minutes, seconds, and as -0500
 
 Part = Callable[[np.ndarray], np.ndarray]
 
@@ -55,15 +57,18 @@ def find_calendar_columns(
         if not NAME.fullmatch(name):
             continue  # quickly, of a million ids
         plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().strip()
+        offset = re.fullmatch(OFFSET, plain.replace(" ", "_")) is not None
         parts = [(part, cycle) for called, part, cycle in PARTS.values() if re.fullmatch(called, plain)]
-        if not parts or len(parts) > 2 or len(found) >= MOST_LOOKED:
+        if not (offset or 0 < len(parts) <= 2) or len(found) >= MOST_LOOKED:
             continue
         values, times = np.asarray(values_of(number), np.float64), axis.list_times()
         there = np.isfinite(values)
         if there.sum() < FEWEST or (values[there] != np.rint(values[there])).any():
             continue
         whole = np.rint(values[there]).astype(np.int64)
-        if any(_is_calendar_part(whole, part(times[there]), cycle) for part, cycle in parts):
+        if (offset and _are_offsets(whole)) or any(
+            _is_calendar_part(whole, part(times[there]), cycle) for part, cycle in parts
+        ):
             found.append(number)
     return found
 
@@ -74,3 +79,12 @@ def _is_calendar_part(values: np.ndarray, part: np.ndarray, cycle: int) -> bool:
     if cycle:
         shift = shift % cycle
     return len(np.unique(values)) > 1 and len(np.unique(shift)) == 1
+
+
+def _are_offsets(values: np.ndarray) -> bool:
+    """Return whether values are UTC offsets of winter and summer, an hour apart."""
+    low, high = int(values.min()), int(values.max())
+    return bool(
+        set(np.unique(values).tolist()) == {low, high}
+        and any(high - low == unit and -12 * unit <= low and high <= 14 * unit for unit in UNITS_OF_OFFSETS)
+    )

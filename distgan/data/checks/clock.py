@@ -1,6 +1,7 @@
 """Hours that are missing or doubled at a change of clock: signs of local times without a zone."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -8,7 +9,18 @@ from distgan.data.store.metadata import Axis, Meta
 
 HOUR = 3600
 MOST_YEARS = 8
-HOURS = range(5)  # of the night, of which one may be skipped or repeated
+HOURS = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    22,
+    23,
+    24,
+)  # of the night, of which one may be skipped or repeated, and at its day's end
+NIGHT = 5  # hours of the night
+LAST = (23, 24)  # hours of the day, numbered by their start or their end
 WEEK = 7 * 86400
 Sunday = tuple[int, int]  # a month, and which Sunday of it; -1 is the last
 
@@ -35,10 +47,40 @@ ZONES = (
 
 @dataclass(frozen=True)
 class Change:
-    """A clock hour that looks wrong: which, and how."""
+    """A clock hour that looks wrong: which, and the suspicion."""
 
     hour: np.datetime64
-    doubled: bool  # else missing
+    name: str
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """How serious a suspicion about clock hours is, what looks wrong, and the setting that acts."""
+
+    severity: Literal["error", "warning"]
+    what: str
+    advice: str
+
+
+MEANINGS = {
+    "doubled_hour": Meaning(
+        "error",
+        "holds twice as much as a week before and after: times seem to be local, with daylight saving",
+        "set data.timezone to the zone of the times, or data.duplicates=mean",
+    ),
+    "last_hour": Meaning(
+        "error",
+        "is missing in every series on a day on which clocks are put forward, and the hour that they skip is "
+        "not: hours seem to be counted from midnight, and are read as hours of the clock",
+        "set data.timezone to the zone, and data.date_format='periods:1h' with the length of a period; of a "
+        "table with a row a day, write a row a reading first (pandas: melt)",
+    ),
+    "missing_hour": Meaning(
+        "warning",
+        "is missing in every series: times seem to be local, with daylight saving",
+        "set data.timezone to the zone of the times",
+    ),
+}
 
 
 class ClockChanges:
@@ -65,38 +107,51 @@ class ClockChanges:
         """Return the hours of one zone's changes that no series has, or that hold twice what they hold a
         week before and after, in all years.
         """
-        looks = {day: self._find_changed_hour(night) for day, night in self._nights.items()}
+        looks = {day: self._find_changed_hour(day, night) for day, night in self._nights.items()}
         best: list[Change] = []
         for zone in ZONES:
             changes = []
-            for doubled, sunday, hour in (
-                (False, zone.forward, zone.skipped),
-                (True, zone.back, zone.repeated),
+            for name, sunday, hours in (
+                ("missing_hour", zone.forward, (zone.skipped,)),
+                ("last_hour", zone.forward, LAST),
+                ("doubled_hour", zone.back, (zone.repeated,)),
             ):
-                nights = [(day, looks[day]) for day in looks if _is_sunday(day, sunday)]
-                wrong = [day for day, look in nights if look == (hour, doubled)]
+                nights = [looks[day] for day in looks if _is_sunday(day, sunday)]
+                wrong = [look for look in nights if look and look.name == name and look.number in hours]
                 if wrong and len(wrong) >= 0.8 * len(nights):
-                    changes += [Change(_list_hours(day)[hour], doubled) for day in wrong]
+                    changes += [Change(look.hour, name) for look in wrong]
             best = max(best, changes, key=len)
         return best
 
-    def _find_changed_hour(self, night: "_Night") -> tuple[int, bool] | None:
-        """Return the one hour of a night that is missing (False) or doubled (True), compared with other
-        weeks.
-        """
+    def _find_changed_hour(self, day: np.datetime64, night: "_Night") -> "_Look | None":
+        """Return the one hour of a night that is missing or doubled, compared with other weeks."""
         counts, sums = self._counts[night.places], self._sums[night.places]  # [3 weeks, hours, steps an hour]
         counts, sums = counts.mean(axis=2), sums.sum(axis=2)
         own, around = counts[0], counts[1:].mean(axis=0)
         usual = around > 0.3 * self._series
         missing = usual & (own <= 0.01 * self._series)
         if missing.sum() == 1 and (own[~missing] > 0.5 * around[~missing]).all():
-            return int(np.argmax(missing)), False
+            place = int(np.argmax(missing))
+            return _Look(day, HOURS[place], "missing_hour" if place < NIGHT else "last_hour")
         with np.errstate(all="ignore"):
-            ratios = sums[0] / sums[1:].mean(axis=0)
-        doubled = usual & (ratios > 1.6) & (ratios < 2.5)
+            ratios = (sums[0] / sums[1:].mean(axis=0))[:NIGHT]
+        doubled = usual[:NIGHT] & (ratios > 1.6) & (ratios < 2.5)
         if doubled.sum() == 1 and self._series >= 10 and (np.abs(ratios[~doubled] - 1) < 0.35).all():
-            return int(np.argmax(doubled)), True
+            return _Look(day, HOURS[int(np.argmax(doubled))], "doubled_hour")
         return None
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one night shows: the number of the hour that looks wrong, and the suspicion."""
+
+    day: np.datetime64
+    number: int
+    name: str
+
+    @property
+    def hour(self) -> np.datetime64:
+        return self.day.astype("M8[s]") + np.timedelta64(self.number * HOUR, "s")
 
 
 @dataclass(frozen=True)
@@ -131,7 +186,7 @@ def _list_sundays(axis: Axis) -> list[np.datetime64]:
 
 
 def _list_hours(day: np.datetime64) -> np.ndarray:
-    """Return the first hours of a day: datetime64[s] [hours]."""
+    """Return the hours of a day that are looked at: datetime64[s] [hours]."""
     return day.astype("M8[s]") + np.array(HOURS) * np.timedelta64(HOUR, "s")
 
 

@@ -18,6 +18,20 @@ MISSING_CODES = np.array(
     np.float32,
 )
 KNOWN_CODES = frozenset(MISSING_CODES.tolist())
+_DIGITS = [
+    *(int(digit * length) for digit in "123456789" for length in range(3, 16)),
+    *((1 << bits) - below for bits in (15, 16, 24, 31, 32) for below in (0, 1)),
+]
+ODD_NUMBERS = np.array(  # of one digit alone (5555), or next to a power of two; a device may have scaled them
+    [
+        sign * number / 10**places
+        for number in _DIGITS
+        for places in range(len(str(number)))
+        for sign in (-1, 1)
+    ],
+    np.float32,
+)
+ODD_CODES = frozenset(ODD_NUMBERS.tolist())
 FEWEST_DISTINCT = 5  # other values; a device that is on or off has no missing codes
 FEWEST_RISES = 24  # of a register; fewer rises in a row are chance
 MOST_RESETS = 0.1  # of its rises
@@ -131,26 +145,15 @@ def _is_missing_code(code: np.float32, values: np.ndarray) -> bool:
         return True
     if known and count >= 3 and gap > 0.05 * span:
         return gap > 3 * _measure_outer_percent(rest, above=bool(code > high))
-    repeated = code == np.rint(code) and count >= 2
-    if only_negative and repeated and abs(code) >= 10:
+    if only_negative and code == np.rint(code) and count >= 2 and abs(code) >= 10:
         return gap > 0.5 * span
-    return bool(repeated and count >= 3 and gap > 3 * span and is_odd_number(float(code)))
+    return bool(count >= 3 and gap > 3 * span and float(code) in ODD_CODES)
 
 
 def _measure_outer_percent(values: np.ndarray, above: bool) -> float:
     """Return the width of the range that the largest (or least) percent of the values takes."""
     low, high = np.quantile(values, [0.01, 0.99])
     return float(values.max() - high) if above else float(low - values.min())
-
-
-def is_odd_number(code: float) -> bool:
-    """Return whether it has one digit alone (5555), or is next to a power of two of a number type."""
-    size = abs(code)
-    if not 100 <= size < 1e15 or size != round(size):
-        return False
-    digits = f"{size:.0f}"
-    near_power = any(size in (2.0**bits, 2.0**bits - 1) for bits in (15, 16, 24, 31, 32))
-    return len(set(digits)) == 1 or near_power
 
 
 def _is_small_code(at: np.ndarray, values: np.ndarray) -> bool:

@@ -215,7 +215,7 @@ class Survey:
         known = np.isin(low, series.MISSING_CODES) | np.isin(high, series.MISSING_CODES)
         lone = ~((here < 0) & (here != low[:, None])).any(axis=1)
         negative = (low < 0) & (low == np.rint(low)) & lone
-        odd = np.array([is_far and series.is_odd_number(top) for is_far, top in zip(away > 3 * reach, high)])
+        odd = np.isin(low, series.ODD_NUMBERS) | np.isin(high, series.ODD_NUMBERS)
         small = (high < 1000) & ((high >= 100) | (np.fmin(np.abs(low), np.abs(high)) >= 1))
         tests = {
             "register": (more >= 3) & (fewer <= 0.15 * more),

@@ -12,7 +12,9 @@ import numpy as np
 
 from distgan import config
 from distgan.data.checks import fit
+from distgan.data.checks.attached_codes import suggest_attached_codes
 from distgan.data.checks.bounds import Severity, is_whole, suggest_bounds
+from distgan.data.checks.clock import MEANINGS
 from distgan.data.checks.columns import OddColumns
 from distgan.data.checks.survey import Channel, Survey, Tally
 from distgan.data.formats.advice import show_list, show_without
@@ -357,23 +359,11 @@ def _find_constant(facts: SourceFacts) -> Iterator[Suspicion]:
 
 def _find_clock_changes(facts: SourceFacts) -> Iterator[Suspicion]:
     changes = facts.survey.clock.find_changes()
-    kinds: tuple[tuple[str, Severity, bool], ...] = (
-        ("doubled_hour", "error", True),
-        ("missing_hour", "warning", False),
-    )
-    for name, severity, doubled in kinds:
-        hours = [change.hour for change in changes if change.doubled == doubled]
-        if not hours:
-            continue
-        what = "holds twice as much as a week before and after" if doubled else "is missing in every series"
-        text = (
-            f"the hour from {hours[0]} {what} ({len(hours)} nights): times seem to be local, with "
-            "daylight saving"
-        )
-        advice = "set data.timezone to the zone of the times" + (
-            ", or data.duplicates=mean" if doubled else ""
-        )
-        yield Suspicion(name, severity, text, text, advice)
+    for name, meaning in MEANINGS.items():
+        hours = [change.hour for change in changes if change.name == name]
+        if hours:
+            said = f"the hour from {hours[0]} ({format_count(len(hours), 'night')}) {meaning.what}"
+            yield Suspicion(name, meaning.severity, said, said, meaning.advice)
 
 
 def _find_misfits(facts: SourceFacts) -> Iterator[Suspicion]:
@@ -410,7 +400,7 @@ def _reduce_meta(factor: int, facts: SourceFacts) -> Meta:
 
 def _find_bounds(facts: SourceFacts) -> Iterator[Suspicion]:
     channels = list(zip(facts.survey.channels, _list_labels(facts)))
-    for found in suggest_bounds(channels, facts.settings.data):
+    for found in (*suggest_bounds(channels, facts.settings.data), *suggest_attached_codes(channels)):
         yield Suspicion(*found)
 
 

@@ -27,7 +27,8 @@ FLAG_NAME = re.compile(  # of a column that says how good readings are, or how t
 )
 OWNER_NAME = re.compile(  # of a column that says who is behind an entity
     r"(?:owner|household|home|house|customer|client|consumer|user|subject|patient|person|participant|account|haushalt|"
-    r"kunden?|(?:premise|dwelling|residence|property|apartment)(?=s?[ _.-]?(?:id|uid|no|nr|number)))s?"
+    r"kunden?|mpan|mprn|nmi|esiid|ean|gsrn|cups|prm|pdl|pod|icp|z[aä]e?hlpunkt|m[ae]lo|"  # supply points
+    r"(?:premise|dwelling|residence|property|apartment)(?=s?[ _.-]?(?:id|uid|no|nr|number)))s?"
     r"(?P<id>[ _.-]?(?:id|uid|no|nr|num|number|nummer|name|code|key|ref))?",
     re.I,
 )

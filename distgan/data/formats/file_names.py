@@ -1,5 +1,5 @@
-"""Names of files of one entity each, which may be its years or months: `home1_2022.csv`, `home1_2023.csv`,
-or `home1/2022.csv`, `home1/2023.csv`.
+"""Names of files of one entity each, which may be its years, months or parts: `home1_2022.csv`,
+`home1_2023.csv`, or `home1/2022.csv`, `home1/2023.csv`, or `home1_part1.csv`, `home1_part2.csv`.
 """
 
 import re
@@ -17,13 +17,19 @@ YEAR_FIRST = (
 )
 ONE_DATE = rf"(?:{DAY_FIRST}|{MONTH}[-_ ]?(?:19|20)\d\d|{YEAR_FIRST})"
 DATE = rf"{ONE_DATE}(?:(?:[-_. ]+|[-_. ]*(?:to|until|bis)[-_. ]*){ONE_DATE})?"  # or from one to another
+PART = (
+    r"(?:part|pt|teil|partie|parte|chunk)[-_. ]?\d{1,3}(?:[-_ ]?(?:of|von|de)[-_ ]?\d{1,3})?"
+    r"|\d{1,3}[-_ ]?of[-_ ]?\d{1,3}"
+)
+PERIOD = rf"(?:{DATE}|{PART})"  # of the readings of one entity that a file holds
 DATED = re.compile(
-    rf"^(?P<before>{DATE})[-_. ]+(?P<rest>.+)$|^(?P<name>.+?)[-_. ]+(?:from[-_. ]+)?(?P<after>{DATE})$", re.I
+    rf"^(?P<before>{PERIOD})[-_. ]+(?P<rest>.+)$|^(?P<name>.+?)[-_. ]+(?:from[-_. ]+)?(?P<after>{PERIOD})$",
+    re.I,
 )
 
 
 def merge_dated(names: Sequence[str], overlap: Callable[[list[int]], bool]) -> list[str]:
-    """Return the entity of each file: its name, without its date where files differ by it alone.
+    """Return the entity of each file: its name, without its date or part where files differ by it alone.
 
     Args:
         overlap: whether files, by their places, have times in common; those are no parts of one series.
@@ -42,13 +48,13 @@ def merge_dated(names: Sequence[str], overlap: Callable[[list[int]], bool]) -> l
 
 
 def _strip_date(name: str) -> str | None:
-    """Return a name without a date at one of its ends, or without folders that are dates; None where it has
-    none.
+    """Return a name without a date or part at one of its ends, or without folders that are; None where it
+    has none.
     """
     path = PurePath(name)
     kept, dated = [], False
     for part in path.parts:  # home1/2023-01, 2023/home1, 2023/01/home1
-        if re.fullmatch(DATE, part, re.I) or (dated and re.fullmatch(r"\d\d", part)):
+        if re.fullmatch(PERIOD, part, re.I) or (dated and re.fullmatch(r"\d\d", part)):
             dated = True
         else:
             kept.append(part)

@@ -1,4 +1,4 @@
-"""Hours of a day as labels: `HE01`, `3h`, `00-01`; `2A`, `2B` of the night on which a clock is put back."""
+"""Hours of a day as labels: `HE01`, `3h`, `00-01`; `2A`, `2B` (or `02`, `02*`) where a clock is put back."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ LABEL = re.compile(
     r"\s*(?:(?:he|hr|hour|h|std|stunde)[ ._]?0*(?P<named>\d{1,2})"  # HE01, hour 1
     r"|0*(?P<marked>\d{1,2}) ?(?:h|hr|hrs|hours?|uhr|std)\.?"  # 3h, 3 Uhr
     r"|(?P<first>\d{1,2})\s?[-\u2013]\s?(?P<last>\d{1,2})"  # 00-01
-    r"|0?(?P<pass>[123])[abx]"  # 2A, 2B; 2X
+    r"|0?(?P<pass>[123])[abx*]"  # 2A, 2B; 2X; 02*
     r"|0*(?P<plain>\d{1,2}))\s*",
     re.I,
 )

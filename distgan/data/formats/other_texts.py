@@ -1,4 +1,4 @@
-"""Texts that are no tables, by how they begin: JSON, XML, HTML, SQL, NEM13, archives of series."""
+"""Texts that are no tables, by how they begin: JSON, XML, HTML, SQL, NEM13, EDIFACT, archives of series."""
 
 import re
 from collections.abc import Sequence
@@ -27,6 +27,10 @@ OTHER_TEXTS = (
     (
         r"100,NEM13|250,\w{10,11},",
         "a NEM13 file of accumulated readings, a few a year; give interval data (NEM12)",
+    ),
+    (
+        r"UNA.{6}\s*UNB\+|UNB\+",
+        "an EDIFACT message, such as MSCONS; export its readings as a table with id, time and value",
     ),
     (
         r"version https://git-lfs",

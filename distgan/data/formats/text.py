@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import re
 from pathlib import Path
 
 from distgan import config
@@ -9,6 +10,12 @@ from distgan.errors import UserError, writing
 
 HEAD_BYTES = 1 << 16
 BLOCK_BYTES = 1 << 20
+AS_TEXT = re.compile(  # ="00541", or "=""00541""": cells that a spreadsheet is to keep as text
+    r"(?P<before>(?:^|[,;\t|])[ \t]*)"
+    r'(?:="(?P<bare>[^"\n]*)"|"=""(?P<quoted>[^"\n]*)""")'
+    r"(?=[ \t]*(?:[,;\t|\r\n]|$))",
+    re.M,
+)
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -21,7 +28,8 @@ BYTE_ORDER_MARKS = {
 def open_as_utf8(path: Path, settings: config.Data, folder: Path) -> tuple[Path, str]:
     """Return a UTF-8 file with lines that end with a line feed, and the encoding of the original.
 
-    That is the original where it is so already; otherwise a copy in `folder`, written a block at a time.
+    That is the original where it is so already; otherwise a copy in `folder`, written a block at a time, in
+    which cells such as ="00541" have quotes alone.
 
     Raises:
         UserError: the file is not of the encoding, or of one that must be named.
@@ -33,13 +41,14 @@ def open_as_utf8(path: Path, settings: config.Data, folder: Path) -> tuple[Path,
         encoding = _detect_encoding(head, path)
     plain = codecs.lookup(encoding).name in ("utf-8", "ascii", "utf-8-sig")
     old_lines = b"\r" in head and b"\n" not in head
-    if plain and not old_lines:
+    as_text = AS_TEXT.search(head.decode(encoding, errors="ignore")) is not None
+    if plain and not old_lines and not as_text:
         return path, "utf-8"
     copy = folder / f"{path.name}.utf-8"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _transcode(path, copy, encoding)
-    return copy, encoding
+        _transcode(path, copy, encoding, as_text)
+    return copy, "utf-8" if plain else encoding
 
 
 def _detect_encoding(head: bytes, path: Path) -> str:
@@ -55,9 +64,10 @@ def _detect_encoding(head: bytes, path: Path) -> str:
     return "utf-8"
 
 
-def _transcode(path: Path, copy: Path, encoding: str) -> None:
+def _transcode(path: Path, copy: Path, encoding: str, as_text: bool) -> None:
+    """Write a copy; `as_text`: without the equals signs before quoted cells."""
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
-    done = 0
+    done, rest = 0, ""
     with open(path, "rb") as source, open(copy, "w", encoding="utf-8", newline="") as target:
         while True:
             block = source.read(BLOCK_BYTES)
@@ -68,10 +78,20 @@ def _transcode(path: Path, copy: Path, encoding: str) -> None:
                 raise UserError(
                     f"{path} is not {encoding} text (near byte {start}); set data.encoding to what it is"
                 ) from None
-            target.write(text.removeprefix("\ufeff") if done == 0 else text)
+            text = text.removeprefix("\ufeff") if done == 0 else text
+            if as_text:  # whole lines, so that no cell is cut
+                end = len(rest) + text.rfind("\n") + 1 if block and "\n" in text else 0
+                text = rest + text
+                end = end if block else len(text)
+                text, rest = AS_TEXT.sub(_keep_quotes, text[:end]), text[end:]
+            target.write(text)
             done += len(block)
             if not block:
                 return
+
+
+def _keep_quotes(cell: re.Match[str]) -> str:
+    return f'{cell["before"]}"{cell["bare"] if cell["bare"] is not None else cell["quoted"]}"'
 
 
 def refuse_not_utf8(path: Path, place: int) -> UserError:

@@ -22,6 +22,8 @@ RECENT = 820_454_400  # 1996: counts since 2000 or 2001, and .NET's ticks, would
 WRITTEN = 1_795_996_800  # December 2026: a clock that says an earlier time is wrong
 MOST_AHEAD = 366 * DAY  # seconds that a time may lie ahead: those of measurements do not
 SINCE_1960 = -315_619_200
+SINCE_1980 = 315_964_800  # 6 January, from which GPS counts, without leap seconds
+GPS = re.compile(r"(?<![a-z])gps|gps(?![a-z])", re.I)
 DATE_OF_TEN = r"\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-4])[0-5]\d"  # 2303011530
 COMPACT = (8, 10, 12, 14)  # digits of a date alone, with hour, minute, second
 PARTS = r"^\+?(?P<whole>-?[0-9]+)(?:\.(?P<part>[0-9]*))?"
@@ -67,6 +69,9 @@ def read_epoch(texts: pa.Array, unit: str | None, stamps: Stamps) -> Parsed:
     found = unit or find_unit(numbers)
     if found is None:
         raise _explain_numbers(numbers, stamps)
+    as_gps = float(numbers.max()) / PER_SECOND[found] + SINCE_1980
+    if unit is None and GPS.search(stamps.column) and as_gps <= max(time(), WRITTEN):
+        raise _explain_gps(float(numbers[0]), found, stamps)
     if unit is None and float(numbers.max()) < RECENT * PER_SECOND[found]:
         raise _explain_early(float(numbers[0]), found, stamps)
     if unit is None and float(numbers.max()) > (max(time(), WRITTEN) + MOST_AHEAD) * PER_SECOND[found]:
@@ -101,6 +106,17 @@ def _explain_early(number: float, unit: str, stamps: Stamps) -> UserError:
         0,
         f"may be {unit} since 1970, in {year}, or {other}; set data.time_unit={unit} if it is of {year}, "
         "else write the times as text",
+    )
+
+
+def _explain_gps(number: float, unit: str, stamps: Stamps) -> UserError:
+    """Say what numbers in a column that is named for GPS may be."""
+    seconds = int(number / PER_SECOND[unit])
+    year, later = (np.datetime64(each, "s").astype("M8[Y]") for each in (seconds, seconds + SINCE_1980))
+    return stamps.refuse(
+        0,
+        f"may be {unit} since 1970, in {year}, or {unit} since 1980 without leap seconds ({later}), as GPS "
+        f"counts; set data.time_unit={unit} if it is of {year}, else write the times as text",
     )
 
 
