@@ -8,7 +8,7 @@ from scipy.stats import wasserstein_distance
 
 from distgan.errors import UserError
 from distgan.evaluation.metrics import descriptors, fidelity
-from distgan.evaluation.metrics.fidelity import Measure
+from distgan.evaluation.metrics.measure import Measure
 from distgan.evaluation.metrics.nearest import Shapes, find_nearest
 from distgan.evaluation.metrics.scores import SCORES, compute_copies
 from distgan.evaluation.report import verdict
