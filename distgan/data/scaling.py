@@ -41,9 +41,9 @@ class Scaler:
     """Per series and channel: z = (t(x) - location) / scale, then joint coordinates of z if there are any,
     and for them and for `standard` asinh(z) / asinh(bound).
 
-    `unit` is the typical size of a value (log1p divides by it); `bound` the |z| that the training series
-    reach, so that they fill [-1, 1]. asinh is linear near 0 and a logarithm far out: one wild series does
-    not squeeze all others into a corner of the range.
+    `unit` is the typical size of a value (log1p divides by it), in which every owner counts alike; `bound`
+    the |z| that the training series reach, so that they fill [-1, 1]. asinh is linear near 0 and a logarithm
+    far out: one wild series does not squeeze all others into a corner of the range.
 
     Generated series are cut off at `bound`, so it must not be one person's number: it is the next power
     of √2 at or above the largest |z| that a minimum number of owners reach (`anonymise_bound`). The
@@ -81,7 +81,7 @@ class Scaler:
         for; a sample of at most 2^24 readings decides on the last two (`choose_sample`).
 
         Args:
-            blocks: [n, L, C] each, NaN = missing; walked up to four times, so a list or
+            blocks: [n, L, C] each, NaN = missing; walked up to five times, so a list or
                 `store.select_part(rows)`, not a generator.
             bounds: public limits of the values, which restored series keep.
             owners: a number 0 .. E-1 for the owner of each series, in the order of the blocks; by default
@@ -94,9 +94,10 @@ class Scaler:
         assert not isinstance(blocks, Iterator), (
             "blocks are walked twice; pass a list or store.select_part(rows)"
         )
+        owners = np.arange(sum(map(len, blocks))) if owners is None else owners
         unit = 1.0
         if settings.transform == "log1p":
-            unit = compute_typical_size(blocks) if settings.unit is None else settings.unit
+            unit = compute_typical_size(blocks, owners) if settings.unit is None else settings.unit
         scaler = cls(settings.transform, settings.method, unit, 1.0, None, scope=settings.scope)
         if bounds is not None:
             scaler = replace(
@@ -107,7 +108,6 @@ class Scaler:
                 step=bounds.step,
             )
         if settings.learns_jointly or settings.scope == "dataset":
-            owners = np.arange(sum(map(len, blocks))) if owners is None else owners
             refuse_few_owners(settings, owners, least)
             scaler = scaler._fit_scope(blocks, owners, least)
             if settings.learns_jointly:
@@ -154,7 +154,7 @@ class Scaler:
         )
         return replace(self, joint=joint, bound=anonymise_bound(reached, whose, least))
 
-    def _fit_bound(self, blocks: Blocks, owners: np.ndarray | None, least: int) -> Self:
+    def _fit_bound(self, blocks: Blocks, owners: np.ndarray, least: int) -> Self:
         scaler, largest = self, []
         for values in blocks:
             standardised = scaler._standardise_values(values, scaler.compute_attributes(values), None)
@@ -162,8 +162,7 @@ class Scaler:
         reached = np.concatenate(largest)
         if not 0 < reached.max(initial=0.0) < np.inf:
             raise UserError("the training series hold no varying finite values; nothing to scale by")
-        bound = anonymise_bound(reached, np.arange(len(reached)) if owners is None else owners, least)
-        return replace(scaler, bound=bound)
+        return replace(scaler, bound=anonymise_bound(reached, owners, least))
 
     @property
     def knows_channels(self) -> bool:

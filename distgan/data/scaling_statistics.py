@@ -27,16 +27,25 @@ def anonymise_bound(reached: np.ndarray, owners: np.ndarray, least: int) -> floa
     return float(2.0 ** (np.ceil(2 * np.log2(shared) - 1e-9) / 2))
 
 
-def compute_typical_size(blocks: Blocks) -> float:
-    """Return the geometric mean of the sizes of all measured values but zeros."""
-    total, count = 0.0, 0
+def compute_typical_size(blocks: Blocks, owners: np.ndarray) -> float:
+    """Return the geometric mean of the sizes of measured values but zeros, in which every owner counts alike:
+    blocks [n, L, C], [N] owners -> a number.
+
+    Raises:
+        UserError: all values are zeros or missing.
+    """
+    sums, first = np.zeros((2, int(owners.max(initial=-1)) + 1)), 0
     for values in blocks:
-        sizes = np.abs(values[np.isfinite(values) & (values != 0)])
-        total += float(np.log(sizes).sum(dtype=np.float64))
-        count += sizes.size
-    if not count:
+        there = np.isfinite(values) & (values != 0)
+        logs = np.log(np.abs(values), where=there, out=np.zeros(values.shape, np.float64))
+        own = owners[first : first + len(values)]
+        for part, of_series in zip(sums, (logs, there)):
+            np.add.at(part, own, of_series.sum(axis=(1, 2)))
+        first += len(values)
+    total, count = sums[:, sums[1] > 0]
+    if not len(count):
         raise UserError("the training series hold no values but zeros; nothing to scale by")
-    return float(np.exp(total / count))
+    return float(np.exp((total / count).mean()))
 
 
 def refuse_few_owners(settings: config.Scaling, owners: np.ndarray, least: int) -> None:

@@ -208,6 +208,17 @@ def test_a_flat_or_empty_series_scales_to_zeros(transform: str, method: str, val
     np.testing.assert_allclose(scaler.restore(scaled, attributes), flat, rtol=1e-5)
 
 
+def test_the_unit_of_log1p_counts_owners_alike() -> None:
+    """Fifty large series of one owner moved the unit of all; zeros and gaps have no size."""
+    small, large = np.full((4, 20, 1), 2.0, np.float32), np.full((50, 20, 1), 800.0, np.float32)
+    small[:, 3:7], small[:, 9] = 0, np.nan
+    owners = np.r_[np.arange(4), np.full(50, 4)]
+    settings = config.Scaling(transform="log1p", bound=5.0)
+    unit = Scaler.fit([small, large[:9], large[9:]], settings, owners=owners).unit
+    assert unit == pytest.approx(2.0**0.8 * 800.0**0.2)
+    assert Scaler.fit([small, -large[:1]], settings).unit == pytest.approx(unit)
+
+
 @pytest.mark.parametrize("transform", ["none", "log1p"])
 def test_nothing_to_learn_from_is_one_line(transform: str) -> None:
     with pytest.raises(UserError, match="nothing to scale by"):

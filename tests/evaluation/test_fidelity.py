@@ -8,7 +8,7 @@ from scipy.stats import wasserstein_distance
 
 from distgan.errors import UserError
 from distgan.evaluation.metrics import descriptors, fidelity
-from distgan.evaluation.metrics.fidelity import Measure
+from distgan.evaluation.metrics.measure import Measure
 from distgan.evaluation.metrics.nearest import Shapes, find_nearest
 from distgan.evaluation.metrics.scores import SCORES, compute_copies
 from distgan.evaluation.report import verdict
@@ -260,6 +260,36 @@ def test_every_series_of_a_set_is_searched_for_copies():
     assert found["copies"] == pytest.approx(1 / 200)
     rest = np.delete(np.arange(200), 120)
     assert compute_copies(measure.target, described.take(rest), measure.grid) == 0
+
+
+@pytest.mark.parametrize("count", [9, 16, 40, 150])
+def test_halves_keep_the_proportion_of_the_sets_that_are_compared(monkeypatch, count):
+    """Coverage by twice as many series is all but 1, and its spread says nothing of equal sets."""
+    target, made = homes(20, seed=1, days=14), homes(count, seed=2, days=14)
+    measure = Measure(homes(12, days=14), target, PER_DAY)
+    pairs = []
+    monkeypatch.setattr(
+        Measure,
+        "compute_scores",
+        lambda self, candidate, target: pairs.append((len(candidate), len(target))) or {"load_figures": 1.0},
+    )
+    size = min(count, 20)
+    fidelity.score_halves(measure, measure.compute_descriptors(made), size, seed=0)
+    assert all(len(target) // 2 == wanted for _, wanted in pairs)
+    assert all(abs(drawn - size / 2) <= 1 for drawn, _ in pairs)
+    assert len(pairs) == fidelity.NOISE_DRAWS * min(max(count // size, 1), fidelity.NOISE_PARTS)
+
+
+def test_real_series_as_the_real_row_are_as_new_to_the_feature_space_as_others():
+    """The space of `--all-held-out` once was that of the real row: new series looked less diverse in it."""
+    ratios = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        sets = rng.standard_normal((3, 16, 168, 1)).astype(np.float32)
+        measure = Measure(sets[0], sets[1], PER_DAY, train_is_scored=True)
+        real, made = (measure.compute_scores(measure.compute_descriptors(each)) for each in sets[[0, 2]])
+        ratios.append(made["diversity"] / real["diversity"])
+    assert abs(np.log(ratios).mean()) < 0.12
 
 
 def test_a_series_as_near_to_unseen_ones_is_no_copy():

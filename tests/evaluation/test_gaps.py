@@ -5,10 +5,10 @@ import pytest
 
 from benchmarks import instruments
 from distgan.evaluation.attacks.attack_data import AttackData, Side
-from distgan.evaluation.metrics import fidelity
 from distgan.evaluation.metrics.classification import Encoder, LabelledSeries, classify
 from distgan.evaluation.metrics.descriptors import compute_descriptors, make_reference_grid
 from distgan.evaluation.metrics.gaps import average_known, copy_gaps
+from distgan.evaluation.metrics.measure import Measure
 from distgan.evaluation.metrics.nearest import Shapes, find_nearest
 from distgan.evaluation.metrics.two_sample import Effort, Sample, compare_samples, cut_weeks
 from distgan.evaluation.metrics.utility import choose_task, make_samples
@@ -37,10 +37,10 @@ def found() -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     and of whole ones where gaps were scored as readings of the mean.
     """
     target = begin_late(with_season(40, 1))
-    measure = fidelity.Measure(begin_late(with_season(30, 2)), target, PER_DAY)
+    measure = Measure(begin_late(with_season(30, 2)), target, PER_DAY)
     others, made = begin_late(with_season(40, 3)), with_season(40, 4)
     filled = np.where(np.isnan(target), np.nanmean(target, axis=1, keepdims=True), target)
-    naive = fidelity.Measure(filled[:30], filled, PER_DAY)
+    naive = Measure(filled[:30], filled, PER_DAY)
     return (
         measure.compute_scores(measure.compute_descriptors(others)),
         measure.compute_scores(measure.compute_descriptors(made)),

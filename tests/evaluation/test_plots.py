@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from distgan.evaluation.plots import catalogue, interactive, population, rhythm, style, training
 from distgan.evaluation.plots import values as values_module
-from distgan.evaluation.plots.series import draw_carpets, draw_preview, draw_sizes
+from distgan.evaluation.plots.series import draw_carpets, draw_preview, draw_sizes, label_week_axis
 from distgan.evaluation.plots.values import draw_levels
 from tests.helpers.reports import HOURS, homes, view
 
@@ -33,6 +33,19 @@ def test_pictures_of_any_series(count, steps, step_seconds, channels):
     assert len({picture.name for picture in made}) == len(made) >= 6
     assert all(isinstance(picture.figure, Figure) for picture in made)
     assert made[0].make_data_uri().startswith("data:image/png;base64,iVBOR")
+
+
+@pytest.mark.parametrize(
+    ("steps", "step_seconds", "days"), [(156, 7 * 86400, 0), (14, 86400, 14), (168, 3600, 7), (60, 3600, 3)]
+)
+def test_axes_of_long_steps_have_few_ticks(caplog, steps, step_seconds, days):
+    """Three years of weeks had a tick a day, and the terminal a line of matplotlib for each attempt."""
+    figure, axes = style.make_figure(1, 1, 2)
+    label_week_axis(axes[0, 0], view(steps, step_seconds).times)
+    style.render(figure, "png")
+    ticks = len(axes[0, 0].get_xticks())
+    assert ticks == days if days else 3 <= ticks <= 8
+    assert not caplog.records
 
 
 def test_pictures_of_negative_values_and_constants():

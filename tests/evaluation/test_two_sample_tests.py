@@ -13,6 +13,7 @@ from distgan.evaluation import baselines
 from distgan.evaluation.comparisons import Comparison, Difference, PairedComparisons, RowComparison
 from distgan.evaluation.metrics import backbones, c2st, fidelity, kernels
 from distgan.evaluation.metrics.descriptors import standardise
+from distgan.evaluation.metrics.measure import Measure
 from distgan.evaluation.metrics.point_sets import compute_frechet, compute_mmd
 from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.report import verdict
@@ -79,7 +80,7 @@ def test_gaps_alone_tell_the_critic_nothing():
     target[rng.random(target.shape) < 0.03] = np.nan
     target[:, 200:400] = np.nan
     assert of(target, candidate) == pytest.approx(0.5, abs=0.15)
-    copied = fidelity.Measure(candidate, target, PER_DAY).compute_descriptors(candidate)
+    copied = Measure(candidate, target, PER_DAY).compute_descriptors(candidate)
     assert copied.to_training.max() < 1e-3  # nearness is of the series as they are
 
 
@@ -190,7 +191,7 @@ def test_skew_kurtosis_peaks_and_months_have_known_answers():
     rng = np.random.default_rng(0)
     target = rng.standard_normal((40, 24 * 100, 1)).astype(np.float32)
     lopsided = (rng.exponential(1, target.shape)).astype(np.float32)
-    measure = fidelity.Measure(target, target, PER_DAY)
+    measure = Measure(target, target, PER_DAY)
     made = measure.compute_descriptors(lopsided)
     assert made.skew.mean() == pytest.approx(2, rel=0.05)
     assert np.exp(made.tails).mean() == pytest.approx(9, rel=0.1)

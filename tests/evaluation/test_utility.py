@@ -130,6 +130,22 @@ def test_a_true_sampler_of_what_cannot_be_forecast_is_not_blamed():
     assert real > 0.99 and results.tone in ("good", "note")
 
 
+@pytest.mark.parametrize(("real", "made"), [(12, 40), (40, 12)])
+def test_forecasters_that_are_compared_learn_from_equally_many_series(monkeypatch, real, made):
+    """More series of one process teach more, and were called better than real ones for it."""
+    seen = []
+
+    def count_series(values, task):
+        seen.append(len(values))
+        return make_samples(values, task)
+
+    make_samples = utility.make_samples
+    monkeypatch.setattr(utility, "make_samples", count_series)
+    _, rows = found(homes(real, seed=1), homes(20, seed=2), homes(made, seed=3))
+    assert seen[:5] == [20, 12, 12, 12, made]  # held out, real, synthetic, both
+    assert set(seen[5:]) == {12} and len(seen) == len(rows) + 1
+
+
 def test_more_true_series_help_where_real_ones_are_few():
     results, rows = found(homes(1, seed=1, days=30), homes(20, seed=2, days=30), homes(60, seed=3, days=30))
     assert results.gaps["gain"].low > 0

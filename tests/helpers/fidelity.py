@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from distgan.evaluation.metrics import fidelity
+from distgan.evaluation.metrics.measure import Measure
 from distgan.evaluation.results import Scores, ScoreTable
 
 PER_DAY = 24.0
@@ -36,16 +37,14 @@ def homes(count: int, *, seed: int = 0, days: int = 42, channels: int = 1) -> np
 
 
 @functools.lru_cache(maxsize=4)
-def _fit_measure(
-    train: bytes, target: bytes, length: int, channels: int, owners: bytes | None
-) -> fidelity.Measure:
+def _fit_measure(train: bytes, target: bytes, length: int, channels: int, owners: bytes | None) -> Measure:
     sets = (np.frombuffer(values, np.float32).reshape(-1, length, channels) for values in (train, target))
-    return fidelity.Measure(*sets, PER_DAY, None if owners is None else np.frombuffer(owners, np.int64))
+    return Measure(*sets, PER_DAY, None if owners is None else np.frombuffer(owners, np.int64))
 
 
 def measure_against(
     target: np.ndarray, train: np.ndarray | None = None, owners: np.ndarray | None = None
-) -> fidelity.Measure:
+) -> Measure:
     """Return what all candidates for a target are scored by: fitted once for the same values."""
     train = homes(20, seed=99, channels=target.shape[2]) if train is None else train
     who = None if owners is None else np.asarray(owners, np.int64).tobytes()

@@ -34,18 +34,10 @@ from distgan.errors import UserError
 from distgan.evaluation import baselines
 from distgan.evaluation.metrics import paired
 from distgan.evaluation.metrics.c2st import Estimate, compute_recurrent_scores
-from distgan.evaluation.metrics.descriptors import (
-    SPACE_SERIES,
-    Array,
-    Descriptors,
-    compute_descriptors,
-    fit_space,
-    make_reference_grid,
-)
+from distgan.evaluation.metrics.descriptors import Array, Descriptors
 from distgan.evaluation.metrics.entity_loads import compare_units
-from distgan.evaluation.metrics.gaps import apply_gaps, copy_gaps
-from distgan.evaluation.metrics.kernels import fit_embedding, fit_standard
-from distgan.evaluation.metrics.nearest import Shapes, find_nearest
+from distgan.evaluation.metrics.gaps import copy_gaps
+from distgan.evaluation.metrics.measure import Measure
 from distgan.evaluation.metrics.scores import BY_NAME, OF_ALL, SCORES
 from distgan.evaluation.report.verdict import COPIER, MODEL, REAL, ROWS, judge
 from distgan.evaluation.results import Counts, Measurements, Row, ScoreMeaning, Scores, ScoreTable
@@ -55,6 +47,7 @@ from distgan.rng import make_keyed_generator
 VALUE_DRAWS, NOISE_DRAWS = 12, 24
 DRAWN_SERIES = 2400  # in all draws of a row together: large sets are averaged over fewer draws
 NOISE_SERIES = 200  # of each set in a draw for the noise, at most
+NOISE_PARTS = 4  # of a larger set in such a draw, at most
 SMALLEST_REAL_ROW = 4
 
 Trained = dict[str, Estimate]  # what networks that were trained on the series say, by name of the score
@@ -82,59 +75,6 @@ def split_sides(
     return held_out[rows[: reached[last]]], held_out[rows[reached[last] :]]
 
 
-class Measure:
-    """The parts common to all rows: reference grid, feature space, training and target series.
-
-    Args:
-        train, target: [n, L, C] in original units, NaN where missing.
-        owners: [n] of the target series; series of one owner are kept together where a set is parted.
-    """
-
-    def __init__(
-        self, train: Array, target: Array, steps_per_day: float, owners: Array | None = None
-    ) -> None:
-        real = np.concatenate([target, train])
-        self.grid = make_reference_grid(real, steps_per_day)
-        self._training, self._target = Shapes.of_series(train), Shapes.of_series(target)
-        self._gaps = np.isnan(target)
-        descriptors = compute_descriptors(real[:: math.ceil(len(real) / SPACE_SERIES)], self.grid)
-        self.space, self.encoder = fit_space(descriptors), fit_embedding(descriptors.kernels)
-        self.rocket, self.sizes = fit_standard(descriptors.rocket), fit_standard(descriptors.sizes)
-        self.target = self.compute_descriptors(target, owners, is_target=True)
-
-    def compute_descriptors(
-        self, values: Array, owners: Array | None = None, *, is_target: bool = False
-    ) -> Descriptors:
-        """Compute all descriptors of [n, L, C] series; distances within the target leave out the series
-        itself. A set without gaps gets the target's, since gaps would distinguish the two sets.
-        """
-        values = apply_gaps(self._gaps, values)
-        bare = compute_descriptors(values, self.grid)
-        standard = Shapes.of_series(values)
-        own = find_nearest(standard, standard, same=True)
-        kernels = self.encoder.standardise(bare.kernels)
-        return replace(
-            bare,
-            kernels=kernels,
-            rocket=self.rocket.standardise(bare.rocket),
-            sizes=self.sizes.standardise(bare.sizes),
-            owner=bare.owner if owners is None else np.asarray(owners),
-            embedding=self.encoder.place(kernels),
-            points=self.space.place(bare),
-            to_training=find_nearest(standard, self._training),
-            to_target=own if is_target else find_nearest(standard, self._target),
-            to_own=own,
-        )
-
-    def compute_scores(self, candidate: Descriptors, target: Descriptors | None = None) -> dict[str, float]:
-        """Compute every score of a set against the target, by name."""
-        return {
-            score.name: score.function(target or self.target, candidate, self.grid)
-            for score in SCORES
-            if score.function is not None
-        }
-
-
 # ------------------------------------------------------------------------------------------------------ table
 
 
@@ -145,7 +85,7 @@ def average_scores(measure: Measure, candidate: Descriptors, size: int, seed: in
     for _ in range(min(max(DRAWN_SERIES // size, 1), VALUE_DRAWS)):
         target = measure.target.take(rng.permutation(len(measure.target)))
         results.append(measure.compute_scores(candidate.take(rng.permutation(len(candidate))[:size]), target))
-    found = {name: float(np.mean([result[name] for result in results])) for name in results[0]}
+    found = _average(results)
     every = {name: BY_NAME[name].function for name in OF_ALL}
     return found | {
         name: score(measure.target, candidate, measure.grid) for name, score in every.items() if score
@@ -153,21 +93,39 @@ def average_scores(measure: Measure, candidate: Descriptors, size: int, seed: in
 
 
 def score_halves(measure: Measure, candidate: Descriptors, size: int, seed: int) -> list[dict[str, float]]:
-    """Score random halves of both sets, or smaller parts; the target's are the same for every candidate."""
-    half = min(len(candidate) // 2, size, NOISE_SERIES)
+    """Score random halves of both sets, or smaller parts; the target's are the same for every candidate.
+
+    A set of more than `size` series is scored in parts of half that size, whose scores are averaged: shares
+    such as coverage depend on how many series of each side there are.
+    """
+    part = min(size // 2, len(candidate) // 2, NOISE_SERIES)
     target_half = min(len(measure.target) // 2, NOISE_SERIES)
-    if min(half, target_half) < 2:
+    if min(part, target_half) < 2:
         return []
+    half = min(len(candidate) // 2, NOISE_PARTS * part, NOISE_SERIES)
     results = []
     for draw in range(NOISE_DRAWS):
         target = _draw_part(
             measure.target.owner, target_half, make_keyed_generator(seed, draw, "fidelity half target")
         )
         rows = _draw_part(candidate.owner, half, make_keyed_generator(seed, draw, "fidelity half"))
-        found = measure.compute_scores(candidate.take(rows), measure.target.take(target))
-        unit = compare_units((len(rows), len(target)), (size, len(measure.target)))
-        results.append(found | {"load_figures": unit * found["load_figures"]})
+        parts = np.array_split(rows, max(1, round(len(rows) / part)))
+        results.append(_average([_score_half(measure, candidate, size, each, target) for each in parts]))
     return results
+
+
+def _score_half(
+    measure: Measure, candidate: Descriptors, size: int, rows: Array, target: Array
+) -> dict[str, float]:
+    """Score some rows of a candidate against some of the target."""
+    found = measure.compute_scores(candidate.take(rows), measure.target.take(target))
+    unit = compare_units((len(rows), len(target)), (size, len(measure.target)))
+    return found | {"load_figures": unit * found["load_figures"]}
+
+
+def _average(results: list[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each score."""
+    return {name: float(np.mean([result[name] for result in results])) for name in results[0]}
 
 
 def _draw_part(owner: Array, size: int, rng: np.random.Generator) -> Array:
@@ -322,7 +280,8 @@ def evaluate(
     who, whose = (_list_owners(sets.owner_of, name, counts[name])[chosen[name]] for name in TESTED)
     target, real = split_sides(some["held_out"], seed, some.get("reference"), who)
     owner, real_owner = split_sides(who, seed, whose if "reference" in some else None, who)
-    measure = Measure(some["train"], target, steps_per_day, owner)
+    copies_itself = sets.reference is sets.train  # the real row is what baselines are made of
+    measure = Measure(some["train"], target, steps_per_day, owner, train_is_scored=copies_itself)
     makers: dict[str, Callable[[], Array]] = {
         MODEL: lambda: some["synthetic"],
         REAL: lambda: real,
@@ -330,7 +289,7 @@ def evaluate(
         **{name: partial(np.asarray, values) for name, values in (baseline_sets or {}).items()},
     }
     descriptors, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, networks, seed)
-    if sets.reference is sets.train:  # the real row is what baselines are made of: it copies itself
+    if copies_itself:
         descriptors[REAL] = replace(descriptors[REAL], to_training=descriptors[REAL].to_own)
     size = min(len(target), *(len(rows) for rows in descriptors.values()))
     rows, resampled = _make_rows(measure, descriptors, trained, size, seed)

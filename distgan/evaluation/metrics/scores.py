@@ -328,8 +328,9 @@ SCORES: tuple[Score, ...] = (
         "loads, 0.75 for twenty",
     ),
     Score(
-        "acf_short", "Autocorrelation to two weeks", "rhythm", _make_curve_error("acf_short"), "lower", 0.0,
-        "mean difference in how strongly a value resembles the one some hours or days before",
+        "acf_short", "Autocorrelation", "rhythm", _make_curve_error("acf_short"), "lower", 0.0,
+        "mean difference in how strongly a value resembles the one some time before: up to two weeks, or a "
+        "dozen steps of more than a day",
     ),
     Score(
         "acf_long", "Autocorrelation beyond two weeks", "rhythm", _make_curve_error("acf_long"), "lower", 0.0,

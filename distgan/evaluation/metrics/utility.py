@@ -33,9 +33,9 @@ SMALLEST_NAIVE = 0.01  # of the owners' median: series that repeat themselves ha
 NAIVE, REAL, SYNTHETIC, BOTH = "seasonal naive", "real", "synthetic", "real + synthetic"
 MEANINGS = {
     NAIVE: "no training: the same time a week ago, or the step before; 1 by definition",
-    REAL: "trained on the real training series",
-    SYNTHETIC: "trained on the synthetic series alone",
-    BOTH: "trained on both together: what synthetic series add",
+    REAL: "trained on real training series, as many as synthetic ones",
+    SYNTHETIC: "trained on synthetic series alone, as many as real ones",
+    BOTH: "trained on the same real series and on all synthetic ones: what these add",
 }
 
 
@@ -113,10 +113,12 @@ def _encode_calendar(period: Array, task: Task) -> Array:
 
 
 def _fit_forecaster(sets: list[Array], task: Task, seed: int) -> Ridge | None:
-    """Fit a forecaster to all sets together; return None where they hold no whole week and day."""
+    """Fit a forecaster to all sets together, `SERIES` of each at most; return None where they hold no whole
+    week and day.
+    """
     seen, true = [], []
     for values in sets:
-        inputs, targets, _, _ = make_samples(_choose_some(values, seed), task)
+        inputs, targets, _, _ = make_samples(_choose_some(values, SERIES, seed), task)
         chosen = make_keyed_generator(seed, 0, "usefulness weeks").permutation(len(inputs))[:TRAINING_SAMPLES]
         seen.append(inputs[chosen])
         true.append(targets[chosen])
@@ -125,11 +127,10 @@ def _fit_forecaster(sets: list[Array], task: Task, seed: int) -> Ridge | None:
     return Ridge(ALPHA).fit(np.concatenate(seen), np.concatenate(true))
 
 
-def _choose_some(values: Array, seed: int) -> Array:
-    values = np.asarray(values, dtype=np.float32)
-    return values[
-        np.sort(make_keyed_generator(seed, 0, "usefulness series").permutation(len(values))[:SERIES])
-    ]
+def _choose_some(values: Array, most: int, seed: int) -> Array:
+    """Return at most so many of the series, in their order, as float32."""
+    rows = make_keyed_generator(seed, 0, "usefulness series").permutation(len(values))[:most]
+    return np.asarray(values, dtype=np.float32)[np.sort(rows)]
 
 
 def _average_by_owner(errors: Array, series: Array, owners: Array) -> Array:
@@ -191,10 +192,12 @@ def evaluate(
 ) -> Utility | None:
     """Return relative errors on held-out series by training set of the forecaster.
 
-    An error is an owner's mean absolute error, in standard deviations of its series, over that of the naive
-    forecast. Owners weigh alike, without those whose weeks are all the same; 95 % t-intervals are over
-    owners, and one owner has none. `gaps` are paired differences: `synthetic - real` is the price of not
-    having the real series, `gain` is how much synthetic series reduce the error of real ones.
+    Forecasters that are compared learn from equally many series, the smaller number of real and synthetic
+    ones: more series of one kind teach more. Only "real + synthetic" has all synthetic ones on top. An error
+    is an owner's mean absolute error, in standard deviations of its series, over that of the naive forecast.
+    Owners weigh alike, without those whose weeks are all the same; 95 % t-intervals are over owners, and one
+    owner has none. `gaps` are paired differences: `synthetic - real` is the price of not having the real
+    series, `gain` is how much synthetic series reduce the error of real ones.
 
     Args:
         train, held_out, synthetic: [n, L, C] in original units, NaN where missing.
@@ -209,9 +212,15 @@ def evaluate(
     test = make_held_out_weeks(held_out, task, held_out_owners, seed)
     if test is None:
         return None
-    sets = {REAL: [train], SYNTHETIC: [synthetic], BOTH: [train, synthetic]}
-    made = baselines.make_baselines(train, len(synthetic), steps_per_day, seed)
-    sets |= {name: [make()] for name, make in made.items() if name not in (COPIER, NOISY_COPIER)}
+    count = min(len(train), len(synthetic))
+    real, some = (_choose_some(values, count, seed) for values in (train, synthetic))
+    sets = {REAL: [real], SYNTHETIC: [some], BOTH: [real, synthetic]}
+    made = baselines.make_baselines(train, count, steps_per_day, seed)
+    sets |= {
+        name: [_choose_some(make(), count, seed)]
+        for name, make in made.items()
+        if name not in (COPIER, NOISY_COPIER)
+    }
     errors = {NAIVE: test.base / test.base}
     with Progress("evaluate: forecasts", len(sets), "rows") as progress:
         for name, parts in sets.items():

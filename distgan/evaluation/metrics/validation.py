@@ -12,7 +12,6 @@ import numpy as np
 from distgan.errors import UserError
 from distgan.evaluation.metrics.descriptors import Array, Descriptors
 from distgan.evaluation.metrics.fidelity import (
-    Measure,
     average_scores,
     blank_scores,
     compute_shrinkage,
@@ -22,6 +21,7 @@ from distgan.evaluation.metrics.fidelity import (
     score_halves,
     split_sides,
 )
+from distgan.evaluation.metrics.measure import Measure
 from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.report.verdict import MODEL, REAL, ROWS, compute_overall_loss
 from distgan.evaluation.results import Row

@@ -63,6 +63,7 @@ def _draw_record(axis: Axes, values: Array, view: View, colour: str) -> None:
 
 
 FIRST_STEPS = 200  # what is drawn instead of a week
+MOST_DAYS = 21  # with a tick each
 
 
 def has_week(view: View) -> bool:
@@ -92,12 +93,14 @@ def choose_week(view: View) -> slice:
 
 
 def label_week_axis(axis: Axes, times: Array, day: str | None = "%a\n%-d %b") -> None:
-    """Put a tick at every day, in a format of its own, or its initial."""
+    """Put a tick at every day of a few weeks, in a format of its own, or its initial; calendar ticks
+    otherwise.
+    """
 
     def format_initial(place: float, _: int | None) -> str:
         return WEEKDAYS[mdates.num2date(place).weekday()][0]
 
-    if times[-1] - times[0] > np.timedelta64(2, "D"):
+    if np.timedelta64(2, "D") < times[-1] - times[0] <= np.timedelta64(MOST_DAYS, "D"):
         axis.xaxis.set_major_locator(mdates.DayLocator())
         axis.xaxis.set_major_formatter(mdates.DateFormatter(day) if day else FuncFormatter(format_initial))
         axis.grid(axis="x")
