@@ -86,11 +86,33 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_together(self) -> "Config":
+        """Refuse sections that exclude each other; the first rule that fails is reported."""
+        self._check_condition()
+        self._check_series()
+        if self.privacy.epsilon is not None:
+            self._check_private()
+        if self.privacy.end_to_end:
+            refuse_uncovered(self)
+        self._check_engine()
+        self._check_labels()
+        self._check_game()
+        self._check_penalty()
+        self._check_steps()
+        if self.train.select.score is not None:
+            self._check_selection()
+        self._check_space()
+        return self
+
+    def _check_condition(self) -> None:
+        """Refuse a condition with more dimensions than the latents that it is projected from."""
         if self.bank.condition_dim > self.encoder.latent_dim:
             raise ValueError(
                 f"bank.condition_dim {self.bank.condition_dim} is above encoder.latent_dim "
                 f"{self.encoder.latent_dim}; use {self.encoder.latent_dim} or less"
             )
+
+    def _check_series(self) -> None:
+        """Refuse zeros, whitening and lengths of series that the model or the windows cannot have."""
         if self.data.zeros == "match" and "generate" not in self.stages:
             raise ValueError(f"data.zeros=match is for generated series; model {self.model.name} makes none")
         if self.data.scaling.whitening and self.model.filters:
@@ -103,21 +125,24 @@ class Config(Section):
                 "generate.lengths=as_real is for whole series, and data.windows.length cuts windows; use "
                 "generate.lengths=whole"
             )
-        if self.privacy.epsilon is not None:
-            self._check_private()
-        if self.privacy.end_to_end:
-            refuse_uncovered(self)
-        self._check_engine()
+
+    def _check_labels(self) -> None:
+        """Refuse a conditional model without labels or attributes."""
         if self.model.needs_labels and not (self.bank.by_label or self.bank.by):
             raise ValueError(
                 f"model {self.model.name} is conditional on labels or attributes; set bank.by_label=true, or "
                 "bank.by to attributes"
             )
-        self._check_game()
+
+    def _check_penalty(self) -> None:
+        """Refuse a Wasserstein loss without a gradient penalty."""
         if self.objective.loss.startswith("wgangp") and self.objective.penalty.kind == "none":
             raise ValueError(
                 f"objective.loss {self.objective.loss} needs objective.penalty.kind other than none"
             )
+
+    def _check_steps(self) -> None:
+        """Refuse fewer steps than the model trains before its adversarial ones."""
         before = self.model.steps_before
         if before >= self.train.steps:
             keys = [f"model.{name}" for name in type(self.model).model_fields if name.endswith("_steps")]
@@ -126,10 +151,6 @@ class Config(Section):
                 f"train.steps {self.train.steps} leaves no adversarial step after the {before} that "
                 f"{self.model.name} trains before; raise train.steps{lower}"
             )
-        if self.train.select.score is not None:
-            self._check_selection()
-        self._check_space()
-        return self
 
     @property
     def of_whole_batches(self) -> bool:

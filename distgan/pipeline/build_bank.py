@@ -15,6 +15,7 @@ from distgan.anonymity import faiss_backend, private_bank
 from distgan.anonymity.attribute_slopes import state_slopes
 from distgan.anonymity.bank import Bank, make_bank, sample_probe_rows
 from distgan.anonymity.cells import summarise_groups
+from distgan.anonymity.code_means import average_by_code
 from distgan.anonymity.dp import bank as private_sums
 from distgan.anonymity.dp import contributions
 from distgan.anonymity.dp.accounting import make_budget
@@ -223,9 +224,8 @@ def average_by_entity(
     """
     values = tracing.stack_entity_numbers(points, attributes)
     keys = groups * (int(entities.max()) + 1) + entities
-    _, first, index, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
-    means = np.stack([np.bincount(index, weights=column) / sizes for column in values.T], axis=1)
-    return means, groups[first], first
+    _, first, index = np.unique(keys, return_index=True, return_inverse=True)
+    return average_by_code(values, index), groups[first], first
 
 
 def mask_averaged_rows(settings: config.Config, members: Members) -> np.ndarray:

@@ -23,6 +23,7 @@ import numpy as np
 
 from distgan import config
 from distgan.anonymity.attributes import to_ratio_and_log_rms
+from distgan.anonymity.code_means import average_by_code
 from distgan.anonymity.dp.mechanism import UNIT
 from distgan.errors import UserError
 
@@ -71,7 +72,7 @@ def average_entities(latents: np.ndarray, entities: np.ndarray, radius: float) -
         raise UserError(
             "latents contain NaN or infinity; run the stage encoder again with a lower encoder.learning_rate"
         )
-    return _average_rows(clip_rows(latents, radius), entities)
+    return average_by_code(clip_rows(latents, radius), entities)
 
 
 def make_entity_points(
@@ -113,19 +114,13 @@ def average_attributes(attributes: np.ndarray, entities: np.ndarray, settings: c
     if np.isnan(values).any():
         raise UserError("locations or scales of the series contain NaN; run the stage prepare again")
     values = np.clip(values, -1, 1).reshape(len(values), -1)
-    return _average_rows(np.concatenate([values, values**2], axis=1), entities)
+    return average_by_code(np.concatenate([values, values**2], axis=1), entities)
 
 
 def list_ranges(settings: config.Privacy) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and the greatest asinh_ratio and log_rms."""
     low, high = zip(settings.asinh_ratio_range, settings.log_rms_range)
     return np.array(low), np.array(high)
-
-
-def _average_rows(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Average rows by entity, each entity's in their order: [n, d], [n] -> [E, d]."""
-    sizes = np.bincount(codes)
-    return np.stack([np.bincount(codes, weights=column) / sizes for column in values.T], axis=1)
 
 
 # --------------------------------------------------------------------------------------------------- the grid

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from distgan.anonymity.code_means import average_by_code
 from distgan.evaluation.attacks import features, tracing
 from distgan.evaluation.attacks.released import ReleasedSeries
 from distgan.rng import make_keyed_generator
@@ -61,9 +62,7 @@ class Side:
 
     def average(self, scores: Array) -> Array:
         """Return each owner's mean: [n] or [n, D] -> [E] or [E, D]."""
-        columns = scores.reshape(len(scores), -1).T
-        sums = np.stack([np.bincount(self.owners, weights=column) for column in columns], axis=1)
-        return (sums / np.bincount(self.owners)[:, None]).reshape(self.num_owners, *scores.shape[1:])
+        return average_by_code(scores, self.owners)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import Ridge
 
+from distgan.anonymity.code_means import average_by_code
 from distgan.evaluation import baselines
 from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.intervals import estimate_interval
@@ -135,8 +136,7 @@ def _choose_some(values: Array, most: int, seed: int) -> Array:
 
 def _average_by_owner(errors: Array, series: Array, owners: Array) -> Array:
     """Return the mean error of every owner that has samples: [W], [W], [n] -> [owners]."""
-    codes = np.unique(owners[series], return_inverse=True)[1]
-    return np.bincount(codes, weights=errors) / np.bincount(codes)
+    return average_by_code(errors, np.unique(owners[series], return_inverse=True)[1])
 
 
 @dataclass(frozen=True)
