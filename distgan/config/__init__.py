@@ -18,7 +18,6 @@ from distgan.config.baselines import Gaussian as Gaussian
 from distgan.config.baselines import PcaCopula as PcaCopula
 from distgan.config.baselines import PcaGmm as PcaGmm
 from distgan.config.baselines import TemplateAr as TemplateAr
-from distgan.config.data import SUSPICIONS as SUSPICIONS
 from distgan.config.data import Bounds as Bounds
 from distgan.config.data import Columns as Columns
 from distgan.config.data import Data as Data
@@ -65,6 +64,7 @@ from distgan.config.schema import FREE as FREE
 from distgan.config.schema import LENGTHS as LENGTHS
 from distgan.config.schema import Config as Config
 from distgan.config.schema import is_fixed as is_fixed
+from distgan.config.suspicions import SUSPICIONS as SUSPICIONS
 from distgan.config.sweep import EXCHANGEABLE as EXCHANGEABLE
 from distgan.config.sweep import Dimension as Dimension
 from distgan.config.sweep import Resources as Resources

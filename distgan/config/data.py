@@ -11,46 +11,8 @@ from pydantic import BaseModel, field_validator, model_validator
 from distgan.config.base import Section, convert_lists, key
 from distgan.config.bounds import Bounds
 from distgan.config.scaling import Scaling
+from distgan.config.suspicions import SUSPICIONS
 from distgan.config.time_axis import TimeAxis, parse_step
-
-SUSPICIONS = {  # about a source's data: name -> what was noticed
-    "thousands": "numbers look as if a thousands mark was read as a decimal mark",
-    "sentinel": "a code such as -9999 stands for missing values",
-    "attached_codes": "codes behind the readings were read as their decimals",
-    "flags": "a column holds quality flags, not readings",
-    "totals": "a column is the sum of all others",
-    "calendar": "a column repeats the hour, the day of the week or another part of the times",
-    "entities": "columns that are read as entities differ as quantities of one entity do",
-    "register": "series only rise, as readings of a meter's counter do",
-    "doubled_hour": "an hour holds twice as much where a clock is set back",
-    "last_hour": "the last hour of the day is missing in all series where a clock is put forward",
-    "step": "only one in so many steps is measured",
-    "units": "data.units names another step than the series have",
-    "periods": "periods of the discriminator and patches are no whole days or weeks",
-    "spikes": "values lie far outside all others of their series",
-    "stuck": "one value stands for days",
-    "leading_zeros": "series begin with days of zeros",
-    "trailing_zeros": "series end with days of zeros",
-    "zero_runs": "series are zero for days in between",
-    "constant": "channels never change",
-    "missing_hour": "an hour is missing in all series where a clock is put forward",
-    "repeated_values": "every value stands several times in a row",
-    "negative": "a few values are below zero",
-    "upper_limit": "many values are exactly the largest one",
-    "lower_limit": "no value is below zero, and generated ones may be",
-    "integer": "all values are whole numbers, and generated ones are not",
-    "value_step": "all values are multiples of a step, and generated ones are not",
-    "zeros": "many values are exactly zero, and generated ones may not be",
-    "late_start": "series begin late",
-    "early_end": "series end early",
-    "magnitude": "values do not have the size that data.units suggests",
-    "copies": "series of different owners are equal",
-    "duplicates": "a time stands twice for one entity",
-    "off_grid": "rows lie between the steps of the axis",
-    "substituted": "values of a NEM12 file that were estimated or substituted, and are missing otherwise",
-    "unwritten": "parts of an array were never written, and its fill value is no missing value",
-    "transposed": "rows of an array are as many as the hours or days of a year",
-}
 
 AttributeKind = Literal["categorical", "boolean", "integer", "float"]
 
