@@ -156,10 +156,12 @@ class Game(Adversarial):
 
     def standardise_means(self, means_BNC: Tensor, whole_BNC: Tensor, condition_BK: Tensor) -> Tensor:
         """Give block means location and scale of their condition, as a series of steps that are alike within
-        a block.
+        a block. They are wider then than they were, and nothing is cut off below: nights of a load would be
+        flat at its lower bound.
         """
         series_BLC, mask_BLC = (each.repeat_interleave(self.factor, dim=1) for each in (means_BNC, whole_BNC))
-        return self.standardise_series(series_BLC, mask_BLC, condition_BK)[:, :: self.factor]
+        standard_BLC = self.standardise_series(series_BLC, mask_BLC, condition_BK, keep_below=True)
+        return standard_BLC[:, :: self.factor]
 
     def view(self, batch: Batch) -> Batch:
         """Return the block means of the batch, with location and scale of each series."""

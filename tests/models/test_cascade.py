@@ -130,7 +130,8 @@ def test_micro_batches_have_the_loss_of_their_batch() -> None:
 def test_game_sees_block_means_with_the_location_and_scale_of_their_series() -> None:
     objective, batch = cascade(), a_batch(4, 22, 2)
 
-    def standardise(series: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
+    def standardise(series: Tensor, mask: Tensor, condition: Tensor, keep_below: bool) -> Tensor:
+        assert keep_below
         count = mask.sum(1, keepdim=True)
         mean = (series * mask).sum(1, keepdim=True) / count
         around = (series - mean) * mask
