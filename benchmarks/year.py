@@ -70,7 +70,7 @@ SETS: dict[str, tuple[str | None, dict[str, list[str]]]] = {  # file, recipes: c
             "tts_gan_fork": ["tts_gan_fork.yaml", "train.steps=200", "train.batch_size=8", *ENCODER],
         },
     ),
-    "london_hours": (LONDON, {"cascade": ["london_hours.yaml", STEPS, "data.reduce.factor=1"]}),
+    "london_hours": (LONDON, {"multiscale": ["london_hours.yaml", STEPS, "data.reduce.factor=1"]}),
     "us_grid": ("eia930_demand_2020_2024.npz", {"multiscale": ["us_grid.yaml", STEPS]}),
     "auckland": (None, {"multiscale": ["demo.yaml"]}),
 }

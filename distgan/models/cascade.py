@@ -7,8 +7,9 @@ the GAN plays on the means of blocks of real series, and the upsampler learns th
 these means. A discriminator of 8,760 hours of a hundred homes hardly sees how hours follow one
 another; the flow has every hour of every home as an example.
 
-Both kinds of means are brought to location and scale of their condition before the discriminator, as series
-of that many steps would be. The upsampler standardises a course by itself, so it does not depend on that.
+The discriminator sees means as they are generated, and not at the location and scale of their condition, as
+it sees whole series: so the upsampler gets what was judged. Location and scale are given to the finished
+series.
 
 Shapes: B series, L steps, N coarse ones, f steps of each, C channels, Z noise, K condition.
 """
@@ -30,7 +31,14 @@ from distgan.models.upsampler import (
     cut_blocks,
     standardise_course,
 )
-from distgan.objectives.adversarial import PLAIN, Adversarial, Arithmetic, Conditions, Rules
+from distgan.objectives.adversarial import (
+    PLAIN,
+    Adversarial,
+    Arithmetic,
+    Conditions,
+    Rules,
+    keep_as_generated,
+)
 from distgan.objectives.base import Phase
 from distgan.objectives.losses import average_masked
 
@@ -144,8 +152,7 @@ class Game(Adversarial):
         arithmetic: Arithmetic = PLAIN,
     ) -> None:
         self.factor: int = rules.family.upsampler.factor  # type: ignore[union-attr]
-        self.standardise_series = conditions.standardise
-        conditions = replace(conditions, standardise=self.standardise_means)
+        conditions = replace(conditions, standardise=keep_as_generated)
         rules = replace(rules, steps_per_day=max(1, rules.steps_per_day // self.factor))
         super().__init__(networks, conditions, rules, arithmetic)
 
@@ -154,20 +161,10 @@ class Game(Adversarial):
     def schedule(self) -> list[Phase]:
         return [*super().schedule(), Phase("upsampler", "upsampler", self.upsampler_loss)]
 
-    def standardise_means(self, means_BNC: Tensor, whole_BNC: Tensor, condition_BK: Tensor) -> Tensor:
-        """Give block means location and scale of their condition, as a series of steps that are alike within
-        a block. They are wider then than they were, and nothing is cut off below: nights of a load would be
-        flat at its lower bound.
-        """
-        series_BLC, mask_BLC = (each.repeat_interleave(self.factor, dim=1) for each in (means_BNC, whole_BNC))
-        standard_BLC = self.standardise_series(series_BLC, mask_BLC, condition_BK, keep_below=True)
-        return standard_BLC[:, :: self.factor]
-
     def view(self, batch: Batch) -> Batch:
-        """Return the block means of the batch, with location and scale of each series."""
+        """Return the block means of the batch."""
         means_BNC, whole_BNC = average_blocks(batch.series, batch.mask, self.factor)
-        means_BNC = self.standardise_means(means_BNC, whole_BNC, self.real_condition(batch))
-        return replace(batch, series=means_BNC * whole_BNC, mask=whole_BNC)
+        return replace(batch, series=means_BNC, mask=whole_BNC)
 
     def upsampler_loss(self, batch: Batch) -> dict[str, Tensor]:
         upsampler, device = self.networks["upsampler"], batch.series.device

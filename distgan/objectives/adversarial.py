@@ -35,13 +35,11 @@ from distgan.objectives.schedules import anneal_cosine
 from distgan.objectives.series_features import Whitening, compute_energy_distance, measure_features
 
 Condition = Callable[[Batch], Tensor]
-Standardise = Callable[..., Tensor]
+Standardise = Callable[[Tensor, Tensor, Tensor], Tensor]
 Relative = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def keep_as_generated(
-    series_BLC: Tensor, mask: Tensor, condition_BK: Tensor, keep_below: bool = False
-) -> Tensor:
+def keep_as_generated(series_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
     """Return the series as they are, for a game that does not standardise."""
     return series_BLC
 
@@ -59,8 +57,7 @@ class Conditions:
         generated: what each generated series is made from, (B, K).
         real: the condition of the real series; by default the same.
         standardise: generated series, mask, condition -> the series as they will be released, with the
-            location and scale of the condition, and with `keep_below=True` not cut at the lower bound; by
-            default as they are.
+            location and scale of the condition; by default as they are.
         attributes: of each attribute, in the order of a condition's end, how many numbers it has there, and
             whether it is a number; none where a condition ends with labels or with the group's mean.
         relative: series and condition -> the series in units of its root mean square, with its location, in

@@ -311,8 +311,8 @@ def make_training_conditions(settings: config.Config, run: Run, data: TrainingDa
         found = conditioner.make_real(batch.rows, batch.sample, batch.step, batch.attributes)
         return found.to(batch.series.device, non_blocking=True)
 
-    def standardise(series: Tensor, mask: Tensor, given: Tensor, keep_below: bool = False) -> Tensor:
-        return data.scaler.standardise(series, mask, bank.read_attributes(given), keep_below=keep_below)
+    def standardise(series: Tensor, mask: Tensor, given: Tensor) -> Tensor:
+        return data.scaler.standardise(series, mask, bank.read_attributes(given))
 
     columns = () if bank.statics is None else bank.statics.columns
     attributes = tuple((column.width, column.is_number) for column in columns)

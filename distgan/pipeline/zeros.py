@@ -21,7 +21,7 @@ from distgan.run import Run
 
 SERIES = 2048  # that thresholds are measured on, at most
 FEWEST_SERIES = 64
-VALUES = 2 << 20  # of these series together, where `FEWEST_SERIES` are left
+VALUES = 8 << 20  # of these series together, where `FEWEST_SERIES` are left
 
 
 def may_match(settings: config.Config) -> bool:

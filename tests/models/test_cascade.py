@@ -127,24 +127,25 @@ def test_micro_batches_have_the_loss_of_their_batch() -> None:
     assert torch.allclose(objective.networks["upsampler"].variance, variance)
 
 
-def test_game_sees_block_means_with_the_location_and_scale_of_their_series() -> None:
-    objective, batch = cascade(), a_batch(4, 22, 2)
+def test_discriminator_and_upsampler_get_the_same_means() -> None:
+    """Nothing is standardised in between: what was judged is what becomes steps."""
+    torch.manual_seed(0)
+    settings = small("cascade")
 
-    def standardise(series: Tensor, mask: Tensor, condition: Tensor, keep_below: bool) -> Tensor:
-        assert keep_below
-        count = mask.sum(1, keepdim=True)
-        mean = (series * mask).sum(1, keepdim=True) / count
-        around = (series - mean) * mask
-        return around / (around.square().sum(1, keepdim=True) / count).sqrt() * 0.2
+    def double(series: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
+        return 2 * series
 
-    objective.standardise_series = standardise
+    networks = models.build(settings, 22, 2)
+    conditions = Conditions(condition_of, standardise=double)
+    objective, batch = make_objective(settings, networks, conditions), a_batch(4, 22, 2)
     seen = objective.view(batch)
-    assert seen.series.shape == (4, 6, 2) and seen.series.shape == seen.mask.shape
-    weights = seen.mask * FACTOR  # a last block of fewer steps counts as the others
-    mean = (seen.series * weights).sum(1) / weights.sum(1)
-    scale = ((seen.series - mean[:, None]).square() * weights).sum(1) / weights.sum(1)
-    assert mean.abs().max() < 1e-5
-    assert torch.allclose(scale.sqrt(), torch.full_like(scale, 0.2), atol=1e-4)
+    means, whole = average_blocks(batch.series, batch.mask, FACTOR)
+    assert torch.equal(seen.series, means) and torch.equal(seen.mask, whole)
+    condition = condition_of(batch)
+    with torch.no_grad():
+        judged = objective.generate(seen, condition, "generator noise")
+        made = networks["generator"](objective.draw_noise(seen, "generator noise"), condition)
+    assert torch.equal(judged, made * whole)
 
 
 def make_ramps(count: int, step: int) -> Batch:
