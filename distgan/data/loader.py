@@ -49,6 +49,11 @@ class Batch:
     attributes: Tensor | None = None
     whole: "Batch | None" = None
 
+    @property
+    def is_first_part(self) -> bool:
+        """True of one part a step, however many micro-batches it has."""
+        return self.whole is None or bool(self.sample[0] == self.whole.sample[0])
+
     def split(self, size: int) -> list["Batch"]:
         """Return micro-batches of `size` series."""
         names = self._list_tensors()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from distgan import config, rng
 from distgan.data.loader import Batch
 from distgan.models import multiscale
-from distgan.models.flow_matching import draw_even_times, solve
+from distgan.models.flow_matching import SCORED, UNIT_SHARE, UNIT_STEPS, draw_even_times, solve
 from distgan.models.upsampler import (
     Upsampler,
     average_blocks,
@@ -41,9 +41,6 @@ from distgan.objectives.adversarial import (
 )
 from distgan.objectives.base import Phase
 from distgan.objectives.losses import average_masked
-
-SCORED = 8  # pairs of a time and a noise at which a series is scored
-UNIT_STEPS, UNIT_SHARE = 100, 0.1  # training steps that set the deviation of details; the least share of each
 
 
 class Sampler(nn.Module):
@@ -107,7 +104,7 @@ def measure_details(series_BLC: Tensor, mask_BLC: Tensor, factor: int) -> tuple[
     return blocks_BNfC / deviation_B1C[:, :, None] * whole_BNC[:, :, None], course_BNC, whole_BNC
 
 
-def average_detail_error(upsampler: Any, inputs: tuple[Tensor, ...], time_B: Tensor) -> tuple[Tensor, Tensor]:
+def compute_detail_error(upsampler: Any, inputs: tuple[Tensor, ...], time_B: Tensor) -> tuple[Tensor, Tensor]:
     """Return the squared error of the velocity and which readings count, (B, N, f, C) and (B, N, 1, C).
 
     Args:
@@ -132,7 +129,7 @@ def score_series(sampler: Sampler, series_BLC: Tensor, mask_BLC: Tensor, conditi
     first_B = torch.zeros(len(series_BLC), dtype=torch.int64, device=device)
     for time, noise_NfC in zip(((places + 0.5) / SCORED).tolist(), noise_KNfC):
         inputs = noise_NfC.expand_as(details_BNfC), details_BNfC, course_BNC, whole_BNC, first_B, condition_BK
-        error, counted = average_detail_error(upsampler, inputs, torch.full_like(loss_B, time))
+        error, counted = compute_detail_error(upsampler, inputs, torch.full_like(loss_B, time))
         loss_B += (error * counted).sum((1, 2, 3)) / counted.expand_as(error).sum((1, 2, 3)).clamp(min=1)
     return -loss_B / SCORED
 
@@ -168,21 +165,20 @@ class Game(Adversarial):
 
     def upsampler_loss(self, batch: Batch) -> dict[str, Tensor]:
         upsampler, device = self.networks["upsampler"], batch.series.device
-        parts = self.cut_windows(batch)
-        first = batch.whole is None or bool(batch.sample[0] == batch.whole.sample[0])
-        if batch.step < UNIT_STEPS and first:  # once a step, however many micro-batches it has
-            self.learn_deviation(batch.whole or batch)
-        details_BNfC, course_BNC, whole_BNC, first_B = parts
-        noise_BNfC = make_detail_noise(
+        details_BnfC, course_BnC, whole_BnC, first_B = windows = self.cut_windows(batch)
+        together = windows if batch.whole is None else self.cut_windows(batch.whole)
+        if batch.step < UNIT_STEPS and batch.is_first_part:
+            self.learn_deviation(together[0], together[2], batch.step)
+        noise_BnfC = make_detail_noise(
             rng.draw_keyed_normal(
-                self.seed, batch.step, "flow noise", batch.sample, tuple(details_BNfC.shape[1:]), device
+                self.seed, batch.step, "flow noise", batch.sample, tuple(details_BnfC.shape[1:]), device
             )
         )
         condition_BK = self.real_condition(batch).to(self.dtype)
-        inputs = noise_BNfC, details_BNfC / upsampler.deviation, course_BNC, whole_BNC, first_B, condition_BK
+        inputs = noise_BnfC, details_BnfC / upsampler.deviation, course_BnC, whole_BnC, first_B, condition_BK
         time_B = draw_even_times(self.seed, batch.step, batch.sample, device)
-        error, counted = average_detail_error(upsampler, inputs, time_B)
-        count = self.across(batch.average_count(lambda part: self.cut_windows(part)[2].sum()))
+        error, counted = compute_detail_error(upsampler, inputs, time_B)
+        count = self.across(batch.average_count(lambda part: together[2].sum()))
         loss = average_masked(error, counted, count * self.factor)
         return {"loss": loss, "u": loss.detach()}
 
@@ -201,13 +197,12 @@ class Game(Adversarial):
         return details_BnfC, course_BnC, whole_BnC, first_B
 
     @torch.no_grad()
-    def learn_deviation(self, batch: Batch) -> None:
+    def learn_deviation(self, details_BnfC: Tensor, whole_BnC: Tensor, step: int) -> None:
         """Move the variance of each channel's details to that of the global batch; that of a channel without
         a measured block in it stays.
         """
-        details_BnfC, _, whole_BnC, _ = self.cut_windows(batch)
         count_C = self.across(whole_BnC.sum((0, 1)))
         mean_C = self.across(details_BnfC.square().sum((0, 1, 2))) / (self.factor * count_C).clamp(min=1e-6)
         variance = self.networks["upsampler"].variance
-        moved_C = torch.lerp(variance, mean_C.to(variance.dtype), max(1 / (batch.step + 1), UNIT_SHARE))
+        moved_C = torch.lerp(variance, mean_C.to(variance.dtype), max(1 / (step + 1), UNIT_SHARE))
         variance.copy_(torch.where(count_C > 0, moved_C, variance))

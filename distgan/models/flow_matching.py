@@ -19,6 +19,8 @@ from distgan import rng
 TIME_FEATURES = 32
 FASTEST = 64.0  # of the time features, in radians over t from 0 to 1
 GOLDEN = (5**0.5 - 1) / 2
+SCORED = 8  # pairs of a time and a noise at which a series is scored
+UNIT_STEPS, UNIT_SHARE = 100, 0.1  # training steps that set units of readings; the least share of each
 
 FindVelocity = Callable[[Tensor, float], Tensor]
 

@@ -26,7 +26,10 @@ from torch import Tensor, nn
 from distgan import config, rng
 from distgan.data.loader import Batch
 from distgan.models.flow_matching import (
+    SCORED,
     TIME_FEATURES,
+    UNIT_SHARE,
+    UNIT_STEPS,
     compute_deviation,
     compute_time_features,
     draw_even_times,
@@ -39,8 +42,6 @@ from distgan.objectives.base import Phase
 from distgan.objectives.losses import average_masked
 
 Network = Callable[..., Tensor]
-SCORED = 8  # pairs of a time and a noise at which a series is scored
-UNIT_STEPS, UNIT_SHARE = 100, 0.1  # training steps that set mean and deviation; the least share of each
 
 
 class Velocity(nn.Module):
@@ -160,8 +161,7 @@ class Game(Adversarial):
         return [Phase("flow", "generator", self.flow_loss)]
 
     def flow_loss(self, batch: Batch) -> dict[str, Tensor]:
-        first = batch.whole is None or bool(batch.sample[0] == batch.whole.sample[0])
-        if batch.step < UNIT_STEPS and first:  # once a step, however many micro-batches it has
+        if batch.step < UNIT_STEPS and batch.is_first_part:
             self.learn_units(batch)
         inputs = self.make_inputs(batch)
         count = self.across(batch.average_count(lambda part: part.mask.sum()))

@@ -9,16 +9,7 @@ from distgan.data.store.metadata import Axis, Meta
 
 HOUR = 3600
 MOST_YEARS = 8
-HOURS = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    22,
-    23,
-    24,
-)  # of the night, of which one may be skipped or repeated, and at its day's end
+HOURS = (*range(5), 22, 23, 24)  # of the night, of which one may be skipped or repeated, and at its day's end
 NIGHT = 5  # hours of the night
 LAST = (23, 24)  # hours of the day, numbered by their start or their end
 WEEK = 7 * 86400
